@@ -1,0 +1,1 @@
+//! What each role is, read from the embedded `roles/*.toml`.

@@ -1,0 +1,21 @@
+//! The subcommands of `flowkit`: one file each, with its arguments, its help and one function.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// FlowKit on this machine: databases, servers, secrets and settings under one supervisor.
+#[derive(Parser)]
+#[command(name = "flowkit", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {}
+
+/// Runs what was typed and gives the process's exit status: 0 done, 1 failed, 2 the user's mistake.
+pub fn main() -> ExitCode {
+    match Cli::parse().command {}
+}

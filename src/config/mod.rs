@@ -1,0 +1,1 @@
+//! The deployment's settings and where it keeps its state.

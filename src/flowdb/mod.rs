@@ -1,0 +1,1 @@
+//! FlowDB: the cluster, its schema, its users and the demo data.

@@ -1,0 +1,1 @@
+//! What this machine, or the cgroup we run in, really has.

@@ -1,0 +1,1 @@
+//! Which services each role runs, and in what order.

@@ -1,0 +1,1 @@
+//! Secrets: lookup, generation, rotation and checks.

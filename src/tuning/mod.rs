@@ -1,0 +1,1 @@
+//! What PostgreSQL should be told, and why.

@@ -1,0 +1,11 @@
+//! Integration tests over real services, one module for each part of the manual.
+//!
+//! What they need comes with `make setup`; where it is missing they fail and say so, they never skip in silence.
+
+mod demo;
+mod deployment;
+mod flowdb;
+mod flowmachine;
+mod secrets;
+mod supervisor;
+mod tuning;
