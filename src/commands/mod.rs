@@ -1,8 +1,12 @@
 //! The subcommands of `flowkit`: one file each, with its arguments, its help and one function.
 
+mod failure;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+pub use failure::Failure;
 
 /// FlowKit on this machine: databases, servers, secrets and settings under one supervisor.
 #[derive(Parser)]
@@ -15,7 +19,16 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {}
 
+impl Command {
+    fn run(self) -> Result<ExitCode, Failure> {
+        match self {}
+    }
+}
+
 /// Runs what was typed and gives the process's exit status: 0 done, 1 failed, 2 the user's mistake.
 pub fn main() -> ExitCode {
-    match Cli::parse().command {}
+    Cli::parse().command.run().unwrap_or_else(|failure| {
+        eprint!("{failure}");
+        failure.exit_code()
+    })
 }
