@@ -1,0 +1,47 @@
+# The verbs of FlowKit. `make up` on a bare Debian machine ends with a running FlowKit; `make test` says whether it works.
+
+# Root installs for everybody, others for themselves. The services find their Python beside the program.
+PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
+export PREFIX
+
+.PHONY: help setup build install up down test lint bench
+
+help:
+	@echo "make up      install what is missing, build, start FlowKit with a month of made-up data, run a real query"
+	@echo "make down    stop it (the data stays)"
+	@echo "make test    everything that must hold: lint, unit and integration tests"
+	@echo "make lint    formatting, clippy, licences of all dependencies"
+	@echo "make setup   install what is missing: Debian's packages, the Python environment"
+	@echo "make build   the release binary; make install puts it into $(PREFIX)/bin"
+	@echo "make bench   the figures that the README claims"
+
+setup:
+	@scripts/setup.sh
+
+build:
+	cargo build --release --locked
+
+# Renamed into place: a running one keeps its file.
+install: build
+	@mkdir -p $(PREFIX)/bin
+	@install -m 755 target/release/flowkit $(PREFIX)/bin/.flowkit.new
+	@mv $(PREFIX)/bin/.flowkit.new $(PREFIX)/bin/flowkit
+
+up: setup install
+	$(PREFIX)/bin/flowkit up --detach --demo
+	$(PREFIX)/bin/flowkit verify
+	@$(PREFIX)/bin/flowkit status
+
+down:
+	$(PREFIX)/bin/flowkit down
+
+test: setup lint
+	@scripts/test.sh
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --locked --all-targets -- --deny warnings
+	@scripts/deny.sh
+
+bench: setup
+	cargo bench --locked

@@ -1,0 +1,20 @@
+#!/bin/bash
+# Makes python/requirements.txt and python/tools.txt anew from the .in files beside them: the whole closure, each
+# package at one version, with the hash of every file it was published as. Needs the network; look at the diff.
+#
+#   scripts/relock-python.sh             keep the locked versions where the .in files allow
+#   scripts/relock-python.sh --upgrade   take the newest that they allow
+set -euo pipefail
+cd "$(dirname "$0")/../python"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+/usr/bin/python3 -m venv "$work/uv"
+"$work/uv/bin/pip" install --quiet uv==0.13.9
+uv=("$work/uv/bin/uv" pip compile --quiet --universal --generate-hashes --python-version 3.11
+    --custom-compile-command scripts/relock-python.sh "$@")
+
+# cffi is for PyPy only.
+"${uv[@]}" --override overrides.in --no-emit-package cffi --no-emit-package pycparser \
+    --output-file requirements.txt requirements.in
+"${uv[@]}" --output-file tools.txt tools.in

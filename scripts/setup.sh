@@ -1,0 +1,170 @@
+#!/bin/bash
+# Brings what FlowKit needs on a Debian machine and is quick when nothing is missing. Called by `make setup`.
+#
+#   1. Debian's own packages: PostgreSQL of this release with PostGIS, pgRouting and ogr_fdw; redis; Python's venv;
+#      openssl; a C compiler. Root, or sudo, is asked for only when one of them is missing.
+#   2. PREFIX/lib/flowkit/python: the Python environment of FlowMachine, from python/requirements.txt (hashes checked,
+#      nothing resolved), with our launcher in it.
+#
+# PREFIX is /usr/local for root and ~/.local for others.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if [ "$(id -u)" = 0 ]; then as_root=(); else as_root=(sudo); fi
+prefix=${PREFIX:-$([ "$(id -u)" = 0 ] && echo /usr/local || echo "$HOME/.local")}
+python=/usr/bin/python3   # Debian's: an interpreter in someone's home could not be read by the services' user
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+
+# --- 1. Debian's packages -------------------------------------------------------------------------------------------
+
+# Whether some installed PostgreSQL server has all the extensions.
+postgres_is_complete() {
+    local server extension major
+    for server in /usr/lib/postgresql/*/bin/postgres; do
+        [ -x "$server" ] || continue
+        major=${server#/usr/lib/postgresql/}; major=${major%%/*}
+        for extension in postgis postgis_raster pgrouting ogr_fdw file_fdw; do
+            [ -e "/usr/share/postgresql/$major/extension/$extension.control" ] || continue 2
+        done
+        return 0
+    done
+    return 1
+}
+
+# The packages to install, one a line.
+missing_packages() {
+    local major
+    if ! postgres_is_complete; then
+        # The release's metapackage names its version.
+        major=$(apt-cache depends postgresql 2>/dev/null | sed -n 's/.*Depends: postgresql-\([0-9]\+\)$/\1/p' | head -n1)
+        [ -n "$major" ] || fail "apt knows no package postgresql: is this Debian, and has it its package lists?"
+        printf '%s\n' "postgresql-$major" "postgresql-$major-postgis-3" "postgresql-$major-postgis-3-scripts" \
+            "postgresql-$major-pgrouting" "postgresql-$major-ogr-fdw"
+    fi
+    [ -x /usr/bin/redis-server ] || echo redis-server
+    [ -x $python ] && $python -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+    [ -x /usr/bin/openssl ] || echo openssl
+    command -v cc >/dev/null || printf '%s\n' gcc libc6-dev
+}
+
+# Units that start at boot, one link a line.
+enabled_units() { find /etc/systemd/system -path '*.wants/*.service' -type l 2>/dev/null | sort; }
+
+# Installs packages with nothing started, no cluster made and nothing new enabled at boot:
+# - postgresql-common makes no cluster for the new server (a drop-in file of its own, gone afterwards);
+# - services are not started (policy-rc.d, gone afterwards; an administrator's own is left in charge);
+# - what starts at boot that did not before is disabled. That is by unit: one that was enabled before stays so.
+install_packages() {
+    local policy=/usr/sbin/policy-rc.d cluster=/etc/postgresql-common/createcluster.d/flowkit-setup.conf made=() before unit
+    undo() { [ ${#made[@]} = 0 ] || "${as_root[@]}" rm -f "${made[@]}"; }
+    trap undo EXIT
+    if [ ! -e $policy ]; then
+        made+=($policy)
+        printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee $policy >/dev/null
+        "${as_root[@]}" chmod 755 $policy
+    fi
+    made+=($cluster)
+    "${as_root[@]}" mkdir -p "${cluster%/*}"
+    echo 'create_main_cluster = false' | "${as_root[@]}" tee $cluster >/dev/null
+
+    before=$(enabled_units)
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends "$@" >&2
+    comm -13 <(echo "$before") <(enabled_units) | sed 's|.*/||' | grep -E '^(postgresql|redis)' | sort -u | while read -r unit; do
+        say "not starting $unit at boot: FlowKit runs its own"
+        "${as_root[@]}" systemctl disable --quiet "$unit" 2>/dev/null ||
+            "${as_root[@]}" update-rc.d "${unit%.service}" disable
+    done
+    undo
+    trap - EXIT
+}
+
+packages() {
+    local missing
+    # shellcheck disable=SC2119
+    if postgres_is_complete && [ -z "$(missing_packages)" ]; then return; fi
+    command -v apt-get >/dev/null || fail "apt-get is missing: this script knows Debian only. Install PostgreSQL with PostGIS," \
+        "pgRouting and ogr_fdw, redis and Python's venv with your own package manager."
+    if [ ${#as_root[@]} != 0 ] && ! command -v sudo >/dev/null; then
+        fail "packages are missing and there is no sudo. As root: make setup"
+    fi
+    say "refreshing apt's package lists"
+    "${as_root[@]}" apt-get update --quiet >&2
+    mapfile -t missing < <(missing_packages)
+    say "installing from Debian: ${missing[*]}"
+    install_packages "${missing[@]}"
+    postgres_is_complete && [ -z "$(missing_packages)" ] || fail "still missing after the installation: $(missing_packages | xargs)"
+}
+
+# --- 2. The Python environment --------------------------------------------------------------------------------------
+
+source_only='^(finist|python-louvain)=='
+
+# The locked requirements whose first line matches (or, with "!", does not match) a pattern.
+locked() { awk -v no="$1" -v pattern="$2" '/^[a-zA-Z]/ { take = ($0 ~ pattern) != (no == "!") } take' python/requirements.txt; }
+
+# Makes the environment under a name that tells its contents and then turns the link `python` to it, so that a half-made
+# one is never used and a running server keeps the one it started with.
+python_environment() {
+    local home=$prefix/lib/flowkit version key target old
+    version=$($python -c 'import sys; print(sys.version)')
+    key=$(cat python/requirements.txt <(echo "$version") | sha256sum | cut -c1-12)
+    target=$home/python-$key
+    if [ ! -e "$target/complete" ]; then
+        say "making the Python environment $target ($(grep -c '^[a-z]' python/requirements.txt) locked packages)"
+        mkdir -p "$home"
+        rm -rf "$target"
+        (
+            umask 022
+            # -I: nothing of the caller's PYTHON* variables or home gets in.
+            $python -I -m venv "$target"
+            install=("$target/bin/python" -I -m pip install --quiet --disable-pip-version-check --no-input
+                     --no-deps --require-hashes --no-build-isolation)
+            # Two packages are published as source: they are built after, and with, the locked setuptools and wheel.
+            "${install[@]}" --only-binary :all: --requirement <(locked ! "$source_only")
+            "${install[@]}" --use-pep517 --requirement <(locked "" "$source_only")
+            touch "$target/complete"
+        )
+    fi
+    launcher "$target"
+    if [ "$(readlink "$home/python" || true)" != "python-$key" ]; then
+        old=$(readlink "$home/python" || true)
+        ln -sfn "python-$key" "$home/python.new"
+        mv -T "$home/python.new" "$home/python"
+        # The one before is kept for servers that still run from it; older ones go.
+        find "$home" -maxdepth 1 -name 'python-*' ! -name "python-$key" ! -name "${old:-python-}" -exec rm -rf {} +
+    fi
+}
+
+# Copies our launcher into an environment, each file whole, only what changed.
+launcher() {
+    local site file name
+    site=$("$1/bin/python" -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/flowkit_flowmachine
+    mkdir -p -m 755 "$site"
+    for file in python/flowkit_flowmachine/*.py; do
+        name=${file##*/}
+        cmp -s "$file" "$site/$name" && continue
+        install -m 644 "$file" "$site/.$name.new"
+        mv "$site/.$name.new" "$site/$name"
+    done
+    for file in "$site"/*.py; do
+        [ -e "python/flowkit_flowmachine/${file##*/}" ] || rm -f "$file"
+    done
+}
+
+# --- 3. What can only be asked for ----------------------------------------------------------------------------------
+
+rust() {
+    local wanted have
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    command -v cargo >/dev/null || fail "cargo is missing: FlowKit is built with Rust $wanted or newer (rustup brings it)"
+    have=$(rustc --version | cut -d' ' -f2)
+    [ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -n1)" = "$wanted" ] ||
+        fail "Rust $have is too old: FlowKit is built with $wanted or newer (rustup update stable)"
+}
+
+packages
+rust
+python_environment
+say "ready: $prefix/lib/flowkit/python"
