@@ -1,1 +1,15 @@
-//! Talking to the FlowMachine server, healing it and mending what it left behind.
+//! FlowMachine as we run it: asking its server, putting its records right, and noticing when it hangs.
+//!
+//! ```text
+//! client   one request over ZeroMQ, with a limit to the wait
+//! records  what redis and `cache.cached` say about queries, and the names upstream gives to that
+//! repair   makes the two agree, before each start of the server
+//! health   is it ready? has it hung?
+//! pool     how many threads and connections, so that it can't hang
+//! ```
+//!
+//! The server itself is upstream's Python, started by `python/flowkit_flowmachine`.
+
+mod client;
+
+pub use client::{Client, Error, Reply, Status};

@@ -1,0 +1,38 @@
+"""How flowmachine connects to FlowDB."""
+
+from urllib.parse import quote
+
+from . import stop
+
+
+def identify(application):
+    """Sets the application name of every session, and makes lost connections harmless.
+
+    The name tells the server's sessions from the cache cleaner's and from those of people who use the library
+    ("flowmachine", or "flowmachine-LOGIN"): after a crash the repair ends those of the dead server only.
+
+    A connection that was cut while it lay in the pool (a database restart, a firewall) is replaced when it is taken,
+    for one round trip each time; without, each costs one failed request.
+
+    Replaces ``create_engine`` and ``urlquote`` as flowmachine.core.connection sees them.
+    """
+    import sqlalchemy
+    from flowmachine.core import connection
+
+    make = sqlalchemy.create_engine
+
+    def create_engine(url, **options):
+        options["connect_args"] = {**options.get("connect_args", {}), "application_name": application}
+        engine = make(url, pool_pre_ping=True, **options)
+        sqlalchemy.event.listen(engine, "connect", lambda session, _record: stop.watch(session))
+        return engine
+
+    class Sqlalchemy:
+        """The module as connection.py uses it, with our create_engine."""
+
+        def __getattr__(self, name):
+            return create_engine if name == "create_engine" else getattr(sqlalchemy, name)
+
+    connection.sqlalchemy = Sqlalchemy()
+    # Upstream's quote_plus turns a space of the password into "+", which SQLAlchemy does not turn back.
+    connection.urlquote = lambda password: quote(password, safe="")

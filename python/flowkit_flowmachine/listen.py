@@ -1,0 +1,58 @@
+"""Where the server listens.
+
+Upstream binds ``tcp://*:PORT``. Whoever reaches that socket can run queries and read SQL: it asks for no password. So
+the appliance binds it to one address.
+"""
+
+import ipaddress
+import socket
+
+
+class CannotListen(Exception):
+    """The address is taken, or is not this machine's."""
+
+
+def checked(address):
+    """The address as ZeroMQ wants it; ValueError when it stands for more than one interface.
+
+    Accepted are an IP address of this machine and the name of one of its network interfaces.
+    """
+    if address in (name for _, name in socket.if_nameindex()):
+        return address
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        raise ValueError(
+            f"FLOWKIT_FLOWMACHINE_LISTEN={address}: neither an IP address nor a network interface of this machine"
+        ) from None
+    if (getattr(ip, "ipv4_mapped", None) or ip).is_unspecified:
+        raise ValueError(
+            f"FLOWKIT_FLOWMACHINE_LISTEN={address}: that is every interface, and the server's port asks for no password."
+            " Give one address that only the machines of this deployment reach"
+        )
+    return f"[{ip}]" if ip.version == 6 else str(ip)
+
+
+def on(address):
+    """Makes the server bind to this address. Replaces ``Context`` as flowmachine.core.server.server sees it."""
+    import zmq.asyncio
+    from flowmachine.core.server import server
+
+    address = checked(address)
+
+    class OneAddress(zmq.asyncio.Socket):
+        def bind(self, wanted):
+            everywhere, _, port = wanted.rpartition(":")
+            if everywhere != "tcp://*":
+                # Not the flowmachine that this was written for.
+                raise RuntimeError(f"the server was about to listen on {wanted}")
+            self.ipv6 = address.startswith("[")
+            try:
+                return super().bind(f"tcp://{address}:{port}")
+            except zmq.ZMQError as error:
+                raise CannotListen(f"can't listen on {address}:{port}: {error.strerror}") from None
+
+    class Context(zmq.asyncio.Context):
+        _socket_class = OneAddress
+
+    server.Context = Context
