@@ -1,1 +1,14 @@
 //! The deployment's settings and where it keeps its state.
+//!
+//! A value comes from a flag, else the environment, else the settings file, else the catalogue's default; it is checked
+//! once, here, and remembers where it came from. All that is wrong is told in one report, and then nothing starts.
+
+mod pools;
+mod problem;
+mod settings;
+mod state;
+
+pub use pools::Pools;
+pub use problem::{Problem, Problems};
+pub use settings::{Origin, Settings};
+pub use state::StateDir;

@@ -1,0 +1,327 @@
+//! The shape of `roles/<role>.toml`. Unknown keys are refused in every table.
+
+use serde::Deserialize;
+
+/// What a role is.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Role {
+    /// `flowdb`, as on the command line.
+    pub name: String,
+    /// `FlowDB`, as in a sentence.
+    pub title: String,
+    /// What it does, in one line.
+    pub summary: String,
+    /// Whether this program can run it; data about roles to come is here already.
+    pub built: bool,
+    /// Secrets that this role owns.
+    #[serde(default, rename = "secret")]
+    pub secrets: Vec<Secret>,
+    /// Names of secrets and settings that other roles own and this one reads.
+    #[serde(default)]
+    pub uses: Vec<String>,
+    /// Settings that this role owns.
+    #[serde(default, rename = "setting")]
+    pub settings: Vec<Setting>,
+    /// Where it listens.
+    #[serde(default, rename = "port")]
+    pub ports: Vec<Port>,
+    /// What it keeps or reads on disk.
+    #[serde(default, rename = "volume")]
+    pub volumes: Vec<Volume>,
+    /// Roles that it opens connections to.
+    #[serde(default)]
+    pub talks_to: Vec<Talk>,
+    /// What it needs from the machine.
+    pub needs: Needs,
+}
+
+/// A value that must not be seen.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Secret {
+    /// The name in FlowKit's deployment guide; also the name of its file.
+    pub name: String,
+    /// Other spellings that are accepted, and refused when they are given beside this one with another value.
+    #[serde(default)]
+    pub also: Vec<String>,
+    /// What form it has.
+    pub kind: Kind,
+    /// Where a new one comes from.
+    pub make: Make,
+    /// Whether a role can do without it.
+    #[serde(default)]
+    pub optional: bool,
+    /// Characters that it must not hold.
+    #[serde(default)]
+    pub forbid: String,
+    /// Where the name comes from.
+    pub from: Source,
+    /// What it is for.
+    pub purpose: String,
+}
+
+impl Secret {
+    /// Its own name, then the others.
+    pub fn spellings(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.name.as_str()).chain(self.also.iter().map(String::as_str))
+    }
+}
+
+/// What form a secret has.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// One line.
+    Password,
+    /// 32 bytes in URL-safe base64, 44 characters.
+    Fernet,
+    /// PEM, PKCS#8 or PKCS#1, without a passphrase; also base64 of that.
+    RsaPrivate,
+    /// PEM of a SubjectPublicKeyInfo; also base64 of that.
+    RsaPublic,
+    /// PEM of a certificate, or of a chain that begins with the server's own.
+    TlsCert,
+    /// PEM of a certificate's private key.
+    TlsKey,
+    /// Address of a database or broker with user and password.
+    Url,
+    /// A signed token (JWT).
+    Token,
+    /// A database user: letters, digits and underscores.
+    UserName,
+    /// One line of any text.
+    Text,
+}
+
+impl Kind {
+    /// As in the files and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Password => "password",
+            Kind::Fernet => "fernet",
+            Kind::RsaPrivate => "rsa-private",
+            Kind::RsaPublic => "rsa-public",
+            Kind::TlsCert => "tls-cert",
+            Kind::TlsKey => "tls-key",
+            Kind::Url => "url",
+            Kind::Token => "token",
+            Kind::UserName => "user-name",
+            Kind::Text => "text",
+        }
+    }
+}
+
+/// Where a new value of a secret comes from.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Make {
+    /// Made by chance, in the form of its kind.
+    Generate,
+    /// This value, unless the operator chooses another.
+    Fixed(String),
+    /// A connection string; `{NAME}` stands for a secret (quoted for an URL) or a setting.
+    Template(String),
+    /// The public half of this secret.
+    PublicHalfOf(String),
+    /// A self-signed certificate for this key.
+    CertificateFor(String),
+    /// Only the operator can have it; the text says where from.
+    Operator(String),
+}
+
+/// A value that may be seen.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Setting {
+    /// The name in FlowKit's guide or programs; ours begin with `FLOWKIT_`.
+    pub name: String,
+    /// Other spellings that are accepted.
+    #[serde(default)]
+    pub also: Vec<String>,
+    /// What form it has.
+    pub r#type: Type,
+    /// The value when nothing is given: a string, number or boolean in the file.
+    #[serde(default, deserialize_with = "scalar")]
+    pub default: Option<String>,
+    /// In words, when the value is worked out at run time.
+    pub default_text: Option<String>,
+    /// A setting whose value this one takes when only that one is given.
+    pub default_from: Option<String>,
+    /// Texts that mean "not given", beside the empty one.
+    #[serde(default)]
+    pub unset: Vec<String>,
+    /// Least value that is accepted (bytes, seconds or a plain number).
+    pub min: Option<i64>,
+    /// Greatest value that is accepted.
+    pub max: Option<i64>,
+    /// The value must be greater than this.
+    pub above: Option<i64>,
+    /// All that a `choice` accepts, in any case of letters.
+    #[serde(default)]
+    pub choices: Vec<String>,
+    /// Who reads it.
+    #[serde(default)]
+    pub scope: Scope,
+    /// Why nobody reads it, when nobody does; giving it is a warning.
+    pub ignored: Option<String>,
+    /// Where the name comes from.
+    pub from: Source,
+    /// What it is for.
+    pub purpose: String,
+}
+
+impl Setting {
+    /// Its own name, then the others.
+    pub fn spellings(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.name.as_str()).chain(self.also.iter().map(String::as_str))
+    }
+}
+
+/// What form a setting has.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Type {
+    /// One line.
+    Text,
+    /// A whole number.
+    Integer,
+    /// A number, perhaps with a fraction.
+    Number,
+    /// 1 to 65535.
+    Port,
+    /// true or false.
+    Flag,
+    /// A whole number of seconds.
+    Seconds,
+    /// A size: a plain number is bytes; kB, MB, GB, TB (or KiB, MiB, GiB, TiB) are powers of 1024 as in PostgreSQL.
+    Bytes,
+    /// A path of the file system.
+    Path,
+    /// A host name or address.
+    Host,
+    /// An IP address to listen on.
+    Address,
+    /// `scheme://...`; its password is never shown.
+    Url,
+    /// One of `choices`.
+    Choice,
+}
+
+impl Type {
+    /// As in the files and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Type::Text => "text",
+            Type::Integer => "integer",
+            Type::Number => "number",
+            Type::Port => "port",
+            Type::Flag => "flag",
+            Type::Seconds => "seconds",
+            Type::Bytes => "bytes",
+            Type::Path => "path",
+            Type::Host => "host",
+            Type::Address => "address",
+            Type::Url => "url",
+            Type::Choice => "choice",
+        }
+    }
+}
+
+/// Who reads a setting.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// The role's own programs.
+    #[default]
+    Service,
+    /// Whoever lays out the deployment (a stack, a module): published ports, directories of the host.
+    Deployment,
+}
+
+/// Where a name comes from.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// FlowKit's deployment guide.
+    Guide,
+    /// Upstream's programs or stack files, which know more names than the guide.
+    Upstream,
+    /// This project.
+    Ours,
+}
+
+/// Where a role listens.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Port {
+    /// Unique in the role.
+    pub name: String,
+    /// The setting that moves it; its default is the number on a plain host.
+    pub setting: String,
+    /// The setting with the address that it listens on.
+    pub listen: Option<String>,
+    /// The number inside a container.
+    pub container: u16,
+    /// The setting with the port of the host at which a stack publishes it; without it a stack keeps it private.
+    pub published: Option<String>,
+    /// What is spoken there, and how it is protected.
+    pub protocol: String,
+}
+
+/// What a role keeps or reads on disk.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Volume {
+    /// Path below the state directory of a plain host; `None` when the operator names it.
+    pub state: Option<String>,
+    /// Path inside a container.
+    pub container: String,
+    /// The setting with the directory of the host.
+    pub setting: Option<String>,
+    /// Whether the role only reads it.
+    #[serde(default)]
+    pub read_only: bool,
+    /// What is in it, and whether it must be kept.
+    pub purpose: String,
+}
+
+/// Another role that a role opens connections to.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Talk {
+    /// The other role's name.
+    pub role: String,
+    /// What for.
+    pub why: String,
+}
+
+/// What a role needs from the machine.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Needs {
+    /// Least memory with which it is of use, in MiB.
+    pub memory_mib: u32,
+    /// What it needs disk for.
+    pub disk: String,
+    /// Programs that are not part of this one.
+    pub programs: Vec<String>,
+}
+
+/// A default as its text, whichever scalar it is in the file.
+fn scalar<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Scalar {
+        Flag(bool),
+        Integer(i64),
+        Number(f64),
+        Text(String),
+    }
+    Ok(Some(match Scalar::deserialize(from)? {
+        Scalar::Flag(value) => value.to_string(),
+        Scalar::Integer(value) => value.to_string(),
+        Scalar::Number(value) => value.to_string(),
+        Scalar::Text(value) => value,
+    }))
+}

@@ -1,0 +1,329 @@
+//! Settings: given as text, checked once, typed after that.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::catalogue::{self, Setting, Type, catalogue};
+
+use super::{Problem, Problems};
+
+/// Where a value was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// On the command line.
+    Flag,
+    /// In the environment.
+    Environment,
+    /// In a settings file.
+    File(PathBuf),
+    /// Nowhere: the catalogue's own.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Flag => f.write_str("command line"),
+            Origin::Environment => f.write_str("environment"),
+            Origin::File(path) => path.display().fmt(f),
+            Origin::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// Every setting of the deployment, checked. Asking for a name that the catalogue lacks is a bug and panics.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Own name to plain text, for what was given.
+    given: BTreeMap<&'static str, (String, Origin)>,
+    warnings: Vec<String>,
+}
+
+impl Settings {
+    /// Reads the settings file, if there is one, and the environment, which beats it. The file is TOML with the names
+    /// of the settings as keys; an unknown key is a mistake. All mistakes are reported at once.
+    pub fn load(file: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Problems> {
+        let mut settings = Settings::default();
+        let mut problems = Problems::default();
+        if let Some(path) = file {
+            settings.load_file(path, &mut problems);
+        }
+        settings.load_environment(env, &mut problems);
+        problems.or(settings)
+    }
+
+    fn load_file(&mut self, path: &Path, problems: &mut Problems) {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+            Err(error) => {
+                let what = format!("the settings file can't be read: {error}");
+                return problems.0.push(Problem::new(what, "make it readable, or remove it").origin(path.display()));
+            }
+        };
+        let table: toml::Table = match text.parse() {
+            Ok(table) => table,
+            Err(error) => {
+                let error: toml::de::Error = error;
+                let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+                let what = format!("the settings file is not TOML: line {line}: {}", error.message());
+                return problems.0.push(Problem::new(what, "write NAME = \"value\"").origin(path.display()));
+            }
+        };
+        let values = table.into_iter().filter_map(|(name, value)| match value {
+            toml::Value::String(text) => Some((name, text)),
+            toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => {
+                Some((name, value.to_string()))
+            }
+            _ => {
+                let what = format!("{name} is not a setting: settings are single values");
+                problems.0.push(Problem::new(what, "write NAME = \"value\" at the top level").origin(path.display()));
+                None
+            }
+        });
+        let values = values.collect::<Vec<_>>();
+        self.take(&values, &Origin::File(path.to_path_buf()), problems);
+    }
+
+    fn load_environment(&mut self, env: &dyn Fn(&str) -> Option<String>, problems: &mut Problems) {
+        let names = catalogue().settings().flat_map(Setting::spellings);
+        let values = names.filter_map(|name| Some((name.to_string(), env(name)?))).collect::<Vec<_>>();
+        self.take(&values, &Origin::Environment, problems);
+    }
+
+    /// All values of one origin: two spellings of one setting must agree there.
+    fn take(&mut self, values: &[(String, String)], origin: &Origin, problems: &mut Problems) {
+        let mut taken: BTreeMap<&'static str, (&str, String)> = BTreeMap::new();
+        for (name, value) in values {
+            let (setting, plain) = match checked(name, value, origin) {
+                Ok((setting, Some(plain))) => (setting, plain),
+                Ok((_, None)) => continue,
+                Err(problem) => {
+                    problems.0.push(problem);
+                    continue;
+                }
+            };
+            match taken.get(setting.name.as_str()) {
+                Some((other, value)) if *value != plain => {
+                    let what = format!("{other} and {name} are two spellings of one setting, and their values differ");
+                    problems.0.push(Problem::new(what, format!("give only {}", setting.name)).origin(origin));
+                }
+                _ => {
+                    taken.insert(&setting.name, (name, plain.clone()));
+                    self.put(setting, plain, origin.clone());
+                }
+            }
+        }
+    }
+
+    /// Sets one value, as a flag does; it beats whatever was there.
+    pub fn set(&mut self, name: &str, value: &str, origin: Origin) -> Result<(), Problem> {
+        match checked(name, value, &origin)? {
+            (setting, Some(plain)) => self.put(setting, plain, origin),
+            (setting, None) => {
+                self.given.remove(setting.name.as_str());
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, setting: &'static Setting, plain: String, origin: Origin) {
+        if let Some(reason) = &setting.ignored {
+            self.warnings.push(format!("{} ({origin}) has no effect: {reason}", setting.name));
+        }
+        self.given.insert(&setting.name, (plain, origin));
+    }
+
+    /// Values that were given and have no effect, in sentences.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The value as text: what was given, else the default; `None` when the default is worked out elsewhere.
+    /// Sizes are in bytes, flags `true` or `false`.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.found(name).map(|(text, _)| text)
+    }
+
+    /// The value of an `integer`, `seconds`, `bytes` or `port` setting.
+    pub fn int(&self, name: &str) -> Option<i64> {
+        self.text(name).map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a whole number")))
+    }
+
+    /// The value of a `number` setting.
+    pub fn number(&self, name: &str) -> Option<f64> {
+        self.text(name).map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
+    }
+
+    /// The value of a `port` setting; every one of them has a default.
+    pub fn port(&self, name: &str) -> u16 {
+        self.text(name)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_else(|| panic!("{name} is not a port with a default"))
+    }
+
+    /// The value of a `flag` setting; without a default it is false.
+    pub fn flag(&self, name: &str) -> bool {
+        assert_eq!(setting(name).r#type, Type::Flag, "{name} is not a flag");
+        self.text(name) == Some("true")
+    }
+
+    /// Where the value comes from.
+    pub fn origin(&self, name: &str) -> &Origin {
+        self.found(name).map_or(&Origin::Default, |(_, origin)| origin)
+    }
+
+    /// What was given, by its own name: what a child's environment must hold.
+    pub fn explicit(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.given.iter().map(|(name, (text, _))| (*name, text.as_str()))
+    }
+
+    fn found(&self, name: &str) -> Option<(&str, &Origin)> {
+        let setting = setting(name);
+        let given = |name: &str| self.given.get(name).map(|(text, origin)| (text.as_str(), origin));
+        let default = || setting.default.as_deref().map(|text| (text, &Origin::Default));
+        given(&setting.name).or_else(|| given(setting.default_from.as_deref()?)).or_else(default)
+    }
+}
+
+fn setting(name: &str) -> &'static Setting {
+    catalogue().setting(name).unwrap_or_else(|| panic!("the catalogue has no setting {name}"))
+}
+
+fn checked(name: &str, value: &str, origin: &Origin) -> Result<(&'static Setting, Option<String>), Problem> {
+    let Some(setting) = catalogue().setting(name) else { return Err(unknown(name).origin(origin)) };
+    match setting.check(value) {
+        Ok(plain) => Ok((setting, plain)),
+        Err(catalogue::Fault(accepted)) => {
+            let shown = if setting.r#type == Type::Url { "(not shown)" } else { value };
+            Err(Problem::new(format!("{name} is wrong"), format!("give {accepted}")).value(shown).origin(origin))
+        }
+    }
+}
+
+fn unknown(name: &str) -> Problem {
+    if let Some(secret) = catalogue().secret(name) {
+        let hint = format!("put it into a file named {} in the secrets directory", secret.name);
+        return Problem::new(format!("{name} is a secret, not a setting"), hint);
+    }
+    let near = catalogue().settings().flat_map(Setting::spellings).min_by_key(|known| distance(known, name));
+    let hint = match near.filter(|known| distance(known, name) <= 3) {
+        Some(near) => format!("did you mean {near}?"),
+        None => "docs/reference/settings.md lists all settings".to_string(),
+    };
+    Problem::new(format!("{name} is not a setting"), hint)
+}
+
+/// Number of letters to insert, remove or change to get from one word to the other, in any case.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b) = (a.to_ascii_lowercase(), b.to_ascii_lowercase());
+    let b = b.as_bytes();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &y) in b.iter().enumerate() {
+            let change = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Pools;
+
+    fn load(file: Option<&str>, environment: &[(&str, &str)]) -> Result<Settings, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("flowkit.toml");
+        if let Some(text) = file {
+            std::fs::write(&path, text).unwrap();
+        }
+        let env = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string());
+        Settings::load(Some(&path), &env)
+            .map_err(|problems| problems.to_string().replace(path.to_str().unwrap(), "flowkit.toml"))
+    }
+
+    #[test]
+    fn environment_beats_file_beats_default_and_a_flag_beats_all() {
+        let mut settings = load(Some("FLOWDB_PORT = 5001\nREDIS_PORT = \"5002\""), &[("FLOWDB_PORT", "6001")]).unwrap();
+        assert_eq!((settings.port("FLOWDB_PORT"), settings.origin("FLOWDB_PORT")), (6001, &Origin::Environment));
+        assert_eq!(settings.port("REDIS_PORT"), 5002);
+        assert!(matches!(settings.origin("REDIS_PORT"), Origin::File(_)));
+        assert_eq!((settings.port("FLOWMACHINE_PORT"), settings.origin("FLOWMACHINE_PORT")), (5555, &Origin::Default));
+        settings.set("FLOWDB_PORT", "7001", Origin::Flag).unwrap();
+        assert_eq!(settings.port("FLOWDB_PORT"), 7001);
+        let explicit = settings.explicit().collect::<Vec<_>>();
+        assert_eq!(explicit, [("FLOWDB_PORT", "7001"), ("REDIS_PORT", "5002")]);
+    }
+
+    #[test]
+    fn the_hosts_port_of_the_guide_moves_the_port() {
+        let settings = load(None, &[("FLOWDB_HOST_PORT", "9100")]).unwrap();
+        assert_eq!(settings.port("FLOWDB_PORT"), 9100);
+        assert_eq!(settings.origin("FLOWDB_PORT"), &Origin::Environment);
+    }
+
+    #[test]
+    fn an_empty_value_is_none() {
+        let settings = load(None, &[("CACHE_SIZE", ""), ("FLOWMACHINE_SERVER_THREADPOOL_SIZE", "False")]).unwrap();
+        assert_eq!(settings.text("CACHE_SIZE"), None);
+        assert_eq!(settings.int("FLOWMACHINE_SERVER_THREADPOOL_SIZE"), Some(8));
+        assert_eq!(settings.explicit().count(), 0);
+    }
+
+    #[test]
+    fn values_take_their_plain_form() {
+        let given = [("CACHE_SIZE", "10GB"), ("NO_USE_JIT", "TRUE"), ("FLOWMACHINE_LOG_LEVEL", "Debug")];
+        let settings = load(None, &given).unwrap();
+        assert_eq!(settings.int("CACHE_SIZE"), Some(10 << 30));
+        assert!(settings.flag("NO_USE_JIT"));
+        assert!(!settings.flag("FLOWMACHINE_SERVER_DEBUG_MODE"));
+        assert_eq!(settings.text("FLOWMACHINE_LOG_LEVEL"), Some("debug"));
+    }
+
+    #[test]
+    fn everything_wrong_is_told_at_once() {
+        let file = "FLOWDB_PROT = 1\nREDIS_PASSWORD = \"x\"\nMAX_CPUS = 0\nCACHE_SIZE = [1]";
+        let given = [("FLOWDB_PORT", "http"), ("POSTGRES_DB", "other"), ("CACHE_HALF_LIFE", "0")];
+        assert_eq!(
+            load(Some(file), &given).unwrap_err(),
+            "7 things are wrong\n  \
+             CACHE_SIZE is not a setting: settings are single values (flowkit.toml); write NAME = \"value\" at the top level\n  \
+             FLOWDB_PROT is not a setting (flowkit.toml); did you mean FLOWDB_PORT?\n  \
+             MAX_CPUS is wrong: \"0\" (flowkit.toml); give a whole number, at least 1\n  \
+             REDIS_PASSWORD is a secret, not a setting (flowkit.toml); put it into a file named REDIS_PASSWORD in the \
+             secrets directory\n  \
+             FLOWDB_PORT is wrong: \"http\" (environment); give a port number from 1 to 65535\n  \
+             CACHE_HALF_LIFE is wrong: \"0\" (environment); give a number greater than 0\n  \
+             POSTGRES_DB is wrong: \"other\" (environment); give flowdb, nothing else works"
+        );
+    }
+
+    #[test]
+    fn a_broken_file_says_its_line_and_no_value() {
+        let error = load(Some("FLOWDB_PORT = 1\nREDIS_PASSWORD = hunter2\n"), &[]).unwrap_err();
+        assert!(error.starts_with("the settings file is not TOML: line 2: "), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn the_overflow_follows_pool_and_threads() {
+        let pools = |given: &[(&str, &str)]| Pools::of(&load(None, given).unwrap());
+        assert_eq!(pools(&[]), Pools { size: 20, overflow: 29, threads: 8 });
+        assert_eq!(pools(&[("DB_CONNECTION_POOL_SIZE", "40")]).connections(), 89);
+        assert_eq!(pools(&[]).warnings(), [""; 0]);
+        let small = pools(&[("DB_CONNECTION_POOL_SIZE", "2"), ("DB_CONNECTION_POOL_OVERFLOW", "1")]);
+        assert_eq!(small.warnings().len(), 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "the catalogue has no setting NONSENSE")]
+    fn an_unknown_name_in_the_code_is_a_bug() {
+        Settings::default().text("NONSENSE");
+    }
+}

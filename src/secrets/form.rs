@@ -1,0 +1,139 @@
+//! Whether a text has the form of its kind of secret. What is wrong is said without the text.
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use rsa::pkcs1::DecodeRsaPrivateKey;
+use rsa::pkcs8::{DecodePrivateKey, DecodePublicKey};
+use rsa::traits::PublicKeyParts;
+use rsa::{PrivateKey, PublicKey};
+use zeroize::Zeroizing;
+
+use super::Secret;
+use crate::catalogue::{self, Kind};
+
+/// How often base64 may be wrapped around a key: upstream decodes until it finds one, nobody needs more than two.
+const WRAPPINGS: usize = 4;
+
+/// The secret as it is used: trimmed at both ends, keys as PEM. The error says what is wrong, as in "NAME is ...".
+pub fn plain(spec: &catalogue::Secret, text: &str) -> Result<Secret, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err("empty".into());
+    }
+    if let Some(character) = text.chars().find(|c| spec.forbid.contains(*c)) {
+        return Err(match character {
+            ' ' => "holding a space, which does not survive on the way to the database".into(),
+            other => format!("holding the character {other:?}, which does not survive on the way to its reader"),
+        });
+    }
+    match spec.kind {
+        Kind::Password | Kind::Text => one_line(text)?,
+        Kind::Fernet => fernet(text)?,
+        Kind::UserName => user_name(text)?,
+        Kind::Url => url(text)?,
+        Kind::Token => token(text)?,
+        Kind::RsaPrivate => {
+            return unwrapped(text, |pem| rsa_private(pem).is_some()).ok_or_else(|| not("an RSA private key"));
+        }
+        Kind::RsaPublic => {
+            return unwrapped(text, |pem| rsa_public(pem).is_some()).ok_or_else(|| not("an RSA public key"));
+        }
+        Kind::TlsCert => certificate(text)?,
+        Kind::TlsKey => tls_key(text)?,
+    }
+    Ok(Secret::new(text.to_string()))
+}
+
+fn not(what: &str) -> String {
+    format!("not the PEM of {what}, nor base64 of it")
+}
+
+fn one_line(text: &str) -> Result<(), String> {
+    match text.chars().any(char::is_control) {
+        true => Err("of more than one line, or holding control characters".into()),
+        false => Ok(()),
+    }
+}
+
+/// Both base64 alphabets, as Python's decoder takes them.
+fn fernet(text: &str) -> Result<(), String> {
+    let standard = Zeroizing::new(text.replace('-', "+").replace('_', "/"));
+    match base64::engine::general_purpose::STANDARD.decode(standard.as_bytes()).map(Zeroizing::new) {
+        Ok(bytes) if bytes.len() == 32 => Ok(()),
+        _ => Err("not a Fernet key, which is 32 bytes in URL-safe base64 (44 characters)".into()),
+    }
+}
+
+fn user_name(text: &str) -> Result<(), String> {
+    let first = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    match first && text.len() <= 63 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        true => Ok(()),
+        false => Err("not a user name: up to 63 letters, digits and underscores, not beginning with a digit".into()),
+    }
+}
+
+fn url(text: &str) -> Result<(), String> {
+    one_line(text)?;
+    match text.split_once("://") {
+        Some((scheme, rest)) if !scheme.is_empty() && !rest.is_empty() && !text.contains(' ') => Ok(()),
+        _ => Err("not an address such as scheme://user:password@host:port/name".into()),
+    }
+}
+
+/// Three parts in URL-safe base64; who signed it is the reader's business.
+fn token(text: &str) -> Result<(), String> {
+    let part =
+        |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    match text.split('.').count() == 3 && text.split('.').all(part) {
+        true => Ok(()),
+        false => Err("not a token: three parts in URL-safe base64 with dots between".into()),
+    }
+}
+
+/// The text, or what base64 hides in it, once it is what is looked for. Line breaks in base64 are ignored.
+fn unwrapped(text: &str, is_it: impl Fn(&str) -> bool) -> Option<Secret> {
+    let forgiving = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let engine = GeneralPurpose::new(&alphabet::STANDARD, forgiving);
+    let mut text = Zeroizing::new(text.to_string());
+    for _ in 0..=WRAPPINGS {
+        if is_it(&text) {
+            return Some(Secret::new(text.to_string()));
+        }
+        let packed = Zeroizing::new(text.chars().filter(|c| !c.is_ascii_whitespace()).collect::<String>());
+        let bytes = Zeroizing::new(engine.decode(packed.as_bytes()).ok()?);
+        text = Zeroizing::new(std::str::from_utf8(&bytes).ok()?.trim().to_string());
+    }
+    None
+}
+
+/// PKCS#8 or PKCS#1, without a passphrase.
+pub(super) fn rsa_private(pem: &str) -> Option<PrivateKey> {
+    let key = PrivateKey::from_pkcs8_pem(pem).or_else(|_| PrivateKey::from_pkcs1_pem(pem)).ok()?;
+    (key.size() >= 256).then_some(key)
+}
+
+pub(super) fn rsa_public(pem: &str) -> Option<PublicKey> {
+    PublicKey::from_public_key_pem(pem).ok().filter(|key| key.size() >= 256)
+}
+
+/// Every block must be a certificate, the first one the server's own.
+fn certificate(text: &str) -> Result<(), String> {
+    let mut count = 0;
+    for block in x509_parser::pem::Pem::iter_from_buffer(text.as_bytes()) {
+        let block = block.map_err(|_| "not the PEM of a certificate".to_string())?;
+        if block.label.ends_with("PRIVATE KEY") {
+            return Err("holding a private key: the key belongs into key-flowkit.pem alone".into());
+        }
+        block.parse_x509().map_err(|_| "not the PEM of a certificate".to_string())?;
+        count += 1;
+    }
+    if count == 0 { Err("not the PEM of a certificate".into()) } else { Ok(()) }
+}
+
+fn tls_key(text: &str) -> Result<(), String> {
+    match rcgen::KeyPair::from_pem(text) {
+        Ok(_) => Ok(()),
+        Err(_) => Err("not the PEM of a private key without a passphrase".into()),
+    }
+}

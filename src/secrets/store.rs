@@ -1,0 +1,420 @@
+//! Where a secret is looked for, and in what order.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::{Secret, form};
+use crate::catalogue::{self, Make, catalogue};
+use crate::config::{Problem, Problems};
+
+/// No secret is longer; a file that is was not meant to be one.
+const LONGEST: u64 = 1 << 20;
+
+/// Answers by name, in the lookup order of the [module](super). Nothing is cached: a changed file is seen at the next get.
+#[derive(Clone)]
+pub struct Store {
+    credentials: Option<PathBuf>,
+    run: PathBuf,
+    deployment: Option<PathBuf>,
+    environment: Environment,
+}
+
+type Environment = Arc<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
+
+/// A secret and where it was.
+#[derive(Debug)]
+pub struct Found {
+    /// The value, in the form of its kind.
+    pub secret: Secret,
+    /// Where it was.
+    pub place: Place,
+}
+
+/// Where a secret can be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A file of systemd's credentials directory.
+    Credential(PathBuf),
+    /// A file of /run/secrets.
+    RunSecrets(PathBuf),
+    /// A file of the deployment's secrets directory.
+    Deployment(PathBuf),
+    /// The file that this environment variable names.
+    FileVariable(String, PathBuf),
+    /// This environment variable.
+    Variable(String),
+    /// Nowhere: the catalogue's fixed value.
+    Default,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Credential(path) | Place::RunSecrets(path) | Place::Deployment(path) => path.display().fmt(f),
+            Place::FileVariable(name, path) => write!(f, "{} (named by {name})", path.display()),
+            Place::Variable(name) => write!(f, "environment variable {name}"),
+            Place::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// Why a secret can't be had. No text of it holds a value.
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    /// It is nowhere.
+    #[error("{name} is missing")]
+    Missing {
+        /// Its name.
+        name: &'static str,
+        /// The deployment's directory, where it could be made.
+        directory: Option<PathBuf>,
+    },
+    /// Docker makes a directory where a file to be mounted is missing.
+    #[error("{name} is a directory, not a file: {place}")]
+    Directory {
+        /// Its name.
+        name: &'static str,
+        /// Where.
+        place: Place,
+    },
+    /// Present, and not ours to read.
+    #[error("{name} can't be read: {place}")]
+    Unreadable {
+        /// Its name.
+        name: &'static str,
+        /// Where.
+        place: Place,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Present, and not of the form that its kind has.
+    #[error("{name} is {fault}: {place}")]
+    Malformed {
+        /// Its name.
+        name: &'static str,
+        /// Where.
+        place: Place,
+        /// What is wrong, without the value.
+        fault: String,
+    },
+    /// Two spellings of one secret hold different values.
+    #[error("{name} is given twice with different values: {first} and {second}")]
+    Differ {
+        /// Its name.
+        name: &'static str,
+        /// One place.
+        first: Place,
+        /// The other place.
+        second: Place,
+    },
+}
+
+impl LookupError {
+    /// The secret's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            LookupError::Missing { name, .. }
+            | LookupError::Directory { name, .. }
+            | LookupError::Unreadable { name, .. }
+            | LookupError::Malformed { name, .. }
+            | LookupError::Differ { name, .. } => name,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            LookupError::Missing { name, directory } => match (&spec(name).make, directory) {
+                (Make::Operator(from), _) => from.clone(),
+                (_, Some(dir)) => format!("make it: flowkit secrets init --dir {}", dir.display()),
+                (_, None) => format!("give it as /run/secrets/{name}, {name}_FILE or {name}"),
+            },
+            LookupError::Directory { name, .. } => format!("remove it and put a file named {name} there"),
+            LookupError::Unreadable { .. } => "make it readable for the user that runs this".into(),
+            LookupError::Malformed { name, .. } => {
+                format!("put the right value there, or: flowkit secrets rotate {name}")
+            }
+            LookupError::Differ { name, .. } => format!("keep the one that is right, under the name {name}"),
+        }
+    }
+
+    /// For a report of all that is wrong: what it is for, and what to do.
+    pub fn problem(&self) -> Problem {
+        let cause = std::error::Error::source(self).map(|cause| format!(": {cause}")).unwrap_or_default();
+        Problem::new(format!("{self}{cause} ({})", spec(self.name()).purpose), self.hint())
+    }
+}
+
+impl Store {
+    /// Looks in this process's environment, in /run/secrets and in the deployment's secrets directory.
+    pub fn new(deployment_dir: Option<PathBuf>) -> Store {
+        Store::with(deployment_dir, "/run/secrets".into(), Arc::new(|name| std::env::var_os(name)))
+    }
+
+    /// A store whose surroundings are given.
+    pub fn with(deployment_dir: Option<PathBuf>, run_secrets: PathBuf, environment: Environment) -> Store {
+        let credentials = environment("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        Store { credentials, run: run_secrets, deployment: deployment_dir, environment }
+    }
+
+    /// The secret of that name (any spelling), in the form of its kind: trimmed, keys as PEM.
+    pub fn get(&self, name: &str) -> Result<Secret, LookupError> {
+        self.find(name).map(|found| found.secret)
+    }
+
+    /// All of these, or everything that is wrong with them.
+    pub fn require(&self, names: &[&str]) -> Result<BTreeMap<String, Secret>, Problems> {
+        let mut secrets = BTreeMap::new();
+        let mut problems = Problems::default();
+        for name in names {
+            match self.get(name) {
+                Ok(secret) => {
+                    secrets.insert(name.to_string(), secret);
+                }
+                Err(error) => problems.0.push(error.problem()),
+            }
+        }
+        problems.or(secrets)
+    }
+
+    /// The secret and where it was. Asking for a name that the catalogue lacks is a bug and panics.
+    pub fn find(&self, name: &str) -> Result<Found, LookupError> {
+        let spec = spec(name);
+        let layers: [fn(&Store, &str) -> Option<Place>; 5] =
+            [Store::credential, Store::run_secret, Store::deployed, Store::named_file, Store::variable];
+        for layer in layers {
+            if let Some(found) = self.of_layer(spec, layer)? {
+                return Ok(found);
+            }
+        }
+        match &spec.make {
+            Make::Fixed(value) => Ok(Found { secret: Secret::new(value.clone()), place: Place::Default }),
+            _ => Err(LookupError::Missing { name: &spec.name, directory: self.deployment.clone() }),
+        }
+    }
+
+    /// Every spelling in one layer; they must agree.
+    fn of_layer(
+        &self,
+        spec: &'static catalogue::Secret,
+        layer: fn(&Store, &str) -> Option<Place>,
+    ) -> Result<Option<Found>, LookupError> {
+        let mut first: Option<Found> = None;
+        for place in spec.spellings().filter_map(|name| layer(self, name)) {
+            let Some(text) = self.read(&spec.name, &place)? else { continue };
+            let secret = form::plain(spec, &text).map_err(|fault| LookupError::Malformed {
+                name: &spec.name,
+                place: place.clone(),
+                fault,
+            })?;
+            match &first {
+                Some(found) if found.secret != secret => {
+                    return Err(LookupError::Differ { name: &spec.name, first: found.place.clone(), second: place });
+                }
+                Some(_) => {}
+                None => first = Some(Found { secret, place }),
+            }
+        }
+        Ok(first)
+    }
+
+    fn credential(&self, name: &str) -> Option<Place> {
+        Some(Place::Credential(self.credentials.as_ref()?.join(name)))
+    }
+
+    fn run_secret(&self, name: &str) -> Option<Place> {
+        Some(Place::RunSecrets(self.run.join(name)))
+    }
+
+    fn deployed(&self, name: &str) -> Option<Place> {
+        Some(Place::Deployment(self.deployment.as_ref()?.join(name)))
+    }
+
+    fn named_file(&self, name: &str) -> Option<Place> {
+        let variable = format!("{name}_FILE");
+        let path = (self.environment)(&variable).filter(|path| !path.is_empty())?;
+        Some(Place::FileVariable(variable, path.into()))
+    }
+
+    fn variable(&self, name: &str) -> Option<Place> {
+        (self.environment)(name).map(|_| Place::Variable(name.to_string()))
+    }
+
+    /// `None` when there is nothing. A path that the operator named must exist.
+    fn read(&self, name: &'static str, place: &Place) -> Result<Option<Zeroizing<String>>, LookupError> {
+        let not_text = || LookupError::Malformed { name, place: place.clone(), fault: "not text in UTF-8".into() };
+        let (path, must_exist) = match place {
+            Place::Credential(path) | Place::RunSecrets(path) | Place::Deployment(path) => (path, false),
+            Place::FileVariable(_, path) => (path, true),
+            Place::Variable(variable) => {
+                let value = (self.environment)(variable).unwrap_or_default();
+                return value.into_string().map(|text| Some(Zeroizing::new(text))).map_err(|_| not_text());
+            }
+            Place::Default => return Ok(None),
+        };
+        match read_file(path) {
+            Ok(bytes) => match std::str::from_utf8(&bytes) {
+                Ok(text) => Ok(Some(Zeroizing::new(text.to_string()))),
+                Err(_) => Err(not_text()),
+            },
+            Err(error) if error.kind() == ErrorKind::NotFound && !must_exist => Ok(None),
+            Err(error) if error.kind() == ErrorKind::IsADirectory => {
+                Err(LookupError::Directory { name, place: place.clone() })
+            }
+            Err(source) => Err(LookupError::Unreadable { name, place: place.clone(), source }),
+        }
+    }
+}
+
+/// A regular file's content. Anything else is refused before it is opened: opening a pipe would wait for ever.
+pub(super) fn read_file(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let kind = std::fs::metadata(path)?;
+    if kind.is_dir() {
+        return Err(ErrorKind::IsADirectory.into());
+    }
+    if !kind.is_file() {
+        return Err(std::io::Error::new(ErrorKind::InvalidInput, "not a regular file"));
+    }
+    if kind.len() > LONGEST {
+        return Err(std::io::Error::new(ErrorKind::FileTooLarge, "longer than 1 MiB"));
+    }
+    // The capacity is given in advance so that no copy is left behind by growing.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(kind.len() as usize + 1));
+    File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn spec(name: &str) -> &'static catalogue::Secret {
+    catalogue().secret(name).unwrap_or_else(|| panic!("the catalogue has no secret {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Place {
+        dir: tempfile::TempDir,
+    }
+
+    impl Place {
+        fn new() -> Place {
+            let dir = tempfile::tempdir().unwrap();
+            for sub in ["credentials", "run", "deployment"] {
+                std::fs::create_dir(dir.path().join(sub)).unwrap();
+            }
+            Place { dir }
+        }
+
+        fn write(&self, path: &str, text: &str) -> &Place {
+            std::fs::write(self.dir.path().join(path), text).unwrap();
+            self
+        }
+
+        fn store(&self, environment: &[(&str, &str)]) -> Store {
+            let mut values: BTreeMap<String, OsString> =
+                environment.iter().map(|(name, value)| (name.to_string(), value.into())).collect();
+            values.insert("CREDENTIALS_DIRECTORY".into(), self.dir.path().join("credentials").into());
+            let environment = Arc::new(move |name: &str| values.get(name).cloned());
+            Store::with(Some(self.dir.path().join("deployment")), self.dir.path().join("run"), environment)
+        }
+
+        fn get(&self, environment: &[(&str, &str)]) -> Result<String, String> {
+            let found = self.store(environment).get("FLOWDB_POSTGRES_PASSWORD");
+            let root = format!("{}/", self.dir.path().display());
+            found
+                .map(|secret| secret.expose().to_string())
+                .map_err(|error| error.problem().to_string().replace(&root, ""))
+        }
+    }
+
+    #[test]
+    fn the_order_is_credential_run_secrets_deployment_file_variable_variable() {
+        let place = Place::new();
+        let file = place.dir.path().join("elsewhere");
+        std::fs::write(&file, "file").unwrap();
+        let variable = [("FLOWDB_POSTGRES_PASSWORD", "variable")];
+        let both = [variable[0], ("FLOWDB_POSTGRES_PASSWORD_FILE", file.to_str().unwrap())];
+        assert_eq!(place.get(&variable).unwrap(), "variable");
+        assert_eq!(place.get(&both).unwrap(), "file");
+        for layer in ["deployment", "run", "credentials"] {
+            place.write(&format!("{layer}/FLOWDB_POSTGRES_PASSWORD"), &format!(" {layer}\n"));
+            assert_eq!(place.get(&both).unwrap(), layer);
+        }
+    }
+
+    #[test]
+    fn another_spelling_is_as_good_and_must_agree() {
+        let place = Place::new();
+        place.write("run/POSTGRES_PASSWORD", "one\n");
+        assert_eq!(place.get(&[]).unwrap(), "one");
+        assert_eq!(place.write("run/FLOWDB_POSTGRES_PASSWORD", "one").get(&[]).unwrap(), "one");
+        assert_eq!(
+            place.write("run/FLOWDB_POSTGRES_PASSWORD", "two").get(&[]).unwrap_err(),
+            "FLOWDB_POSTGRES_PASSWORD is given twice with different values: run/FLOWDB_POSTGRES_PASSWORD and \
+             run/POSTGRES_PASSWORD (password of the database superuser `flowdb`); keep the one that is right, under the \
+             name FLOWDB_POSTGRES_PASSWORD"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_value() {
+        let purpose = "(password of the database superuser `flowdb`)";
+        let place = Place::new();
+        assert_eq!(
+            place.get(&[]).unwrap_err(),
+            format!("FLOWDB_POSTGRES_PASSWORD is missing {purpose}; make it: flowkit secrets init --dir deployment")
+        );
+        place.write("deployment/FLOWDB_POSTGRES_PASSWORD", "hunter2\nmore");
+        assert_eq!(
+            place.get(&[]).unwrap_err(),
+            format!(
+                "FLOWDB_POSTGRES_PASSWORD is of more than one line, or holding control characters: \
+                 deployment/FLOWDB_POSTGRES_PASSWORD {purpose}; put the right value there, or: flowkit secrets rotate \
+                 FLOWDB_POSTGRES_PASSWORD"
+            )
+        );
+        std::fs::create_dir(place.dir.path().join("run/FLOWDB_POSTGRES_PASSWORD")).unwrap();
+        assert_eq!(
+            place.get(&[]).unwrap_err(),
+            format!(
+                "FLOWDB_POSTGRES_PASSWORD is a directory, not a file: run/FLOWDB_POSTGRES_PASSWORD {purpose}; remove it \
+                 and put a file named FLOWDB_POSTGRES_PASSWORD there"
+            )
+        );
+        let nowhere = Place::new();
+        assert_eq!(
+            nowhere.get(&[("FLOWDB_POSTGRES_PASSWORD_FILE", "/nowhere")]).unwrap_err(),
+            format!(
+                "FLOWDB_POSTGRES_PASSWORD can't be read: /nowhere (named by FLOWDB_POSTGRES_PASSWORD_FILE): No such file or \
+                 directory (os error 2) {purpose}; make it readable for the user that runs this"
+            )
+        );
+    }
+
+    #[test]
+    fn require_reports_all_and_fixed_values_need_no_file() {
+        let place = Place::new();
+        let problems = place.store(&[]).require(&["FLOWAPI_FLOWDB_USER", "REDIS_PASSWORD", "FLOWDB_POSTGRES_PASSWORD"]);
+        let names = problems.unwrap_err().0.iter().map(|p| p.what[..8].to_string()).collect::<Vec<_>>();
+        assert_eq!(names, ["REDIS_PA", "FLOWDB_P"]);
+        let secrets =
+            place.write("run/REDIS_PASSWORD", "x").store(&[]).require(&["FLOWAPI_FLOWDB_USER", "REDIS_PASSWORD"]);
+        assert_eq!(secrets.unwrap()["FLOWAPI_FLOWDB_USER"].expose(), "flowapi");
+    }
+
+    #[test]
+    fn a_pipe_in_place_of_a_file_does_not_hang() {
+        let place = Place::new();
+        let path = place.dir.path().join("run/FLOWDB_POSTGRES_PASSWORD");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert!(place.get(&[]).unwrap_err().contains("not a regular file"));
+    }
+}
