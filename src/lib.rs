@@ -22,6 +22,7 @@ pub mod config;
 pub mod flowdb;
 pub mod flowmachine;
 pub mod hardware;
+pub mod redis_server;
 pub mod roles;
 pub mod secrets;
 pub mod supervisor;

@@ -1,0 +1,156 @@
+//! redis.conf.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+/// Memory that redis may use, in bytes.
+///
+/// The state of a query takes 1,941 bytes (redis 7.0, measured over 2,000 of them) and is kept for good: this is room for
+/// 130,000 different queries, sub-queries counted. At the limit redis refuses to store more and says so; it must not
+/// forget anything by itself, because the state machine of a query breaks when one of its keys is missing.
+pub const MAX_MEMORY: u64 = 256 << 20;
+
+/// Why there is no redis.conf.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// redis.conf has one directive a line, and no way to write such a character.
+    #[error("{} has a line break or a control character in its name: redis can't be given such a directory", .0.display())]
+    Unwritable(PathBuf),
+    /// Writing failed.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What differs from one deployment to the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conf {
+    /// Address to listen on.
+    pub listen: IpAddr,
+    /// Port to listen on.
+    pub port: u16,
+    /// Working directory; nothing is written there.
+    pub directory: PathBuf,
+    /// See [`MAX_MEMORY`].
+    pub max_memory: u64,
+}
+
+impl Conf {
+    /// The file's text. The password appears as its SHA-256, which is all that redis needs to check it.
+    pub fn render(&self, password: &str) -> Result<String, Error> {
+        let Conf { listen, port, max_memory, .. } = self;
+        let directory = quoted(&self.directory)?;
+        let hash = Sha256::digest(password.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        Ok(format!(
+            "\
+# Written by `flowkit` at each start; changes are lost.
+
+bind {listen}
+port {port}
+tcp-keepalive 60
+maxclients 500
+daemonize no
+supervised no
+dir {directory}
+databases 1
+
+# FlowMachine's one user. Everything that reads or changes the server itself (CONFIG, DEBUG, SHUTDOWN, MODULE, MONITOR,
+# KEYS, ...) is off. FlowMachine needs EVAL, and its function `resync_redis_with_cache` FLUSHDB; `flowkit` asks INFO.
+user default reset on #{hash} ~* +@all -@admin -@dangerous -@blocking -@pubsub +flushdb +info
+
+# Nothing is kept over a restart: what redis holds about queries is rebuilt from the database before FlowMachine starts
+# (`flowkit step flowmachine-repair`). A saved copy would be older than the database, and wrong.
+save \"\"
+appendonly no
+
+# Full is an error that is seen; an evicted key would be a query that hangs.
+maxmemory {max_memory}
+maxmemory-policy noeviction
+"
+        ))
+    }
+}
+
+/// A path as redis.conf takes it.
+fn quoted(path: &Path) -> Result<String, Error> {
+    match path.to_str() {
+        Some(text) if !text.chars().any(char::is_control) => {
+            Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
+        }
+        _ => Err(Error::Unwritable(path.to_owned())),
+    }
+}
+
+/// Writes `redis.conf` into the configuration's directory, which is made if it is missing, and gives its path.
+///
+/// The file is for its owner only, and replaces an older one in one step: a crash leaves the one or the other.
+pub fn write(conf: &Conf, password: &str) -> Result<PathBuf, Error> {
+    let text = conf.render(password)?;
+    let path = conf.directory.join("redis.conf");
+    let new = conf.directory.join(".redis.conf.new");
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Write { path, source }
+    };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&conf.directory).map_err(failed(&conf.directory))?;
+    // One left over from a crash may have another mode.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&new)(error)),
+        _ => {}
+    }
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(failed(&new))?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed(&new))?;
+    fs::rename(&new, &path).map_err(failed(&path))?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn conf(directory: &Path) -> Conf {
+        Conf { listen: [127, 0, 0, 1].into(), port: 6379, directory: directory.to_owned(), max_memory: MAX_MEMORY }
+    }
+
+    #[test]
+    fn the_password_itself_is_not_in_the_file() {
+        let text = conf(Path::new("/var/lib/flowkit/redis")).render("correct horse").unwrap();
+        assert!(!text.contains("correct horse"));
+        // From `printf 'correct horse' | sha256sum`.
+        assert!(text.contains("#4104d36f8da2c254349f85836793ebe029e0c957063a34c91c2e9203187b5631"), "{text}");
+    }
+
+    #[test]
+    fn a_path_can_say_nothing_but_itself() {
+        assert_eq!(quoted(Path::new("/a b/\"c\\")).unwrap(), r#""/a b/\"c\\""#);
+        let error = quoted(Path::new("/a\nport 1")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "/a\nport 1 has a line break or a control character in its name: redis can't be given such a directory"
+        );
+    }
+
+    #[test]
+    fn the_file_is_private_and_replaces_the_one_before() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("redis");
+        let path = write(&conf(&directory), "one").unwrap();
+        fs::write(directory.join(".redis.conf.new"), "left over").unwrap();
+        let before = fs::read_to_string(&path).unwrap();
+        write(&conf(&directory), "two").unwrap();
+        assert_ne!(fs::read_to_string(&path).unwrap(), before);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,13 @@
+//! The redis of a deployment: where FlowMachine's server, its cache cleaner and library users share the states of
+//! queries.
+//!
+//! ```text
+//! conf    redis.conf: what it says and why; written whole or not at all
+//! probe   is it there, is it ours, does it know the password?
+//! ```
+
+mod conf;
+mod probe;
+
+pub use conf::{Conf, Error, MAX_MEMORY, write};
+pub use probe::{Ping, connection_info};
