@@ -11,5 +11,12 @@
 //! The server itself is upstream's Python, started by `python/flowkit_flowmachine`.
 
 mod client;
+mod health;
+mod pool;
+mod records;
+pub mod repair;
 
 pub use client::{Client, Error, Reply, Status};
+pub use health::{Hung, Ready, Sources};
+pub use pool::Pool;
+pub use records::{Records, States, database_id};
