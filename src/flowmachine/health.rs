@@ -5,12 +5,11 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use redis::ConnectionInfo;
 use serde_json::json;
 use tokio_postgres::NoTls;
 
-use super::Client;
 use super::records::{Records, States, running};
+use super::{Client, Sources};
 use crate::supervisor::Probe;
 
 /// Ready as soon as the server answers a ping.
@@ -32,16 +31,6 @@ fn ping(address: SocketAddr, patience: Duration) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-/// Where [`Hung`] looks for queries; asked for at each check, so that passwords are not kept in memory.
-pub struct Sources {
-    /// FlowDB, as the user of the server.
-    pub flowdb: tokio_postgres::Config,
-    /// redis.
-    pub redis: ConnectionInfo,
-    /// See [`super::database_id`].
-    pub database_id: String,
-}
-
 /// Fails when the server can't go on without a restart: it does not answer a ping, or queries that redis calls `queued`
 /// or `executing` stand still while the database works on none of them.
 ///
@@ -56,7 +45,8 @@ pub struct Hung {
 }
 
 impl Hung {
-    /// Watches the server at `address`. `still` is how long unfinished queries may stand still.
+    /// Watches the server at `address`. `still` is how long unfinished queries may stand still; the sources are asked for
+    /// at each check, so that passwords are not kept in memory.
     pub fn new(
         address: SocketAddr,
         still: Duration,

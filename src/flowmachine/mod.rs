@@ -4,19 +4,19 @@
 //! client   one request over ZeroMQ, with a limit to the wait
 //! records  what redis and `cache.cached` say about queries, and the names upstream gives to that
 //! repair   makes the two agree, before each start of the server
+//! sources  where these two are
 //! health   is it ready? has it hung?
-//! pool     how many threads and connections, so that it can't hang
 //! ```
 //!
 //! The server itself is upstream's Python, started by `python/flowkit_flowmachine`.
 
 mod client;
 mod health;
-mod pool;
 mod records;
 pub mod repair;
+mod sources;
 
 pub use client::{Client, Error, Reply, Status};
-pub use health::{Hung, Ready, Sources};
-pub use pool::Pool;
+pub use health::{Hung, Ready};
 pub use records::{Records, States, database_id};
+pub use sources::Sources;

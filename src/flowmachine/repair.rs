@@ -12,10 +12,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use redis::ConnectionInfo;
 use tokio_postgres::{Client, NoTls};
 
+use super::Sources;
 use super::records::{Records, SERVER_SESSIONS, Stored};
+use crate::config::{Problems, Settings};
+use crate::secrets::Store;
 
 /// Longest wait for redis to answer, and for sessions of a dead server to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Why the records could not be put right.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Secrets are missing or malformed.
+    #[error(transparent)]
+    Secrets(#[from] Problems),
     /// FlowDB did not answer.
     #[error("cannot {what} in FlowDB")]
     Database {
@@ -81,31 +86,24 @@ impl fmt::Display for Report {
     }
 }
 
-/// Where the records are.
-pub struct Repair {
-    /// FlowDB, as the user of the server.
-    pub flowdb: tokio_postgres::Config,
-    /// redis.
-    pub redis: ConnectionInfo,
-    /// See [`super::database_id`].
-    pub database_id: String,
+/// The step `flowmachine-repair`. The server must not be running.
+pub async fn run(settings: &Settings, store: &Store) -> Result<Report, Error> {
+    repair(Sources::of(settings, store)?).await
 }
 
-impl Repair {
-    /// Puts the records right. The server must not be running.
-    pub async fn run(self) -> Result<Report, Error> {
-        let (client, connection) = self.flowdb.connect(NoTls).await.map_err(database("log in"))?;
-        tokio::spawn(connection);
-        // Blocking requests to redis, as nothing else is to be done meanwhile.
-        let mut records = Records::open(self.redis, &self.database_id, PATIENCE).map_err(redis_error("log in"))?;
+/// [`run`], with the places given.
+pub async fn repair(sources: Sources) -> Result<Report, Error> {
+    let (client, connection) = sources.flowdb.connect(NoTls).await.map_err(database("log in"))?;
+    tokio::spawn(connection);
+    // Blocking requests to redis, as nothing else is to be done meanwhile.
+    let mut records = Records::open(sources.redis, &sources.database_id, PATIENCE).map_err(redis_error("log in"))?;
 
-        let sessions = end_sessions(&client).await?;
-        let stored = Stored::read(&client).await.map_err(database("read cache.cached"))?;
-        let mut report = Report { sessions, ..Report::default() };
-        report.rows = remove_rows(&client, &stored).await?;
-        put_right(&mut records, &stored, &mut report)?;
-        Ok(report)
-    }
+    let sessions = end_sessions(&client).await?;
+    let stored = Stored::read(&client).await.map_err(database("read cache.cached"))?;
+    let mut report = Report { sessions, ..Report::default() };
+    report.rows = remove_rows(&client, &stored).await?;
+    put_right(&mut records, &stored, &mut report)?;
+    Ok(report)
 }
 
 /// Ends what the dead server left behind. What it was storing is rolled back.

@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use super::PASSWORD;
+use crate::config::{Problems, Settings, StateDir};
+use crate::secrets::Store;
+
 /// Memory that redis may use, in bytes.
 ///
 /// The state of a query takes 1,941 bytes (redis 7.0, measured over 2,000 of them) and is kept for good: this is room for
@@ -15,9 +19,15 @@ use sha2::{Digest as _, Sha256};
 /// forget anything by itself, because the state machine of a query breaks when one of its keys is missing.
 pub const MAX_MEMORY: u64 = 256 << 20;
 
+/// The file's name in redis' directory.
+pub(super) const CONF_FILE: &str = "redis.conf";
+
 /// Why there is no redis.conf.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The password is missing or malformed.
+    #[error(transparent)]
+    Password(#[from] Problems),
     /// redis.conf has one directive a line, and no way to write such a character.
     #[error("{} has a line break or a control character in its name: redis can't be given such a directory", .0.display())]
     Unwritable(PathBuf),
@@ -45,6 +55,17 @@ pub struct Conf {
 }
 
 impl Conf {
+    /// The redis of this deployment.
+    pub fn of(state: &StateDir, settings: &Settings) -> Conf {
+        let listen = settings.text("FLOWKIT_REDIS_LISTEN").expect("it has a default");
+        Conf {
+            listen: listen.parse().expect("the settings hold only addresses there"),
+            port: settings.port("REDIS_PORT"),
+            directory: state.redis(),
+            max_memory: MAX_MEMORY,
+        }
+    }
+
     /// The file's text. The password appears as its SHA-256, which is all that redis needs to check it.
     pub fn render(&self, password: &str) -> Result<String, Error> {
         let Conf { listen, port, max_memory, .. } = self;
@@ -90,12 +111,18 @@ fn quoted(path: &Path) -> Result<String, Error> {
     }
 }
 
+/// The step `redis-prepare`: writes redis.conf for this deployment and gives its path.
+pub fn prepare(state: &StateDir, settings: &Settings, store: &Store) -> Result<PathBuf, Error> {
+    let secrets = store.require(&[PASSWORD])?;
+    write(&Conf::of(state, settings), secrets[PASSWORD].expose())
+}
+
 /// Writes `redis.conf` into the configuration's directory, which is made if it is missing, and gives its path.
 ///
 /// The file is for its owner only, and replaces an older one in one step: a crash leaves the one or the other.
 pub fn write(conf: &Conf, password: &str) -> Result<PathBuf, Error> {
     let text = conf.render(password)?;
-    let path = conf.directory.join("redis.conf");
+    let path = conf.directory.join(CONF_FILE);
     let new = conf.directory.join(".redis.conf.new");
     let failed = |path: &Path| {
         let path = path.to_owned();

@@ -9,5 +9,8 @@
 mod conf;
 mod probe;
 
-pub use conf::{Conf, Error, MAX_MEMORY, write};
+pub use conf::{Conf, Error, MAX_MEMORY, prepare, write};
 pub use probe::{Ping, connection_info};
+
+/// The secret that redis asks for.
+const PASSWORD: &str = "REDIS_PASSWORD";

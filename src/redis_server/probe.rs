@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo};
-use zeroize::Zeroizing;
 
+use super::PASSWORD;
+use super::conf::{CONF_FILE, Conf};
+use crate::config::{Settings, StateDir};
+use crate::secrets::Store;
 use crate::supervisor::Probe;
-
-/// Gives the password when it is needed, so that it is not kept in memory; an error is in words, without the value.
-pub type Password = Box<dyn Fn() -> Result<Zeroizing<String>, String> + Send + Sync>;
 
 /// Asks redis, with the password, which configuration file it was started with, and whether it takes writes.
 pub struct Ping {
@@ -18,14 +18,14 @@ pub struct Ping {
     pub address: SocketAddr,
     /// The file that ours was started with.
     pub config_file: PathBuf,
-    /// See [`Password`].
-    pub password: Password,
+    /// Where its password is; looked up at each check.
+    pub store: Store,
 }
 
 impl Probe for Ping {
     fn check(&self, patience: Duration) -> Result<(), String> {
-        let password = (self.password)()?;
-        let told = self.config_file_of_server(&password, patience).map_err(|error| in_words(&error))?;
+        let password = self.store.get(PASSWORD).map_err(|error| error.to_string())?;
+        let told = self.config_file_of_server(password.expose(), patience).map_err(|error| in_words(&error))?;
         if told == self.config_file.to_string_lossy() {
             Ok(())
         } else {
@@ -35,8 +35,20 @@ impl Probe for Ping {
 }
 
 impl Ping {
+    /// Asks the redis of this deployment.
+    pub fn of(state: &StateDir, settings: &Settings, store: &Store) -> Ping {
+        let Conf { listen, port, directory, .. } = Conf::of(state, settings);
+        Ping { address: (listen, port).into(), config_file: directory.join(CONF_FILE), store: store.clone() }
+    }
+
     fn config_file_of_server(&self, password: &str, patience: Duration) -> Result<String, redis::RedisError> {
-        let client = redis::Client::open(connection_info(self.address, password))?;
+        let host = match self.address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        let info = connection_info(&host.to_string(), self.address.port(), password);
+        let client = redis::Client::open(info)?;
         let mut connection = client.get_connection_with_timeout(patience)?;
         connection.set_read_timeout(Some(patience))?;
         connection.set_write_timeout(Some(patience))?;
@@ -47,13 +59,8 @@ impl Ping {
 }
 
 /// How to reach a redis of ours; usable with the `redis` crate's clients.
-pub fn connection_info(address: SocketAddr, password: &str) -> ConnectionInfo {
-    let host = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    ConnectionAddr::Tcp(host.to_string(), address.port())
+pub fn connection_info(host: &str, port: u16, password: &str) -> ConnectionInfo {
+    ConnectionAddr::Tcp(host.to_owned(), port)
         .into_connection_info()
         .expect("an address needs no parsing")
         .set_redis_settings(RedisConnectionInfo::default().set_password(password))

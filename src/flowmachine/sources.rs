@@ -1,0 +1,49 @@
+//! Where the records of queries are: FlowDB and redis, as FlowMachine's server reaches them.
+
+use redis::ConnectionInfo;
+
+use super::database_id;
+use crate::config::{Problems, Settings};
+use crate::redis_server::connection_info;
+use crate::secrets::Store;
+
+/// The name of the database. Upstream's is fixed.
+const DATABASE: &str = "flowdb";
+
+/// Both, with their passwords: to be used at once and not kept.
+#[derive(Clone)]
+pub struct Sources {
+    /// FlowDB, as the server's user.
+    pub flowdb: tokio_postgres::Config,
+    /// redis.
+    pub redis: ConnectionInfo,
+    /// See [`database_id`].
+    pub database_id: String,
+}
+
+impl Sources {
+    /// What the server is given by the same settings and secrets.
+    pub fn of(settings: &Settings, store: &Store) -> Result<Sources, Problems> {
+        const USER: &str = "FLOWMACHINE_FLOWDB_USER";
+        const PASSWORD: &str = "FLOWMACHINE_FLOWDB_PASSWORD";
+        const REDIS: &str = "REDIS_PASSWORD";
+        let secrets = store.require(&[USER, PASSWORD, REDIS])?;
+        let host = settings.text("FLOWDB_HOST").expect("it has a default");
+        let port = settings.port("FLOWDB_PORT");
+        let mut flowdb = tokio_postgres::Config::new();
+        flowdb
+            .host(host)
+            .port(port)
+            .dbname(DATABASE)
+            .user(secrets[USER].expose())
+            .password(secrets[PASSWORD].expose())
+            .application_name("flowkit")
+            .connect_timeout(std::time::Duration::from_secs(10));
+        let redis = connection_info(
+            settings.text("REDIS_HOST").expect("it has a default"),
+            settings.port("REDIS_PORT"),
+            secrets[REDIS].expose(),
+        );
+        Ok(Sources { flowdb, redis, database_id: database_id(host, port, DATABASE) })
+    }
+}
