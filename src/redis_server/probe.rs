@@ -12,7 +12,7 @@ use crate::config::{Settings, StateDir};
 use crate::secrets::Store;
 use crate::supervisor::Probe;
 
-/// Asks redis, with the password, which configuration file it was started with, and whether it takes writes.
+/// Asks redis, with the password, which configuration file it.
 pub struct Ping {
     /// Where it listens; an address that stands for all interfaces is asked at the loopback.
     pub address: SocketAddr,
