@@ -1,6 +1,7 @@
 //! The subcommands of `flowkit`: one file each, with its arguments, its help and one function.
 
 mod failure;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -17,11 +18,15 @@ pub struct Cli {
 }
 
 #[derive(Subcommand)]
-enum Command {}
+enum Command {
+    Tune(tune::Tune),
+}
 
 impl Command {
     fn run(self) -> Result<ExitCode, Failure> {
-        match self {}
+        match self {
+            Command::Tune(args) => args.run(),
+        }
     }
 }
 

@@ -55,32 +55,16 @@ impl Groups {
 
     /// Our group and its ancestors, innermost first, in every hierarchy that may carry `controller`.
     pub fn with(&self, controller: &str) -> Vec<Group> {
-        let ours = |m: &&Membership| {
-            m.controllers.is_empty() || m.controllers.iter().any(|c| c == controller)
-        };
-        self.memberships
-            .iter()
-            .filter(ours)
-            .flat_map(|m| self.ancestry(m, controller))
-            .collect()
+        let ours = |m: &&Membership| m.controllers.is_empty() || m.controllers.iter().any(|c| c == controller);
+        self.memberships.iter().filter(ours).flat_map(|m| self.ancestry(m, controller)).collect()
     }
 
     fn ancestry(&self, member: &Membership, controller: &str) -> Vec<Group> {
-        let version = if member.controllers.is_empty() {
-            Version::Two
-        } else {
-            Version::One
-        };
-        let fits = |m: &&Mount| {
-            m.version == version
-                && (version == Version::Two || m.options.iter().any(|o| o == controller))
-        };
-        let mut candidates: Vec<(&Mount, Option<String>)> = self
-            .mounts
-            .iter()
-            .filter(fits)
-            .map(|m| (m, below(&member.path, &m.root)))
-            .collect();
+        let version = if member.controllers.is_empty() { Version::Two } else { Version::One };
+        let fits =
+            |m: &&Mount| m.version == version && (version == Version::Two || m.options.iter().any(|o| o == controller));
+        let mut candidates: Vec<(&Mount, Option<String>)> =
+            self.mounts.iter().filter(fits).map(|m| (m, below(&member.path, &m.root))).collect();
         // A mount that shows our own group beats one that can only show its root.
         candidates.sort_by_key(|(_, relative)| relative.is_none());
         let Some((mount, relative)) = candidates.into_iter().next() else {
@@ -92,11 +76,7 @@ impl Groups {
             .map(|part| Group {
                 version,
                 name: join_names(&mount.root, part),
-                directory: if part.as_os_str().is_empty() {
-                    mount.point.clone()
-                } else {
-                    mount.point.join(part)
-                },
+                directory: if part.as_os_str().is_empty() { mount.point.clone() } else { mount.point.join(part) },
             })
             .collect()
     }
@@ -119,10 +99,7 @@ impl Group {
 
     /// A limit in bytes or in pages of the file `file`; `None` when there is no limit or it can't be told.
     pub fn limit(&self, root: &Root, file: &str) -> Option<Fact<u64>> {
-        Some(Fact::new(
-            limit(&self.text(root, file)?)?,
-            self.origin(file),
-        ))
+        Some(Fact::new(limit(&self.text(root, file)?)?, self.origin(file)))
     }
 }
 
@@ -137,22 +114,14 @@ fn below(path: &str, root: &str) -> Option<String> {
     if path.split('/').any(|part| part == "..") {
         return None;
     }
-    let rest = if root == "/" {
-        Some(path)
-    } else {
-        path.strip_prefix(root)
-            .filter(|r| r.is_empty() || r.starts_with('/'))
-    };
+    let rest =
+        if root == "/" { Some(path) } else { path.strip_prefix(root).filter(|r| r.is_empty() || r.starts_with('/')) };
     Some(rest?.trim_matches('/').to_owned())
 }
 
 fn join_names(root: &str, part: &Path) -> String {
     let name = format!("{}/{}", root.trim_end_matches('/'), part.display());
-    if name.len() > 1 {
-        name.trim_end_matches('/').to_owned()
-    } else {
-        name
-    }
+    if name.len() > 1 { name.trim_end_matches('/').to_owned() } else { name }
 }
 
 /// Parses `/proc/self/cgroup`: `0::/path` (version 2) and `4:cpu,cpuacct:/path` (version 1).
@@ -160,19 +129,11 @@ pub(super) fn memberships(text: &str) -> Vec<Membership> {
     let line = |line: &str| {
         let mut fields = line.splitn(3, ':');
         let number = fields.next()?;
-        let controllers: Vec<String> = fields
-            .next()?
-            .split(',')
-            .filter(|c| !c.is_empty())
-            .map(str::to_owned)
-            .collect();
+        let controllers: Vec<String> = fields.next()?.split(',').filter(|c| !c.is_empty()).map(str::to_owned).collect();
         let path = fields.next()?;
         // A version 1 line without controllers can't be told from version 2 but by its number.
         let sane = path.starts_with('/') && (!controllers.is_empty() || number == "0");
-        sane.then(|| Membership {
-            controllers,
-            path: path.trim_end_matches(" (deleted)").to_owned(),
-        })
+        sane.then(|| Membership { controllers, path: path.trim_end_matches(" (deleted)").to_owned() })
     };
     text.lines().filter_map(line).collect()
 }
@@ -193,18 +154,8 @@ fn mount(line: &str) -> Option<Mount> {
         "cgroup2" => Version::Two,
         _ => return None,
     };
-    let options = right
-        .nth(1)
-        .unwrap_or_default()
-        .split(',')
-        .map(str::to_owned)
-        .collect();
-    Some(Mount {
-        version,
-        root: unescape(root),
-        point: unescape(point).into(),
-        options,
-    })
+    let options = right.nth(1).unwrap_or_default().split(',').map(str::to_owned).collect();
+    Some(Mount { version, root: unescape(root), point: unescape(point).into(), options })
 }
 
 /// mountinfo writes space, tab, newline and backslash as three octal digits.
@@ -213,16 +164,10 @@ fn unescape(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
-        let octal = bytes
-            .get(at + 1..at + 4)
-            .filter(|d| d.iter().all(|b| (b'0'..=b'7').contains(b)));
+        let octal = bytes.get(at + 1..at + 4).filter(|d| d.iter().all(|b| (b'0'..=b'7').contains(b)));
         match (bytes[at], octal) {
             (b'\\', Some(digits)) => {
-                out.push(
-                    digits
-                        .iter()
-                        .fold(0u8, |n, d| n.wrapping_mul(8).wrapping_add(d - b'0')),
-                );
+                out.push(digits.iter().fold(0u8, |n, d| n.wrapping_mul(8).wrapping_add(d - b'0')));
                 at += 4;
             }
             (byte, _) => {
@@ -272,10 +217,7 @@ mod tests {
     fn a_mountinfo_line_with_spaces_and_optional_fields_is_read() {
         let line = r"31 23 0:28 /a\040b /sys/fs/cg\040roup rw shared:9 master:1 - cgroup cgroup rw,cpu,cpuacct";
         let mount = mount(line).unwrap();
-        assert_eq!(
-            (mount.root.as_str(), mount.point.to_str()),
-            ("/a b", Some("/sys/fs/cg roup"))
-        );
+        assert_eq!((mount.root.as_str(), mount.point.to_str()), ("/a b", Some("/sys/fs/cg roup")));
         assert_eq!(mount.options, ["rw", "cpu", "cpuacct"]);
     }
 

@@ -13,30 +13,19 @@ pub(super) fn usable(root: &Root, groups: &Groups, affinity: Option<u32>) -> Fac
             Version::Two => ["cpuset.cpus.effective", "cpuset.cpus"],
             Version::One => ["cpuset.effective_cpus", "cpuset.cpus"],
         };
-        files.into_iter().find_map(|file| {
-            Some(Fact::new(
-                count(&group.text(root, file)?)?,
-                group.origin(file),
-            ))
-        })
+        files.into_iter().find_map(|file| Some(Fact::new(count(&group.text(root, file)?)?, group.origin(file))))
     });
-    let quotas = groups
-        .with("cpu")
-        .into_iter()
-        .filter_map(|group| match group.version {
-            Version::Two => Some(Fact::new(
-                quota(&group.text(root, "cpu.max")?)?,
-                group.origin("cpu.max"),
-            )),
-            Version::One => {
-                let text = format!(
-                    "{} {}",
-                    group.text(root, "cpu.cfs_quota_us")?.trim(),
-                    group.text(root, "cpu.cfs_period_us")?.trim()
-                );
-                Some(Fact::new(quota(&text)?, group.origin("cpu.cfs_quota_us")))
-            }
-        });
+    let quotas = groups.with("cpu").into_iter().filter_map(|group| match group.version {
+        Version::Two => Some(Fact::new(quota(&group.text(root, "cpu.max")?)?, group.origin("cpu.max"))),
+        Version::One => {
+            let text = format!(
+                "{} {}",
+                group.text(root, "cpu.cfs_quota_us")?.trim(),
+                group.text(root, "cpu.cfs_period_us")?.trim()
+            );
+            Some(Fact::new(quota(&text)?, group.origin("cpu.cfs_quota_us")))
+        }
+    });
     for limit in cpusets.chain(quotas) {
         if limit.value < least.value {
             least = limit;
@@ -49,15 +38,9 @@ fn machine(root: &Root, affinity: Option<u32>) -> Fact<u32> {
     if let Some(count) = affinity.filter(|&n| n > 0) {
         return Fact::new(count, Origin::Machine("CPU affinity".to_owned()));
     }
-    match root
-        .text("sys/devices/system/cpu/online")
-        .and_then(|t| count(&t))
-    {
+    match root.text("sys/devices/system/cpu/online").and_then(|t| count(&t)) {
         Some(count) => Fact::new(count, Origin::Machine("CPUs online".to_owned())),
-        None => Fact::new(
-            1,
-            Origin::Unknown("no affinity and no list of CPUs; 1 is assumed".to_owned()),
-        ),
+        None => Fact::new(1, Origin::Unknown("no affinity and no list of CPUs; 1 is assumed".to_owned())),
     }
 }
 
@@ -69,9 +52,7 @@ fn count(list: &str) -> Option<u32> {
     for part in list.trim().split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last) = (whole(first)?, whole(last).filter(|&n| n < HIGHEST)?);
-        let size = u32::try_from(last.checked_sub(first)?)
-            .ok()?
-            .checked_add(1)?;
+        let size = u32::try_from(last.checked_sub(first)?).ok()?.checked_add(1)?;
         total = total.checked_add(size)?;
     }
     Some(total)
@@ -92,14 +73,9 @@ mod tests {
 
     #[test]
     fn lists_and_quotas() {
-        for (list, wanted) in [
-            ("0-3,8\n", Some(5)),
-            ("0", Some(1)),
-            ("", None),
-            ("\n", None),
-            ("3-1", None),
-            ("a", None),
-        ] {
+        for (list, wanted) in
+            [("0-3,8\n", Some(5)), ("0", Some(1)), ("", None), ("\n", None), ("3-1", None), ("a", None)]
+        {
             assert_eq!(count(list), wanted, "{list:?}");
         }
         for (text, wanted) in [

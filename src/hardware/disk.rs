@@ -15,10 +15,7 @@ pub(super) fn kind(root: &Root, device: Option<(u32, u32)>) -> Fact<Disk> {
         return unknown("the data directory can't be looked at".to_owned());
     };
     if major == 0 {
-        return unknown(
-            "the file system has no disk of its own (overlay, tmpfs, zfs, btrfs or network)"
-                .to_owned(),
-        );
+        return unknown("the file system has no disk of its own (overlay, tmpfs, zfs, btrfs or network)".to_owned());
     }
     match block(root, (major, minor)) {
         None => unknown(format!("/sys/dev/block has no {major}:{minor}")),
@@ -28,56 +25,35 @@ pub(super) fn kind(root: &Root, device: Option<(u32, u32)>) -> Fact<Disk> {
 
 /// The directory in `/sys` of a block device.
 fn block(root: &Root, (major, minor): (u32, u32)) -> Option<PathBuf> {
-    root.join(format!("sys/dev/block/{major}:{minor}"))
-        .canonicalize()
-        .ok()
+    root.join(format!("sys/dev/block/{major}:{minor}")).canonicalize().ok()
 }
 
 /// A partition's disk; anything else itself.
 fn whole_disk(path: &Path) -> &Path {
-    if path.join("partition").exists() {
-        path.parent().unwrap_or(path)
-    } else {
-        path
-    }
+    if path.join("partition").exists() { path.parent().unwrap_or(path) } else { path }
 }
 
 fn of_block(path: &Path, depth: usize) -> Fact<Disk> {
     let path = whole_disk(path);
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let slaves = slaves(path);
     if slaves.is_empty() {
         return of_disk(path, &name);
     }
     if depth == 0 {
-        return Fact::new(
-            Disk::Unknown,
-            Origin::Unknown(format!("{name} lies on too many layers")),
-        );
+        return Fact::new(Disk::Unknown, Origin::Unknown(format!("{name} lies on too many layers")));
     }
     // The slowest part decides; one part that won't tell makes the whole unknown.
     let parts: Vec<Fact<Disk>> = slaves.iter().map(|p| of_block(p, depth - 1)).collect();
-    let worst = [Disk::Hdd, Disk::Unknown]
-        .into_iter()
-        .find_map(|kind| parts.iter().find(|p| p.value == kind));
-    worst
-        .or(parts.first())
-        .cloned()
-        .unwrap_or_else(|| of_disk(path, &name))
+    let worst = [Disk::Hdd, Disk::Unknown].into_iter().find_map(|kind| parts.iter().find(|p| p.value == kind));
+    worst.or(parts.first()).cloned().unwrap_or_else(|| of_disk(path, &name))
 }
 
 fn slaves(path: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(path.join("slaves")) else {
         return Vec::new();
     };
-    let mut found: Vec<PathBuf> = entries
-        .flatten()
-        .filter_map(|e| e.path().canonicalize().ok())
-        .collect();
+    let mut found: Vec<PathBuf> = entries.flatten().filter_map(|e| e.path().canonicalize().ok()).collect();
     found.sort();
     found
 }
@@ -91,10 +67,7 @@ fn of_disk(path: &Path, name: &str) -> Fact<Disk> {
     if name.starts_with("loop") {
         return unknown("is a file that plays a disk");
     }
-    match std::fs::read_to_string(path.join("queue/rotational"))
-        .as_deref()
-        .map(str::trim)
-    {
+    match std::fs::read_to_string(path.join("queue/rotational")).as_deref().map(str::trim) {
         Ok("0") => machine(Disk::Ssd, format!("{name} queue/rotational 0")),
         Ok("1") if is_virtual(path, name) => {
             unknown("is a virtual disk, and those say that they rotate whatever they lie on")
@@ -105,22 +78,14 @@ fn of_disk(path: &Path, name: &str) -> Fact<Disk> {
 }
 
 fn is_virtual(path: &Path, name: &str) -> bool {
-    let vendor = std::fs::read_to_string(path.join("device/vendor"))
-        .unwrap_or_default()
-        .to_ascii_lowercase();
+    let vendor = std::fs::read_to_string(path.join("device/vendor")).unwrap_or_default().to_ascii_lowercase();
     name.starts_with("vd")
         || name.starts_with("xvd")
-        || ["qemu", "vmware", "msft", "google", "xen", "virtio", "vbox"]
-            .iter()
-            .any(|v| vendor.contains(v))
+        || ["qemu", "vmware", "msft", "google", "xen", "virtio", "vbox"].iter().any(|v| vendor.contains(v))
 }
 
 /// The lowest limit on reads a second that our cgroups set for the disk of `device`.
-pub(super) fn read_iops(
-    root: &Root,
-    groups: &Groups,
-    device: Option<(u32, u32)>,
-) -> Option<Fact<u64>> {
+pub(super) fn read_iops(root: &Root, groups: &Groups, device: Option<(u32, u32)>) -> Option<Fact<u64>> {
     let disk = block(root, device?)?;
     let number = std::fs::read_to_string(whole_disk(&disk).join("dev")).ok()?;
     let mut least: Option<Fact<u64>> = None;
@@ -143,11 +108,8 @@ pub(super) fn read_iops(
 
 /// `8:0 rbps=max wbps=max riops=120 wiops=max` (version 2) or `8:0 120` (version 1).
 fn iops(text: &str, device: &str) -> Option<u64> {
-    let line = text
-        .lines()
-        .find_map(|l| l.strip_prefix(device)?.strip_prefix(' '))?;
-    line.split_whitespace()
-        .find_map(|word| super::cgroup::limit(word.strip_prefix("riops=").unwrap_or(word)))
+    let line = text.lines().find_map(|l| l.strip_prefix(device)?.strip_prefix(' '))?;
+    line.split_whitespace().find_map(|word| super::cgroup::limit(word.strip_prefix("riops=").unwrap_or(word)))
 }
 
 #[cfg(test)]

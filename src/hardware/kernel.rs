@@ -36,16 +36,11 @@ impl Kernel {
     pub fn ask(data_dir: &Path) -> Kernel {
         let info = rustix::system::sysinfo();
         Kernel {
-            affinity: rustix::thread::sched_getaffinity(None)
-                .ok()
-                .map(|set| set.count()),
+            affinity: rustix::thread::sched_getaffinity(None).ok().map(|set| set.count()),
             total_memory: (info.totalram as u64).checked_mul(u64::from(info.mem_unit.max(1))),
             data: filesystem(data_dir),
             wal: filesystem(&data_dir.join("pg_wal")),
-            shm: Path::new("/dev/shm")
-                .is_dir()
-                .then(|| filesystem(Path::new("/dev/shm")))
-                .flatten(),
+            shm: Path::new("/dev/shm").is_dir().then(|| filesystem(Path::new("/dev/shm"))).flatten(),
             open_files: rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
         }
     }
@@ -54,11 +49,7 @@ impl Kernel {
 /// The file system of `path`, or of its nearest parent that exists. Links are followed: `pg_wal` may be one.
 fn filesystem(path: &Path) -> Option<Filesystem> {
     let path = path.ancestors().find(|p| p.exists())?;
-    let path = if path.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        path
-    };
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let device = std::fs::metadata(path).ok()?.dev();
     let stat = rustix::fs::statvfs(path).ok()?;
     Some(Filesystem {

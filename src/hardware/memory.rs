@@ -12,19 +12,13 @@ pub(super) fn usable(root: &Root, groups: &Groups, sysinfo: Option<u64>) -> Fact
     let mut least = machine(root, sysinfo);
     for group in groups.with("memory") {
         let found = match group.version {
-            Version::Two => vec![
-                group.limit(root, "memory.max"),
-                group.limit(root, "memory.high"),
-            ],
+            Version::Two => vec![group.limit(root, "memory.max"), group.limit(root, "memory.high")],
             Version::One => vec![
                 group.limit(root, "memory.limit_in_bytes"),
                 // Also tells of ancestors that a container can't see.
                 group.text(root, "memory.stat").and_then(|stat| {
                     let bytes = field(&stat, "hierarchical_memory_limit").filter(|&b| b > 0)?;
-                    Some(Fact::new(
-                        bytes,
-                        group.origin("memory.stat hierarchical_memory_limit"),
-                    ))
+                    Some(Fact::new(bytes, group.origin("memory.stat hierarchical_memory_limit")))
                 }),
             ],
         };
@@ -44,8 +38,7 @@ fn machine(root: &Root, sysinfo: Option<u64>) -> Fact<u64> {
         (Some(total), _) => (total, "MemTotal"),
         (None, Some(total)) if total > 0 => (total, "sysinfo"),
         _ => {
-            let why =
-                "neither /proc/meminfo nor sysinfo tells the memory; 1 GiB is assumed".to_owned();
+            let why = "neither /proc/meminfo nor sysinfo tells the memory; 1 GiB is assumed".to_owned();
             return Fact::new(FALLBACK, Origin::Unknown(why));
         }
     };
@@ -53,10 +46,9 @@ fn machine(root: &Root, sysinfo: Option<u64>) -> Fact<u64> {
         .unwrap_or(0)
         .saturating_mul(meminfo_bytes(&meminfo, "Hugepagesize").unwrap_or(0));
     match total.checked_sub(reserved) {
-        Some(rest) if reserved > 0 && rest > 0 => Fact::new(
-            rest,
-            Origin::Machine(format!("{name} less {} MiB of huge pages", reserved >> 20)),
-        ),
+        Some(rest) if reserved > 0 && rest > 0 => {
+            Fact::new(rest, Origin::Machine(format!("{name} less {} MiB of huge pages", reserved >> 20)))
+        }
         _ => Fact::new(total, Origin::Machine(name.to_owned())),
     }
 }
@@ -78,10 +70,8 @@ pub(super) fn huge_pages(root: &Root, groups: &Groups) -> HugePages {
         for suffix in suffixes {
             let file = format!("hugetlb.{size}.{suffix}");
             // Here 0 is a real answer: none allowed.
-            let found = group
-                .text(root, &file)
-                .and_then(|t| super::whole(&t))
-                .map(|v| Fact::new(v, group.origin(&file)));
+            let found =
+                group.text(root, &file).and_then(|t| super::whole(&t)).map(|v| Fact::new(v, group.origin(&file)));
             if let Some(found) = found
                 && limit.as_ref().is_none_or(|l| found.value < l.value)
             {

@@ -59,10 +59,7 @@ impl<T> Fact<T> {
 
     /// A figure that a person gave, under the flag's or variable's name.
     pub fn given(value: T, name: &str) -> Fact<T> {
-        Fact {
-            value,
-            origin: Origin::Given(name.to_owned()),
-        }
+        Fact { value, origin: Origin::Given(name.to_owned()) }
     }
 }
 
@@ -137,9 +134,7 @@ impl Hardware {
         self.memory.value -= taken;
         let note = format!(" less {} MiB for {whom}", taken >> 20);
         match &mut self.memory.origin {
-            Origin::Machine(s) | Origin::Cgroup(s) | Origin::Given(s) | Origin::Unknown(s) => {
-                s.push_str(&note)
-            }
+            Origin::Machine(s) | Origin::Cgroup(s) | Origin::Given(s) | Origin::Unknown(s) => s.push_str(&note),
         }
     }
 }
@@ -155,10 +150,7 @@ pub fn read(root: &Root, kernel: &Kernel) -> Hardware {
     let disk = disk::kind(root, kernel.data.as_ref().map(|d| d.device));
     let space = |fs: &Option<Filesystem>| {
         let fs = fs.as_ref()?;
-        Some(Fact::new(
-            fs.free,
-            Origin::Machine(format!("free space of {}", fs.path.display())),
-        ))
+        Some(Fact::new(fs.free, Origin::Machine(format!("free space of {}", fs.path.display()))))
     };
     Hardware {
         memory: memory::usable(root, &groups, kernel.total_memory),

@@ -36,10 +36,7 @@ impl Machine {
     }
 
     fn read(&self) -> Hardware {
-        self.read_with(&Kernel {
-            affinity: Some(16),
-            ..Kernel::default()
-        })
+        self.read_with(&Kernel { affinity: Some(16), ..Kernel::default() })
     }
 
     fn read_with(&self, kernel: &Kernel) -> Hardware {
@@ -48,16 +45,8 @@ impl Machine {
 
     /// The disk under a data directory on device `major:minor`.
     fn disk(&self, device: (u32, u32)) -> Fact<Disk> {
-        let data = Filesystem {
-            path: "/data".into(),
-            device,
-            free: 0,
-        };
-        self.read_with(&Kernel {
-            data: Some(data),
-            ..Kernel::default()
-        })
-        .disk
+        let data = Filesystem { path: "/data".into(), device, free: 0 };
+        self.read_with(&Kernel { data: Some(data), ..Kernel::default() }).disk
     }
 }
 
@@ -68,14 +57,8 @@ fn origin(fact: &Fact<impl Sized>) -> String {
 #[test]
 fn without_cgroups_the_machine_is_ours() {
     let hardware = Machine::new(&[]).read();
-    assert_eq!(
-        (hardware.memory.value, origin(&hardware.memory)),
-        (16 * GIB, "hardware: MemTotal".into())
-    );
-    assert_eq!(
-        (hardware.cpus.value, origin(&hardware.cpus)),
-        (16, "hardware: CPU affinity".into())
-    );
+    assert_eq!((hardware.memory.value, origin(&hardware.memory)), (16 * GIB, "hardware: MemTotal".into()));
+    assert_eq!((hardware.cpus.value, origin(&hardware.cpus)), (16, "hardware: CPU affinity".into()));
     assert_eq!(hardware.commit_limit, None);
 }
 
@@ -93,36 +76,19 @@ fn version_2_counts_every_ancestor_and_names_the_one_that_binds() {
         ("sys/fs/cgroup/a/b/c/cpuset.cpus.effective", "0-7\n"),
     ])
     .read();
-    assert_eq!(
-        (hardware.memory.value, origin(&hardware.memory)),
-        (2 * GIB, "cgroup v2 /a/b memory.high".into())
-    );
-    assert_eq!(
-        (hardware.cpus.value, origin(&hardware.cpus)),
-        (2, "cgroup v2 /a cpu.max".into())
-    );
+    assert_eq!((hardware.memory.value, origin(&hardware.memory)), (2 * GIB, "cgroup v2 /a/b memory.high".into()));
+    assert_eq!((hardware.cpus.value, origin(&hardware.cpus)), (2, "cgroup v2 /a cpu.max".into()));
 }
 
 #[test]
 fn garbage_zero_max_and_empty_files_are_unknown_and_never_nothing() {
-    for text in [
-        "",
-        "\n",
-        "0\n",
-        "max\n",
-        "lots\n",
-        "-5\n",
-        "18446744073709551616\n",
-    ] {
+    for text in ["", "\n", "0\n", "max\n", "lots\n", "-5\n", "18446744073709551616\n"] {
         let hardware = Machine::new(&[
             ("proc/self/cgroup", "0::/x\n"),
             ("proc/self/mountinfo", V2_MOUNT),
             ("sys/fs/cgroup/x/memory.max", text),
             ("sys/fs/cgroup/x/cpu.max", text),
-            (
-                "sys/fs/cgroup/x/cpuset.cpus.effective",
-                if text == "0\n" { "\n" } else { text },
-            ),
+            ("sys/fs/cgroup/x/cpuset.cpus.effective", if text == "0\n" { "\n" } else { text }),
         ])
         .read();
         assert_eq!(origin(&hardware.memory), "hardware: MemTotal", "{text:?}");
@@ -139,10 +105,7 @@ fn a_container_with_its_own_namespace_sees_its_limit_at_the_mounts_root() {
         ("sys/fs/cgroup/cpu.max", "50000 100000\n"),
     ])
     .read();
-    assert_eq!(
-        (hardware.memory.value, origin(&hardware.memory)),
-        (GIB / 2, "cgroup v2 / memory.max".into())
-    );
+    assert_eq!((hardware.memory.value, origin(&hardware.memory)), (GIB / 2, "cgroup v2 / memory.max".into()));
     assert_eq!(hardware.cpus.value, 1);
 }
 
@@ -150,10 +113,7 @@ fn a_container_with_its_own_namespace_sees_its_limit_at_the_mounts_root() {
 fn a_container_in_the_hosts_namespace_finds_its_group_below_the_mount() {
     // Version 1 mounts only the container's own directory; its name must be taken off the path.
     let hardware = Machine::new(&[
-        (
-            "proc/self/cgroup",
-            "6:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n0::/docker/abc\n",
-        ),
+        ("proc/self/cgroup", "6:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n0::/docker/abc\n"),
         (
             "proc/self/mountinfo",
             "40 23 0:26 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n\
@@ -168,10 +128,7 @@ fn a_container_in_the_hosts_namespace_finds_its_group_below_the_mount() {
         (hardware.memory.value, origin(&hardware.memory)),
         (GIB, "cgroup v1 /docker/abc memory.limit_in_bytes".into())
     );
-    assert_eq!(
-        (hardware.cpus.value, origin(&hardware.cpus)),
-        (3, "cgroup v1 /docker/abc cpu.cfs_quota_us".into())
-    );
+    assert_eq!((hardware.cpus.value, origin(&hardware.cpus)), (3, "cgroup v1 /docker/abc cpu.cfs_quota_us".into()));
 }
 
 #[test]
@@ -196,28 +153,19 @@ fn version_1_without_a_limit_and_with_one_that_only_memory_stat_shows() {
                  32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
                  41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n",
             ),
-            (
-                "sys/fs/cgroup/memory/x/memory.limit_in_bytes",
-                "9223372036854771712\n",
-            ),
+            ("sys/fs/cgroup/memory/x/memory.limit_in_bytes", "9223372036854771712\n"),
             ("sys/fs/cgroup/memory/x/memory.stat", stat),
             ("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n"),
             ("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n"),
         ]
     };
-    let unlimited = Machine::new(&files(
-        "cache 1\nhierarchical_memory_limit 9223372036854771712\n",
-    ))
-    .read();
+    let unlimited = Machine::new(&files("cache 1\nhierarchical_memory_limit 9223372036854771712\n")).read();
     assert_eq!(origin(&unlimited.memory), "hardware: MemTotal");
     assert_eq!(unlimited.cpus.value, 16);
     let limited = Machine::new(&files("cache 1\nhierarchical_memory_limit 3221225472\n")).read();
     assert_eq!(
         (limited.memory.value, origin(&limited.memory)),
-        (
-            3 * GIB,
-            "cgroup v1 /x memory.stat hierarchical_memory_limit".into()
-        )
+        (3 * GIB, "cgroup v1 /x memory.stat hierarchical_memory_limit".into())
     );
 }
 
@@ -236,19 +184,10 @@ fn huge_pages_of_others_are_not_our_memory_and_their_limit_is_known() {
     );
     let hardware = machine.read();
     assert_eq!(hardware.memory.value, 12 * GIB);
-    assert_eq!(
-        origin(&hardware.memory),
-        "hardware: MemTotal less 4096 MiB of huge pages"
-    );
-    assert_eq!(
-        (hardware.huge_pages.page, hardware.huge_pages.free),
-        (2 << 20, 1024)
-    );
+    assert_eq!(origin(&hardware.memory), "hardware: MemTotal less 4096 MiB of huge pages");
+    assert_eq!((hardware.huge_pages.page, hardware.huge_pages.free), (2 << 20, 1024));
     let limit = hardware.huge_pages.limit.unwrap();
-    assert_eq!(
-        (limit.value, origin(&limit)),
-        (0, "cgroup v2 /db hugetlb.2MB.rsvd.max".into())
-    );
+    assert_eq!((limit.value, origin(&limit)), (0, "cgroup v2 /db hugetlb.2MB.rsvd.max".into()));
 }
 
 #[test]
@@ -258,19 +197,13 @@ fn a_machine_that_says_nothing_is_small() {
     assert_eq!((hardware.memory.value, hardware.cpus.value), (GIB, 1));
     assert!(matches!(hardware.memory.origin, Origin::Unknown(_)));
     assert!(matches!(hardware.cpus.origin, Origin::Unknown(_)));
-    let hardware = machine.read_with(&Kernel {
-        total_memory: Some(2 * GIB),
-        ..Kernel::default()
-    });
+    let hardware = machine.read_with(&Kernel { total_memory: Some(2 * GIB), ..Kernel::default() });
     assert_eq!(origin(&hardware.memory), "hardware: sysinfo");
 }
 
 #[test]
 fn strict_accounting_is_noticed() {
-    let machine = Machine::new(&[
-        ("proc/sys/vm/overcommit_memory", "2\n"),
-        ("proc/sys/kernel/shmmax", "4096\n"),
-    ]);
+    let machine = Machine::new(&[("proc/sys/vm/overcommit_memory", "2\n"), ("proc/sys/kernel/shmmax", "4096\n")]);
     assert_eq!(machine.read().commit_limit, Some(8 * GIB));
     assert_eq!(machine.read().shmmax, Some(4096));
 }
@@ -309,10 +242,7 @@ fn disks_are_found_through_partitions_lvm_and_raid() {
         ("253:1", "dm-1"),
         ("7:0", "loop0"),
     ] {
-        machine.link(
-            &format!("../../devices/pci0/{name}"),
-            &format!("sys/dev/block/{number}"),
-        );
+        machine.link(&format!("../../devices/pci0/{name}"), &format!("sys/dev/block/{number}"));
     }
     for (device, kind, why) in [
         ((8, 1), Disk::Hdd, "sda queue/rotational 1"),
@@ -337,31 +267,15 @@ fn a_read_limit_on_the_data_directorys_disk_is_found_through_its_partition() {
     let machine = Machine::new(&[
         ("proc/self/cgroup", "0::/db\n"),
         ("proc/self/mountinfo", V2_MOUNT),
-        (
-            "sys/fs/cgroup/db/io.max",
-            "8:0 rbps=max wbps=max riops=90 wiops=max\n",
-        ),
+        ("sys/fs/cgroup/db/io.max", "8:0 rbps=max wbps=max riops=90 wiops=max\n"),
         ("sys/devices/sda/dev", "8:0\n"),
         ("sys/devices/sda/sda1/partition", "1\n"),
     ]);
     machine.link("../../devices/sda/sda1", "sys/dev/block/8:1");
-    let data = Filesystem {
-        path: "/data".into(),
-        device: (8, 1),
-        free: 7,
-    };
-    let hardware = machine.read_with(&Kernel {
-        data: Some(data),
-        ..Kernel::default()
-    });
-    assert_eq!(
-        hardware.read_iops.unwrap(),
-        Fact::new(90, Origin::Cgroup("cgroup v2 /db io.max".into()))
-    );
-    assert_eq!(
-        hardware.free_space.unwrap(),
-        Fact::new(7, Origin::Machine("free space of /data".into()))
-    );
+    let data = Filesystem { path: "/data".into(), device: (8, 1), free: 7 };
+    let hardware = machine.read_with(&Kernel { data: Some(data), ..Kernel::default() });
+    assert_eq!(hardware.read_iops.unwrap(), Fact::new(90, Origin::Cgroup("cgroup v2 /db io.max".into())));
+    assert_eq!(hardware.free_space.unwrap(), Fact::new(7, Origin::Machine("free space of /data".into())));
 }
 
 #[test]
@@ -377,10 +291,7 @@ fn neighbours_get_at_most_half() {
     hardware.set_aside(GIB, "FlowMachine");
     assert_eq!(
         (hardware.memory.value, origin(&hardware.memory)),
-        (
-            15 * GIB,
-            "hardware: MemTotal less 1024 MiB for FlowMachine".into()
-        )
+        (15 * GIB, "hardware: MemTotal less 1024 MiB for FlowMachine".into())
     );
     hardware.set_aside(40 * GIB, "redis");
     assert_eq!(hardware.memory.value, 15 * GIB / 2);

@@ -1,0 +1,160 @@
+//! `flowkit tune`: what PostgreSQL would be told here, and why.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::json;
+
+use super::Failure;
+use crate::config::{Settings, StateDir};
+use crate::hardware::{self, Disk, Fact, Hardware};
+use crate::tuning::value::{parse_size, rounded};
+use crate::tuning::{self, Database, Plan, Setting};
+
+/// Show what PostgreSQL is told on this machine, and why
+///
+/// FlowDB's configuration is derived again at every start from the memory and CPUs of the machine or of the cgroup that
+/// limits it, its disk, the size of its data, and variables such as SHARED_BUFFERS_SIZE. This command shows the
+/// outcome without starting anything: each setting with its value, the reason and where it came from. Flags plan for
+/// another machine. Nothing is changed.
+#[derive(Args)]
+pub struct Tune {
+    /// Memory to plan for, such as 32GiB [default: what the machine or its cgroup has]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory: Option<u64>,
+    /// CPUs to plan for [default: what the machine or its cgroup has]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    cpus: Option<u32>,
+    /// Kind of disk under the data [default: what the machine says]
+    #[arg(long)]
+    disk: Option<Disk>,
+    /// Size of the data, such as 500GB [default: that of the data directory]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    data: Option<u64>,
+    /// Version of PostgreSQL [default: that of the data directory, else the newest installed, else 15]
+    #[arg(long, value_name = "MAJOR", value_parser = clap::value_parser!(u32).range(15..=18))]
+    postgres: Option<u32>,
+    /// State directory whose data and settings file count
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/flowkit")]
+    dir: PathBuf,
+    /// A table for people, the configuration file, or JSON
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Table,
+    Conf,
+    Json,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    parse_size(text).filter(|&n| n > 0).ok_or_else(|| "give a size with its unit, such as 512MB or 32GiB".to_owned())
+}
+
+impl Tune {
+    /// Plans and prints: the plan to stdout, warnings to stderr.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let state = StateDir::new(&self.dir);
+        let settings =
+            Settings::load(Some(&state.settings_file()), &|name| std::env::var(name).ok()).map_err(Failure::mistake)?;
+        let hardware = self.hardware(&state);
+        let database = self.database(&settings, &state)?;
+        let plan = tuning::plan(&hardware, &settings, &database).map_err(Failure::mistake)?;
+        for warning in &plan.warnings {
+            eprintln!("warning: {warning}");
+        }
+        let text = match self.format {
+            Format::Table => table(&hardware, &database, &plan),
+            Format::Conf => plan.conf(),
+            Format::Json => format!("{:#}\n", as_json(&hardware, &database, &plan)),
+        };
+        match io::stdout().write_all(text.as_bytes()) {
+            // Whoever reads only the first lines is not let down by us.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+            _ => Ok(ExitCode::SUCCESS),
+        }
+    }
+
+    /// This machine, with what the flags say otherwise.
+    fn hardware(&self, state: &StateDir) -> Hardware {
+        let mut hardware = hardware::detect(&state.flowdb_data());
+        if let Some(memory) = self.memory {
+            hardware.memory = Fact::given(memory, "--memory");
+        }
+        if let Some(cpus) = self.cpus {
+            hardware.cpus = Fact::given(cpus, "--cpus");
+        }
+        if let Some(disk) = self.disk {
+            hardware.disk = Fact::given(disk, "--disk");
+            hardware.read_iops = None;
+        }
+        hardware
+    }
+
+    fn database(&self, settings: &Settings, state: &StateDir) -> Result<Database, Failure> {
+        let mut database = match (installation(settings, state), self.postgres) {
+            (Some((bin, major)), wanted) if wanted.is_none_or(|w| w == major) => {
+                Database::look(&bin, major, &state.flowdb_data())
+            }
+            (_, wanted) => Database::new(wanted.unwrap_or(15)),
+        };
+        if let Some(bytes) = self.data {
+            database.bytes = bytes;
+        }
+        Ok(database)
+    }
+}
+
+fn table(hardware: &Hardware, database: &Database, plan: &Plan) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| text.push_str(&format!("{name:<11}{value}\n"));
+    line("memory", format!("{} ({})", rounded(plan.inputs.memory.value), plan.inputs.memory.origin));
+    line("CPUs", format!("{} ({})", plan.inputs.cpus.value, plan.inputs.cpus.origin));
+    line("disk", format!("{} ({})", hardware.disk.value, hardware.disk.origin));
+    line("PostgreSQL", format!("{} with {} of data", database.major, rounded(database.bytes)));
+    line("needs", format!("{} at most: {}", rounded(plan.budget.total()), plan.budget.describe()));
+    for change in &plan.fitted {
+        line("lowered", change.clone());
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(["setting", "value", "from", "why"]);
+    for setting in plan.settings.iter().chain(&plan.cache_settings) {
+        let Setting { name, value, reason, origin } = setting;
+        table.add_row([(*name).to_owned(), value.to_string(), origin.to_string(), reason.clone()]);
+    }
+    format!("{text}{table}\n")
+}
+
+fn as_json(hardware: &Hardware, database: &Database, plan: &Plan) -> serde_json::Value {
+    json!({
+        "hardware": hardware,
+        "postgres": database.major,
+        "data_bytes": database.bytes,
+        "memory": plan.inputs.memory,
+        "cpus": plan.inputs.cpus,
+        "budget_bytes": plan.budget,
+        "fitted": plan.fitted,
+        "settings": plan.settings,
+        "cache": plan.cache_settings,
+        "warnings": plan.warnings,
+    })
+}
+
+/// The programs that would serve the state directory, if PostgreSQL is installed.
+fn installation(settings: &Settings, state: &StateDir) -> Option<(PathBuf, u32)> {
+    let made_by = std::fs::read_to_string(state.flowdb_data().join("PG_VERSION")).ok();
+    let made_by: Option<u32> = made_by.and_then(|t| t.trim().parse().ok());
+    if let Some(bin) = settings.text("FLOWKIT_POSTGRES_BIN") {
+        return Some((bin.into(), made_by?));
+    }
+    let found = std::fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
+    let majors = found.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let major: u32 = majors.filter(|m| made_by.is_none_or(|made| made == *m)).max()?;
+    Some((format!("/usr/lib/postgresql/{major}/bin").into(), major))
+}
