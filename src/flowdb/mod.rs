@@ -1,1 +1,35 @@
 //! FlowDB: the cluster, its schema, its users and the demo data.
+//!
+//! ```text
+//! cluster::prepare   before the server starts: initdb when there is nothing yet, configuration at every start
+//! cluster::serve     becomes the server, holding the data directory's lock
+//! schema::apply      once it answers: database, migrations, roles, passwords, grants, cache settings
+//! connect, ProbeSql  to talk to it, and to ask whether it is ready and is ours
+//! users              logins of people
+//! ```
+//!
+//! All of it can be done again at any time; every start does.
+
+pub mod cluster;
+mod connect;
+mod error;
+pub mod migrations;
+mod password;
+mod probe;
+mod programs;
+pub mod schema;
+pub mod users;
+
+pub use connect::{Endpoint, connect};
+pub use error::Error;
+pub use probe::ProbeSql;
+pub use programs::Postgres;
+
+/// The database. FlowMachine knows no other name.
+pub const DATABASE: &str = "flowdb";
+
+/// The superuser, owner of everything.
+pub const SUPERUSER: &str = "flowdb";
+
+/// The owner of stored results. FlowMachine hands every table it stores to a role of exactly this name.
+pub const FLOWMACHINE: &str = "flowmachine";

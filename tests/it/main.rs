@@ -8,4 +8,5 @@ mod flowdb;
 mod flowmachine;
 mod secrets;
 mod supervisor;
+mod support;
 mod tuning;

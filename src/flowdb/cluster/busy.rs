@@ -1,0 +1,100 @@
+//! Does a server use the data directory?
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use super::{LOCK, open_lock};
+use crate::flowdb::Error;
+
+/// How long the processes of a killed server are waited for: idle ones leave within a second.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const PID_FILE: &str = "postmaster.pid";
+
+/// Refuses a directory that a server uses; removes a `postmaster.pid` that is certainly stale.
+///
+/// A server of ours holds the lock, and so does each of its processes for as long as it lives. With the lock free,
+/// the file is still believed when its pid is a PostgreSQL that works in this very directory: somebody may have started
+/// one by hand. When the pid is some other program (pids are small and soon used again in a restarted container),
+/// PostgreSQL would refuse to start until the file is gone.
+pub fn refuse(data: &Path) -> Result<(), Error> {
+    drop(take_lock(data)?);
+    let path = data.join(PID_FILE);
+    let Some(pid) = first_line(&path) else { return Ok(()) };
+    match what_is(pid) {
+        Some(process) if process.is_postgres_in(data) => Err(in_use(data)),
+        Some(process) if !process.is_postgres() => {
+            fs::remove_file(&path).map_err(Error::file("remove the stale", path))
+        }
+        // Nobody, or a PostgreSQL of another directory: PostgreSQL itself knows what to do.
+        _ => Ok(()),
+    }
+}
+
+/// The lock that running servers hold.
+pub fn take_lock(data: &Path) -> Result<File, Error> {
+    let path = data.join(LOCK);
+    if !path.exists() && !data.join(super::MARK).exists() {
+        // Nothing is put into a directory that is not ours yet; nothing of ours can run there.
+        return File::open(data).map_err(Error::file("open", data));
+    }
+    let file = open_lock(&path)?;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(Errno::WOULDBLOCK) if Instant::now() < until && postmaster_is_gone(data) => {
+                thread::sleep(Duration::from_millis(20));
+            }
+            Err(Errno::WOULDBLOCK) => return Err(in_use(data)),
+            Err(error) => return Err(Error::file("lock", path)(error.into())),
+        }
+    }
+}
+
+fn postmaster_is_gone(data: &Path) -> bool {
+    first_line(&data.join(PID_FILE)).and_then(what_is).is_none_or(|process| !process.is_postgres_in(data))
+}
+
+fn in_use(data: &Path) -> Error {
+    let holder = match first_line(&data.join(PID_FILE)) {
+        Some(pid) => format!("a PostgreSQL server (pid {pid})"),
+        None => "processes of a PostgreSQL server".into(),
+    };
+    Error::InUse { data: data.into(), holder }
+}
+
+/// A process as /proc shows it; what may not be read stays unknown.
+struct Process {
+    program: Option<PathBuf>,
+    name: String,
+    dir: Option<PathBuf>,
+}
+
+impl Process {
+    fn is_postgres(&self) -> bool {
+        let program = self.program.as_ref().and_then(|path| path.file_name());
+        // After an upgrade of the package the kernel appends " (deleted)".
+        program.map_or(self.name.as_str(), |name| name.to_str().unwrap_or_default()).starts_with("postgres")
+    }
+
+    /// A server works in its data directory. Where that can't be seen, it might.
+    fn is_postgres_in(&self, data: &Path) -> bool {
+        self.is_postgres() && self.dir.as_ref().is_none_or(|dir| Some(dir) == fs::canonicalize(data).ok().as_ref())
+    }
+}
+
+fn what_is(pid: u32) -> Option<Process> {
+    let proc = PathBuf::from(format!("/proc/{pid}"));
+    let name = fs::read_to_string(proc.join("comm")).ok()?.trim().to_owned();
+    Some(Process { program: fs::read_link(proc.join("exe")).ok(), name, dir: fs::read_link(proc.join("cwd")).ok() })
+}
+
+fn first_line(path: &Path) -> Option<u32> {
+    fs::read_to_string(path).ok()?.lines().next()?.trim().parse().ok()
+}

@@ -1,0 +1,163 @@
+//! What PostgreSQL is told, and whom it lets in.
+//!
+//! `postgresql.conf` is initdb's with one line added: lines of an administrator's own below that line win.
+//! `flowkit.conf`, `pg_hba.conf` and `pg_ident.conf` are written at every start.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::geteuid;
+
+use super::write_whole;
+use crate::config::Settings;
+use crate::flowdb::{Endpoint, Error, Postgres, SUPERUSER};
+use crate::hardware;
+use crate::tuning::{self, Database};
+
+const OURS: &str = "flowkit.conf";
+
+const HEADER: &str = "# Written by flowkit at every start: changes here are lost.\n";
+
+/// Has `postgresql.conf` read ours.
+pub fn include_ours(data: &Path) -> Result<(), Error> {
+    let path = data.join("postgresql.conf");
+    let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+    let include = format!("include '{OURS}'\n");
+    write_whole(
+        &path,
+        &format!("{text}\n# What flowkit derives at every start. Settings below this line win over it.\n{include}"),
+    )?;
+    // So that the directory can be started by hand even before the first real start.
+    write_whole(&data.join(OURS), HEADER)
+}
+
+/// Writes the configuration for this start; what the operator should know comes back.
+pub fn write(
+    data: &Path,
+    endpoint: &Endpoint,
+    settings: &Settings,
+    postgres: &Postgres,
+    size: (u64, u64),
+) -> Result<Vec<String>, Error> {
+    let (tuning, warnings) = tuning(data, settings, postgres, size)?;
+    write_whole(&data.join(OURS), &format!("{HEADER}{}{tuning}", fixed(endpoint)))?;
+    let name = user_name(geteuid().as_raw());
+    write_whole(&data.join("pg_hba.conf"), &access(name.is_some()))?;
+    write_whole(&data.join("pg_ident.conf"), &idents(name.as_deref()))?;
+    Ok(warnings)
+}
+
+fn fixed(endpoint: &Endpoint) -> String {
+    let Endpoint { socket, listen, port } = endpoint;
+    let mut conf = String::new();
+    let mut set = |name: &str, value: &str| conf.push_str(&format!("{name} = {}\n", quoted(value)));
+    set("listen_addresses", listen);
+    set("port", &port.to_string());
+    set("unix_socket_directories", &socket.to_string_lossy());
+    // With peer authentication the socket is only for the user that runs the server, and for root.
+    set("unix_socket_permissions", "0700");
+    set("password_encryption", "scram-sha-256");
+    conf
+}
+
+/// What `flowkit tune` prints, for this machine, this installation and this much data.
+fn tuning(
+    data: &Path,
+    settings: &Settings,
+    postgres: &Postgres,
+    (bytes, partitions): (u64, u64),
+) -> Result<(String, Vec<String>), Error> {
+    let debugger = postgres.has_library("plugin_debugger");
+    let statements = postgres.has_library("pg_stat_statements");
+    let database = Database { bytes, partitions, debugger, statements, ..Database::new(postgres.major) };
+    let plan = tuning::plan(&hardware::detect(data), settings, &database)?;
+    Ok((plan.conf(), plan.warnings))
+}
+
+/// Passwords everywhere, but for the superuser on the socket, whom the kernel vouches for: so a lost or rotated password
+/// can be set anew. The kernel gives a number, and PostgreSQL wants a name for it; without one a password it is.
+fn access(has_name: bool) -> String {
+    let superuser = if has_name { "peer map=flowkit" } else { "scram-sha-256" };
+    format!(
+        "{HEADER}\
+         # type  database     user     address  method\n\
+         local   all          {SUPERUSER}            {superuser}\n\
+         local   replication  {SUPERUSER}            {superuser}\n\
+         local   all          all               scram-sha-256\n\
+         host    all          all      all      scram-sha-256\n"
+    )
+}
+
+fn idents(name: Option<&str>) -> String {
+    let mut text = format!("{HEADER}# map  user of the system  user of the database\n");
+    for name in name.into_iter().chain((name != Some("root")).then_some("root")) {
+        text.push_str(&format!("flowkit  {}  {SUPERUSER}\n", double_quoted(name)));
+    }
+    text
+}
+
+/// As the configuration's grammar has it; a line break can't be written in it and is not in any of our values.
+fn quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+fn double_quoted(value: &str) -> String {
+    format!("\"{}\"", value.replace('"', "\"\""))
+}
+
+/// The name that the system has for a user id.
+pub fn user_name(uid: u32) -> Option<String> {
+    let mut buffer = vec![0; 16384];
+    // SAFETY: all zeroes is a valid value of this C struct.
+    #[allow(unsafe_code)]
+    let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
+    let mut found = std::ptr::null_mut();
+    // SAFETY: every pointer is to something that outlives the call, and the length is the buffer's.
+    #[allow(unsafe_code)]
+    let status = unsafe { libc::getpwuid_r(uid, &mut entry, buffer.as_mut_ptr(), buffer.len(), &mut found) };
+    if status != 0 || found.is_null() {
+        return None;
+    }
+    // SAFETY: on success the name is a string that ends in a zero, in the buffer, which is still there.
+    #[allow(unsafe_code)]
+    let name = unsafe { std::ffi::CStr::from_ptr(entry.pw_name) };
+    Some(name.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_let_in_on_trust() {
+        for has_name in [true, false] {
+            let text = access(has_name);
+            let methods: Vec<&str> = text
+                .lines()
+                .filter(|line| !line.starts_with('#'))
+                .filter_map(|line| {
+                    line.split_whitespace().find(|w| ["peer", "scram-sha-256", "trust", "md5"].contains(w))
+                })
+                .collect();
+            assert_eq!(methods.len(), 4);
+            assert!(methods.iter().all(|m| *m == "scram-sha-256" || (has_name && *m == "peer")), "{text}");
+        }
+    }
+
+    #[test]
+    fn values_are_quoted_as_the_server_reads_them() {
+        assert_eq!(quoted("/srv/it's\\here"), "'/srv/it''s\\\\here'");
+    }
+
+    #[test]
+    fn the_one_who_runs_the_server_and_root_are_the_superuser() {
+        assert_eq!(
+            idents(Some("flowkit")),
+            format!(
+                "{HEADER}# map  user of the system  user of the database\nflowkit  \"flowkit\"  flowdb\nflowkit  \"root\"  flowdb\n"
+            )
+        );
+        assert_eq!(user_name(0).as_deref(), Some("root"));
+        assert_eq!(user_name(3_999_999_999), None);
+    }
+}

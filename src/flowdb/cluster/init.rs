@@ -1,0 +1,229 @@
+//! Making a data directory that is there wholly or not at all.
+//!
+//! The data directory may be a mount point, so it can't be made aside and renamed as a whole. initdb works in a
+//! directory inside it; when that is complete, and only then, its entries move up one by one, the mark last. Killed
+//! before: the inner directory is thrown away. Killed between: the rest is moved.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::process::geteuid;
+
+use super::{LOCK, MARK, conf, sync_directory, version_of, write_whole};
+use crate::flowdb::{Error, Postgres, SUPERUSER};
+use crate::secrets::Secret;
+
+/// Inside the data directory, while it is made.
+const INNER: &str = "flowkit.new";
+
+/// A mount point of its own may hold this.
+const LOST_FOUND: &str = "lost+found";
+
+/// How far a data directory has come.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing, or what a killed initdb left.
+    Empty,
+    /// The inner directory is complete and on its way up.
+    Moving,
+    /// Ours and whole.
+    Whole,
+}
+
+/// Looks, touches nothing, and refuses what is not ours.
+pub fn stage(data: &Path) -> Result<Stage, Error> {
+    let names = names(data)?;
+    let has = |name: &str| names.iter().any(|n| n == name);
+    if has(MARK) {
+        return Ok(Stage::Whole);
+    }
+    if data.join(INNER).join(MARK).exists() {
+        return Ok(Stage::Moving);
+    }
+    let strange = names.iter().find(|name| *name != INNER && *name != LOST_FOUND);
+    match (version_of(data), strange) {
+        (Some(major), _) => Err(foreign(data, format!("a cluster of PostgreSQL {major}"))),
+        (None, Some(name)) => Err(foreign(data, format!("it holds {:?}", name.to_string_lossy()))),
+        (None, None) => Ok(Stage::Empty),
+    }
+}
+
+/// Goes on from `stage` until the directory is whole. Says whether it was made.
+pub fn finish(stage: Stage, data: &Path, postgres: &Postgres, password: &Secret) -> Result<bool, Error> {
+    if stage == Stage::Empty {
+        discard(&data.join(INNER))?;
+        make(&data.join(INNER), postgres, password).inspect_err(|_| {
+            // What is left of it would be discarded at the next start as well.
+            let _ = discard(&data.join(INNER));
+        })?;
+    }
+    if stage != Stage::Whole {
+        move_up(data)?;
+    }
+    let _ = fs::remove_dir(data.join(INNER));
+    Ok(stage != Stage::Whole)
+}
+
+fn foreign(data: &Path, found: String) -> Error {
+    Error::Foreign { data: data.into(), found }
+}
+
+fn names(dir: &Path) -> Result<Vec<OsString>, Error> {
+    match fs::read_dir(dir) {
+        Ok(entries) => entries
+            .map(|entry| entry.map(|entry| entry.file_name()))
+            .collect::<Result<_, _>>()
+            .map_err(Error::file("list", dir)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(Error::file("list", dir)(error)),
+    }
+}
+
+fn discard(inner: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(inner) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::file("remove the unfinished", inner)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A complete cluster in `inner`, on disk before its mark is.
+fn make(inner: &Path, postgres: &Postgres, password: &Secret) -> Result<(), Error> {
+    initdb(inner, postgres, password)?;
+    conf::include_ours(inner)?;
+    fs::write(inner.join(LOCK), "").map_err(Error::file("write", inner.join(LOCK)))?;
+    sync_directory(inner).map_err(Error::file("write", inner))?;
+    write_whole(
+        &inner.join(MARK),
+        "This data directory was made by flowkit, and is whole as long as this file is here.\n",
+    )
+}
+
+fn initdb(inner: &Path, postgres: &Postgres, password: &Secret) -> Result<(), Error> {
+    let program = postgres.program("initdb");
+    let mut command = Command::new(&program);
+    // C.UTF-8 for what a letter is, C for how text is ordered: bytes compare faster than any language's rules, and no
+    // update of the C library can reorder an index.
+    command
+        .args(["--encoding=UTF8", "--locale=C.UTF-8", "--lc-collate=C", "--data-checksums"])
+        .args(["--auth-local=scram-sha-256", "--auth-host=scram-sha-256", "--pwfile=/dev/stdin"])
+        .arg(format!("--username={SUPERUSER}"))
+        .arg("--pgdata")
+        .arg(inner)
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "LD_LIBRARY_PATH"))
+        .env("TZ", "UTC")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    if let Some(provider) = postgres_needs_provider(postgres) {
+        command.arg(provider);
+    }
+    let wrapper = user_name(inner)?;
+    command.envs(wrapper);
+    let mut child = command.spawn().map_err(Error::file("run", &program))?;
+    let mut stdin = child.stdin.take().expect("it is a pipe");
+    // A failure to write shows in the exit status.
+    let _ = stdin.write_all(password.expose().as_bytes()).and_then(|()| stdin.write_all(b"\n"));
+    drop(stdin);
+    let output = child.wait_with_output().map_err(Error::file("wait for", &program))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    let tail: Vec<&str> = said.lines().rev().take(8).collect();
+    Err(Error::Initdb {
+        status: output.status.to_string(),
+        output: tail.into_iter().rev().collect::<Vec<_>>().join("\n"),
+    })
+}
+
+/// From 15 on initdb may have been built to prefer ICU; only libc knows `C`.
+fn postgres_needs_provider(postgres: &Postgres) -> Option<&'static str> {
+    (postgres.major >= 15).then_some("--locale-provider=libc")
+}
+
+/// initdb insists on a name for the user. Containers run as any number, often without one: nss_wrapper can make one up.
+fn user_name(inner: &Path) -> Result<Vec<(&'static str, OsString)>, Error> {
+    let uid = geteuid().as_raw();
+    if super::conf::user_name(uid).is_some() {
+        return Ok(Vec::new());
+    }
+    let Some(library) = nss_wrapper() else { return Err(Error::NoUserName { uid }) };
+    let parent = inner.parent().expect("it is in the data directory");
+    let gid = rustix::process::getegid().as_raw();
+    let passwd = parent.with_extension("passwd");
+    let group = parent.with_extension("group");
+    write_whole(&passwd, &format!("flowkit:x:{uid}:{gid}:FlowKit:/nonexistent:/bin/false\n"))?;
+    write_whole(&group, &format!("flowkit:x:{gid}:\n"))?;
+    Ok(vec![("LD_PRELOAD", library.into()), ("NSS_WRAPPER_PASSWD", passwd.into()), ("NSS_WRAPPER_GROUP", group.into())])
+}
+
+fn nss_wrapper() -> Option<PathBuf> {
+    let places = ["/usr/lib", "/usr/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
+    places.iter().map(|dir| Path::new(dir).join("libnss_wrapper.so")).find(|path| path.exists())
+}
+
+/// Moves every entry of the inner directory up, the mark last: with it the directory is whole.
+fn move_up(data: &Path) -> Result<(), Error> {
+    let inner = data.join(INNER);
+    let (mark, rest): (Vec<_>, Vec<_>) = names(&inner)?.into_iter().partition(|name| name == MARK);
+    for name in rest.iter().chain(&mark) {
+        if name == MARK {
+            sync_directory(data).map_err(Error::file("write", data))?;
+        }
+        fs::rename(inner.join(name), data.join(name)).map_err(Error::file("move up", inner.join(name)))?;
+    }
+    sync_directory(data).map_err(Error::file("write", data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data_with(files: &[&str]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = dir.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "15\n").unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn a_directory_is_taken_for_what_it_is() {
+        let stages: &[(&[&str], Stage)] = &[
+            (&[], Stage::Empty),
+            (&["lost+found/x"], Stage::Empty),
+            (&["flowkit.new/PG_VERSION"], Stage::Empty),
+            (&["flowkit.new/PG_VERSION", "flowkit.new/flowkit.cluster"], Stage::Moving),
+            (&["PG_VERSION", "base/1", "flowkit.new/flowkit.cluster"], Stage::Moving),
+            (&["PG_VERSION", "flowkit.cluster"], Stage::Whole),
+        ];
+        for (files, expected) in stages {
+            assert_eq!(&stage(data_with(files).path()).unwrap(), expected, "{files:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_is_refused() {
+        for files in [&["PG_VERSION", "base/1"][..], &["letters/mum.txt"], &["flowkit.new/PG_VERSION", "notes"]] {
+            let dir = data_with(files);
+            assert!(matches!(stage(dir.path()), Err(Error::Foreign { .. })), "{files:?}");
+        }
+    }
+
+    #[test]
+    fn an_interrupted_move_goes_on_and_the_mark_comes_last() {
+        let dir = data_with(&["PG_VERSION", "flowkit.new/global/pg_control", "flowkit.new/flowkit.cluster"]);
+        move_up(dir.path()).unwrap();
+        assert_eq!(stage(dir.path()).unwrap(), Stage::Whole);
+        assert!(dir.path().join("global/pg_control").exists());
+    }
+}

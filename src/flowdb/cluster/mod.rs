@@ -1,0 +1,157 @@
+//! PostgreSQL's data directory: made once, configured at every start.
+//!
+//! What makes a directory ours is the file [`MARK`] in it, which is put there last. Anything else in its place is left
+//! alone. Everything may be interrupted at any moment; the next [`prepare`] goes on from there.
+
+mod busy;
+mod conf;
+mod init;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::fs::FlockOperation;
+use rustix::io::FdFlags;
+use rustix::process::geteuid;
+
+use super::programs::version_of;
+use super::{Endpoint, Error, Postgres};
+use crate::config::{Settings, StateDir};
+use crate::secrets::Store;
+
+/// In a data directory: it was made by us, wholly.
+const MARK: &str = "flowkit.cluster";
+
+/// In a data directory: held by a running server and all its processes, wherever they were started from.
+const LOCK: &str = "flowkit.lock";
+
+/// The longest path of a Unix socket.
+const SOCKET_PATH: usize = 107;
+
+/// What a start begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// The installation that serves the data directory.
+    pub postgres: Postgres,
+    /// Whether the data directory was made just now.
+    pub created: bool,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// Makes the data directory unless it is there, and writes its configuration. Step `flowdb-prepare`.
+///
+/// Refuses, with nothing touched, what is in use, of another major version, or not ours.
+pub fn prepare(state: &StateDir, settings: &Settings, store: &Store) -> Result<Prepared, Error> {
+    if geteuid().is_root() {
+        return Err(Error::Root);
+    }
+    let data = state.flowdb_data();
+    let endpoint = Endpoint::new(state, settings);
+    check_socket_path(&endpoint)?;
+    // Before anything is made: secrets that are missing would leave a cluster that nobody can log in to.
+    let password = store.require(&[super::connect::SUPERUSER_PASSWORD])?;
+    let postgres = Postgres::find(settings, &data)?;
+    let stage = init::stage(&data)?;
+    own_directory(data.parent().expect("it is below the state directory"))?;
+    let _one_at_a_time = lock_preparation(&data)?;
+    own_directory(&data)?;
+    own_directory(&endpoint.socket)?;
+    busy::refuse(&data)?;
+    let created = init::finish(stage, &data, &postgres, &password[super::connect::SUPERUSER_PASSWORD])?;
+    let warnings = conf::write(&data, &endpoint, settings, &postgres, size(state))?;
+    Ok(Prepared { postgres, created, warnings })
+}
+
+/// Becomes the server. Step `flowdb-server`; returns only when that fails.
+///
+/// The lock that it takes is inherited by every process of the server, so that nobody starts a second one while a
+/// single one of them lives, in whatever container.
+pub fn serve(state: &StateDir, settings: &Settings) -> Error {
+    let data = state.flowdb_data();
+    let program = match Postgres::find(settings, &data).and_then(|postgres| {
+        let lock = busy::take_lock(&data)?;
+        rustix::io::fcntl_setfd(&lock, FdFlags::empty())
+            .map_err(|e| Error::file("hand on", data.join(LOCK))(e.into()))?;
+        // Not closed: the server keeps it.
+        std::mem::forget(lock);
+        Ok(postgres.program("postgres"))
+    }) {
+        Ok(program) => program,
+        Err(error) => return error,
+    };
+    let source = Command::new(&program).arg("-D").arg(&data).exec();
+    Error::File { action: "run", path: program, source }
+}
+
+/// Where the size of the database is kept for the next start's tuning.
+pub(super) fn size_file(state: &StateDir) -> PathBuf {
+    state.root().join("flowdb/size")
+}
+
+/// Bytes and event partitions as of the last start; nothing yet counts as nothing.
+fn size(state: &StateDir) -> (u64, u64) {
+    let text = fs::read_to_string(size_file(state)).unwrap_or_default();
+    let mut numbers = text.split_whitespace().map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Writes a file so that whoever reads it sees all of the old text or all of the new, whatever happens.
+pub(super) fn write_whole(path: &Path, text: &str) -> Result<(), Error> {
+    if fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    let new = path.with_extension("flowkit-new");
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        sync_directory(path.parent().expect("a file is in a directory"))
+    };
+    write().map_err(Error::file("write", path))
+}
+
+fn sync_directory(path: &Path) -> std::io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn check_socket_path(endpoint: &Endpoint) -> Result<(), Error> {
+    let path = endpoint.socket.join(format!(".s.PGSQL.{}", endpoint.port));
+    let length = path.as_os_str().len();
+    if length > SOCKET_PATH { Err(Error::SocketPath { path, length }) } else { Ok(()) }
+}
+
+/// Makes a directory unless it is there, and sees to it that it is ours alone: PostgreSQL insists on that.
+fn own_directory(path: &Path) -> Result<(), Error> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::file("make the directory", path))?;
+    let found = fs::metadata(path).map_err(Error::file("look at", path))?;
+    let me = geteuid().as_raw();
+    if found.uid() != me {
+        return Err(Error::WrongOwner { path: path.into(), owner: found.uid(), me });
+    }
+    if found.mode() & 0o777 != 0o700 {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(Error::file("protect", path))?;
+    }
+    Ok(())
+}
+
+/// Two preparations of one directory at once would undo each other's work.
+fn lock_preparation(data: &Path) -> Result<File, Error> {
+    let path = data.with_extension("preparing");
+    let file = open_lock(&path)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::BeingPrepared { data: data.into() }),
+        Err(error) => Err(Error::file("lock", path)(error.into())),
+    }
+}
+
+fn open_lock(path: &Path) -> Result<File, Error> {
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    open.map_err(Error::file("open", path))
+}

@@ -1,0 +1,158 @@
+//! Connections to FlowDB.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config, NoTls};
+
+use super::{DATABASE, Error, SUPERUSER};
+use crate::config::{Settings, StateDir};
+use crate::secrets::{LookupError, Secret, Store};
+
+/// Longest wait for a connection.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The secret that holds the superuser's password.
+pub(super) const SUPERUSER_PASSWORD: &str = "FLOWDB_POSTGRES_PASSWORD";
+
+/// Where a FlowDB of this machine answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The directory of its socket.
+    pub socket: PathBuf,
+    /// The address it listens on.
+    pub listen: String,
+    /// Its port, which is also part of the socket's name.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// As the settings say.
+    pub fn new(state: &StateDir, settings: &Settings) -> Endpoint {
+        Endpoint {
+            socket: state.flowdb_run(),
+            listen: settings.text("FLOWKIT_FLOWDB_LISTEN").unwrap_or("127.0.0.1").to_owned(),
+            port: settings.port("FLOWDB_PORT"),
+        }
+    }
+
+    /// An address at which the server is reached from here: a server on all addresses answers on loopback.
+    pub fn host(&self) -> String {
+        match self.listen.parse::<IpAddr>() {
+            Ok(IpAddr::V4(ip)) if ip.is_unspecified() => "127.0.0.1".into(),
+            Ok(IpAddr::V6(ip)) if ip.is_unspecified() => "::1".into(),
+            _ if self.listen == "*" => "127.0.0.1".into(),
+            _ => self.listen.clone(),
+        }
+    }
+
+    /// For people.
+    pub fn address(&self) -> String {
+        match self.host() {
+            host if host.contains(':') => format!("[{host}]:{}", self.port),
+            host => format!("{host}:{}", self.port),
+        }
+    }
+
+    fn over_socket(&self) -> (Config, String) {
+        let mut config = Config::new();
+        config.host_path(&self.socket).port(self.port);
+        (config, format!("{} (port {})", self.socket.display(), self.port))
+    }
+
+    fn over_tcp(&self) -> (Config, String) {
+        let mut config = Config::new();
+        config.host(self.host()).port(self.port);
+        (config, self.address())
+    }
+}
+
+/// Connects as `user`; the connection itself is driven by a task of the current runtime.
+///
+/// The superuser goes through the socket, where the user that runs FlowDB needs no password: so a rotated one can be
+/// set. FlowMachine's and FlowAPI's logins go over TCP with their own passwords, as the programs do.
+pub async fn connect(state: &StateDir, settings: &Settings, store: &Store, user: &str) -> Result<Client, Error> {
+    let endpoint = Endpoint::new(state, settings);
+    if user == SUPERUSER {
+        return as_superuser(state, settings, store, DATABASE).await;
+    }
+    let password = password_of(store, user)?;
+    over_tcp(&endpoint, user, password.as_ref(), DATABASE).await
+}
+
+/// The superuser over the socket, with the password of now or, where the system can't tell who we are, the one before.
+pub(super) async fn as_superuser(
+    state: &StateDir,
+    settings: &Settings,
+    store: &Store,
+    database: &str,
+) -> Result<Client, Error> {
+    let endpoint = Endpoint::new(state, settings);
+    let now = store.get(SUPERUSER_PASSWORD).ok();
+    let refused = match open(endpoint.over_socket(), SUPERUSER, now.as_ref(), database).await {
+        Err(error) if is_refusal(&error) => error,
+        other => return other,
+    };
+    match previous(state, SUPERUSER_PASSWORD) {
+        Some(before) => open(endpoint.over_socket(), SUPERUSER, Some(&before), database).await.map_err(|_| refused),
+        None => Err(refused),
+    }
+}
+
+/// What a rotation put aside until the next successful start.
+fn previous(state: &StateDir, name: &str) -> Option<Secret> {
+    let text = std::fs::read_to_string(state.secrets().join(".previous").join(name)).ok()?;
+    Some(Secret::new(text.trim_end_matches('\n').to_owned()))
+}
+
+/// Any user over TCP.
+pub(super) async fn over_tcp(
+    endpoint: &Endpoint,
+    user: &str,
+    password: Option<&Secret>,
+    database: &str,
+) -> Result<Client, Error> {
+    open(endpoint.over_tcp(), user, password, database).await
+}
+
+/// Whether the server answered, and refused the login.
+pub(super) fn is_refusal(error: &Error) -> bool {
+    let Error::Connect { source, .. } = error else { return false };
+    [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION].iter().any(|s| source.code() == Some(s))
+}
+
+/// The password of one of the programs' logins; `None` for a user that is not one of theirs.
+fn password_of(store: &Store, user: &str) -> Result<Option<Secret>, LookupError> {
+    for (name, password) in
+        [("FLOWMACHINE_FLOWDB_USER", "FLOWMACHINE_FLOWDB_PASSWORD"), ("FLOWAPI_FLOWDB_USER", "FLOWAPI_FLOWDB_PASSWORD")]
+    {
+        if login_name(store, name)? == user {
+            return store.get(password).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// The name of a program's login: a secret in FlowKit's guide, with a name that nobody has to give.
+pub(super) fn login_name(store: &Store, secret: &str) -> Result<String, LookupError> {
+    store.get(secret).map(|name| name.expose().to_owned())
+}
+
+async fn open(
+    (mut config, address): (Config, String),
+    user: &str,
+    password: Option<&Secret>,
+    database: &str,
+) -> Result<Client, Error> {
+    config.user(user).dbname(database).application_name("flowkit").connect_timeout(PATIENCE);
+    if let Some(password) = password {
+        config.password(password.expose());
+    }
+    let (client, connection) =
+        config.connect(NoTls).await.map_err(|source| Error::Connect { address, user: user.to_owned(), source })?;
+    // It ends when the client is dropped, or with an error that the client's next request reports.
+    tokio::spawn(connection);
+    Ok(client)
+}

@@ -1,0 +1,136 @@
+//! Is the database ready, and is it ours?
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use super::connect::{self, SUPERUSER_PASSWORD, is_refusal};
+use super::{DATABASE, Endpoint, Error, FLOWMACHINE, SUPERUSER};
+use crate::config::{Settings, StateDir};
+use crate::secrets::Store;
+use crate::supervisor::Probe;
+
+/// Asks a running server a real question on the address that its clients use.
+#[derive(Clone)]
+pub struct ProbeSql {
+    state: StateDir,
+    settings: Settings,
+    store: Store,
+    question: Question,
+}
+
+#[derive(Clone, Copy)]
+enum Question {
+    /// Does the server answer, on its socket and on its address, and is it the one of our data directory?
+    Server,
+    /// Would FlowMachine find what it asks for when it connects?
+    Schema,
+}
+
+impl ProbeSql {
+    /// For the server itself, which has no schema yet when it starts for the first time.
+    pub fn server(state: &StateDir, settings: &Settings, store: &Store) -> ProbeSql {
+        ProbeSql::new(state, settings, store, Question::Server)
+    }
+
+    /// For the role as a whole: a login as FlowMachine's user, and FlowMachine's own first questions.
+    pub fn schema(state: &StateDir, settings: &Settings, store: &Store) -> ProbeSql {
+        ProbeSql::new(state, settings, store, Question::Schema)
+    }
+
+    fn new(state: &StateDir, settings: &Settings, store: &Store, question: Question) -> ProbeSql {
+        ProbeSql { state: state.clone(), settings: settings.clone(), store: store.clone(), question }
+    }
+
+    async fn ask(&self) -> Result<(), Error> {
+        match self.question {
+            Question::Server => self.ask_server().await,
+            Question::Schema => self.ask_schema().await,
+        }
+    }
+
+    async fn ask_server(&self) -> Result<(), Error> {
+        let data = self.state.flowdb_data();
+        let endpoint = Endpoint::new(&self.state, &self.settings);
+        let other = || Error::OtherServer { address: endpoint.address(), data: data.clone() };
+        let socket = connect::as_superuser(&self.state, &self.settings, &self.store, "postgres").await?;
+        if !is_ours(&socket, &data).await? {
+            return Err(other());
+        }
+        let password = self.store.get(SUPERUSER_PASSWORD)?;
+        match connect::over_tcp(&endpoint, SUPERUSER, Some(&password), "postgres").await {
+            Ok(client) if is_ours(&client, &data).await? => Ok(()),
+            Ok(_) => Err(other()),
+            // A password that was rotated is set only once the server is ready; that it refuses shows that it listens.
+            Err(refused) if is_refusal(&refused) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn ask_schema(&self) -> Result<(), Error> {
+        let data = self.state.flowdb_data();
+        let endpoint = Endpoint::new(&self.state, &self.settings);
+        let user = connect::login_name(&self.store, "FLOWMACHINE_FLOWDB_USER").unwrap_or(FLOWMACHINE.into());
+        let password = self.store.get("FLOWMACHINE_FLOWDB_PASSWORD")?;
+        let client = connect::over_tcp(&endpoint, &user, Some(&password), DATABASE).await?;
+        if !is_ours(&client, &data).await? {
+            return Err(Error::OtherServer { address: endpoint.address(), data });
+        }
+        client
+            .query_one(
+                "SELECT (SELECT version FROM flowdb_version()), (SELECT location_table FROM location_table()),
+                        (SELECT count(*) FROM etl.available_dates)",
+                &[],
+            )
+            .await
+            .map_err(Error::sql("ask what FlowMachine asks first"))?;
+        Ok(())
+    }
+}
+
+impl Probe for ProbeSql {
+    fn check(&self, patience: Duration) -> Result<(), String> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| format!("cannot ask: {error}"))?;
+        runtime.block_on(async {
+            match tokio::time::timeout(patience, self.ask()).await {
+                Ok(answer) => answer.map_err(|error| in_a_line(&error)),
+                Err(_) => Err(format!("no answer within {} s", patience.as_secs_f32())),
+            }
+        })
+    }
+}
+
+/// The error and its causes. Neither PostgreSQL nor its client puts a password into one.
+fn in_a_line(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    line
+}
+
+/// Whether the server at the other end is the one of this data directory.
+pub(super) async fn is_ours(client: &Client, data: &Path) -> Result<bool, Error> {
+    let row = client
+        .query_one("SELECT system_identifier FROM pg_control_system()", &[])
+        .await
+        .map_err(Error::sql("ask the server who it is"))?;
+    let theirs: i64 = row.get(0);
+    Ok(system_identifier(data)? == theirs as u64)
+}
+
+/// The number that initdb gave the cluster: the first eight bytes of its control file.
+fn system_identifier(data: &Path) -> Result<u64, Error> {
+    let path = data.join("global/pg_control");
+    let mut bytes = [0; 8];
+    File::open(&path).and_then(|mut file| file.read_exact(&mut bytes)).map_err(Error::file("read", path))?;
+    Ok(u64::from_ne_bytes(bytes))
+}

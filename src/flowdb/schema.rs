@@ -1,0 +1,283 @@
+//! What is done to the database once it answers: migrations, roles, passwords, grants, settings.
+//!
+//! Run at every start, so that a rotated password or a changed setting takes effect.
+
+use std::fs;
+use std::path::Path;
+
+use tokio_postgres::{Client, Transaction};
+
+use super::connect::{self, SUPERUSER_PASSWORD, login_name};
+use super::{DATABASE, Endpoint, Error, FLOWMACHINE, SUPERUSER, cluster, migrations, password};
+use crate::config::{Problem, Settings, StateDir};
+use crate::hardware;
+use crate::secrets::{Secret, Store};
+use crate::tuning;
+
+/// The version whose clients this database serves: the one that the packages FlowMachine and FlowETL are pinned to.
+/// FlowMachine compares it as text, without any "v", with the oldest that it accepts.
+const VERSION: &str = "1.34.0";
+
+/// When that version was released.
+const RELEASED: &str = "2025-10-15";
+
+/// Any number that nothing else uses: one start at a time changes the schema.
+const LOCK: i64 = 0x464c_4f57_4442;
+
+/// Made when they are installed, at whatever start that is first so.
+const OPTIONAL_EXTENSIONS: &[&str] = &["pgrouting", "ogr_fdw", "pg_stat_statements", "pg_median_utils"];
+
+/// Marks the login that FlowAPI uses, so that one with a former name can be found and closed.
+const FLOWAPI_COMMENT: &str = "The login of FlowAPI; kept by flowkit";
+
+/// The same for FlowMachine's, when it is not `flowmachine` itself.
+const FLOWMACHINE_COMMENT: &str = "The login of FlowMachine; kept by flowkit";
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Whether the database itself had to be made.
+    pub created: bool,
+    /// How many migrations ran.
+    pub migrations: usize,
+}
+
+/// Brings the running server of this deployment to where this program wants it. Step `flowdb-schema`.
+pub async fn apply(state: &StateDir, settings: &Settings, store: &Store) -> Result<Applied, Error> {
+    let wishes = Wishes::gather(settings, store, &state.flowdb_data())?;
+    let created = ensure_database(state, settings, store).await?;
+    let mut client = connect::as_superuser(state, settings, store, DATABASE).await?;
+    client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map_err(Error::sql("wait for another start"))?;
+    let migrations = migrations::apply(&mut client).await?;
+    let transaction = client.transaction().await.map_err(Error::sql("begin"))?;
+    add_extensions(&transaction).await?;
+    set_roles(&transaction, &wishes).await?;
+    transaction.batch_execute(include_str!("grants.sql")).await.map_err(Error::sql("grant what roles may do"))?;
+    set_rows(&transaction, &wishes).await?;
+    transaction.commit().await.map_err(Error::sql("commit roles, grants and settings"))?;
+    note_size(&client, state).await?;
+    Ok(Applied { created, migrations })
+}
+
+/// Everything that the operator has a say in, checked before anything is changed.
+struct Wishes {
+    superuser: Secret,
+    flowmachine: Login,
+    flowapi: Login,
+    location_table: String,
+    /// Key, value, and whether it was asked for (otherwise it is only a default).
+    cache: Vec<(&'static str, String, bool)>,
+}
+
+struct Login {
+    name: String,
+    password: Secret,
+}
+
+impl Wishes {
+    fn gather(settings: &Settings, store: &Store, data: &Path) -> Result<Wishes, Error> {
+        let mut found =
+            store.require(&[SUPERUSER_PASSWORD, "FLOWMACHINE_FLOWDB_PASSWORD", "FLOWAPI_FLOWDB_PASSWORD"])?;
+        let mut password = |name: &str| found.remove(name).expect("what was required is there");
+        let login = |secret: &'static str, password: Secret| -> Result<Login, Error> {
+            let name = login_name(store, secret)?;
+            check_login_name(secret, &name)?;
+            Ok(Login { name, password })
+        };
+        let flowmachine = login("FLOWMACHINE_FLOWDB_USER", password("FLOWMACHINE_FLOWDB_PASSWORD"))?;
+        let flowapi = login("FLOWAPI_FLOWDB_USER", password("FLOWAPI_FLOWDB_PASSWORD"))?;
+        if flowapi.name == flowmachine.name || flowapi.name == FLOWMACHINE {
+            return Err(Problem::new(
+                "FLOWAPI_FLOWDB_USER is FlowMachine's user",
+                "give another name: FlowAPI may read results, not raw records",
+            )
+            .value(flowapi.name)
+            .into());
+        }
+        Ok(Wishes {
+            superuser: password(SUPERUSER_PASSWORD),
+            flowmachine,
+            flowapi,
+            location_table: settings.text("LOCATION_TABLE").unwrap_or("infrastructure.cells").to_owned(),
+            cache: cache_wishes(settings, data)?,
+        })
+    }
+}
+
+fn check_login_name(secret: &str, name: &str) -> Result<(), Error> {
+    match super::users::check_name(name) {
+        Ok(()) => Ok(()),
+        Err(_) if name == FLOWMACHINE => Ok(()),
+        Err(why) => Err(Problem::new(format!("{secret} is no name for a login"), why).value(name).into()),
+    }
+}
+
+fn cache_wishes(settings: &Settings, data: &Path) -> Result<Vec<(&'static str, String, bool)>, Error> {
+    let asked = |name: &str| settings.explicit().any(|(given, _)| given == name);
+    let major = super::programs::version_of(data).and_then(|text| text.parse().ok()).unwrap_or(super::programs::OLDEST);
+    let cache = tuning::plan(&hardware::detect(data), settings, &tuning::Database::new(major))?.cache();
+    Ok(vec![
+        ("cache_size", cache.size.to_string(), asked("CACHE_SIZE")),
+        ("half_life", cache.half_life.to_string(), asked("CACHE_HALF_LIFE")),
+        ("cache_protected_period", cache.protected_period.to_string(), asked("CACHE_PROTECTED_PERIOD")),
+    ])
+}
+
+/// Makes the database unless it is there. Not part of any transaction: PostgreSQL removes a half-made one itself.
+async fn ensure_database(state: &StateDir, settings: &Settings, store: &Store) -> Result<bool, Error> {
+    let client = connect::as_superuser(state, settings, store, "postgres").await?;
+    refuse_other_server(&client, state, settings).await?;
+    let exists = client
+        .query_opt("SELECT FROM pg_database WHERE datname = $1", &[&DATABASE])
+        .await
+        .map_err(Error::sql("list databases"))?
+        .is_some();
+    if !exists {
+        client
+            .batch_execute(&format!("CREATE DATABASE {DATABASE}"))
+            .await
+            .map_err(Error::sql("create the database flowdb"))?;
+    }
+    Ok(!exists)
+}
+
+async fn refuse_other_server(client: &Client, state: &StateDir, settings: &Settings) -> Result<(), Error> {
+    let data = state.flowdb_data();
+    if super::probe::is_ours(client, &data).await? {
+        return Ok(());
+    }
+    Err(Error::OtherServer { address: Endpoint::new(state, settings).address(), data })
+}
+
+async fn add_extensions(transaction: &Transaction<'_>) -> Result<(), Error> {
+    let missing = transaction
+        .query(
+            "SELECT name FROM pg_available_extensions WHERE name = ANY($1) AND installed_version IS NULL",
+            &[&OPTIONAL_EXTENSIONS],
+        )
+        .await
+        .map_err(Error::sql("list extensions"))?;
+    for row in missing {
+        let name: &str = row.get(0);
+        transaction
+            .batch_execute(&format!("CREATE EXTENSION IF NOT EXISTS {name} WITH SCHEMA public CASCADE"))
+            .await
+            .map_err(Error::sql(format!("create the extension {name}")))?;
+    }
+    Ok(())
+}
+
+async fn set_roles(transaction: &Transaction<'_>, wishes: &Wishes) -> Result<(), Error> {
+    let flowmachine_logs_in = wishes.flowmachine.name == FLOWMACHINE;
+    for group in ["flowkit_reader", "flowkit_analyst"] {
+        set_role(transaction, group, "NOLOGIN").await?;
+    }
+    close_former(transaction, FLOWAPI_COMMENT, &wishes.flowapi.name, "flowkit_reader").await?;
+    close_former(transaction, FLOWMACHINE_COMMENT, &wishes.flowmachine.name, FLOWMACHINE).await?;
+    if !flowmachine_logs_in {
+        set_role(transaction, FLOWMACHINE, "NOLOGIN PASSWORD NULL").await?;
+    }
+    for (login, group, comment) in
+        [(&wishes.flowmachine, FLOWMACHINE, FLOWMACHINE_COMMENT), (&wishes.flowapi, "flowkit_reader", FLOWAPI_COMMENT)]
+    {
+        set_role(transaction, &login.name, &format!("LOGIN {}", password::clause(&login.password))).await?;
+        if login.name != group {
+            let sql = format!("GRANT {group} TO {0}; COMMENT ON ROLE {0} IS '{comment}'", login.name);
+            transaction.batch_execute(&sql).await.map_err(Error::sql(format!("mark the role {}", login.name)))?;
+        }
+    }
+    let sql = format!("ALTER ROLE {SUPERUSER} {}", password::clause(&wishes.superuser));
+    transaction.batch_execute(&sql).await.map_err(Error::sql("set the superuser's password"))
+}
+
+/// Makes a role unless it is there, and gives it these attributes and no power. Names were checked.
+async fn set_role(transaction: &Transaction<'_>, name: &str, attributes: &str) -> Result<(), Error> {
+    let exists = transaction
+        .query_opt("SELECT FROM pg_roles WHERE rolname = $1", &[&name])
+        .await
+        .map_err(Error::sql("list roles"))?
+        .is_some();
+    let verb = if exists { "ALTER" } else { "CREATE" };
+    let powerless = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT";
+    transaction
+        .batch_execute(&format!("{verb} ROLE {name} {powerless} {attributes}"))
+        .await
+        .map_err(Error::sql(format!("set up the role {name}")))
+}
+
+/// Closes the logins that a program had under another name before.
+async fn close_former(transaction: &Transaction<'_>, comment: &str, now: &str, group: &str) -> Result<(), Error> {
+    let former = transaction
+        .query(
+            "SELECT rolname::text FROM pg_roles WHERE rolname <> $1 AND shobj_description(oid, 'pg_authid') = $2",
+            &[&now, &comment],
+        )
+        .await
+        .map_err(Error::sql("list former logins"))?;
+    for row in former {
+        let name: &str = row.get(0);
+        transaction
+            .batch_execute(&format!("ALTER ROLE {name} NOLOGIN PASSWORD NULL; REVOKE {group} FROM {name}"))
+            .await
+            .map_err(Error::sql(format!("close the former login {name}")))?;
+    }
+    Ok(())
+}
+
+async fn set_rows(transaction: &Transaction<'_>, wishes: &Wishes) -> Result<(), Error> {
+    let ours = env!("CARGO_PKG_VERSION");
+    let version = format!(
+        "UPDATE public.flowdb_version SET version = '{VERSION}', release_date = '{RELEASED}', updated = true,
+            appliance = '{ours}'
+         WHERE (version, release_date, appliance) IS DISTINCT FROM ('{VERSION}', '{RELEASED}'::date, '{ours}');
+         INSERT INTO public.flowdb_version SELECT '{VERSION}', '{RELEASED}', false, '{ours}'
+         WHERE NOT EXISTS (SELECT FROM public.flowdb_version);
+         INSERT INTO public.available_tables (table_name)
+         SELECT relname FROM pg_class
+         WHERE relnamespace = 'events'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+         ON CONFLICT DO NOTHING"
+    );
+    transaction.batch_execute(&version).await.map_err(Error::sql("write the version"))?;
+    let location = &wishes.location_table;
+    let changed = transaction
+        .execute(
+            "UPDATE public.location_table SET location_table = $1, changed = location_table <> $1 OR changed",
+            &[location],
+        )
+        .await
+        .map_err(Error::sql("write the location table"))?;
+    if changed == 0 {
+        transaction
+            .execute("INSERT INTO public.location_table VALUES ($1)", &[location])
+            .await
+            .map_err(Error::sql("write the location table"))?;
+    }
+    for (key, value, asked) in &wishes.cache {
+        transaction
+            .execute(
+                "UPDATE cache.cache_config SET value = $2 WHERE key = $1 AND (value IS NULL OR $3) AND value IS DISTINCT FROM $2",
+                &[key, value, asked],
+            )
+            .await
+            .map_err(Error::sql(format!("set the cache's {key}")))?;
+    }
+    Ok(())
+}
+
+/// How much there is, for the tuning at the next start, when nobody can be asked.
+async fn note_size(client: &Client, state: &StateDir) -> Result<(), Error> {
+    let row = client
+        .query_one(
+            "SELECT pg_database_size(current_database()), (SELECT count(*) FROM pg_class WHERE relispartition AND relkind = 'r')",
+            &[],
+        )
+        .await
+        .map_err(Error::sql("measure the database"))?;
+    let (bytes, partitions): (i64, i64) = (row.get(0), row.get(1));
+    let path = cluster::size_file(state);
+    let text = format!("{bytes} {partitions}\n");
+    if fs::read_to_string(&path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    cluster::write_whole(&path, &text)
+}

@@ -1,0 +1,4 @@
+//! FlowDB: cluster, schema, roles, users.
+
+mod roles;
+mod start;

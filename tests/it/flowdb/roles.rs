@@ -1,0 +1,80 @@
+//! Who may do what: the assertions of FlowKit's own tests of roles, and what FlowMachine and FlowAPI need.
+
+use crate::support::flowdb::Cluster;
+
+const DENIED: &str = "42501";
+
+#[test]
+fn roles_may_do_what_they_need_and_no_more() {
+    let cluster = Cluster::started();
+    for made_later in [
+        "CREATE TABLE geography.admin0 (admin0pcod text, geom geometry)",
+        "CREATE TABLE events.later (msisdn text)",
+        "CREATE TABLE routing.roads (id int)",
+        "CREATE TABLE cache.made_by_flowdb (id int)",
+        "CREATE TABLE public.made_by_flowdb (id int)",
+    ] {
+        cluster.run("flowdb", made_later).unwrap();
+    }
+    cluster.run("flowmachine", "CREATE TABLE cache.x1 AS SELECT 1 AS n").unwrap();
+    let table = [
+        // user, statement, whether it may
+        ("flowmachine", "SELECT FROM events.calls", true),
+        ("flowmachine", "SELECT FROM events.later", true),
+        ("flowmachine", "SELECT FROM routing.roads", true),
+        ("flowmachine", "SELECT FROM cache.cached", true),
+        ("flowmachine", "SELECT FROM cache.dependencies", true),
+        ("flowmachine", "SELECT FROM cache.made_by_flowdb", true),
+        ("flowmachine", "SELECT FROM geography.admin0", true),
+        ("flowmachine", "SELECT FROM etl.available_dates", true),
+        ("flowmachine", "SELECT FROM etl.deduped_post_etl_queries", true),
+        ("flowmachine", "SELECT FROM dfs.transactions_metadata", true),
+        ("flowmachine", "SELECT FROM infrastructure.tacs", true),
+        ("flowmachine", "SELECT FROM public.made_by_flowdb", true),
+        ("flowmachine", "DELETE FROM cache.cached", true),
+        ("flowmachine", "TRUNCATE cache.cached CASCADE", true),
+        ("flowmachine", "UPDATE cache.cache_config SET value = value", true),
+        ("flowmachine", "SELECT setval('cache.cache_touches', 1)", true),
+        ("flowmachine", "CREATE SCHEMA mine; DROP SCHEMA mine", true),
+        ("flowmachine", "CREATE TABLE geography.mine (id int); DROP TABLE geography.mine", true),
+        ("flowmachine", "DROP TABLE events.calls", false),
+        ("flowmachine", "CREATE TABLE events.mine (id int)", false),
+        ("flowmachine", "CREATE TABLE public.mine (id int)", false),
+        ("flowmachine", "INSERT INTO events.later VALUES ('1')", false),
+        ("flowmachine", "DROP TABLE cache.cached", false),
+        ("flowmachine", "DROP TABLE cache.dependencies", false),
+        ("flowmachine", "ALTER ROLE flowapi PASSWORD NULL", false),
+        ("flowmachine", "SELECT FROM flowkit.schema_history", false),
+        ("flowapi", "SELECT FROM cache.x1", true),
+        ("flowapi", "SELECT FROM cache.made_by_flowdb", true),
+        ("flowapi", "SELECT FROM geography.admin0", true),
+        ("flowapi", "SELECT FROM infrastructure.cells", true),
+        ("flowapi", "SELECT FROM infrastructure.sites", true),
+        ("flowapi", "SELECT FROM infrastructure.tacs", false),
+        ("flowapi", "SELECT FROM events.calls", false),
+        ("flowapi", "SELECT FROM events.later", false),
+        ("flowapi", "SELECT FROM cache.cached", false),
+        ("flowapi", "SELECT FROM etl.available_dates", false),
+        ("flowapi", "DROP TABLE cache.x1", false),
+        ("flowapi", "DROP TABLE geography.admin0", false),
+        ("flowapi", "CREATE TABLE events.mine (id int)", false),
+        ("flowapi", "CREATE TABLE cache.mine (id int)", false),
+        ("flowapi", "CREATE TABLE public.mine (id int)", false),
+        ("flowapi", "CREATE SCHEMA mine", false),
+        ("flowmachine", "DROP TABLE cache.x1", true),
+    ];
+    for (user, statement, may) in table {
+        match cluster.run(user, statement) {
+            Ok(()) => assert!(may, "{user} could: {statement}"),
+            Err(error) => {
+                let code = error.code().map(|code| code.code().to_owned());
+                assert!(!may && code.as_deref() == Some(DENIED), "{user} could not: {statement}: {error:?}");
+            }
+        }
+    }
+    let others = cluster.value(
+        "flowdb",
+        "SELECT bool_or(has_database_privilege('pg_monitor', datname, 'CONNECT')) FROM pg_database WHERE datallowconn",
+    );
+    assert_eq!(others, "f", "a role without grants can connect to a database");
+}

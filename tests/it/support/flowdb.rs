@@ -1,0 +1,251 @@
+//! A FlowDB of its own for a test: state directory, secrets, server, schema.
+//!
+//! PostgreSQL refuses root, so tests that run as root start it as `nobody`.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use flowkit::config::{Origin, Settings, StateDir};
+use flowkit::flowdb::{self, Postgres, ProbeSql, cluster, schema};
+use flowkit::secrets::Store;
+use flowkit::supervisor::Probe;
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use tokio::runtime::Runtime;
+use tokio_postgres::Client;
+
+/// The user `nobody` of every Linux.
+const NOBODY: u32 = 65534;
+
+/// Longest wait for a server to start or stop.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The secrets that every cluster here has, each with its value.
+pub const SECRETS: &[(&str, &str)] = &[
+    ("FLOWDB_POSTGRES_PASSWORD", "super-Pass-1"),
+    ("FLOWMACHINE_FLOWDB_PASSWORD", "machine-Pass-2"),
+    ("FLOWAPI_FLOWDB_PASSWORD", "api-Pass-3"),
+];
+
+/// One FlowDB. Its server is stopped, and its directory removed, when it goes.
+pub struct Cluster {
+    pub state: StateDir,
+    pub settings: Settings,
+    pub store: Store,
+    /// For the asynchronous parts.
+    pub runtime: Runtime,
+    server: Option<Child>,
+    uid: u32,
+    _root: tempfile::TempDir,
+}
+
+impl Cluster {
+    /// A state directory with secrets and a port of its own; nothing is made or started yet.
+    pub fn new() -> Cluster {
+        Cluster::owned_by(if geteuid().is_root() { NOBODY } else { geteuid().as_raw() })
+    }
+
+    /// The same for a user id; ids other than our own are for root only.
+    pub fn owned_by(uid: u32) -> Cluster {
+        let root = tempfile::Builder::new().prefix("fk").tempdir().expect("a temporary directory");
+        let state = StateDir::new(root.path());
+        let mut settings = Settings::load(None, &|_| None).expect("no settings are no problem");
+        settings.set("FLOWDB_PORT", &free_port().to_string(), Origin::Flag).expect("a port");
+        fs::create_dir(state.secrets()).expect("a directory for secrets");
+        let cluster = Cluster {
+            store: Store::with(Some(state.secrets()), root.path().join("none"), std::sync::Arc::new(|_| None)),
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"),
+            server: None,
+            settings,
+            state,
+            uid,
+            _root: root,
+        };
+        SECRETS.iter().for_each(|(name, value)| cluster.set_secret(name, value));
+        for path in [cluster.state.root().to_owned(), cluster.state.secrets()] {
+            cluster.give(&path);
+        }
+        cluster
+    }
+
+    /// A running server with everything that `flowkit` does to one.
+    pub fn started() -> Cluster {
+        let mut cluster = Cluster::new();
+        cluster.prepare().unwrap_or_else(|error| panic!("{error}; run `make setup`"));
+        cluster.start();
+        cluster.apply().expect("the schema");
+        cluster
+    }
+
+    /// Step `flowdb-prepare`, as the user that the server runs as.
+    pub fn prepare(&self) -> Result<cluster::Prepared, flowdb::Error> {
+        self.as_user(|| cluster::prepare(&self.state, &self.settings, &self.store))
+    }
+
+    /// Step `flowdb-schema`, as the user that the server runs as.
+    pub fn apply(&self) -> Result<schema::Applied, flowdb::Error> {
+        self.as_user(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(schema::apply(&self.state, &self.settings, &self.store))
+        })
+    }
+
+    /// Starts the server on the prepared directory and waits until it answers.
+    pub fn start(&mut self) {
+        assert!(self.server.is_none(), "it runs already");
+        self.server = Some(self.server_command().spawn().expect("postgres starts"));
+        let probe = ProbeSql::server(&self.state, &self.settings, &self.store);
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.as_user(|| probe.check(Duration::from_secs(5))) {
+                Ok(()) => return,
+                Err(why) => {
+                    let ended = self.server.as_mut().expect("it was started").try_wait().expect("it is our child");
+                    assert!(ended.is_none() && Instant::now() < until, "{why}\n{}", self.log());
+                }
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The server, as the right user, logging into a file.
+    pub fn server_command(&self) -> Command {
+        let postgres = Postgres::find(&self.settings, &self.state.flowdb_data()).expect("PostgreSQL; run `make setup`");
+        let log = File::options().create(true).append(true).open(self.log_path()).expect("a log file");
+        let mut command = Command::new(postgres.program("postgres"));
+        command.arg("-D").arg(self.state.flowdb_data()).current_dir("/");
+        command.stderr(log.try_clone().expect("a second handle")).stdout(log);
+        if self.uid != geteuid().as_raw() {
+            command.uid(self.uid).gid(self.uid);
+        }
+        command
+    }
+
+    /// Stops the server in an orderly way.
+    pub fn stop(&mut self) {
+        self.signal(Signal::INT);
+        self.wait();
+    }
+
+    /// Kills the server's first process; the others leave by themselves.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.wait();
+    }
+
+    /// A connection as a user, made the way the product makes it.
+    pub fn connect(&self, user: &str) -> Client {
+        self.runtime
+            .block_on(flowdb::connect(&self.state, &self.settings, &self.store, user))
+            .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
+    }
+
+    /// Runs statements as a user; the error of the first that fails.
+    pub fn run(&self, user: &str, sql: &str) -> Result<(), tokio_postgres::Error> {
+        let client = self.connect(user);
+        self.runtime.block_on(client.batch_execute(sql))
+    }
+
+    /// Asks as a user: every row's columns as text, "-" for null.
+    pub fn ask(&self, user: &str, sql: &str) -> Vec<Vec<String>> {
+        use tokio_postgres::SimpleQueryMessage::Row;
+        let client = self.connect(user);
+        let messages = self.runtime.block_on(client.simple_query(sql)).unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+        let text = |row: &tokio_postgres::SimpleQueryRow| {
+            (0..row.len()).map(|i| row.get(i).unwrap_or("-").to_owned()).collect::<Vec<_>>()
+        };
+        messages.iter().filter_map(|m| if let Row(row) = m { Some(text(row)) } else { None }).collect()
+    }
+
+    /// The one value of a question's one row.
+    pub fn value(&self, user: &str, sql: &str) -> String {
+        match self.ask(user, sql).as_slice() {
+            [row] if row.len() == 1 => row[0].clone(),
+            other => panic!("{sql}: not one value but {other:?}"),
+        }
+    }
+
+    /// Writes a secret's file.
+    pub fn set_secret(&self, name: &str, value: &str) {
+        let path = self.state.secrets().join(name);
+        let _ = fs::remove_file(&path);
+        fs::write(&path, value).expect("a secret's file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).expect("its mode");
+        self.give(&path);
+    }
+
+    /// What the server printed so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Runs something as the user that the server runs as: credentials belong to a thread, so it gets one of its own.
+    pub fn as_user<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let uid = (self.uid != geteuid().as_raw()).then_some(self.uid);
+        thread::scope(|scope| {
+            let work = scope.spawn(move || {
+                if let Some(uid) = uid {
+                    become_user(uid);
+                }
+                work()
+            });
+            work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn give(&self, path: &std::path::Path) {
+        if self.uid != geteuid().as_raw() {
+            chown(path, Some(self.uid), Some(self.uid)).expect("root may give a file away");
+        }
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.state.root().join("server.log")
+    }
+
+    fn signal(&self, signal: Signal) {
+        let server = self.server.as_ref().expect("it runs");
+        kill_process(Pid::from_child(server), signal).expect("it is our child");
+    }
+
+    fn wait(&mut self) {
+        let mut server = self.server.take().expect("it runs");
+        let until = Instant::now() + PATIENCE;
+        while server.try_wait().expect("it is our child").is_none() {
+            assert!(Instant::now() < until, "the server does not stop\n{}", self.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Some(server) = &mut self.server {
+            let _ = kill_process(Pid::from_child(server), Signal::INT);
+            let until = Instant::now() + PATIENCE;
+            while server.try_wait().is_ok_and(|ended| ended.is_none()) && Instant::now() < until {
+                thread::sleep(Duration::from_millis(10));
+            }
+            let _ = server.kill();
+        }
+    }
+}
+
+/// A port that nobody listens on at this moment.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+fn become_user(uid: u32) {
+    let (user, group) = (rustix::process::Uid::from_raw(uid), rustix::process::Gid::from_raw(uid));
+    set_thread_groups(&[]).expect("root may drop groups");
+    set_thread_res_gid(group, group, group).expect("root may change group");
+    set_thread_res_uid(user, user, user).expect("root may change user");
+}

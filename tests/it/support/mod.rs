@@ -1,0 +1,3 @@
+//! What several modules' tests start from.
+
+pub mod flowdb;
