@@ -14,4 +14,8 @@ fn a_first_start_makes_everything_and_a_second_changes_nothing() {
     assert!(!cluster.prepare().unwrap().created);
     cluster.start();
     assert_eq!(cluster.apply().unwrap(), flowkit::flowdb::schema::Applied::default());
+    cluster.kill();
+    assert!(!cluster.prepare().unwrap().created);
+    cluster.start();
+    assert_eq!(cluster.value("flowmachine", "SELECT count(*) FROM etl.available_dates"), "0");
 }
