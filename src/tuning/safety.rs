@@ -13,7 +13,7 @@ use super::{Origin, Setting};
 /// Everything that is not tuning.
 pub(super) fn settings(context: &Context<'_>, warnings: &mut Vec<String>) -> Vec<Setting> {
     let mut settings = privacy();
-    settings.extend(log(context));
+    settings.extend(log(context, warnings));
     settings.extend(libraries(context, warnings));
     settings.extend(manners());
     settings
@@ -47,7 +47,11 @@ fn privacy() -> Vec<Setting> {
 
 /// By default the log goes to whoever started the server, which keeps and bounds it. Files, when asked for, are named
 /// by day of the week and hour and written over a week later.
-fn log(context: &Context<'_>) -> Vec<Setting> {
+///
+/// They have one price: JSON and CSV logs keep the DETAIL of what the server itself reports, whatever
+/// log_error_verbosity says, and after a crash that is the statement of the session that died. So nothing of statements
+/// may be kept where the postmaster would find it.
+fn log(context: &Context<'_>, warnings: &mut Vec<String>) -> Vec<Setting> {
     let given = context.overrides.log.as_ref();
     let destination = given.map_or(LogDestination::Stderr, |g| g.value);
     let origin = || given.map_or(Origin::Default, |g| Origin::Given(g.origin()));
@@ -74,7 +78,17 @@ fn log(context: &Context<'_>) -> Vec<Setting> {
             fixed("log_rotation_size", Value::Count(0), bounded),
             fixed("log_truncate_on_rotation", Value::Flag(true), bounded),
             fixed("log_file_mode", Value::word("0600"), "for the server's user only"),
+            set(
+                "track_activities",
+                Value::Flag(false),
+                origin(),
+                "these logs would hold the statement of a session that crashed",
+            ),
         ]);
+        warnings.push(format!(
+            "FLOWDB_LOG_DEST is {word}: so that no subscriber's number reaches those files after a crash, pg_stat_activity \
+             shows no statements (track_activities = off)"
+        ));
     }
     settings
 }
