@@ -15,10 +15,15 @@ use std::sync::OnceLock;
 pub use role::{Kind, Make, Needs, Port, Role, Scope, Secret, Setting, Source, Talk, Type, Volume};
 pub use value::{Fault, bytes};
 
-const FILES: [(&str, &str); 3] = [
+/// Every role, in the order in which a complete deployment is explained.
+const FILES: [(&str, &str); 7] = [
     ("flowdb", include_str!("../roles/flowdb.toml")),
     ("redis", include_str!("../roles/redis.toml")),
     ("flowmachine", include_str!("../roles/flowmachine.toml")),
+    ("flowapi", include_str!("../roles/flowapi.toml")),
+    ("flowauth", include_str!("../roles/flowauth.toml")),
+    ("flowetl", include_str!("../roles/flowetl.toml")),
+    ("autoflow", include_str!("../roles/autoflow.toml")),
 ];
 
 /// The catalogue that this program was built with.
@@ -79,6 +84,11 @@ impl Catalogue {
     pub fn settings_of<'a>(&'a self, role: &'a Role) -> impl Iterator<Item = &'a Setting> {
         let own = role.settings.iter();
         own.chain(role.uses.iter().filter_map(|name| self.setting(name)))
+    }
+
+    /// Whether a role hands settings of that name on to its program without knowing them.
+    pub fn passes(&self, name: &str) -> bool {
+        self.roles.iter().flat_map(|role| &role.passes).any(|prefix| name.starts_with(prefix.as_str()))
     }
 
     /// The role that owns a secret or setting.

@@ -20,6 +20,9 @@ pub struct Role {
     /// Names of secrets and settings that other roles own and this one reads.
     #[serde(default)]
     pub uses: Vec<String>,
+    /// Prefixes of settings that its program knows and this catalogue does not: they are handed on as they are.
+    #[serde(default)]
+    pub passes: Vec<String>,
     /// Settings that this role owns.
     #[serde(default, rename = "setting")]
     pub settings: Vec<Setting>,
@@ -55,6 +58,11 @@ pub struct Secret {
     /// Characters that it must not hold.
     #[serde(default)]
     pub forbid: String,
+    /// What a new value means for what the old one was used for.
+    pub on_change: Option<String>,
+    /// Whether data is lost with the old value.
+    #[serde(default)]
+    pub loses_data: bool,
     /// Where the name comes from.
     pub from: Source,
     /// What it is for.

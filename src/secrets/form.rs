@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use rsa::pkcs1::DecodeRsaPrivateKey;
-use rsa::pkcs8::{DecodePrivateKey, DecodePublicKey};
+use rsa::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePublicKey};
 use rsa::traits::PublicKeyParts;
 use rsa::{PrivateKey, PublicKey};
 use zeroize::Zeroizing;
@@ -18,9 +18,6 @@ const WRAPPINGS: usize = 4;
 /// The secret as it is used: trimmed at both ends, keys as PEM. The error says what is wrong, as in "NAME is ...".
 pub fn plain(spec: &catalogue::Secret, text: &str) -> Result<Secret, String> {
     let text = text.trim();
-    if text.is_empty() {
-        return Err("empty".into());
-    }
     if let Some(character) = text.chars().find(|c| spec.forbid.contains(*c)) {
         return Err(match character {
             ' ' => "holding a space, which does not survive on the way to the database".into(),
@@ -132,8 +129,41 @@ fn certificate(text: &str) -> Result<(), String> {
 }
 
 fn tls_key(text: &str) -> Result<(), String> {
-    match rcgen::KeyPair::from_pem(text) {
-        Ok(_) => Ok(()),
-        Err(_) => Err("not the PEM of a private key without a passphrase".into()),
+    match public_of_tls_key(text) {
+        Some(_) => Ok(()),
+        None => Err("not the PEM of a private key without a passphrase".into()),
     }
+}
+
+/// What a private key tells about its public half.
+pub(super) enum PublicOfKey {
+    /// The DER of the SubjectPublicKeyInfo.
+    Info(Vec<u8>),
+    /// The DER of an elliptic key on a curve that our library lacks; the public point is somewhere in it.
+    Within(Zeroizing<Vec<u8>>),
+}
+
+/// PKCS#8, PKCS#1 (`RSA PRIVATE KEY`) or SEC1 (`EC PRIVATE KEY`).
+pub(super) fn public_of_tls_key(text: &str) -> Option<PublicOfKey> {
+    let block = x509_parser::pem::Pem::iter_from_buffer(text.as_bytes())
+        .filter_map(Result::ok)
+        .find(|block| block.label.ends_with("PRIVATE KEY"))?;
+    let der = Zeroizing::new(block.contents);
+    match block.label.as_str() {
+        "PRIVATE KEY" => match rcgen::KeyPair::try_from(der.as_slice()) {
+            Ok(key) => Some(PublicOfKey::Info(rcgen::PublicKeyData::subject_public_key_info(&key))),
+            Err(_) => is_sequence(&der).then_some(PublicOfKey::Within(der)),
+        },
+        "RSA PRIVATE KEY" => {
+            let key = PrivateKey::from_pkcs1_der(&der).ok()?.to_public_key();
+            Some(PublicOfKey::Info(key.to_public_key_der().ok()?.into_vec()))
+        }
+        "EC PRIVATE KEY" => is_sequence(&der).then_some(PublicOfKey::Within(der)),
+        _ => None,
+    }
+}
+
+/// Whether the bytes are one DER sequence, no more and no less.
+fn is_sequence(der: &[u8]) -> bool {
+    x509_parser::der_parser::parse_der(der).is_ok_and(|(rest, value)| rest.is_empty() && value.as_sequence().is_ok())
 }

@@ -5,10 +5,22 @@
 //! accepted. No value is ever part of an error, a log line or a `Debug` text: values live in [`Secret`], which prints
 //! nothing and is wiped when it goes.
 
+mod certificate;
+mod check;
+mod derive;
+mod files;
 mod form;
+mod init;
+mod random;
+mod rotate;
 mod secret;
 mod store;
 
+pub use check::{Checked, Finding, State, check};
+pub use derive::placeholders;
+pub use files::FileError;
 pub use form::plain;
+pub use init::{MakeError, Missing, Options, Report, init};
+pub use rotate::{RotateError, Rotation, rotate};
 pub use secret::Secret;
-pub use store::{Found, LookupError, Place, Store};
+pub use store::{Found, LookupError, MaterialiseError, Place, Store};

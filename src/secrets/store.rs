@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::files::{self, Directory, FileError};
 use super::{Secret, form};
 use crate::catalogue::{self, Make, catalogue};
 use crate::config::{Problem, Problems};
@@ -21,7 +22,7 @@ const LONGEST: u64 = 1 << 20;
 #[derive(Clone)]
 pub struct Store {
     credentials: Option<PathBuf>,
-    run: PathBuf,
+    run: Option<PathBuf>,
     deployment: Option<PathBuf>,
     environment: Environment,
 }
@@ -52,6 +53,13 @@ pub enum Place {
     Variable(String),
     /// Nowhere: the catalogue's fixed value.
     Default,
+}
+
+impl Place {
+    /// Whether it is a file, and not a variable or a default.
+    pub fn is_file(&self) -> bool {
+        !matches!(self, Place::Variable(_) | Place::Default)
+    }
 }
 
 impl fmt::Display for Place {
@@ -95,6 +103,14 @@ pub enum LookupError {
         #[source]
         source: std::io::Error,
     },
+    /// Present, with nothing in it. Upstream's programs take that for a value.
+    #[error("{name} is empty: {place}")]
+    Empty {
+        /// Its name.
+        name: &'static str,
+        /// Where.
+        place: Place,
+    },
     /// Present, and not of the form that its kind has.
     #[error("{name} is {fault}: {place}")]
     Malformed {
@@ -117,6 +133,17 @@ pub enum LookupError {
     },
 }
 
+/// Why secrets could not be laid out for a service.
+#[derive(Debug, thiserror::Error)]
+pub enum MaterialiseError {
+    /// Some can't be had.
+    #[error(transparent)]
+    Lookup(#[from] Problems),
+    /// They can't be written.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
 impl LookupError {
     /// The secret's name.
     pub fn name(&self) -> &'static str {
@@ -124,6 +151,7 @@ impl LookupError {
             LookupError::Missing { name, .. }
             | LookupError::Directory { name, .. }
             | LookupError::Unreadable { name, .. }
+            | LookupError::Empty { name, .. }
             | LookupError::Malformed { name, .. }
             | LookupError::Differ { name, .. } => name,
         }
@@ -139,8 +167,8 @@ impl LookupError {
             },
             LookupError::Directory { name, .. } => format!("remove it and put a file named {name} there"),
             LookupError::Unreadable { .. } => "make it readable for the user that runs this".into(),
-            LookupError::Malformed { name, .. } => {
-                format!("put the right value there, or: flowkit secrets rotate {name}")
+            LookupError::Empty { name, place } | LookupError::Malformed { name, place, .. } => {
+                put_right(spec(name), place)
             }
             LookupError::Differ { name, .. } => format!("keep the one that is right, under the name {name}"),
         }
@@ -162,7 +190,12 @@ impl Store {
     /// A store whose surroundings are given.
     pub fn with(deployment_dir: Option<PathBuf>, run_secrets: PathBuf, environment: Environment) -> Store {
         let credentials = environment("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        Store { credentials, run: run_secrets, deployment: deployment_dir, environment }
+        Store { credentials, run: Some(run_secrets), deployment: deployment_dir, environment }
+    }
+
+    /// A store that knows this directory and nothing else.
+    pub fn only(dir: &Path) -> Store {
+        Store { credentials: None, run: None, deployment: Some(dir.to_path_buf()), environment: Arc::new(|_| None) }
     }
 
     /// The secret of that name (any spelling), in the form of its kind: trimmed, keys as PEM.
@@ -226,12 +259,42 @@ impl Store {
         Ok(first)
     }
 
+    /// The value that a rotation has replaced and that a database, say, may still have. `None` without a rotation.
+    pub fn previous(&self, name: &str) -> Option<Secret> {
+        let spec = spec(name);
+        let dir = self.deployment.as_ref()?;
+        let read = |name: &str| read_file(&files::previous(dir, name)).ok();
+        let bytes = spec.spellings().find_map(read)?;
+        form::plain(spec, std::str::from_utf8(&bytes).ok()?).ok()
+    }
+
+    /// Removes the values that rotations have replaced: everything has started with the new ones.
+    ///
+    /// # Errors
+    /// When the deployment's directory can't be written.
+    pub fn forget_previous(&self) -> Result<(), FileError> {
+        match &self.deployment {
+            Some(dir) if dir.is_dir() => Directory::open(dir)?.forget_previous(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes these secrets, wherever they come from, as files into a directory of a service's own.
+    ///
+    /// # Errors
+    /// When one of them can't be had, or the directory can't be written.
+    pub fn materialise(&self, names: &[&str], into: &Path) -> Result<(), MaterialiseError> {
+        let secrets = self.require(names)?;
+        let directory = Directory::open(into)?;
+        secrets.iter().try_for_each(|(name, secret)| Ok(directory.write(name, secret)?))
+    }
+
     fn credential(&self, name: &str) -> Option<Place> {
         Some(Place::Credential(self.credentials.as_ref()?.join(name)))
     }
 
     fn run_secret(&self, name: &str) -> Option<Place> {
-        Some(Place::RunSecrets(self.run.join(name)))
+        Some(Place::RunSecrets(self.run.as_ref()?.join(name)))
     }
 
     fn deployed(&self, name: &str) -> Option<Place> {
@@ -290,6 +353,17 @@ pub(super) fn read_file(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(kind.len() as usize + 1));
     File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// A new value is offered only where it can be made and takes nothing along.
+fn put_right(spec: &catalogue::Secret, place: &Place) -> String {
+    match (&spec.make, place) {
+        (Make::Generate, Place::Deployment(path)) if !spec.loses_data => {
+            let dir = path.parent().unwrap_or(path).display();
+            format!("put the right value there, or: flowkit secrets rotate {} --dir {dir}", spec.name)
+        }
+        _ => "put the right value there".into(),
+    }
 }
 
 fn spec(name: &str) -> &'static catalogue::Secret {
@@ -378,7 +452,7 @@ mod tests {
             format!(
                 "FLOWDB_POSTGRES_PASSWORD is of more than one line, or holding control characters: \
                  deployment/FLOWDB_POSTGRES_PASSWORD {purpose}; put the right value there, or: flowkit secrets rotate \
-                 FLOWDB_POSTGRES_PASSWORD"
+                 FLOWDB_POSTGRES_PASSWORD --dir deployment"
             )
         );
         std::fs::create_dir(place.dir.path().join("run/FLOWDB_POSTGRES_PASSWORD")).unwrap();

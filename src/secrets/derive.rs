@@ -1,0 +1,120 @@
+//! Secrets that follow from others: connection strings and public keys.
+
+use std::str::FromStr;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use rsa::pkcs8::{EncodePublicKey, LineEnding};
+use zeroize::Zeroizing;
+
+use super::{LookupError, Secret, form};
+use crate::catalogue::{Make, catalogue};
+use crate::config::Settings;
+
+/// What may stand in an URL as it is.
+const QUOTED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The names between braces.
+pub fn placeholders(template: &str) -> impl Iterator<Item = &str> {
+    template.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name))
+}
+
+/// The names of the secrets that a secret is made from.
+pub fn sources(make: &Make) -> Vec<&str> {
+    match make {
+        Make::Template(template) => placeholders(template).filter(|name| catalogue().secret(name).is_some()).collect(),
+        Make::PublicHalfOf(name) | Make::CertificateFor(name) => vec![name],
+        Make::Generate | Make::Fixed(_) | Make::Operator(_) => Vec::new(),
+    }
+}
+
+/// The connection string, each secret quoted for an URL.
+pub fn connection(
+    template: &str,
+    settings: &Settings,
+    lookup: &dyn Fn(&str) -> Result<Secret, LookupError>,
+) -> Result<Secret, LookupError> {
+    let mut text = Zeroizing::new(String::with_capacity(512));
+    let mut rest = template;
+    while let Some((before, (name, after))) = rest.split_once('{').and_then(|(a, b)| Some((a, b.split_once('}')?))) {
+        text.push_str(before);
+        match catalogue().secret(name) {
+            Some(_) => text.extend(utf8_percent_encode(lookup(name)?.expose(), QUOTED)),
+            None => text.push_str(&bracketed(settings.text(name).unwrap_or_default())),
+        }
+        rest = after;
+    }
+    text.push_str(rest);
+    Ok(Secret::new(text.to_string()))
+}
+
+/// An IPv6 address needs brackets before a port.
+fn bracketed(value: &str) -> String {
+    match std::net::Ipv6Addr::from_str(value) {
+        Ok(address) => format!("[{address}]"),
+        Err(_) => value.to_string(),
+    }
+}
+
+/// Whether two connection strings log in alike: the same user and password, and, for a database, the same one. Where it
+/// is reached is the operator's choice and may differ.
+pub fn same_login(a: &Secret, b: &Secret) -> bool {
+    match (login(a.expose()), login(b.expose())) {
+        (Some(a), Some(b)) => a == b,
+        _ => false,
+    }
+}
+
+/// User, password, database.
+fn login(url: &str) -> Option<(Secret, Secret, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (login, _) = authority.rsplit_once('@')?;
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    let decoded = |text| Some(Secret::new(percent_decode_str(text).decode_utf8().ok()?.into_owned()));
+    let database = if scheme.starts_with("redis") { "" } else { path.split(['?', '#']).next()? };
+    Some((decoded(user)?, decoded(password)?, database))
+}
+
+/// The public half of a private key, as PEM.
+pub fn public_half(private: &Secret) -> Option<Secret> {
+    let public = form::rsa_private(private.expose())?.to_public_key();
+    public.to_public_key_pem(LineEnding::LF).ok().map(Secret::new)
+}
+
+/// Whether a public key belongs to a private one.
+pub fn is_pair(private: &Secret, public: &Secret) -> bool {
+    let private = form::rsa_private(private.expose()).map(|key| key.to_public_key());
+    private.is_some() && private == form::rsa_public(public.expose())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEMPLATE: &str = "postgres://flowdb:{FLOWDB_POSTGRES_PASSWORD}@{FLOWDB_HOST}:{FLOWDB_PORT}/flowdb";
+
+    fn url(password: &str) -> Secret {
+        connection(TEMPLATE, &Settings::default(), &|_| Ok(Secret::new(password.into()))).unwrap()
+    }
+
+    #[test]
+    fn passwords_are_quoted_and_places_come_from_settings() {
+        assert_eq!(url("p@ss/w:d%").expose(), "postgres://flowdb:p%40ss%2Fw%3Ad%25@localhost:9000/flowdb");
+        let mut settings = Settings::default();
+        settings.set("FLOWDB_HOST", "::1", crate::config::Origin::Flag).unwrap();
+        let text = connection(TEMPLATE, &settings, &|_| Ok(Secret::new("x".into()))).unwrap();
+        assert_eq!(text.expose(), "postgres://flowdb:x@[::1]:9000/flowdb");
+    }
+
+    #[test]
+    fn logins_are_compared_without_the_place() {
+        let same = |other: &str| same_login(&url("p@ss"), &Secret::new(other.into()));
+        assert!(same("postgresql://flowdb:p%40ss@flowdb:5432/flowdb"));
+        assert!(same("postgres://flowdb:p@ss@10.0.0.1/flowdb?sslmode=require"));
+        assert!(!same("postgres://flowdb:other@localhost:9000/flowdb"));
+        assert!(!same("postgres://flowapi:p%40ss@localhost:9000/flowdb"));
+        assert!(!same("postgres://flowdb:p%40ss@localhost:9000/flowetl_db"));
+        assert!(!same("postgres://localhost/flowdb"));
+        assert!(!same("nonsense"));
+    }
+}

@@ -1,0 +1,266 @@
+//! The directory that holds a deployment's secrets: one a file, 0400 in a directory 0700, each written whole or not at all.
+//!
+//! A file is written under another name, made durable, and renamed into its place. Several files that belong together are
+//! all written first; a marker is the moment from which the change counts, and whoever opens the directory next finishes
+//! what a kill has left.
+
+use std::io::{ErrorKind, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Uid};
+
+use super::Secret;
+use crate::catalogue::catalogue;
+
+/// The change of several files is complete in staged files, and counts.
+const MARKER: &str = ".rotation";
+const STAGED: &str = ".new";
+const PREVIOUS: &str = ".previous";
+
+/// Why the directory or a file in it can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// A system call that failed.
+    #[error("cannot {doing} {}", .path.display())]
+    System {
+        /// What was tried.
+        doing: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Its mode would have been changed, and others may need it as it is.
+    #[error("{} is open to others and holds {file:?}, which is no secret; give a directory of its own", .dir.display())]
+    NotASecretsDirectory {
+        /// The directory.
+        dir: PathBuf,
+        /// What is in it.
+        file: String,
+    },
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(rustix::io::Errno) -> FileError {
+    let path = path.to_path_buf();
+    move |errno| FileError::System { doing, path, source: errno.into() }
+}
+
+/// An open secrets directory that nobody else changes meanwhile.
+pub struct Directory {
+    path: PathBuf,
+    handle: OwnedFd,
+    /// Whom files are given to, when that is not whoever runs this.
+    owner: Option<(Uid, Gid)>,
+}
+
+impl Directory {
+    /// Opens the directory, making it if need be, waits until nobody else changes it, and puts right what a kill has left.
+    /// When root does it, the directory and its files get the owner of the directory, or of what a new one is in.
+    pub fn open(path: &Path) -> Result<Directory, FileError> {
+        let made = make(path)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle =
+            rustix::fs::open(path, flags, Mode::empty()).map_err(failed("open the secrets directory", path))?;
+        rustix::fs::flock(&handle, FlockOperation::LockExclusive).map_err(failed("lock", path))?;
+        let mut directory = Directory { path: path.to_path_buf(), handle, owner: None };
+        directory.owner = directory.find_owner(made)?;
+        directory.close_to_others()?;
+        directory.recover()?;
+        Ok(directory)
+    }
+
+    fn find_owner(&self, made: bool) -> Result<Option<(Uid, Gid)>, FileError> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(None);
+        }
+        let from = if made { parent(&self.path) } else { &self.path };
+        let stat = rustix::fs::stat(from).map_err(failed("look at", from))?;
+        if stat.st_uid == 0 {
+            return Ok(None);
+        }
+        let owner = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+        if made {
+            rustix::fs::fchown(&self.handle, Some(owner.0), Some(owner.1)).map_err(failed("give away", &self.path))?;
+        }
+        Ok(Some(owner))
+    }
+
+    /// A directory that is open to others is closed, unless there is something else in it.
+    fn close_to_others(&self) -> Result<(), FileError> {
+        let stat = rustix::fs::fstat(&self.handle).map_err(failed("look at", &self.path))?;
+        if stat.st_mode & 0o077 == 0 {
+            return Ok(());
+        }
+        if let Some(file) = self.names()?.into_iter().find(|name| !is_ours(name)) {
+            return Err(FileError::NotASecretsDirectory { dir: self.path.clone(), file });
+        }
+        rustix::fs::fchmod(&self.handle, Mode::RWXU).map_err(failed("close to others", &self.path))
+    }
+
+    /// Finishes a change that counts already, and removes the beginnings of one that does not.
+    fn recover(&self) -> Result<(), FileError> {
+        let counts = self.has(MARKER);
+        for name in self.names()? {
+            if let Some(target) = name.strip_prefix('.').and_then(|name| name.strip_suffix(STAGED)) {
+                if counts { self.rename(&name, target)? } else { self.unlink(&name)? }
+            }
+        }
+        if counts {
+            self.sync()?;
+            self.unlink(MARKER)?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is anything under that name, be it a directory or a link that leads nowhere.
+    pub fn has(&self, name: &str) -> bool {
+        rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Puts one new file in place, whole.
+    pub fn write(&self, name: &str, secret: &Secret) -> Result<(), FileError> {
+        let staged = self.stage(name, secret)?;
+        self.rename(&staged, name)?;
+        self.sync()
+    }
+
+    /// Replaces several files that belong together, all or none, and keeps what they held as `NAME.previous`, unless an
+    /// older one is still kept: that is the one in use.
+    pub fn replace(&self, secrets: &[(&str, Secret)]) -> Result<(), FileError> {
+        let staged = secrets.iter().map(|(name, secret)| self.stage(name, secret)).collect::<Result<Vec<_>, _>>()?;
+        for (name, _) in secrets {
+            self.keep(name)?;
+        }
+        self.sync()?;
+        self.touch(MARKER)?;
+        self.sync()?;
+        for (staged, (name, _)) in staged.iter().zip(secrets) {
+            self.rename(staged, name)?;
+        }
+        self.sync()?;
+        self.unlink(MARKER)
+    }
+
+    fn keep(&self, name: &str) -> Result<(), FileError> {
+        let previous = format!("{name}{PREVIOUS}");
+        match rustix::fs::linkat(&self.handle, name, &self.handle, &previous, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::EXIST | rustix::io::Errno::NOENT) => Ok(()),
+            Err(errno) => Err(failed("keep the old value as", &self.path.join(previous))(errno)),
+        }
+    }
+
+    /// Removes what [`replace`](Self::replace) has kept.
+    pub fn forget_previous(&self) -> Result<(), FileError> {
+        for name in self.names()? {
+            if name.strip_suffix(PREVIOUS).is_some_and(|name| catalogue().secret(name).is_some()) {
+                self.unlink(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the content beside its place and makes it durable there.
+    fn stage(&self, name: &str, secret: &Secret) -> Result<String, FileError> {
+        let staged = format!(".{name}{STAGED}");
+        let file = self.create(&staged)?;
+        let path = self.path.join(&staged);
+        let io = |doing| {
+            let path = path.clone();
+            move |source| FileError::System { doing, path, source }
+        };
+        let mut file = std::fs::File::from(file);
+        let written = file.write_all(secret.expose().as_bytes()).map_err(io("write"));
+        if let Err(error) = written.and_then(|()| file.sync_all().map_err(io("make durable"))) {
+            _ = self.unlink(&staged);
+            return Err(error);
+        }
+        Ok(staged)
+    }
+
+    fn touch(&self, name: &str) -> Result<(), FileError> {
+        self.create(name).map(drop)
+    }
+
+    /// A new file that nobody but its owner may read, from the moment it exists.
+    fn create(&self, name: &str) -> Result<OwnedFd, FileError> {
+        let path = self.path.join(name);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.handle, name, flags, Mode::RUSR).map_err(failed("make", &path))?;
+        rustix::fs::fchmod(&file, Mode::RUSR).map_err(failed("set the mode of", &path))?;
+        if let Some((uid, gid)) = self.owner {
+            rustix::fs::fchown(&file, Some(uid), Some(gid)).map_err(failed("give away", &path))?;
+        }
+        Ok(file)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), FileError> {
+        rustix::fs::renameat(&self.handle, from, &self.handle, to).map_err(failed("put in place", &self.path.join(to)))
+    }
+
+    fn unlink(&self, name: &str) -> Result<(), FileError> {
+        rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()).map_err(failed("remove", &self.path.join(name)))
+    }
+
+    fn sync(&self) -> Result<(), FileError> {
+        rustix::fs::fsync(self.handle.as_fd()).map_err(failed("make durable", &self.path))
+    }
+
+    fn names(&self) -> Result<Vec<String>, FileError> {
+        let io = |source| FileError::System { doing: "list", path: self.path.clone(), source };
+        let entries = std::fs::read_dir(&self.path).map_err(io)?;
+        entries.map(|entry| Ok(entry.map_err(io)?.file_name().to_string_lossy().into_owned())).collect()
+    }
+}
+
+/// Makes the directory when it is missing; says whether it did.
+fn make(path: &Path) -> Result<bool, FileError> {
+    match std::fs::metadata(path) {
+        Ok(_) => return Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(source) => return Err(FileError::System { doing: "look at", path: path.to_path_buf(), source }),
+    }
+    let above = parent(path);
+    std::fs::create_dir_all(above).map_err(|source| FileError::System {
+        doing: "make",
+        path: above.to_path_buf(),
+        source,
+    })?;
+    match rustix::fs::mkdir(path, Mode::RWXU) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::EXIST) => Ok(false),
+        Err(errno) => Err(failed("make", path)(errno)),
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether a file of that name is one of those that are made here.
+fn is_ours(name: &str) -> bool {
+    let name = name.strip_prefix('.').and_then(|name| name.strip_suffix(STAGED)).unwrap_or(name);
+    let name = name.strip_suffix(PREVIOUS).unwrap_or(name);
+    name == MARKER || catalogue().secret(name).is_some()
+}
+
+/// The value that a rotation has kept aside, if any.
+pub fn previous(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}{PREVIOUS}"))
+}
+
+/// Who may read a file, for the check.
+pub struct Access {
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner's number.
+    pub owner: u32,
+}
+
+/// `None` when there is nothing.
+pub fn access(path: &Path) -> Option<Access> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some(Access { mode: meta.mode() & 0o7777, owner: meta.uid() })
+}

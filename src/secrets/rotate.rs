@@ -1,0 +1,134 @@
+//! New values for secrets that are there, with everything that follows from them.
+
+use std::path::Path;
+
+use super::files::Directory;
+use super::init::{MakeError, Options, made_from, value};
+use super::{LookupError, Secret, Store, derive};
+use crate::catalogue::{Make, Secret as Spec, catalogue};
+use crate::config::{Problem, Problems};
+
+/// What [`rotate`] did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Rotation {
+    /// Secrets with a new value, each followed by those that were made again because of it.
+    pub replaced: Vec<&'static str>,
+    /// Roles that read one of them, and must be restarted.
+    pub roles: Vec<&'static str>,
+    /// What else the change means, in sentences.
+    pub notes: Vec<String>,
+}
+
+/// Why nothing was rotated.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    /// The user asked for what can't be done.
+    #[error(transparent)]
+    Refused(#[from] Problems),
+    /// The rest.
+    #[error(transparent)]
+    Make(#[from] MakeError),
+}
+
+/// Gives new values to these secrets (any spelling) and makes again what is made from them: all of it or nothing, a kill
+/// in between is finished by the next `init` or `rotate`. Old values stay as `NAME.previous`.
+///
+/// Data that only the old value can read is lost with it; such a secret is refused unless `lose_data`.
+///
+/// # Errors
+/// A problem for each name that has no new value; then nothing is changed.
+pub fn rotate(dir: &Path, names: &[String], options: &Options, lose_data: bool) -> Result<Rotation, RotateError> {
+    let specs = accepted(names, lose_data)?;
+    let directory = Directory::open(dir).map_err(MakeError::from)?;
+    let store = Store::only(dir);
+    let mut new: Vec<(&'static Spec, Secret)> = Vec::new();
+    for spec in specs {
+        add(&mut new, spec, &store, options)?;
+        for other in made_from(&spec.name) {
+            let there = other.spellings().any(|name| directory.has(name));
+            if there && !new.iter().any(|(spec, _)| spec.name == other.name) {
+                add(&mut new, other, &store, options)?;
+            }
+        }
+    }
+    // A file under another spelling is replaced under that spelling: two files that differ would be refused.
+    let files = new.iter().flat_map(|(spec, secret)| {
+        let there = spec.spellings().filter(|name| directory.has(name)).collect::<Vec<_>>();
+        let names = if there.is_empty() { vec![spec.name.as_str()] } else { there };
+        names.into_iter().map(|name| (name, secret.clone()))
+    });
+    directory.replace(&files.collect::<Vec<_>>()).map_err(MakeError::from)?;
+    Ok(rotation(new.iter().map(|(spec, _)| *spec)))
+}
+
+fn add(
+    new: &mut Vec<(&'static Spec, Secret)>,
+    spec: &'static Spec,
+    store: &Store,
+    options: &Options,
+) -> Result<(), RotateError> {
+    let lookup = |name: &str| -> Result<Secret, LookupError> {
+        match new.iter().find(|(spec, _)| spec.name == name) {
+            Some((_, secret)) => Ok(secret.clone()),
+            None => store.get(name),
+        }
+    };
+    let made = value(spec, &lookup, options)?;
+    let made = made.map_err(|error| {
+        let what = format!("{} is made from another secret, and {error}", spec.name);
+        RotateError::Refused(Problem::new(what, error.hint()).into())
+    })?;
+    new.push((spec, made));
+    Ok(())
+}
+
+/// The secrets of these names that can have a new value, each once.
+fn accepted(names: &[String], lose_data: bool) -> Result<Vec<&'static Spec>, Problems> {
+    let mut specs: Vec<&'static Spec> = Vec::new();
+    let mut problems = Problems::default();
+    for name in names {
+        match acceptable(name, lose_data) {
+            Ok(spec) if specs.iter().any(|other| other.name == spec.name) => {}
+            Ok(spec) => specs.push(spec),
+            Err(problem) => problems.0.push(problem),
+        }
+    }
+    problems.or(specs)
+}
+
+fn acceptable(name: &str, lose_data: bool) -> Result<&'static Spec, Problem> {
+    let Some(spec) = catalogue().secret(name) else {
+        return Err(Problem::new(format!("{name} is not a secret"), "`flowkit secrets list` names all of them"));
+    };
+    let refused = |why: &str, hint: String| Err(Problem::new(format!("{name} {why}"), hint));
+    match &spec.make {
+        Make::Fixed(_) => refused("is a name and not made by chance", "write another one into its file".into()),
+        Make::Operator(from) => refused("can't be made here", from.clone()),
+        Make::Template(_) | Make::PublicHalfOf(_) => {
+            let made_by_chance = |name: &&str| catalogue().secret(name).is_some_and(|spec| spec.make == Make::Generate);
+            let source = derive::sources(&spec.make).into_iter().find(made_by_chance).unwrap_or_default();
+            refused(&format!("follows from {source}"), format!("flowkit secrets rotate {source}"))
+        }
+        Make::Generate | Make::CertificateFor(_) => match &spec.on_change {
+            Some(loss) if spec.loses_data && !lose_data => refused(
+                &format!("is needed for what it has encrypted: {loss}"),
+                "--lose-data does it all the same".into(),
+            ),
+            _ => Ok(spec),
+        },
+    }
+}
+
+fn rotation(specs: impl Iterator<Item = &'static Spec>) -> Rotation {
+    let mut rotation = Rotation::default();
+    for spec in specs {
+        rotation.replaced.push(&spec.name);
+        rotation.notes.extend(spec.on_change.iter().map(|change| format!("{}: {change}", spec.name)));
+        for role in catalogue().users(&spec.name) {
+            if !rotation.roles.contains(&role.name.as_str()) {
+                rotation.roles.push(&role.name);
+            }
+        }
+    }
+    rotation
+}
