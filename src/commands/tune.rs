@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::Failure;
 use crate::config::{Settings, StateDir};
+use crate::flowdb::{self, Postgres};
 use crate::hardware::{self, Disk, Fact, Hardware};
 use crate::tuning::value::{parse_size, rounded};
 use crate::tuning::{self, Database, Plan, Setting};
@@ -97,9 +98,15 @@ impl Tune {
     }
 
     fn database(&self, settings: &Settings, state: &StateDir) -> Result<Database, Failure> {
-        let mut database = match (installation(settings, state), self.postgres) {
-            (Some((bin, major)), wanted) if wanted.is_none_or(|w| w == major) => {
-                Database::look(&bin, major, &state.flowdb_data())
+        let installed = match Postgres::find(settings, &state.flowdb_data()) {
+            Ok(found) => Some(found),
+            // Planning needs none.
+            Err(flowdb::Error::NoPostgres { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let mut database = match (installed, self.postgres) {
+            (Some(found), wanted) if wanted.is_none_or(|w| w == found.major) => {
+                Database::look(&found.bin, found.major, &state.flowdb_data())
             }
             (_, wanted) => Database::new(wanted.unwrap_or(15)),
         };
@@ -144,17 +151,4 @@ fn as_json(hardware: &Hardware, database: &Database, plan: &Plan) -> serde_json:
         "cache": plan.cache_settings,
         "warnings": plan.warnings,
     })
-}
-
-/// The programs that would serve the state directory, if PostgreSQL is installed.
-fn installation(settings: &Settings, state: &StateDir) -> Option<(PathBuf, u32)> {
-    let made_by = std::fs::read_to_string(state.flowdb_data().join("PG_VERSION")).ok();
-    let made_by: Option<u32> = made_by.and_then(|t| t.trim().parse().ok());
-    if let Some(bin) = settings.text("FLOWKIT_POSTGRES_BIN") {
-        return Some((bin.into(), made_by?));
-    }
-    let found = std::fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
-    let majors = found.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let major: u32 = majors.filter(|m| made_by.is_none_or(|made| made == *m)).max()?;
-    Some((format!("/usr/lib/postgresql/{major}/bin").into(), major))
 }

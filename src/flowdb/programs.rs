@@ -62,14 +62,6 @@ impl Postgres {
         }
     }
 
-    /// Whether it has a library that the server could load. Debian and nixpkgs keep them beside the programs; elsewhere
-    /// the answer is the one for a usual package.
-    pub fn has_library(&self, name: &str) -> bool {
-        let lib = self.bin.join("../lib");
-        let dir = [lib.join("postgresql"), lib].into_iter().find(|dir| dir.join("plpgsql.so").exists());
-        dir.map_or(name == "pg_stat_statements", |dir| dir.join(format!("{name}.so")).exists())
-    }
-
     /// One of its programs.
     pub fn program(&self, name: &str) -> PathBuf {
         self.bin.join(name)

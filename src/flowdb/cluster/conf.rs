@@ -67,9 +67,8 @@ fn tuning(
     postgres: &Postgres,
     (bytes, partitions): (u64, u64),
 ) -> Result<(String, Vec<String>), Error> {
-    let debugger = postgres.has_library("plugin_debugger");
-    let statements = postgres.has_library("pg_stat_statements");
-    let database = Database { bytes, partitions, debugger, statements, ..Database::new(postgres.major) };
+    let found = Database::look(&postgres.bin, postgres.major, data);
+    let database = Database { bytes: bytes.max(found.bytes), partitions, ..found };
     let plan = tuning::plan(&hardware::detect(data), settings, &database)?;
     Ok((plan.conf(), plan.warnings))
 }
