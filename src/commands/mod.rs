@@ -1,6 +1,7 @@
 //! The subcommands of `flowkit`: one file each, with its arguments, its help and one function.
 
 mod failure;
+mod secrets;
 mod tune;
 
 use std::process::ExitCode;
@@ -19,12 +20,14 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Secrets(secrets::Secrets),
     Tune(tune::Tune),
 }
 
 impl Command {
     fn run(self) -> Result<ExitCode, Failure> {
         match self {
+            Command::Secrets(args) => args.run(),
             Command::Tune(args) => args.run(),
         }
     }
@@ -33,6 +36,9 @@ impl Command {
 /// Runs what was typed and gives the process's exit status: 0 done, 1 failed, 2 the user's mistake.
 pub fn main() -> ExitCode {
     Cli::parse().command.run().unwrap_or_else(|failure| {
+        if failure.is_broken_pipe() {
+            return ExitCode::SUCCESS;
+        }
         eprint!("{failure}");
         failure.exit_code()
     })

@@ -12,6 +12,15 @@ impl StateDir {
         StateDir(root.into())
     }
 
+    /// Where a deployment is unless `--dir` says otherwise: `/var/lib/flowkit` for root, the XDG state directory for others.
+    pub fn usual() -> StateDir {
+        if rustix::process::geteuid().is_root() {
+            return StateDir::new("/var/lib/flowkit");
+        }
+        let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/".into())).join(".local/state");
+        StateDir::new(std::env::var_os("XDG_STATE_HOME").map_or_else(home, PathBuf::from).join("flowkit"))
+    }
+
     /// The directory itself.
     pub fn root(&self) -> &Path {
         &self.0

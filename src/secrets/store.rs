@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -11,9 +10,10 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::files::{self, Directory, FileError};
-use super::{Secret, form};
-use crate::catalogue::{self, Make, catalogue};
-use crate::config::{Problem, Problems};
+use super::lookup::spec;
+use super::{LookupError, Place, Secret, form};
+use crate::catalogue::{self, Make};
+use crate::config::Problems;
 
 /// No secret is longer; a file that is was not meant to be one.
 const LONGEST: u64 = 1 << 20;
@@ -38,101 +38,6 @@ pub struct Found {
     pub place: Place,
 }
 
-/// Where a secret can be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// A file of systemd's credentials directory.
-    Credential(PathBuf),
-    /// A file of /run/secrets.
-    RunSecrets(PathBuf),
-    /// A file of the deployment's secrets directory.
-    Deployment(PathBuf),
-    /// The file that this environment variable names.
-    FileVariable(String, PathBuf),
-    /// This environment variable.
-    Variable(String),
-    /// Nowhere: the catalogue's fixed value.
-    Default,
-}
-
-impl Place {
-    /// Whether it is a file, and not a variable or a default.
-    pub fn is_file(&self) -> bool {
-        !matches!(self, Place::Variable(_) | Place::Default)
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::Credential(path) | Place::RunSecrets(path) | Place::Deployment(path) => path.display().fmt(f),
-            Place::FileVariable(name, path) => write!(f, "{} (named by {name})", path.display()),
-            Place::Variable(name) => write!(f, "environment variable {name}"),
-            Place::Default => f.write_str("default"),
-        }
-    }
-}
-
-/// Why a secret can't be had. No text of it holds a value.
-#[derive(Debug, thiserror::Error)]
-pub enum LookupError {
-    /// It is nowhere.
-    #[error("{name} is missing")]
-    Missing {
-        /// Its name.
-        name: &'static str,
-        /// The deployment's directory, where it could be made.
-        directory: Option<PathBuf>,
-    },
-    /// Docker makes a directory where a file to be mounted is missing.
-    #[error("{name} is a directory, not a file: {place}")]
-    Directory {
-        /// Its name.
-        name: &'static str,
-        /// Where.
-        place: Place,
-    },
-    /// Present, and not ours to read.
-    #[error("{name} can't be read: {place}")]
-    Unreadable {
-        /// Its name.
-        name: &'static str,
-        /// Where.
-        place: Place,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Present, with nothing in it. Upstream's programs take that for a value.
-    #[error("{name} is empty: {place}")]
-    Empty {
-        /// Its name.
-        name: &'static str,
-        /// Where.
-        place: Place,
-    },
-    /// Present, and not of the form that its kind has.
-    #[error("{name} is {fault}: {place}")]
-    Malformed {
-        /// Its name.
-        name: &'static str,
-        /// Where.
-        place: Place,
-        /// What is wrong, without the value.
-        fault: String,
-    },
-    /// Two spellings of one secret hold different values.
-    #[error("{name} is given twice with different values: {first} and {second}")]
-    Differ {
-        /// Its name.
-        name: &'static str,
-        /// One place.
-        first: Place,
-        /// The other place.
-        second: Place,
-    },
-}
-
 /// Why secrets could not be laid out for a service.
 #[derive(Debug, thiserror::Error)]
 pub enum MaterialiseError {
@@ -142,43 +47,6 @@ pub enum MaterialiseError {
     /// They can't be written.
     #[error(transparent)]
     File(#[from] FileError),
-}
-
-impl LookupError {
-    /// The secret's name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            LookupError::Missing { name, .. }
-            | LookupError::Directory { name, .. }
-            | LookupError::Unreadable { name, .. }
-            | LookupError::Empty { name, .. }
-            | LookupError::Malformed { name, .. }
-            | LookupError::Differ { name, .. } => name,
-        }
-    }
-
-    /// What to do about it.
-    pub fn hint(&self) -> String {
-        match self {
-            LookupError::Missing { name, directory } => match (&spec(name).make, directory) {
-                (Make::Operator(from), _) => from.clone(),
-                (_, Some(dir)) => format!("make it: flowkit secrets init --dir {}", dir.display()),
-                (_, None) => format!("give it as /run/secrets/{name}, {name}_FILE or {name}"),
-            },
-            LookupError::Directory { name, .. } => format!("remove it and put a file named {name} there"),
-            LookupError::Unreadable { .. } => "make it readable for the user that runs this".into(),
-            LookupError::Empty { name, place } | LookupError::Malformed { name, place, .. } => {
-                put_right(spec(name), place)
-            }
-            LookupError::Differ { name, .. } => format!("keep the one that is right, under the name {name}"),
-        }
-    }
-
-    /// For a report of all that is wrong: what it is for, and what to do.
-    pub fn problem(&self) -> Problem {
-        let cause = std::error::Error::source(self).map(|cause| format!(": {cause}")).unwrap_or_default();
-        Problem::new(format!("{self}{cause} ({})", spec(self.name()).purpose), self.hint())
-    }
 }
 
 impl Store {
@@ -355,39 +223,24 @@ pub(super) fn read_file(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-/// A new value is offered only where it can be made and takes nothing along.
-fn put_right(spec: &catalogue::Secret, place: &Place) -> String {
-    match (&spec.make, place) {
-        (Make::Generate, Place::Deployment(path)) if !spec.loses_data => {
-            let dir = path.parent().unwrap_or(path).display();
-            format!("put the right value there, or: flowkit secrets rotate {} --dir {dir}", spec.name)
-        }
-        _ => "put the right value there".into(),
-    }
-}
-
-fn spec(name: &str) -> &'static catalogue::Secret {
-    catalogue().secret(name).unwrap_or_else(|| panic!("the catalogue has no secret {name}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    struct Place {
+    struct Surroundings {
         dir: tempfile::TempDir,
     }
 
-    impl Place {
-        fn new() -> Place {
+    impl Surroundings {
+        fn new() -> Surroundings {
             let dir = tempfile::tempdir().unwrap();
             for sub in ["credentials", "run", "deployment"] {
                 std::fs::create_dir(dir.path().join(sub)).unwrap();
             }
-            Place { dir }
+            Surroundings { dir }
         }
 
-        fn write(&self, path: &str, text: &str) -> &Place {
+        fn write(&self, path: &str, text: &str) -> &Surroundings {
             std::fs::write(self.dir.path().join(path), text).unwrap();
             self
         }
@@ -411,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_order_is_credential_run_secrets_deployment_file_variable_variable() {
-        let place = Place::new();
+        let place = Surroundings::new();
         let file = place.dir.path().join("elsewhere");
         std::fs::write(&file, "file").unwrap();
         let variable = [("FLOWDB_POSTGRES_PASSWORD", "variable")];
@@ -426,7 +279,7 @@ mod tests {
 
     #[test]
     fn another_spelling_is_as_good_and_must_agree() {
-        let place = Place::new();
+        let place = Surroundings::new();
         place.write("run/POSTGRES_PASSWORD", "one\n");
         assert_eq!(place.get(&[]).unwrap(), "one");
         assert_eq!(place.write("run/FLOWDB_POSTGRES_PASSWORD", "one").get(&[]).unwrap(), "one");
@@ -441,7 +294,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_without_the_value() {
         let purpose = "(password of the database superuser `flowdb`)";
-        let place = Place::new();
+        let place = Surroundings::new();
         assert_eq!(
             place.get(&[]).unwrap_err(),
             format!("FLOWDB_POSTGRES_PASSWORD is missing {purpose}; make it: flowkit secrets init --dir deployment")
@@ -463,7 +316,7 @@ mod tests {
                  and put a file named FLOWDB_POSTGRES_PASSWORD there"
             )
         );
-        let nowhere = Place::new();
+        let nowhere = Surroundings::new();
         assert_eq!(
             nowhere.get(&[("FLOWDB_POSTGRES_PASSWORD_FILE", "/nowhere")]).unwrap_err(),
             format!(
@@ -475,7 +328,7 @@ mod tests {
 
     #[test]
     fn require_reports_all_and_fixed_values_need_no_file() {
-        let place = Place::new();
+        let place = Surroundings::new();
         let problems = place.store(&[]).require(&["FLOWAPI_FLOWDB_USER", "REDIS_PASSWORD", "FLOWDB_POSTGRES_PASSWORD"]);
         let names = problems.unwrap_err().0.iter().map(|p| p.what[..8].to_string()).collect::<Vec<_>>();
         assert_eq!(names, ["REDIS_PA", "FLOWDB_P"]);
@@ -486,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_pipe_in_place_of_a_file_does_not_hang() {
-        let place = Place::new();
+        let place = Surroundings::new();
         let path = place.dir.path().join("run/FLOWDB_POSTGRES_PASSWORD");
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         assert!(place.get(&[]).unwrap_err().contains("not a regular file"));

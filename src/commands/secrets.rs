@@ -1,0 +1,307 @@
+//! `flowkit secrets`: make, check, list and replace a deployment's secrets.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Subcommand, ValueEnum};
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::json;
+
+use super::Failure;
+use crate::catalogue::{Role, catalogue};
+use crate::config::{Problem, Settings, StateDir};
+use crate::secrets::{self, LookupError, Options, RotateError, Store};
+
+/// Make, check, list and replace a deployment's secrets
+///
+/// Secrets are files of their own name, 0400, in a directory 0700. Services look for each as a systemd credential, then
+/// in /run/secrets (Docker, Podman), then in this directory, then in the file that NAME_FILE names, then in the variable
+/// NAME. No command ever prints a value.
+#[derive(Args)]
+pub struct Secrets {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Init(Init),
+    Check(Check),
+    List(List),
+    Rotate(Rotate),
+}
+
+/// Which directory.
+#[derive(Args)]
+struct Place {
+    /// Directory of the secrets [default: `secrets` in the state directory]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// Whose secrets.
+#[derive(Args)]
+struct Whose {
+    /// Only what this role needs; may be given several times [default: every role]
+    #[arg(long = "role", value_name = "ROLE", value_parser = PossibleValuesParser::new(role_names()))]
+    roles: Vec<String>,
+}
+
+/// Make what is missing and keep what is there
+///
+/// Passwords have 190 bits in letters and digits, so they need no quoting anywhere. Connection strings and public keys
+/// are made from the secrets that they follow from; the hosts and ports in them come from settings (FLOWDB_HOST, ...) in
+/// the environment or in flowkit.toml beside the directory. The certificate is for flow.api, localhost, this host's names
+/// and addresses, and --san. It can be killed at any time and run again.
+#[derive(Args)]
+struct Init {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    whose: Whose,
+    /// Another name or address of the API's certificate; may be given several times
+    #[arg(long, value_name = "NAME")]
+    san: Vec<String>,
+}
+
+/// Report everything that is wrong, in one go
+///
+/// Missing, empty, unreadable or malformed secrets, directories in place of files, files that others can read, keys and
+/// certificates that do not belong together or end within 30 days, connection strings that do not hold the password they
+/// are made from. The exit status is 0 only when all is well. A token that only you can have (FLOWAPI_TOKEN) is asked for
+/// when its role is named.
+#[derive(Args)]
+struct Check {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    whose: Whose,
+    /// Lines for people, or JSON
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// List every secret: its roles, kind and purpose, and where it is found
+#[derive(Args)]
+struct List {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    whose: Whose,
+    /// A table for people, or JSON
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// Replace secrets by new ones, with everything that follows from them
+///
+/// All of it is replaced or nothing. The old values stay beside the new ones as NAME.previous until everything has
+/// started again with the new ones. Says which roles must be restarted.
+#[derive(Args)]
+struct Rotate {
+    /// Secrets by name, such as REDIS_PASSWORD
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    #[command(flatten)]
+    place: Place,
+    /// Another name or address of the API's certificate; may be given several times
+    #[arg(long, value_name = "NAME")]
+    san: Vec<String>,
+    /// Replace a key although what it has encrypted can't be read without it
+    #[arg(long)]
+    lose_data: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+fn role_names() -> Vec<&'static str> {
+    catalogue().roles().iter().map(|role| role.name.as_str()).collect()
+}
+
+impl Whose {
+    fn roles(&self) -> Vec<&'static Role> {
+        let named = |role: &&Role| self.roles.is_empty() || self.roles.contains(&role.name);
+        catalogue().roles().iter().filter(named).collect()
+    }
+}
+
+impl Place {
+    /// The directory; the state directory in its place is a slip that would make a second set of secrets.
+    fn dir(&self) -> Result<PathBuf, Failure> {
+        let dir = self.dir.clone().unwrap_or_else(|| StateDir::usual().secrets());
+        let inner = dir.join("secrets");
+        if inner.is_dir() {
+            let what = format!("{} is a state directory, its secrets are in {}", dir.display(), inner.display());
+            return Err(Failure::mistake(Problem::new(what, format!("give --dir {}", inner.display()))));
+        }
+        if dir.exists() && !dir.is_dir() {
+            return Err(Failure::mistake(Problem::new(
+                format!("{} is not a directory", dir.display()),
+                "give --dir DIR",
+            )));
+        }
+        Ok(dir)
+    }
+
+    /// The directory, which must be there.
+    fn existing(&self) -> Result<PathBuf, Failure> {
+        let dir = self.dir()?;
+        if dir.is_dir() {
+            return Ok(dir);
+        }
+        let hint = format!("make it: flowkit secrets init --dir {}", dir.display());
+        Err(Failure::mistake(Problem::new(format!("{} does not exist", dir.display()), hint)))
+    }
+}
+
+/// What new values depend on: settings of the environment and of the deployment that the directory is part of.
+fn options(dir: &Path, san: Vec<String>) -> Result<Options, Failure> {
+    let state = dir.parent().map(StateDir::new).filter(|state| state.secrets() == dir);
+    let file = state.map(|state| state.settings_file());
+    let settings = Settings::load(file.as_deref(), &|name| std::env::var(name).ok()).map_err(Failure::mistake)?;
+    Ok(Options { settings, san })
+}
+
+impl Secrets {
+    /// Runs the subcommand.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        match self.command {
+            Command::Init(args) => args.run(),
+            Command::Check(args) => args.run(),
+            Command::List(args) => args.run(),
+            Command::Rotate(args) => args.run(),
+        }
+    }
+}
+
+impl Init {
+    fn run(self) -> Result<ExitCode, Failure> {
+        let dir = self.place.dir()?;
+        let options = options(&dir, self.san)?;
+        let report = secrets::init(&dir, &self.whose.roles(), &options)?;
+        let mut out = io::stdout().lock();
+        for name in &report.made {
+            writeln!(out, "made  {name}")?;
+        }
+        for name in &report.kept {
+            writeln!(out, "kept  {name}")?;
+        }
+        for missing in &report.missing {
+            let word = if missing.operators { "later" } else { "not  " };
+            writeln!(out, "{word} {}: {}", missing.name, missing.why)?;
+        }
+        let (made, kept) = (report.made.len(), report.kept.len());
+        eprintln!("{made} made, {kept} kept in {}", dir.display());
+        Ok(if report.missing.iter().all(|missing| missing.operators) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+impl Check {
+    fn run(self) -> Result<ExitCode, Failure> {
+        let dir = self.place.dir()?;
+        let checked = secrets::check(&dir, &self.whose.roles(), !self.whose.roles.is_empty());
+        let mut out = io::stdout().lock();
+        if self.format == Format::Json {
+            serde_json::to_writer_pretty(&mut out, &checked)?;
+            writeln!(out)?;
+        } else {
+            for finding in &checked.findings {
+                writeln!(out, "{}; {}", finding.message, finding.hint)?;
+            }
+            match checked.findings.len() {
+                0 => writeln!(out, "{} secrets, all is well", checked.secrets.len())?,
+                1 => eprintln!("one thing is wrong in {}", dir.display()),
+                many => eprintln!("{many} things are wrong in {}", dir.display()),
+            }
+        }
+        Ok(if checked.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// One line of the list.
+struct Row {
+    name: &'static str,
+    roles: Vec<&'static str>,
+    kind: &'static str,
+    found: Result<secrets::Place, LookupError>,
+    purpose: &'static str,
+}
+
+impl List {
+    fn run(self) -> Result<ExitCode, Failure> {
+        let store = Store::new(Some(self.place.dir()?));
+        let rows = self.rows(&store);
+        let mut out = io::stdout().lock();
+        if self.format == Format::Json {
+            let rows = rows.iter().map(|row| {
+                let place = row.found.as_ref().map(ToString::to_string);
+                let error = row.found.as_ref().err().map(ToString::to_string);
+                json!({ "name": row.name, "roles": row.roles, "kind": row.kind, "purpose": row.purpose,
+                        "found": place.ok(), "error": error })
+            });
+            serde_json::to_writer_pretty(&mut out, &rows.collect::<Vec<_>>())?;
+        } else {
+            let mut table = Table::new();
+            table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+            table.set_header(["SECRET", "ROLES", "KIND", "FOUND", "PURPOSE"]);
+            for row in rows {
+                table.add_row([row.name, &row.roles.join(", "), row.kind, &row.shown(), row.purpose]);
+            }
+            write!(out, "{}", table.trim_fmt())?;
+        }
+        writeln!(out)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn rows(&self, store: &Store) -> Vec<Row> {
+        let mut rows: Vec<Row> = Vec::new();
+        for spec in self.whose.roles().into_iter().flat_map(|role| catalogue().secrets_of(role)) {
+            if rows.iter().any(|row| row.name == spec.name) {
+                continue;
+            }
+            let found = store.find(&spec.name).map(|found| found.place);
+            let roles = catalogue().users(&spec.name).map(|role| role.name.as_str()).collect();
+            rows.push(Row { name: &spec.name, roles, kind: spec.kind.name(), found, purpose: &spec.purpose });
+        }
+        rows
+    }
+}
+
+impl Row {
+    /// A file of the directory under its own name needs no path.
+    fn shown(&self) -> String {
+        match &self.found {
+            Ok(secrets::Place::Deployment(path)) if path.ends_with(self.name) => "yes".into(),
+            Ok(place) => place.to_string(),
+            Err(LookupError::Missing { .. }) => "missing".into(),
+            Err(error) => error.to_string(),
+        }
+    }
+}
+
+impl Rotate {
+    fn run(self) -> Result<ExitCode, Failure> {
+        let dir = self.place.existing()?;
+        let options = options(&dir, self.san)?;
+        let rotation = secrets::rotate(&dir, &self.names, &options, self.lose_data).map_err(|error| match error {
+            RotateError::Refused(problems) => Failure::mistake(problems),
+            other => Failure::from(other),
+        })?;
+        let mut out = io::stdout().lock();
+        for name in &rotation.replaced {
+            writeln!(out, "replaced  {name}")?;
+        }
+        for note in &rotation.notes {
+            writeln!(out, "note      {note}")?;
+        }
+        writeln!(out, "restart   {}", rotation.roles.join(", "))?;
+        eprintln!("the old values stay as NAME.previous in {} until the next successful start", dir.display());
+        Ok(ExitCode::SUCCESS)
+    }
+}
