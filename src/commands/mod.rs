@@ -1,5 +1,7 @@
 //! The subcommands of `flowkit`: one file each, with its arguments, its help and one function.
 
+mod db;
+mod demo;
 mod failure;
 mod secrets;
 mod tune;
@@ -20,6 +22,8 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(subcommand)]
+    Db(db::Db),
     Secrets(secrets::Secrets),
     Tune(tune::Tune),
 }
@@ -27,6 +31,7 @@ enum Command {
 impl Command {
     fn run(self) -> Result<ExitCode, Failure> {
         match self {
+            Command::Db(command) => command.run(),
             Command::Secrets(args) => args.run(),
             Command::Tune(args) => args.run(),
         }

@@ -6,12 +6,14 @@
 //! schema::apply      once it answers: database, migrations, roles, passwords, grants, cache settings
 //! connect, ProbeSql  to talk to it, and to ask whether it is ready and is ours
 //! users              logins of people
+//! demo               a made-up country and its call records
 //! ```
 //!
 //! All of it can be done again at any time; every start does.
 
 pub mod cluster;
 mod connect;
+pub mod demo;
 mod error;
 pub mod migrations;
 mod password;

@@ -1,0 +1,158 @@
+//! Puts a world into FlowDB.
+//!
+//! What does not change (areas, sites, cells, handsets) is one transaction, each day another: after a kill at any moment the
+//! database holds whole days only, and the next run goes on where the last one ended.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+
+use time::Date;
+use tokio_postgres::Client;
+
+use super::day::load_day;
+use super::traffic::Event;
+use super::{Error, Options, World, base};
+
+/// Who is told how far it is. Called from several threads.
+pub trait Progress: Sync {
+    /// So many days are to be loaded, of `all` that were asked for; the others are there.
+    fn begin(&self, missing: usize, all: u32);
+    /// Events were sent to the database.
+    fn rows(&self, count: u64);
+    /// A day is complete.
+    fn day(&self, date: Date);
+    /// All days are there; statistics are being gathered.
+    fn analyze(&self);
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Days that were loaded.
+    pub days: u32,
+    /// Days that were there already.
+    pub kept: u32,
+    /// Rows that were loaded into the event tables.
+    pub events: u64,
+}
+
+/// Keys of advisory locks: held by the one run that may load, and by each of its connections.
+const ONE_RUN: i64 = 0x666c_6f77_6b69_7401;
+const WORKERS: i64 = 0x666c_6f77_6b69_7402;
+/// Ends a statement soon after its client has gone, and gathers whatever is left of an earlier run that was killed.
+const SESSION: &str = "SET timezone = 'UTC'; SET client_connection_check_interval = '1s'; SET lock_timeout = '60s'; \
+                       SET max_parallel_maintenance_workers = 0; SET application_name = 'flowkit-demo'";
+
+/// Gives a new connection as the owner of the schema (`flowdb`), driven by a task of the runtime that it is asked in.
+pub trait Connect: AsyncFn() -> Result<Client, BoxedError> + Sync {}
+impl<C: AsyncFn() -> Result<Client, BoxedError> + Sync> Connect for C {}
+
+/// What a connection that failed says.
+pub type BoxedError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Loads what is missing of the options' days.
+///
+/// Blocks; uses as many threads and connections as there are cores, and one more connection. Not to be called inside of an
+/// async runtime.
+pub fn load(connect: &impl Connect, options: &Options, progress: &dyn Progress) -> Result<Summary, Error> {
+    let world = World::new(options);
+    let runtime = runtime()?;
+    let (client, missing) = runtime.block_on(async {
+        let mut client = session(connect).await?;
+        only_one(&client).await?;
+        let missing = base::missing_days(&client, &world, options).await?;
+        base::load(&mut client, &world, &options.marker()).await?;
+        Ok::<_, Error>((client, missing))
+    })?;
+    progress.begin(missing.len(), options.days);
+    let events = load_days(connect, options, &world, &missing, progress)?;
+    if !missing.is_empty() || runtime.block_on(never_analyzed(&client))? {
+        progress.analyze();
+        in_parallel(connect, &Event::ALL, async |client, event| analyze(client, event.name()).await)?;
+    }
+    let loaded = missing.len() as u32;
+    Ok(Summary { days: loaded, kept: options.days - loaded, events })
+}
+
+fn load_days(
+    connect: &impl Connect,
+    options: &Options,
+    world: &World,
+    missing: &[u32],
+    progress: &dyn Progress,
+) -> Result<u64, Error> {
+    let marker = options.marker();
+    let events = AtomicU64::new(0);
+    in_parallel(connect, missing, async |client, &day| {
+        events.fetch_add(load_day(client, world, day, &marker, progress).await?, Ordering::Relaxed);
+        progress.day(world.date(day));
+        Ok(())
+    })?;
+    Ok(events.into_inner())
+}
+
+/// Does `work` for each item, on as many threads as there are cores, each with a connection of its own. After an error no
+/// new item is begun; the first error is returned.
+fn in_parallel<T, W>(connect: &impl Connect, items: &[T], work: W) -> Result<(), Error>
+where
+    T: Sync,
+    W: AsyncFn(&mut Client, &T) -> Result<(), Error> + Sync,
+{
+    let threads = thread::available_parallelism().map_or(2, |cores| cores.get()).clamp(1, 16).min(items.len());
+    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let until_done = async || -> Result<(), Error> {
+        let mut client = session(connect).await?;
+        client.execute("SELECT pg_advisory_lock_shared($1)", &[&WORKERS]).await.map_err(Error::when("take a lock"))?;
+        while !stop.load(Ordering::Relaxed)
+            && let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed))
+        {
+            work(&mut client, item).await?;
+        }
+        Ok(())
+    };
+    let worker = || runtime()?.block_on(until_done()).inspect_err(|_| stop.store(true, Ordering::Relaxed));
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+        let ended: Vec<Result<(), Error>> = workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect();
+        ended.into_iter().collect()
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Worker)
+}
+
+async fn session(connect: &impl Connect) -> Result<Client, Error> {
+    let client = connect().await.map_err(Error::Connect)?;
+    client.batch_execute(SESSION).await.map_err(Error::when("set up the session"))?;
+    Ok(client)
+}
+
+/// Refuses a second run, and waits until PostgreSQL has noticed the end of one that was killed.
+async fn only_one(client: &Client) -> Result<(), Error> {
+    let what = || Error::when("take the lock of `flowkit db demo`");
+    let got = client.query_one("SELECT pg_try_advisory_lock($1)", &[&ONE_RUN]).await.map_err(what())?;
+    if !got.get::<_, bool>(0) {
+        return Err(Error::Busy);
+    }
+    let leftovers = "SELECT pg_advisory_lock($1), pg_advisory_unlock($1)";
+    client.execute(leftovers, &[&WORKERS]).await.map_err(what())?;
+    Ok(())
+}
+
+/// Whether an earlier run was ended between its last day and its statistics.
+async fn never_analyzed(client: &Client) -> Result<bool, Error> {
+    let sql = "SELECT count(*) FROM pg_class WHERE oid IN \
+               ('events.calls'::regclass, 'events.sms'::regclass, 'events.mds'::regclass, 'events.topups'::regclass) \
+               AND reltuples < 0";
+    let row = client.query_one(sql, &[]).await.map_err(Error::when("look for statistics"))?;
+    Ok(row.get::<_, i64>(0) > 0)
+}
+
+/// Gathers statistics of a parent and its partitions: autovacuum never looks at parents.
+async fn analyze(client: &Client, name: &str) -> Result<(), Error> {
+    client.batch_execute(&format!("ANALYZE events.{name}")).await.map_err(Error::when(format!("analyze events.{name}")))
+}

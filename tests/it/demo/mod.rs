@@ -1,0 +1,3 @@
+//! `flowkit db demo` on a real FlowDB.
+
+mod load;
