@@ -103,7 +103,7 @@ pub(super) async fn as_superuser(
 
 /// What a rotation put aside until the next successful start.
 fn previous(state: &StateDir, name: &str) -> Option<Secret> {
-    let text = std::fs::read_to_string(state.secrets().join(".previous").join(name)).ok()?;
+    let text = std::fs::read_to_string(state.secrets().join(format!("{name}.previous"))).ok()?;
     Some(Secret::new(text.trim_end_matches('\n').to_owned()))
 }
 

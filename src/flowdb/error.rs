@@ -74,13 +74,6 @@ pub enum Error {
         holder: String,
     },
 
-    /// Another start is at the same point of the same directory.
-    #[error("another flowkit is preparing {data} at this moment")]
-    BeingPrepared {
-        /// The data directory.
-        data: PathBuf,
-    },
-
     /// PostgreSQL refuses a directory that belongs to somebody else.
     #[error("{path} belongs to user id {owner}, not to {me}, who runs this; change it with chown, or run as its owner")]
     WrongOwner {
@@ -229,7 +222,6 @@ impl Error {
             | Error::Divergent(_)
             | Error::User(_) => true,
             Error::InUse { .. }
-            | Error::BeingPrepared { .. }
             | Error::Initdb { .. }
             | Error::File { .. }
             | Error::Connect { .. }

@@ -32,16 +32,16 @@ enum Question {
 
 impl ProbeSql {
     /// For the server itself, which has no schema yet when it starts for the first time.
-    pub fn server(state: &StateDir, settings: &Settings, store: &Store) -> ProbeSql {
-        ProbeSql::new(state, settings, store, Question::Server)
+    pub fn new(state: &StateDir, settings: &Settings, store: &Store) -> ProbeSql {
+        ProbeSql::asking(state, settings, store, Question::Server)
     }
 
     /// For the role as a whole: a login as FlowMachine's user, and FlowMachine's own first questions.
     pub fn schema(state: &StateDir, settings: &Settings, store: &Store) -> ProbeSql {
-        ProbeSql::new(state, settings, store, Question::Schema)
+        ProbeSql::asking(state, settings, store, Question::Schema)
     }
 
-    fn new(state: &StateDir, settings: &Settings, store: &Store, question: Question) -> ProbeSql {
+    fn asking(state: &StateDir, settings: &Settings, store: &Store, question: Question) -> ProbeSql {
         ProbeSql { state: state.clone(), settings: settings.clone(), store: store.clone(), question }
     }
 

@@ -1,6 +1,7 @@
 //! Does a server use the data directory?
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,25 +9,23 @@ use std::time::{Duration, Instant};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-use super::{LOCK, open_lock};
+use super::LOCK;
 use crate::flowdb::Error;
 
-/// How long the processes of a killed server are waited for: idle ones leave within a second.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long what a killed start or server left behind is waited for: initdb ends by itself, and so do idle sessions.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const PID_FILE: &str = "postmaster.pid";
 
-/// Refuses a directory that a server uses; removes a `postmaster.pid` that is certainly stale.
+/// Refuses a directory in which a server runs; removes a `postmaster.pid` that is certainly stale. The lock is held.
 ///
-/// A server of ours holds the lock, and so does each of its processes for as long as it lives. With the lock free,
-/// the file is still believed when its pid is a PostgreSQL that works in this very directory: somebody may have started
-/// one by hand. When the pid is some other program (pids are small and soon used again in a restarted container),
-/// PostgreSQL would refuse to start until the file is gone.
+/// With the lock ours, no server that was started by us runs there. The file is still believed when its pid is a
+/// PostgreSQL that works in this very directory: somebody may have started one by hand. When the pid is some other
+/// program (pids are small and soon used again in a restarted container), PostgreSQL would refuse to start until the
+/// file is gone.
 pub fn refuse(data: &Path) -> Result<(), Error> {
-    drop(take_lock(data)?);
     let path = data.join(PID_FILE);
-    let Some(pid) = first_line(&path) else { return Ok(()) };
-    match what_is(pid) {
+    match first_line(&path).and_then(what_is) {
         Some(process) if process.is_postgres_in(data) => Err(in_use(data)),
         Some(process) if !process.is_postgres() => {
             fs::remove_file(&path).map_err(Error::file("remove the stale", path))
@@ -36,19 +35,16 @@ pub fn refuse(data: &Path) -> Result<(), Error> {
     }
 }
 
-/// The lock that running servers hold.
+/// The lock of whoever works on the directory, which is ours or empty. Waits for leftovers, not for a server.
 pub fn take_lock(data: &Path) -> Result<File, Error> {
     let path = data.join(LOCK);
-    if !path.exists() && !data.join(super::MARK).exists() {
-        // Nothing is put into a directory that is not ours yet; nothing of ours can run there.
-        return File::open(data).map_err(Error::file("open", data));
-    }
-    let file = open_lock(&path)?;
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let file = open.map_err(Error::file("open", &path))?;
     let until = Instant::now() + PATIENCE;
     loop {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(file),
-            Err(Errno::WOULDBLOCK) if Instant::now() < until && postmaster_is_gone(data) => {
+            Err(Errno::WOULDBLOCK) if Instant::now() < until && !server_lives(data) => {
                 thread::sleep(Duration::from_millis(20));
             }
             Err(Errno::WOULDBLOCK) => return Err(in_use(data)),
@@ -57,14 +53,14 @@ pub fn take_lock(data: &Path) -> Result<File, Error> {
     }
 }
 
-fn postmaster_is_gone(data: &Path) -> bool {
-    first_line(&data.join(PID_FILE)).and_then(what_is).is_none_or(|process| !process.is_postgres_in(data))
+fn server_lives(data: &Path) -> bool {
+    first_line(&data.join(PID_FILE)).and_then(what_is).is_some_and(|process| process.is_postgres_in(data))
 }
 
 fn in_use(data: &Path) -> Error {
     let holder = match first_line(&data.join(PID_FILE)) {
-        Some(pid) => format!("a PostgreSQL server (pid {pid})"),
-        None => "processes of a PostgreSQL server".into(),
+        Some(pid) if server_lives(data) => format!("a PostgreSQL server (pid {pid})"),
+        _ => "processes that a start or a server has left behind".into(),
     };
     Error::InUse { data: data.into(), holder }
 }

@@ -5,14 +5,14 @@
 //! before: the inner directory is thrown away. Killed between: the rest is moved.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::process::geteuid;
 
-use super::{LOCK, MARK, conf, sync_directory, version_of, write_whole};
+use super::{LOCK, MARK, conf, inherited, sync_directory, version_of, write_whole};
 use crate::flowdb::{Error, Postgres, SUPERUSER};
 use crate::secrets::Secret;
 
@@ -43,7 +43,7 @@ pub fn stage(data: &Path) -> Result<Stage, Error> {
     if data.join(INNER).join(MARK).exists() {
         return Ok(Stage::Moving);
     }
-    let strange = names.iter().find(|name| *name != INNER && *name != LOST_FOUND);
+    let strange = names.iter().find(|name| ![INNER, LOCK, LOST_FOUND].iter().any(|known| name == known));
     match (version_of(data), strange) {
         (Some(major), _) => Err(foreign(data, format!("a cluster of PostgreSQL {major}"))),
         (None, Some(name)) => Err(foreign(data, format!("it holds {:?}", name.to_string_lossy()))),
@@ -51,10 +51,14 @@ pub fn stage(data: &Path) -> Result<Stage, Error> {
     }
 }
 
-/// Goes on from `stage` until the directory is whole. Says whether it was made.
-pub fn finish(stage: Stage, data: &Path, postgres: &Postgres, password: &Secret) -> Result<bool, Error> {
+/// Goes on until the directory is whole; says whether it was not so before.
+///
+/// initdb holds the `lock` too: if we are killed and it goes on, the next start waits for it to end.
+pub fn finish(data: &Path, lock: &File, postgres: &Postgres, password: &Secret) -> Result<bool, Error> {
+    let stage = stage(data)?;
     if stage == Stage::Empty {
         discard(&data.join(INNER))?;
+        let _inherited = inherited(lock.try_clone().map_err(Error::file("hand on", data.join(LOCK)))?)?;
         make(&data.join(INNER), postgres, password).inspect_err(|_| {
             // What is left of it would be discarded at the next start as well.
             let _ = discard(&data.join(INNER));
@@ -95,7 +99,6 @@ fn discard(inner: &Path) -> Result<(), Error> {
 fn make(inner: &Path, postgres: &Postgres, password: &Secret) -> Result<(), Error> {
     initdb(inner, postgres, password)?;
     conf::include_ours(inner)?;
-    fs::write(inner.join(LOCK), "").map_err(Error::file("write", inner.join(LOCK)))?;
     sync_directory(inner).map_err(Error::file("write", inner))?;
     write_whole(
         &inner.join(MARK),
@@ -200,7 +203,7 @@ mod tests {
     fn a_directory_is_taken_for_what_it_is() {
         let stages: &[(&[&str], Stage)] = &[
             (&[], Stage::Empty),
-            (&["lost+found/x"], Stage::Empty),
+            (&["lost+found/x", "flowkit.lock"], Stage::Empty),
             (&["flowkit.new/PG_VERSION"], Stage::Empty),
             (&["flowkit.new/PG_VERSION", "flowkit.new/flowkit.cluster"], Stage::Moving),
             (&["PG_VERSION", "base/1", "flowkit.new/flowkit.cluster"], Stage::Moving),

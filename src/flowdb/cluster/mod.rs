@@ -14,7 +14,6 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::fs::FlockOperation;
 use rustix::io::FdFlags;
 use rustix::process::geteuid;
 
@@ -26,7 +25,8 @@ use crate::secrets::Store;
 /// In a data directory: it was made by us, wholly.
 const MARK: &str = "flowkit.cluster";
 
-/// In a data directory: held by a running server and all its processes, wherever they were started from.
+/// In a data directory: held by whoever works on it, be it a start, the server or any process of theirs that outlived
+/// them, in whatever container.
 const LOCK: &str = "flowkit.lock";
 
 /// The longest path of a Unix socket.
@@ -56,13 +56,14 @@ pub fn prepare(state: &StateDir, settings: &Settings, store: &Store) -> Result<P
     // Before anything is made: secrets that are missing would leave a cluster that nobody can log in to.
     let password = store.require(&[super::connect::SUPERUSER_PASSWORD])?;
     let postgres = Postgres::find(settings, &data)?;
-    let stage = init::stage(&data)?;
+    init::stage(&data)?;
     own_directory(data.parent().expect("it is below the state directory"))?;
-    let _one_at_a_time = lock_preparation(&data)?;
     own_directory(&data)?;
     own_directory(&endpoint.socket)?;
+    let lock = busy::take_lock(&data)?;
     busy::refuse(&data)?;
-    let created = init::finish(stage, &data, &postgres, &password[super::connect::SUPERUSER_PASSWORD])?;
+    let password = &password[super::connect::SUPERUSER_PASSWORD];
+    let created = init::finish(&data, &lock, &postgres, password)?;
     let warnings = conf::write(&data, &endpoint, settings, &postgres, size(state))?;
     Ok(Prepared { postgres, created, warnings })
 }
@@ -73,18 +74,14 @@ pub fn prepare(state: &StateDir, settings: &Settings, store: &Store) -> Result<P
 /// single one of them lives, in whatever container.
 pub fn serve(state: &StateDir, settings: &Settings) -> Error {
     let data = state.flowdb_data();
-    let program = match Postgres::find(settings, &data).and_then(|postgres| {
-        let lock = busy::take_lock(&data)?;
-        rustix::io::fcntl_setfd(&lock, FdFlags::empty())
-            .map_err(|e| Error::file("hand on", data.join(LOCK))(e.into()))?;
-        // Not closed: the server keeps it.
-        std::mem::forget(lock);
-        Ok(postgres.program("postgres"))
-    }) {
-        Ok(program) => program,
+    let locked = Postgres::find(settings, &data).and_then(|postgres| Ok((postgres, busy::take_lock(&data)?)));
+    let (postgres, lock) = match locked.and_then(|(postgres, lock)| inherited(lock).map(|lock| (postgres, lock))) {
+        Ok(found) => found,
         Err(error) => return error,
     };
+    let program = postgres.program("postgres");
     let source = Command::new(&program).arg("-D").arg(&data).exec();
+    drop(lock);
     Error::File { action: "run", path: program, source }
 }
 
@@ -140,18 +137,8 @@ fn own_directory(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Two preparations of one directory at once would undo each other's work.
-fn lock_preparation(data: &Path) -> Result<File, Error> {
-    let path = data.with_extension("preparing");
-    let file = open_lock(&path)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::BeingPrepared { data: data.into() }),
-        Err(error) => Err(Error::file("lock", path)(error.into())),
-    }
-}
-
-fn open_lock(path: &Path) -> Result<File, Error> {
-    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    open.map_err(Error::file("open", path))
+/// Has the programs that are started from here hold the lock as well, for as long as they live.
+fn inherited(lock: File) -> Result<File, Error> {
+    rustix::io::fcntl_setfd(&lock, FdFlags::empty()).map_err(|e| Error::file("hand on", LOCK)(e.into()))?;
+    Ok(lock)
 }

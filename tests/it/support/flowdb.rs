@@ -8,6 +8,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,9 +41,10 @@ pub struct Cluster {
     pub store: Store,
     /// For the asynchronous parts.
     pub runtime: Runtime,
+    /// Who the server runs as.
+    pub uid: u32,
     server: Option<Child>,
-    uid: u32,
-    _root: tempfile::TempDir,
+    root: Option<tempfile::TempDir>,
 }
 
 impl Cluster {
@@ -54,24 +56,29 @@ impl Cluster {
     /// The same for a user id; ids other than our own are for root only.
     pub fn owned_by(uid: u32) -> Cluster {
         let root = tempfile::Builder::new().prefix("fk").tempdir().expect("a temporary directory");
-        let state = StateDir::new(root.path());
-        let mut settings = Settings::load(None, &|_| None).expect("no settings are no problem");
-        settings.set("FLOWDB_PORT", &free_port().to_string(), Origin::Flag).expect("a port");
-        fs::create_dir(state.secrets()).expect("a directory for secrets");
-        let cluster = Cluster {
-            store: Store::with(Some(state.secrets()), root.path().join("none"), std::sync::Arc::new(|_| None)),
-            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"),
-            server: None,
-            settings,
-            state,
-            uid,
-            _root: root,
-        };
+        let mut cluster = Cluster::of(StateDir::new(root.path()));
+        cluster.uid = uid;
+        cluster.root = Some(root);
+        cluster.settings.set("FLOWDB_PORT", &free_port().to_string(), Origin::Flag).expect("a port");
+        fs::create_dir(cluster.state.secrets()).expect("a directory for secrets");
         SECRETS.iter().for_each(|(name, value)| cluster.set_secret(name, value));
         for path in [cluster.state.root().to_owned(), cluster.state.secrets()] {
             cluster.give(&path);
         }
         cluster
+    }
+
+    /// One that somebody else has made, seen from here.
+    pub fn of(state: StateDir) -> Cluster {
+        Cluster {
+            settings: Settings::load(None, &|_| None).expect("no settings are no problem"),
+            store: Store::with(Some(state.secrets()), state.root().join("none"), Arc::new(|_| None)),
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"),
+            server: None,
+            uid: geteuid().as_raw(),
+            state,
+            root: None,
+        }
     }
 
     /// A running server with everything that `flowkit` does to one.
@@ -100,7 +107,7 @@ impl Cluster {
     pub fn start(&mut self) {
         assert!(self.server.is_none(), "it runs already");
         self.server = Some(self.server_command().spawn().expect("postgres starts"));
-        let probe = ProbeSql::server(&self.state, &self.settings, &self.store);
+        let probe = ProbeSql::new(&self.state, &self.settings, &self.store);
         let until = Instant::now() + PATIENCE;
         loop {
             match self.as_user(|| probe.check(Duration::from_secs(5))) {
@@ -121,6 +128,12 @@ impl Cluster {
         let mut command = Command::new(postgres.program("postgres"));
         command.arg("-D").arg(self.state.flowdb_data()).current_dir("/");
         command.stderr(log.try_clone().expect("a second handle")).stdout(log);
+        self.as_service_user(&mut command);
+        command
+    }
+
+    /// Has a program run as the user that the server runs as.
+    pub fn as_service_user<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         if self.uid != geteuid().as_raw() {
             command.uid(self.uid).gid(self.uid);
         }

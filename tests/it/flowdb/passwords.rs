@@ -1,0 +1,96 @@
+//! Passwords: rotated ones take effect, and none is ever to be seen.
+
+use std::fs;
+
+use flowkit::flowdb;
+
+use crate::support::flowdb::{Cluster, SECRETS};
+
+fn can_log_in(cluster: &Cluster, user: &str) -> bool {
+    cluster.runtime.block_on(flowdb::connect(&cluster.state, &cluster.settings, &cluster.store, user)).is_ok()
+}
+
+/// Over TCP with a password of our choice, as any program would.
+fn tcp(cluster: &Cluster, user: &str, password: &str) -> Result<(), String> {
+    let mut config = tokio_postgres::Config::new();
+    config.host("127.0.0.1").port(cluster.settings.port("FLOWDB_PORT")).dbname("flowdb").user(user).password(password);
+    cluster.runtime.block_on(async {
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(|e| format!("{e:?}"))?;
+        tokio::spawn(connection);
+        client.simple_query("SELECT 1").await.map(drop).map_err(|e| format!("{e:?}"))
+    })
+}
+
+#[test]
+fn rotated_passwords_take_effect_at_the_next_start() {
+    let mut cluster = Cluster::started();
+    for (name, _) in SECRETS {
+        cluster.set_secret(name, &format!("{name}/new@:+'\"$\\"));
+    }
+    assert!(!can_log_in(&cluster, "flowmachine"), "the new password is not set yet");
+    cluster.stop();
+    cluster.prepare().unwrap();
+    cluster.start(); // ready although the superuser's new password is not set yet
+    cluster.apply().unwrap();
+    for (user, (name, old)) in ["flowdb", "flowmachine", "flowapi"].iter().zip(SECRETS) {
+        tcp(&cluster, user, &format!("{name}/new@:+'\"$\\")).unwrap();
+        assert!(tcp(&cluster, user, old).is_err(), "the old password of {user} still works");
+        assert!(tcp(&cluster, user, "").is_err());
+    }
+}
+
+#[test]
+fn a_former_login_of_flowapi_is_closed() {
+    let cluster = Cluster::started();
+    assert!(can_log_in(&cluster, "flowapi"));
+    cluster.run("flowmachine", "CREATE TABLE cache.x1 AS SELECT 1").unwrap();
+    cluster.set_secret("FLOWAPI_FLOWDB_USER", "api_two");
+    cluster.apply().unwrap();
+    assert!(tcp(&cluster, "flowapi", SECRETS[2].1).is_err());
+    cluster.run("api_two", "SELECT FROM cache.x1").unwrap();
+    cluster.set_secret("FLOWAPI_FLOWDB_USER", "flowmachine");
+    let error = cluster.apply().unwrap_err().to_string();
+    assert!(error.contains("FLOWAPI_FLOWDB_USER is FlowMachine's user"), "{error}");
+}
+
+#[test]
+fn flowmachines_login_may_have_another_name() {
+    let cluster = Cluster::started();
+    cluster.set_secret("FLOWMACHINE_FLOWDB_USER", "fm");
+    cluster.apply().unwrap();
+    assert!(tcp(&cluster, "flowmachine", SECRETS[1].1).is_err());
+    cluster
+        .run("fm", "CREATE TABLE cache.x1 AS SELECT 1; ALTER TABLE cache.x1 OWNER TO flowmachine; ANALYZE cache.x1")
+        .unwrap();
+    cluster.run("flowapi", "SELECT FROM cache.x1").unwrap();
+}
+
+#[test]
+fn no_password_and_no_msisdn_reaches_a_log_or_a_file() {
+    let mut cluster = Cluster::started();
+    cluster.apply().unwrap();
+    let insert = "CREATE TABLE events.day PARTITION OF events.calls FOR VALUES FROM ('2016-01-01') TO ('2016-01-02');
+        INSERT INTO events.calls (datetime, msisdn) VALUES ('2016-01-01', 'msisdn-447700900123')";
+    cluster.run("flowdb", insert).unwrap();
+    for failing in
+        ["SELECT 1/0 FROM events.calls WHERE msisdn = 'msisdn-447700900123'", "SELECT 'msisdn-447700900123'::int"]
+    {
+        assert!(cluster.run("flowmachine", failing).is_err());
+    }
+    assert!(tcp(&cluster, "flowmachine", "not-the-Pass-9").is_err());
+    cluster.stop();
+    let log = cluster.log();
+    assert!(log.contains("password authentication failed"), "the log is the right one:\n{log}");
+    let mut files = vec![cluster.state.root().join("flowdb")];
+    let mut texts = vec![log];
+    while let Some(path) = files.pop() {
+        match fs::read_dir(&path) {
+            Ok(entries) => files.extend(entries.map(|entry| entry.unwrap().path())),
+            Err(_) => texts.push(String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()).into_owned()),
+        }
+    }
+    for (name, value) in SECRETS {
+        assert!(texts.iter().all(|text| !text.contains(value)), "{name} is written down");
+    }
+    assert!(!texts[0].contains("not-the-Pass-9") && !texts[0].contains("447700900123"), "{}", texts[0]);
+}

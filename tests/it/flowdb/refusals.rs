@@ -1,0 +1,181 @@
+//! What a start leaves alone, and what it says.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+use std::process::Command;
+
+use flowkit::config::Origin;
+use flowkit::flowdb::{Error, cluster};
+use rustix::process::geteuid;
+
+use crate::support::flowdb::Cluster;
+
+/// Every file below a directory with what a touch would change.
+fn picture(dir: &Path) -> BTreeMap<std::path::PathBuf, (u64, i64, i64, u32)> {
+    let mut all = BTreeMap::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            let found = entry.metadata().unwrap();
+            if found.is_dir() {
+                dirs.push(entry.path());
+            }
+            all.insert(entry.path(), (found.len(), found.mtime(), found.mtime_nsec(), found.mode()));
+        }
+    }
+    all
+}
+
+/// The text of the refusal, which must have touched nothing.
+fn refusal(cluster: &Cluster) -> String {
+    let data = cluster.state.flowdb_data();
+    let before = picture(&data);
+    let error = cluster.prepare().expect_err("it is refused");
+    assert_eq!(picture(&data), before, "{error}");
+    error.to_string()
+}
+
+#[test]
+fn what_is_not_ours_stays_as_it_is() {
+    let cluster = Cluster::new();
+    let data = cluster.state.flowdb_data();
+    fs::create_dir_all(&data).unwrap();
+    fs::write(data.join("letter.txt"), "to mum").unwrap();
+    assert_eq!(
+        refusal(&cluster),
+        format!(
+            "{} is not empty and was not made by flowkit (it holds \"letter.txt\"); give an empty directory, or move its \
+             data with dump and restore. Nothing was touched",
+            data.display()
+        )
+    );
+    fs::write(data.join("PG_VERSION"), "15\n").unwrap();
+    assert!(refusal(&cluster).contains("(a cluster of PostgreSQL 15)"));
+}
+
+#[test]
+fn data_of_another_major_version_stay_as_they_are() {
+    let cluster = Cluster::new();
+    let data = cluster.state.flowdb_data();
+    fs::create_dir_all(&data).unwrap();
+    fs::write(data.join("PG_VERSION"), "14\n").unwrap();
+    fs::write(data.join("flowkit.cluster"), "").unwrap();
+    let text = refusal(&cluster);
+    let start = format!("{} holds data of PostgreSQL 14, and ", data.display());
+    assert!(text.starts_with(&start) && text.ends_with("Nothing was touched"), "{text}");
+}
+
+#[test]
+fn a_directory_in_use_is_refused_and_a_stale_pid_is_not() {
+    let mut cluster = Cluster::new();
+    cluster.prepare().unwrap();
+    cluster.start();
+    cluster.apply().unwrap();
+    let data = cluster.state.flowdb_data();
+    let pid = fs::read_to_string(data.join("postmaster.pid")).unwrap().lines().next().unwrap().to_owned();
+    let text = cluster.prepare().expect_err("a server runs there").to_string();
+    let expected = format!(
+        "{} is in use by a PostgreSQL server (pid {pid}); stop that server first. Nothing was touched",
+        data.display()
+    );
+    assert_eq!(text, expected);
+    assert_eq!(cluster.value("flowdb", "SELECT 1"), "1", "it runs on");
+    cluster.stop();
+
+    // In a restarted container the number soon belongs to somebody else of the same user.
+    let mut sleeper = cluster.as_service_user(Command::new("sleep").arg("600")).spawn().unwrap();
+    let stale = format!("{}\n{}\n1\n5432\n\n127.0.0.1\n\nready\n", sleeper.id(), data.display());
+    fs::write(data.join("postmaster.pid"), stale).unwrap();
+    cluster.prepare().unwrap();
+    cluster.start();
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+}
+
+#[test]
+fn only_one_works_on_a_directory_whoever_it_is() {
+    let cluster = Cluster::new();
+    cluster.prepare().unwrap();
+    // What is left of a killed server holds the lock that the server was given.
+    let lock = fs::File::open(cluster.state.flowdb_data().join("flowkit.lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    std::thread::scope(|scope| {
+        let start = scope.spawn(|| cluster.prepare());
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert!(!start.is_finished(), "it does not wait");
+        drop(lock);
+        start.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn mistakes_are_named() {
+    let mut cluster = Cluster::new();
+    fs::remove_file(cluster.state.secrets().join("FLOWDB_POSTGRES_PASSWORD")).unwrap();
+    let error = cluster.prepare().expect_err("a secret is missing");
+    assert!(error.to_string().contains("FLOWDB_POSTGRES_PASSWORD is missing"), "{error}");
+    assert!(!cluster.state.flowdb_data().exists(), "nothing is made before all secrets are there");
+    cluster.set_secret("FLOWDB_POSTGRES_PASSWORD", "again-Pass-4");
+
+    cluster.settings.set("FLOWKIT_POSTGRES_BIN", "/usr/share", Origin::Flag).unwrap();
+    let error = cluster.prepare().expect_err("no PostgreSQL there");
+    let expected = "/usr/share/postgres could not be asked for its version; does FLOWKIT_POSTGRES_BIN name a directory of PostgreSQL's?";
+    assert_eq!(error.to_string(), expected);
+    assert!(error.is_mistake());
+}
+
+#[test]
+fn a_long_path_is_refused_before_the_server_would() {
+    let cluster = Cluster::new();
+    let deep = cluster.state.root().join("d".repeat(100));
+    let deep = flowkit::config::StateDir::new(deep);
+    let error = cluster.as_user(|| cluster::prepare(&deep, &cluster.settings, &cluster.store)).unwrap_err();
+    assert!(matches!(error, Error::SocketPath { .. }), "{error}");
+    assert!(!deep.root().exists());
+}
+
+#[test]
+fn directories_that_are_not_ours_to_write_are_named() {
+    if !geteuid().is_root() {
+        return; // another user's directory takes root to make
+    }
+    let cluster = Cluster::new();
+    assert!(matches!(cluster::prepare(&cluster.state, &cluster.settings, &cluster.store), Err(Error::Root)));
+    let data = cluster.state.flowdb_data();
+    fs::create_dir_all(&data).unwrap();
+    chown(data.parent().unwrap(), Some(65534), Some(65534)).unwrap();
+    let me = fs::metadata(cluster.state.root()).unwrap().uid();
+    let text = refusal(&cluster);
+    let expected = format!(
+        "{} belongs to user id 0, not to {me}, who runs this; change it with chown, or run as its owner",
+        data.display()
+    );
+    assert_eq!(text, expected);
+    fs::remove_dir(&data).unwrap();
+    fs::set_permissions(data.parent().unwrap(), fs::Permissions::from_mode(0o555)).unwrap();
+    chown(data.parent().unwrap(), Some(0), Some(0)).unwrap();
+    let error = cluster.prepare().unwrap_err().to_string();
+    assert!(error.starts_with(&data.parent().unwrap().display().to_string()), "{error}");
+}
+
+/// Containers run as any number. initdb asks for its name; without one this has to be said before anything is made.
+#[test]
+fn a_user_without_a_name_is_served_or_told_what_is_missing() {
+    if !geteuid().is_root() {
+        return; // another user's process takes root to start
+    }
+    let mut cluster = Cluster::owned_by(54_321);
+    match cluster.prepare() {
+        Ok(_) => {
+            cluster.start();
+            cluster.apply().unwrap();
+            assert_eq!(cluster.value("flowdb", "SELECT 1"), "1");
+        }
+        Err(Error::NoUserName { uid: 54_321 }) => {
+            assert_eq!(picture(&cluster.state.flowdb_data()).len(), 1, "more than the lock was made");
+        }
+        Err(other) => panic!("{other}"),
+    }
+}
