@@ -95,16 +95,10 @@ pub(super) async fn as_superuser(
         Err(error) if is_refusal(&error) => error,
         other => return other,
     };
-    match previous(state, SUPERUSER_PASSWORD) {
+    match store.previous(SUPERUSER_PASSWORD) {
         Some(before) => open(endpoint.over_socket(), SUPERUSER, Some(&before), database).await.map_err(|_| refused),
         None => Err(refused),
     }
-}
-
-/// What a rotation put aside until the next successful start.
-fn previous(state: &StateDir, name: &str) -> Option<Secret> {
-    let text = std::fs::read_to_string(state.secrets().join(format!("{name}.previous"))).ok()?;
-    Some(Secret::new(text.trim_end_matches('\n').to_owned()))
 }
 
 /// Any user over TCP.

@@ -2,7 +2,6 @@
 //!
 //! Run at every start, so that a rotated password or a changed setting takes effect.
 
-use std::fs;
 use std::path::Path;
 
 use tokio_postgres::{Client, Transaction};
@@ -55,7 +54,7 @@ pub async fn apply(state: &StateDir, settings: &Settings, store: &Store) -> Resu
     transaction.batch_execute(include_str!("grants.sql")).await.map_err(Error::sql("grant what roles may do"))?;
     set_rows(&transaction, &wishes).await?;
     transaction.commit().await.map_err(Error::sql("commit roles, grants and settings"))?;
-    note_size(&client, state).await?;
+    note_partitions(&client, state).await?;
     Ok(Applied { created, migrations })
 }
 
@@ -264,20 +263,9 @@ async fn set_rows(transaction: &Transaction<'_>, wishes: &Wishes) -> Result<(), 
     Ok(())
 }
 
-/// How much there is, for the tuning at the next start, when nobody can be asked.
-async fn note_size(client: &Client, state: &StateDir) -> Result<(), Error> {
-    let row = client
-        .query_one(
-            "SELECT pg_database_size(current_database()), (SELECT count(*) FROM pg_class WHERE relispartition AND relkind = 'r')",
-            &[],
-        )
-        .await
-        .map_err(Error::sql("measure the database"))?;
-    let (bytes, partitions): (i64, i64) = (row.get(0), row.get(1));
-    let path = cluster::size_file(state);
-    let text = format!("{bytes} {partitions}\n");
-    if fs::read_to_string(&path).is_ok_and(|old| old == text) {
-        return Ok(());
-    }
-    cluster::write_whole(&path, &text)
+/// Counts for the tuning of the next start.
+async fn note_partitions(client: &Client, state: &StateDir) -> Result<(), Error> {
+    let count = "SELECT count(*) FROM pg_class WHERE relispartition AND relkind = 'r'";
+    let row = client.query_one(count, &[]).await.map_err(Error::sql("count partitions"))?;
+    cluster::write_whole(&cluster::partitions_file(state), &format!("{}\n", row.get::<_, i64>(0)))
 }

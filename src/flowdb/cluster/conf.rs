@@ -37,9 +37,9 @@ pub fn write(
     endpoint: &Endpoint,
     settings: &Settings,
     postgres: &Postgres,
-    size: (u64, u64),
+    partitions: u64,
 ) -> Result<Vec<String>, Error> {
-    let (tuning, warnings) = tuning(data, settings, postgres, size)?;
+    let (tuning, warnings) = tuning(data, settings, postgres, partitions)?;
     write_whole(&data.join(OURS), &format!("{HEADER}{}{tuning}", fixed(endpoint)))?;
     let name = user_name(geteuid().as_raw());
     write_whole(&data.join("pg_hba.conf"), &access(name.is_some()))?;
@@ -65,10 +65,9 @@ fn tuning(
     data: &Path,
     settings: &Settings,
     postgres: &Postgres,
-    (bytes, partitions): (u64, u64),
+    partitions: u64,
 ) -> Result<(String, Vec<String>), Error> {
-    let found = Database::look(&postgres.bin, postgres.major, data);
-    let database = Database { bytes: bytes.max(found.bytes), partitions, ..found };
+    let database = Database { partitions, ..Database::look(&postgres.bin, postgres.major, data) };
     let plan = tuning::plan(&hardware::detect(data), settings, &database)?;
     Ok((plan.conf(), plan.warnings))
 }

@@ -64,7 +64,7 @@ pub fn prepare(state: &StateDir, settings: &Settings, store: &Store) -> Result<P
     busy::refuse(&data)?;
     let password = &password[super::connect::SUPERUSER_PASSWORD];
     let created = init::finish(&data, &lock, &postgres, password)?;
-    let warnings = conf::write(&data, &endpoint, settings, &postgres, size(state))?;
+    let warnings = conf::write(&data, &endpoint, settings, &postgres, partitions(state))?;
     Ok(Prepared { postgres, created, warnings })
 }
 
@@ -85,16 +85,14 @@ pub fn serve(state: &StateDir, settings: &Settings) -> Error {
     Error::File { action: "run", path: program, source }
 }
 
-/// Where the size of the database is kept for the next start's tuning.
-pub(super) fn size_file(state: &StateDir) -> PathBuf {
-    state.root().join("flowdb/size")
+/// Where the number of event partitions is kept for the next start's tuning, when nobody can be asked.
+pub(super) fn partitions_file(state: &StateDir) -> PathBuf {
+    state.root().join("flowdb/partitions")
 }
 
-/// Bytes and event partitions as of the last start; nothing yet counts as nothing.
-fn size(state: &StateDir) -> (u64, u64) {
-    let text = fs::read_to_string(size_file(state)).unwrap_or_default();
-    let mut numbers = text.split_whitespace().map(|number| number.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+/// As of the last start; a database that was never started has none.
+fn partitions(state: &StateDir) -> u64 {
+    fs::read_to_string(partitions_file(state)).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Writes a file so that whoever reads it sees all of the old text or all of the new, whatever happens.
