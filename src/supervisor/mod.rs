@@ -1,5 +1,169 @@
 //! A process supervisor that knows nothing of FlowKit: services are data ([`Service`]), the rest is behaviour.
+//!
+//! ```text
+//! guard        passes signals down and systemd's messages up; when the supervisor is gone, ends all that is left
+//!   supervisor   one main loop (engine) that forks, reaps, signals; threads for logs, probes, clients
+//!     services     each in a session of its own, with a written environment and four descriptors
+//! ```
+//!
+//! The rules are in `set` and `machine`, which touch neither clock nor process and are tested by millions of random
+//! steps; `engine` acts on what they decide. What keeps the promise that nothing is left behind, whatever is killed with
+//! SIGKILL: a death signal in each service (`child`), the guard, and two marks that every descendant inherits (`lock`, `walk`).
+//!
+//! Start it with [`supervise`] (in the foreground, as PID 1, under systemd) or [`spawn_detached`]; ask it with [`client`].
 
+mod child;
+pub mod client;
+mod control;
+mod detach;
+mod engine;
+mod error;
+mod exit;
+mod guard;
+mod lock;
+mod log;
+mod machine;
+mod notify;
+mod oom;
+mod options;
+mod probing;
+mod process;
 mod service;
+mod set;
+mod status;
+mod sys;
+mod view;
+mod walk;
 
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::{DumpableBehavior, Pid, Signal, set_child_subreaper, set_dumpable_behavior};
+
+pub use client::Stopped;
+pub use detach::spawn_detached;
+use engine::{Engine, Parts};
+pub use error::Error;
+pub use options::{LogFormat, LogTarget, Options, Outcome};
 pub use service::{Alive, Command, Kind, OnDependency, Probe, Restart, Service, StopStep, User};
+pub use status::{ServiceState, ServiceStatus, Status};
+
+/// Runs the services until they are asked to stop or can't be kept up. The calling process becomes the guard.
+///
+/// It must be called before the first thread is started, because it forks. The first SIGTERM, SIGINT, SIGQUIT or SIGHUP
+/// (unless it was ignored, as under `nohup`) stops everything in order; a second one shortens the time for that, a third
+/// one kills.
+///
+/// # Errors
+/// When the directory is taken, the services make no sense or the system refuses something. Nothing has been started then.
+pub fn supervise(services: Vec<Service>, options: Options) -> Result<Outcome, Error> {
+    Prepared::new(services, options)?.run()
+}
+
+/// Everything that can fail, done; nothing started.
+struct Prepared {
+    services: Vec<Service>,
+    options: Options,
+    set: set::Set,
+    locks: lock::Locks,
+    socket: OwnedFd,
+    outlet: log::Outlet,
+    since: String,
+}
+
+impl Prepared {
+    fn new(services: Vec<Service>, options: Options) -> Result<Prepared, Error> {
+        sys::close_on_exec_from(3);
+        let options = options.absolute().map_err(Error::system("find the working directory"))?;
+        let set = set::Set::new(&services, Box::new(rand::random::<u64>))?;
+        control::check_length(&options.state.join(control::SOCKET))?;
+        let since = log::stamp(time::OffsetDateTime::now_utc());
+        let locks = lock::take(&options.state, &since)?;
+        let outlet = log::Outlet::open(&options.log).map_err(|source| match &options.log {
+            LogTarget::Stdout => Error::System { action: "open the log", source },
+            LogTarget::File { path, .. } => Error::file("open", path)(source),
+        })?;
+        let socket = control::bind(&options.state)?;
+        Ok(Prepared { services, options, set, locks, socket, outlet, since })
+    }
+
+    /// Forks into guard and supervisor; returns in the guard.
+    fn run(self) -> Result<Outcome, Error> {
+        harden()?;
+        let ignore_hup = sys::take_over_signals().map_err(Error::system("block signals"))?;
+        let flags = SocketFlags::CLOEXEC;
+        let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+            .map_err(Error::system("make a socket pair"))?;
+        let guard_pid = std::process::id() as i32;
+        match sys::fork()? {
+            sys::Fork::Parent(supervisor) => {
+                drop((theirs, self.socket, self.services, self.set));
+                let budget = self.options.budget;
+                let outcome = guard::Guard { supervisor, messages: ours, budget, ignore_hup }.run();
+                let _ = std::fs::remove_file(self.options.state.join(control::SOCKET));
+                outcome
+            }
+            sys::Fork::Child => {
+                drop(ours);
+                let status = self.supervise(theirs, guard_pid, ignore_hup).unwrap_or_else(|error| {
+                    eprintln!("supervisor: {error}");
+                    1
+                });
+                sys::exit_now(status)
+            }
+        }
+    }
+
+    /// The supervisor's side.
+    fn supervise(self, guard: OwnedFd, guard_pid: i32, ignore_hup: bool) -> std::io::Result<u8> {
+        // A terminal's Ctrl-C is for the guard, which passes it on once.
+        rustix::process::setsid()?;
+        // Not inherited by fork: the guard has its own.
+        set_child_subreaper(Pid::from_raw(1))?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+        if rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get()) != Some(guard_pid) {
+            return Ok(1);
+        }
+        let names: Vec<String> = self.services.iter().map(|service| service.name.clone()).collect();
+        let log = Arc::new(log::Log::start(&names, self.outlet, self.options.format)?);
+        if self.locks.cleared > 0 {
+            log.say(&format!("ended {} processes that an earlier run had left behind", self.locks.cleared));
+        }
+        let status = Status {
+            ready: false,
+            stopping: false,
+            since: self.since,
+            supervisor: std::process::id(),
+            guard: guard_pid as u32,
+            services: Vec::new(),
+            facts: self.options.facts,
+            lines_lost: 0,
+            log_trouble: None,
+        };
+        let alive = self.locks.alive.try_clone()?;
+        let mut engine = Engine::new(Parts {
+            processes: process::Processes::new(self.services.len(), child::raise(alive)?, self.locks.cookie)?,
+            services: self.services,
+            set: self.set,
+            log: log.clone(),
+            guard,
+            guard_pid,
+            ignore_hup,
+            budget: self.options.budget,
+            status,
+        })?;
+        control::start(self.socket, control::Desk { status: engine.status(), log, mailbox: engine.mailbox() })?;
+        Ok(engine.run())
+    }
+}
+
+/// Neither our memory, where probes keep passwords, nor our core is for others; orphans of the services come to us.
+fn harden() -> Result<(), Error> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Error::system("hide the process's memory"))?;
+    let no_core = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(rustix::process::Resource::Core, no_core).map_err(Error::system("forbid core files"))?;
+    set_child_subreaper(Pid::from_raw(1)).map_err(Error::system("become the reaper of orphans"))?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    Ok(())
+}

@@ -1,0 +1,338 @@
+//! From fork to exec: the fixed order of steps that makes a service's process.
+//!
+//! Everything that needs memory is prepared before the fork ([`Prepared`]); afterwards only system calls are made, since
+//! another thread may hold the allocator's lock for ever in the copy. A step that fails is told to the parent as two
+//! numbers through a pipe that a successful exec closes.
+
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+
+use super::service::Command;
+
+/// The descriptor number at which a service finds the alive lock.
+const ALIVE_FD: RawFd = 3;
+
+/// The steps, in the order in which they are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Step {
+    Session,
+    Signals,
+    Limits,
+    OomScore,
+    Descriptors,
+    Directory,
+    User,
+    DeathSignal,
+    NoNewPrivileges,
+    Exec,
+}
+
+const STEPS: [Step; 10] = [
+    Step::Session,
+    Step::Signals,
+    Step::Limits,
+    Step::OomScore,
+    Step::Descriptors,
+    Step::Directory,
+    Step::User,
+    Step::DeathSignal,
+    Step::NoNewPrivileges,
+    Step::Exec,
+];
+
+/// What a process inherits beside its command.
+pub struct Inherit<'a> {
+    /// Becomes standard output.
+    pub stdout: BorrowedFd<'a>,
+    /// Becomes standard error.
+    pub stderr: BorrowedFd<'a>,
+    /// The alive lock, which stays open on purpose.
+    pub alive: BorrowedFd<'a>,
+    /// `/dev/null`.
+    pub null: BorrowedFd<'a>,
+    /// Soft limit of open files.
+    pub open_files: u64,
+    /// `oom_score_adj`.
+    pub oom_score_adj: Option<i32>,
+    /// See [`super::walk::Cookie`].
+    pub cookie: u64,
+}
+
+/// A started process: its id, and the pipe that tells whether the program was reached.
+pub struct Started {
+    /// Process id; it stays ours until it is reaped.
+    pub pid: i32,
+    /// At end of file the program runs; otherwise see [`failure`].
+    pub pipe: OwnedFd,
+}
+
+struct Prepared {
+    program: CString,
+    _args: Vec<CString>,
+    argv: Vec<*const libc::c_char>,
+    _env: Vec<CString>,
+    envp: Vec<*const libc::c_char>,
+    dir: CString,
+    user: Option<(u32, u32, Vec<u32>)>,
+    oom: Option<Vec<u8>>,
+    files: libc::rlimit,
+    cookie: Option<libc::rlimit>,
+    fds: [RawFd; 5],
+    parent: i32,
+}
+
+/// Starts a command. It must be called on the thread that lives as long as the process: the kernel ties the death signal
+/// to the thread that forked.
+pub fn start(command: &Command, inherit: &Inherit<'_>) -> io::Result<Started> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK)?;
+    let write = raise(write)?;
+    let prepared = Prepared::new(command, inherit, write.as_raw_fd())?;
+    // SAFETY: the child calls only `run`, which allocates nothing and takes no lock; all pointers in `prepared` stay
+    // valid in its copy of memory.
+    #[expect(unsafe_code, reason = "fork has no safe form")]
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: this is the child of a fork and `prepared` is whole.
+        0 => unsafe { run(&prepared) },
+        pid => Ok(Started { pid, pipe: read }),
+    }
+}
+
+/// Reads what a child has written to its pipe: `None` for nothing (yet, or ever), otherwise the step in words and `errno`.
+pub fn failure(pipe: BorrowedFd<'_>, command: &Command) -> Option<(String, i32)> {
+    let mut record = [0u8; 5];
+    match rustix::io::read(pipe, &mut record) {
+        Ok(5) => {}
+        _ => return None,
+    }
+    let errno = i32::from_ne_bytes([record[1], record[2], record[3], record[4]]);
+    let words = match STEPS.get(usize::from(record[0]))? {
+        Step::Session => "make a session".to_owned(),
+        Step::Signals => "reset signals".to_owned(),
+        Step::Limits => "set limits".to_owned(),
+        Step::OomScore => "set the memory killer's score".to_owned(),
+        Step::Descriptors => "arrange descriptors".to_owned(),
+        Step::Directory => format!("change to directory {}", command.dir.display()),
+        Step::User => match &command.user {
+            Some(user) => format!("become user {}, group {}", user.uid, user.gid),
+            None => "become the user".to_owned(),
+        },
+        Step::DeathSignal => "ask for the death signal".to_owned(),
+        Step::NoNewPrivileges => "give up new privileges".to_owned(),
+        Step::Exec => format!("run {}", command.program.display()),
+    };
+    Some((words, errno))
+}
+
+impl Prepared {
+    fn new(command: &Command, inherit: &Inherit<'_>, pipe: RawFd) -> io::Result<Prepared> {
+        let program = c_string(command.program.as_os_str())?;
+        let mut args = vec![program.clone()];
+        for arg in &command.args {
+            args.push(c_string(arg)?);
+        }
+        let mut env = Vec::with_capacity(command.env.len());
+        for (name, value) in &command.env {
+            let mut pair = name.clone();
+            pair.push("=");
+            pair.push(value);
+            env.push(c_string(&pair)?);
+        }
+        let files = limit(libc::RLIMIT_NOFILE);
+        let soft = inherit.open_files.min(files.rlim_max);
+        let locks = limit(libc::RLIMIT_LOCKS);
+        Ok(Prepared {
+            argv: pointers(&args),
+            envp: pointers(&env),
+            program,
+            _args: args,
+            _env: env,
+            dir: c_string(command.dir.as_os_str())?,
+            user: user(command),
+            oom: inherit.oom_score_adj.map(|score| score.to_string().into_bytes()),
+            files: libc::rlimit { rlim_cur: soft, rlim_max: files.rlim_max },
+            cookie: (inherit.cookie <= locks.rlim_max)
+                .then_some(libc::rlimit { rlim_cur: inherit.cookie, rlim_max: locks.rlim_max }),
+            fds: [
+                inherit.null.as_raw_fd(),
+                inherit.stdout.as_raw_fd(),
+                inherit.stderr.as_raw_fd(),
+                inherit.alive.as_raw_fd(),
+                pipe,
+            ],
+            parent: rustix::process::getpid().as_raw_nonzero().get(),
+        })
+    }
+}
+
+/// The user to change to; `None` when we are that user already and have not the right to change anything.
+fn user(command: &Command) -> Option<(u32, u32, Vec<u32>)> {
+    let user = command.user.as_ref()?;
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    if uid != 0 && (uid, gid) == (user.uid, user.gid) {
+        return None;
+    }
+    Some((user.uid, user.gid, user.groups.clone()))
+}
+
+fn c_string(text: &OsStr) -> io::Result<CString> {
+    CString::new(text.as_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+fn limit(resource: libc::__rlimit_resource_t) -> libc::rlimit {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live structure of the right type.
+    #[expect(unsafe_code, reason = "rustix does not know RLIMIT_LOCKS in this form")]
+    unsafe {
+        libc::getrlimit(resource, &mut limit);
+    }
+    limit
+}
+
+/// # Safety
+/// Only in the child of a fork, with a whole `Prepared`. Makes system calls only, and never returns.
+#[expect(unsafe_code, reason = "this is the child's side of fork")]
+unsafe fn run(p: &Prepared) -> ! {
+    // SAFETY: system calls on descriptors and memory that the parent prepared; see each step.
+    unsafe {
+        for step in STEPS {
+            if take(step, p) != 0 {
+                let errno = (*libc::__errno_location()).to_ne_bytes();
+                let record = [step as u8, errno[0], errno[1], errno[2], errno[3]];
+                // After the descriptors are arranged the pipe keeps its number: it is above ALIVE_FD.
+                libc::write(p.fds[4], record.as_ptr().cast(), record.len());
+                libc::_exit(127);
+            }
+        }
+        libc::_exit(127)
+    }
+}
+
+/// # Safety
+/// As for [`run`].
+#[expect(unsafe_code, reason = "this is the child's side of fork")]
+unsafe fn take(step: Step, p: &Prepared) -> libc::c_int {
+    // SAFETY: every pointer is to memory of `p` or of this frame; every descriptor is one that the parent holds open.
+    unsafe {
+        match step {
+            // No controlling terminal, out of reach of Ctrl-C and of the terminal's own stops.
+            Step::Session => -libc::c_int::from(libc::setsid() == -1),
+            Step::Signals => reset_signals(),
+            Step::Limits => {
+                let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+                libc::umask(0o077);
+                if let Some(cookie) = &p.cookie {
+                    libc::setrlimit(libc::RLIMIT_LOCKS, cookie);
+                }
+                libc::setrlimit(libc::RLIMIT_NOFILE, &p.files) | libc::setrlimit(libc::RLIMIT_CORE, &no_core)
+            }
+            Step::OomScore => {
+                if let Some(score) = &p.oom {
+                    write_oom_score(score);
+                }
+                0
+            }
+            Step::Descriptors => descriptors(p),
+            Step::Directory => libc::chdir(p.dir.as_ptr()),
+            Step::User => match &p.user {
+                None => 0,
+                Some((uid, gid, groups)) => {
+                    if libc::setgroups(groups.len(), groups.as_ptr()) != 0 || libc::setgid(*gid) != 0 {
+                        return -1;
+                    }
+                    libc::setuid(*uid)
+                }
+            },
+            // After the change of user, which would clear it.
+            Step::DeathSignal => {
+                if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+                    return -1;
+                }
+                // A parent that died before the line above never sends the signal.
+                if libc::getppid() != p.parent {
+                    libc::_exit(127);
+                }
+                0
+            }
+            Step::NoNewPrivileges => libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
+            Step::Exec => libc::execve(p.program.as_ptr(), p.argv.as_ptr(), p.envp.as_ptr()),
+        }
+    }
+}
+
+/// # Safety
+/// As for [`run`].
+#[expect(unsafe_code, reason = "this is the child's side of fork")]
+unsafe fn reset_signals() -> libc::c_int {
+    // SAFETY: the set is written before it is read; SIG_DFL is a valid handler.
+    unsafe {
+        for signal in 1..=64 {
+            // The kernel refuses for KILL and STOP, the C library for its own two; all of them are at their default.
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut())
+    }
+}
+
+/// Best effort: lowering the score needs a privilege that most supervisors rightly lack.
+///
+/// # Safety
+/// As for [`run`].
+#[expect(unsafe_code, reason = "this is the child's side of fork")]
+unsafe fn write_oom_score(score: &[u8]) {
+    let path = c"/proc/self/oom_score_adj";
+    // SAFETY: constant path, live buffer.
+    unsafe {
+        // Our memory is marked undumpable, which makes this file root's; the mark is taken off for two calls.
+        libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0);
+        let fd = libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        if fd >= 0 {
+            libc::write(fd, score.as_ptr().cast(), score.len());
+            libc::close(fd);
+        }
+        libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0);
+    }
+}
+
+/// # Safety
+/// As for [`run`].
+#[expect(unsafe_code, reason = "this is the child's side of fork")]
+unsafe fn descriptors(p: &Prepared) -> libc::c_int {
+    // SAFETY: all numbers are open descriptors of the parent's; they lie above ALIVE_FD (`raise` sees to it), so no
+    // dup2 overwrites one that is still needed.
+    unsafe {
+        let range = libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        // A kernel without close_range: the parent marks all of its own, and those it was started with, itself.
+        if range != 0 && *libc::__errno_location() != libc::ENOSYS {
+            return -1;
+        }
+        for (target, source) in [(0, p.fds[0]), (1, p.fds[1]), (2, p.fds[2]), (ALIVE_FD, p.fds[3])] {
+            if libc::dup2(source, target) < 0 {
+                return -1;
+            }
+        }
+        0
+    }
+}
+
+/// Moves a descriptor above those that a service is given, so that arranging them can't overwrite it.
+pub fn raise(fd: OwnedFd) -> io::Result<OwnedFd> {
+    if fd.as_raw_fd() > ALIVE_FD {
+        return Ok(fd);
+    }
+    Ok(rustix::io::fcntl_dupfd_cloexec(&fd, ALIVE_FD + 1)?)
+}
+
+/// Opens `/dev/null` above [`ALIVE_FD`].
+pub fn open_null() -> io::Result<OwnedFd> {
+    raise(std::fs::File::options().read(true).write(true).open("/dev/null")?.into())
+}

@@ -1,0 +1,141 @@
+//! Asking a running supervisor.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::time::Timespec;
+
+use super::control::{SOCKET, check_length};
+use super::error::Error;
+use super::status::{Reply, Request, Status};
+use super::{lock, log};
+
+/// Longest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Longest answer that is believed, in bytes.
+const ANSWER: u64 = 1 << 20;
+
+/// How a request to stop was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// It was running, and is down with all that it had started.
+    Now,
+    /// Nothing was running. So many processes had been left behind by a run that was killed, and were ended.
+    Before {
+        /// How many.
+        left_behind: usize,
+    },
+}
+
+/// How everything stands.
+pub fn status(dir: &Path) -> Result<Status, Error> {
+    match ask(dir, &Request::Status)? {
+        Reply::Status(status) => Ok(*status),
+        reply => Err(unexpected(dir, reply)),
+    }
+}
+
+/// Restarts one service, without a wait for the result.
+pub fn restart(dir: &Path, service: &str) -> Result<(), Error> {
+    match ask(dir, &Request::Restart { service: service.to_owned() })? {
+        Reply::Done => Ok(()),
+        reply => Err(unexpected(dir, reply)),
+    }
+}
+
+/// Stops everything and returns when nothing is left, at most `patience` later.
+pub fn stop(dir: &Path, patience: Duration) -> Result<Stopped, Error> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match status(dir) {
+            Ok(status) => {
+                let held = [status.guard, status.supervisor].map(hold);
+                match ask(dir, &Request::Stop) {
+                    Ok(Reply::Done) | Err(Error::NotRunning { .. }) | Err(Error::Answer { .. }) => {}
+                    Ok(reply) => return Err(unexpected(dir, reply)),
+                    Err(error) => return Err(error),
+                }
+                let left = |fd: &OwnedFd| !gone(fd, deadline);
+                if held.iter().flatten().any(left) {
+                    return Err(Error::StillRunning { dir: dir.into(), pid: status.supervisor, seconds: patience.as_secs() });
+                }
+                return Ok(Stopped::Now);
+            }
+            Err(Error::NotRunning { .. }) if !dir.exists() => return Ok(Stopped::Before { left_behind: 0 }),
+            // Nobody answers. Either nobody is there, and taking the lock also clears up; or somebody just starts or ends.
+            Err(Error::NotRunning { .. } | Error::Answer { .. }) => match lock::take(dir, &now()) {
+                Ok(locks) => return Ok(Stopped::Before { left_behind: locks.cleared }),
+                Err(Error::AlreadyRunning { pid, .. }) if Instant::now() > deadline => {
+                    return Err(Error::StillRunning { dir: dir.into(), pid, seconds: patience.as_secs() });
+                }
+                Err(Error::AlreadyRunning { .. }) => std::thread::sleep(Duration::from_millis(20)),
+                Err(error) => return Err(error),
+            },
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn now() -> String {
+    log::stamp(time::OffsetDateTime::now_utc())
+}
+
+fn hold(pid: u32) -> Option<OwnedFd> {
+    pidfd_open(Pid::from_raw(pid as i32)?, PidfdFlags::empty()).ok()
+}
+
+/// Waits for the end of a process; whether it came in time.
+fn gone(pidfd: &OwnedFd, deadline: Instant) -> bool {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).ok();
+        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], timeout.as_ref()) {
+            Ok(0) => return false,
+            Ok(_) => return true,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+fn ask(dir: &Path, request: &Request) -> Result<Reply, Error> {
+    let path = dir.join(SOCKET);
+    check_length(&path)?;
+    let stream = match UnixStream::connect(&path) {
+        Ok(stream) => stream,
+        Err(error) => {
+            return Err(match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Error::NotRunning { dir: dir.into() },
+                _ => Error::file("connect to", &path)(error),
+            });
+        }
+    };
+    talk(stream, request).map_err(|source| Error::Answer { dir: dir.into(), source })
+}
+
+fn talk(mut stream: UnixStream, request: &Request) -> io::Result<Reply> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    let mut answer = String::new();
+    BufReader::new(stream.take(ANSWER)).read_line(&mut answer)?;
+    if answer.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(serde_json::from_str(&answer)?)
+}
+
+fn unexpected(dir: &Path, reply: Reply) -> Error {
+    match reply {
+        Reply::Refused(why) => Error::Refused(why),
+        _ => Error::Answer { dir: dir.into(), source: io::ErrorKind::InvalidData.into() },
+    }
+}

@@ -1,0 +1,197 @@
+//! The control socket: one thread that answers clients and can't hold up the supervisor.
+//!
+//! A client sends one JSON line and gets one back. Only our own user and root are listened to; connections, the length of
+//! a request and the time for it are bounded. Status is copied from what the main loop has published last.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::time::Timespec;
+
+use super::engine::{Mailbox, Message};
+use super::error::Error;
+use super::log::Log;
+use super::status::{Reply, Request, Status};
+
+/// Clients at the same time; more wait in the kernel.
+const CLIENTS: usize = 64;
+
+/// Longest request in bytes.
+const REQUEST: usize = 4096;
+
+/// Time for a client to send its request and take the answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Name of the socket in the state directory.
+pub const SOCKET: &str = "control.sock";
+
+/// Binds the socket: under a name of its own first, then moved over whatever a crash has left. The caller holds the lock.
+pub fn bind(dir: &Path) -> Result<OwnedFd, Error> {
+    let path = dir.join(SOCKET);
+    let temporary = dir.join("control.new");
+    check_length(&path)?;
+    let _ = std::fs::remove_file(&temporary);
+    let bind = || -> io::Result<OwnedFd> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        rustix::net::bind(&socket, &SocketAddrUnix::new(&temporary)?)?;
+        std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o600))?;
+        rustix::net::listen(&socket, 128)?;
+        std::fs::rename(&temporary, &path)?;
+        Ok(socket)
+    };
+    bind().map_err(Error::file("bind the socket", &path))
+}
+
+/// Refuses a path that the kernel would cut or reject.
+pub fn check_length(path: &Path) -> Result<(), Error> {
+    // The temporary name is no longer than the final one.
+    match path.as_os_str().len() {
+        0..=107 => Ok(()),
+        _ => Err(Error::PathTooLong { path: PathBuf::from(path) }),
+    }
+}
+
+/// What the thread answers from.
+pub struct Desk {
+    pub status: Arc<Mutex<Status>>,
+    pub log: Arc<Log>,
+    pub mailbox: Mailbox,
+}
+
+struct Client {
+    fd: OwnedFd,
+    request: Vec<u8>,
+    reply: Vec<u8>,
+    sent: usize,
+    until: Instant,
+}
+
+/// What becomes of a client after a look at it.
+#[derive(PartialEq)]
+enum Fate {
+    Stays,
+    Goes,
+}
+
+/// Starts the thread; it ends with the process.
+pub fn start(listener: OwnedFd, desk: Desk) -> io::Result<()> {
+    let thread = std::thread::Builder::new().name("control".into()).stack_size(256 << 10);
+    thread.spawn(move || serve(&listener, &desk)).map(drop)
+}
+
+fn serve(listener: &OwnedFd, desk: &Desk) {
+    let mut clients: Vec<Client> = Vec::new();
+    loop {
+        let ready = wait(listener, &clients);
+        let now = Instant::now();
+        let mut at = 0;
+        clients.retain_mut(|client| {
+            at += 1;
+            let fate = if ready.get(at).copied().unwrap_or(false) { client.attend(desk) } else { Fate::Stays };
+            fate == Fate::Stays && now < client.until
+        });
+        if ready.first().copied().unwrap_or(false) {
+            accept(listener, &mut clients);
+        }
+    }
+}
+
+/// Waits for the listener or a client; which of them are ready, the listener first.
+fn wait(listener: &OwnedFd, clients: &[Client]) -> Vec<bool> {
+    let wanted = if clients.len() < CLIENTS { PollFlags::IN } else { PollFlags::empty() };
+    let mut fds = vec![PollFd::new(listener, wanted)];
+    for client in clients {
+        fds.push(PollFd::new(&client.fd, if client.reply.is_empty() { PollFlags::IN } else { PollFlags::OUT }));
+    }
+    let soonest = clients.iter().map(|client| client.until).min();
+    let timeout = soonest.and_then(|at| Timespec::try_from(at.saturating_duration_since(Instant::now())).ok());
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(_) => fds.iter().map(|fd| !fd.revents().is_empty()).collect(),
+        Err(_) => {
+            std::thread::sleep(Duration::from_millis(10));
+            Vec::new()
+        }
+    }
+}
+
+fn accept(listener: &OwnedFd, clients: &mut Vec<Client>) {
+    while clients.len() < CLIENTS {
+        let Ok(fd) = rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) else { return };
+        let ours = rustix::process::geteuid();
+        if rustix::net::sockopt::socket_peercred(fd.as_fd()).is_ok_and(|peer| peer.uid == ours || peer.uid.is_root()) {
+            let until = Instant::now() + PATIENCE;
+            clients.push(Client { fd, request: Vec::new(), reply: Vec::new(), sent: 0, until });
+        }
+    }
+}
+
+impl Client {
+    fn attend(&mut self, desk: &Desk) -> Fate {
+        if self.reply.is_empty() {
+            let mut bytes = [0u8; REQUEST];
+            match rustix::io::read(&self.fd, &mut bytes) {
+                Ok(0) => return Fate::Goes,
+                Ok(n) => self.request.extend_from_slice(&bytes[..n]),
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Fate::Stays,
+                Err(_) => return Fate::Goes,
+            }
+            if let Some(end) = self.request.iter().position(|byte| *byte == b'\n') {
+                self.reply = answer(&self.request[..end], desk);
+            } else if self.request.len() >= REQUEST {
+                self.reply = line(&Reply::Refused(format!("a request is one line of at most {REQUEST} bytes")));
+            } else {
+                return Fate::Stays;
+            }
+        }
+        match rustix::net::send(&self.fd, &self.reply[self.sent..], rustix::net::SendFlags::NOSIGNAL) {
+            Ok(n) => self.sent += n,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            Err(_) => return Fate::Goes,
+        }
+        if self.sent == self.reply.len() { Fate::Goes } else { Fate::Stays }
+    }
+}
+
+fn answer(request: &[u8], desk: &Desk) -> Vec<u8> {
+    let reply = match serde_json::from_slice(request) {
+        Ok(Request::Status) => Reply::Status(Box::new(desk.status())),
+        Ok(Request::Stop) => {
+            desk.mailbox.send(Message::Stop);
+            Reply::Done
+        }
+        Ok(Request::Restart { service }) => {
+            let status = desk.status();
+            match status.services.iter().position(|known| known.name == service) {
+                _ if status.stopping => Reply::Refused("everything is being stopped".to_owned()),
+                None => Reply::Refused(format!("there is no service {service:?}")),
+                Some(i) => {
+                    desk.mailbox.send(Message::Restart(i));
+                    Reply::Done
+                }
+            }
+        }
+        Err(error) => Reply::Refused(format!("not a request: {error}")),
+    };
+    line(&reply)
+}
+
+fn line(reply: &Reply) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec(reply).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes
+}
+
+impl Desk {
+    fn status(&self) -> Status {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        (status.lines_lost, status.log_trouble) = self.log.losses();
+        status
+    }
+}

@@ -1,0 +1,156 @@
+//! The services' output on its way out: whole lines, bounded memory, loss only by rule and counted.
+//!
+//! ```text
+//! pipes of a service --> reader thread --> queue of the service (bounded) --> writer thread --> stdout or file
+//!                        lines, pieces     oldest lines dropped, counted      blocks, alone
+//! ```
+//! The reader never waits for the writer, so no service is ever held up by a slow reader of ours. Lines are bytes; a line
+//! longer than [`lines::PIECE`] goes out in marked pieces, and one without an end after two seconds.
+
+mod lines;
+mod outlet;
+mod queue;
+mod reader;
+mod record;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use queue::Queues;
+use reader::Inbox;
+use record::Writer;
+pub use record::stamp;
+pub use outlet::Outlet;
+
+use super::options::LogFormat;
+
+/// Lines of a service that are kept for the moment it can't be kept up.
+const TAIL: usize = 20;
+
+/// Which of a service's two streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// The running log.
+pub struct Log {
+    shared: Arc<Shared>,
+    inbox: Inbox,
+    format: LogFormat,
+    /// The last name is the supervisor's own.
+    names: Vec<String>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Something was queued, or the end was asked for.
+    filled: Condvar,
+    /// A stream ended.
+    ended: Condvar,
+}
+
+struct State {
+    queues: Queues,
+    tails: Vec<VecDeque<Vec<u8>>>,
+    /// Streams that are still open, by service.
+    open: Vec<usize>,
+    finish: bool,
+    done: bool,
+    unwritten: u64,
+    trouble: Option<String>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Log {
+    /// Starts the two threads.
+    pub fn start(services: &[String], outlet: Outlet, format: LogFormat) -> io::Result<Log> {
+        let mut names = services.to_vec();
+        names.push("supervisor".to_owned());
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                queues: Queues::new(names.len()),
+                tails: vec![VecDeque::new(); names.len()],
+                open: vec![0; names.len()],
+                finish: false,
+                done: false,
+                unwritten: 0,
+                trouble: None,
+            }),
+            filled: Condvar::new(),
+            ended: Condvar::new(),
+        });
+        let plain = outlet.is_terminal();
+        let inbox = reader::start(shared.clone(), Writer::new(&names, format, plain))?;
+        let (theirs, record) = (shared.clone(), Writer::new(&names, format, plain));
+        let thread = std::thread::Builder::new().name("log-writer".into()).stack_size(256 << 10);
+        thread.spawn(move || outlet::run(&theirs, outlet, &record))?;
+        Ok(Log { shared, inbox, format, names })
+    }
+
+    /// Takes over the reading ends of a process's pipes.
+    pub fn attach(&self, service: usize, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<()> {
+        self.shared.lock().open[service] += 2;
+        self.inbox.send(service, [(Stream::Stdout, stdout), (Stream::Stderr, stderr)])
+    }
+
+    /// A line of the supervisor's own. Line breaks in it become lines.
+    pub fn say(&self, text: &str) {
+        let own = self.names.len() - 1;
+        let record = Writer::new(&self.names, self.format, false);
+        let mut state = self.shared.lock();
+        for line in text.lines() {
+            let mut bytes = Vec::new();
+            record.line(&mut bytes, own, Stream::Stderr, line.as_bytes(), false);
+            state.queues.push(own, &bytes, 1);
+        }
+        self.shared.filled.notify_one();
+    }
+
+    /// The last lines of a service, once its streams are at their end or `patience` is over.
+    pub fn tail(&self, service: usize, patience: Duration) -> Vec<String> {
+        let deadline = Instant::now() + patience;
+        let mut state = self.shared.lock();
+        while state.open[service] > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = match self.shared.ended.wait_timeout(state, left) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+        state.tails[service].iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect()
+    }
+
+    /// Lines that were dropped or could not be written, and the last trouble with writing.
+    pub fn losses(&self) -> (u64, Option<String>) {
+        let state = self.shared.lock();
+        (state.queues.dropped() + state.unwritten, state.trouble.clone())
+    }
+
+    /// Writes what is queued, for at most `patience`. Nothing may be said afterwards.
+    pub fn finish(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let mut state = self.shared.lock();
+        state.finish = true;
+        self.shared.filled.notify_one();
+        while !state.done && Instant::now() < deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            state = match self.shared.ended.wait_timeout(state, left) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! All services together, still without clock or process: who may start, who must stop first, and when it is over.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::error::Error;
+use super::exit::Exit;
+use super::machine::{Action, Event, Limit, Machine, Policy, State, Time};
+use super::service::{OnDependency, Service};
+
+/// After a second request to stop, everything has this long.
+const HURRIED: Duration = Duration::from_secs(2);
+
+/// Shares of the stop budget never add up to more than this part of it: the rest is for those that stop first.
+const RESERVED: f64 = 0.6;
+
+/// What the set is there for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Goal {
+    Run,
+    Stop { until: Time, asked: u32 },
+}
+
+/// All services together.
+pub struct Set {
+    machines: Vec<Machine>,
+    names: Vec<String>,
+    needs: Vec<Vec<usize>>,
+    users: Vec<Vec<usize>>,
+    /// For each service the instances of its needs with which it was started.
+    with: Vec<Vec<u64>>,
+    goal: Goal,
+    gave_up: Option<(usize, Exit)>,
+    chance: Box<dyn FnMut() -> u64 + Send>,
+}
+
+impl Set {
+    /// Checks names and dependencies: unique, known, without a circle.
+    pub fn new(services: &[Service], chance: Box<dyn FnMut() -> u64 + Send>) -> Result<Set, Error> {
+        let names: Vec<String> = services.iter().map(|service| service.name.clone()).collect();
+        let mut needs = Vec::new();
+        for (i, service) in services.iter().enumerate() {
+            if names[..i].contains(&service.name) {
+                return Err(Error::Services(format!("there are two named {}", service.name)));
+            }
+            let place = |need: &String| {
+                let missing = || Error::Services(format!("{} needs {need}, which is not in the set", service.name));
+                names.iter().position(|name| name == need).ok_or_else(missing)
+            };
+            needs.push(service.needs.iter().map(place).collect::<Result<Vec<_>, _>>()?);
+        }
+        if let Some(i) = (0..names.len()).find(|i| reaches(&needs, *i, *i, &mut HashSet::new())) {
+            return Err(Error::Services(format!("{} needs itself, through others or directly", names[i])));
+        }
+        let users = (0..names.len()).map(|i| (0..names.len()).filter(|j| needs[*j].contains(&i)).collect()).collect();
+        Ok(Set {
+            machines: services.iter().map(|service| Machine::new(Policy::from(service))).collect(),
+            with: vec![Vec::new(); names.len()],
+            names,
+            needs,
+            users,
+            goal: Goal::Run,
+            gave_up: None,
+            chance,
+        })
+    }
+
+    pub fn machine(&self, i: usize) -> &Machine {
+        &self.machines[i]
+    }
+
+    pub fn len(&self) -> usize {
+        self.machines.len()
+    }
+
+    /// The needs of a service that are not ready.
+    pub fn missing(&self, i: usize) -> impl Iterator<Item = &str> {
+        self.needs[i].iter().filter(|need| !self.machines[**need].is_ready()).map(|need| self.names[*need].as_str())
+    }
+
+    /// Whether everything that should answer does.
+    pub fn all_ready(&self) -> bool {
+        self.goal == Goal::Run && self.machines.iter().all(Machine::is_ready)
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.goal != Goal::Run
+    }
+
+    /// The moment by which everything must be down.
+    pub fn stop_deadline(&self) -> Option<Time> {
+        match self.goal {
+            Goal::Run => None,
+            Goal::Stop { until, .. } => Some(until),
+        }
+    }
+
+    /// The service that could not be kept up, and its last end.
+    pub fn gave_up(&self) -> Option<&(usize, Exit)> {
+        self.gave_up.as_ref()
+    }
+
+    /// Nothing runs and nothing will.
+    pub fn is_over(&self) -> bool {
+        let finished = |machine: &Machine| *machine.state() == State::Finished;
+        match self.goal {
+            Goal::Run => self.machines.iter().all(finished),
+            Goal::Stop { .. } => self.machines.iter().all(Machine::is_down),
+        }
+    }
+
+    /// When [`Event::Tick`] is due for some service.
+    pub fn deadline(&self) -> Option<Time> {
+        self.machines.iter().filter_map(Machine::deadline).min()
+    }
+
+    /// Starts what can be started: the first call sets everything going.
+    pub fn begin(&mut self, now: Time) -> Vec<(usize, Action)> {
+        let mut out = Vec::new();
+        self.settle(now, &mut out);
+        out
+    }
+
+    /// Tells one service something; returns what is to be done for it and others.
+    pub fn tell(&mut self, i: usize, event: Event, now: Time) -> Vec<(usize, Action)> {
+        let mut out = Vec::new();
+        if self.goal == Goal::Run || !matches!(event, Event::Start | Event::Restart) {
+            self.pass(i, event, now, &mut out);
+        }
+        self.settle(now, &mut out);
+        out
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Time) -> Vec<(usize, Action)> {
+        let mut out = Vec::new();
+        for i in 0..self.machines.len() {
+            if self.machines[i].deadline().is_some_and(|at| now >= at) {
+                self.pass(i, Event::Tick, now, &mut out);
+            }
+        }
+        self.settle(now, &mut out);
+        out
+    }
+
+    /// A request to stop everything. The first gives `budget`, the second shortens it, the third kills.
+    pub fn stop(&mut self, budget: Duration, now: Time) -> Vec<(usize, Action)> {
+        let mut out = Vec::new();
+        let (until, asked) = match self.goal {
+            Goal::Run => (now + budget, 1),
+            Goal::Stop { until, asked } => (until.min(now + HURRIED), asked + 1),
+        };
+        self.goal = Goal::Stop { until, asked };
+        if asked <= 2 {
+            self.share(now, until);
+        } else {
+            for i in 0..self.machines.len() {
+                self.pass(i, Event::Kill, now, &mut out);
+            }
+        }
+        self.settle(now, &mut out);
+        out
+    }
+
+    fn pass(&mut self, i: usize, event: Event, now: Time, out: &mut Vec<(usize, Action)>) {
+        let mut actions = Vec::new();
+        let chance = (self.chance)();
+        self.machines[i].handle(event, now, chance, &mut actions);
+        for action in actions {
+            match action {
+                Action::GiveUp(exit) => {
+                    self.gave_up.get_or_insert((i, exit.clone()));
+                    out.push((i, Action::GiveUp(exit)));
+                }
+                action => out.push((i, action)),
+            }
+        }
+    }
+
+    /// Draws the consequences of the last events until there are none.
+    fn settle(&mut self, now: Time, out: &mut Vec<(usize, Action)>) {
+        loop {
+            let moves: Vec<(usize, Event)> = (0..self.machines.len()).filter_map(|i| Some((i, self.next(i)?))).collect();
+            if moves.is_empty() {
+                return;
+            }
+            for (i, event) in moves {
+                if let Event::Start = event {
+                    self.with[i] = self.needs[i].iter().map(|need| self.machines[*need].instance()).collect();
+                }
+                self.pass(i, event, now, out);
+            }
+        }
+    }
+
+    /// What a service must be told because of the others.
+    fn next(&self, i: usize) -> Option<Event> {
+        let machine = &self.machines[i];
+        let stopping = self.goal != Goal::Run;
+        match machine.state() {
+            State::Waiting { .. } | State::Delayed { .. } if stopping => Some(Event::Stop),
+            State::Waiting { .. } => self.needs[i].iter().all(|n| self.machines[*n].is_ready()).then_some(Event::Start),
+            State::Running(_) if stopping => {
+                self.users[i].iter().all(|user| self.machines[*user].is_down()).then_some(Event::Stop)
+            }
+            State::Running(_) | State::Finished if !stopping => {
+                let lost = || self.needs[i].iter().zip(&self.with[i]).any(|(need, with)| !self.machines[*need].has(*with));
+                (machine.policy().on_dependency == OnDependency::Restart && lost()).then_some(Event::DependencyLost)
+            }
+            _ => None,
+        }
+    }
+
+    /// Gives each service its share of the time until `until`.
+    ///
+    /// What a service's dependencies will need after it is kept back for them: for each its last stop step (PostgreSQL's
+    /// immediate shutdown) and as much again for the one before. Where that is more than [`RESERVED`] of the whole, all
+    /// shares shrink alike.
+    fn share(&mut self, now: Time, until: Time) {
+        let whole = until.saturating_sub(now);
+        // A twentieth is left for the last SIGKILL to do its work.
+        let end = until.saturating_sub((whole / 20).min(Duration::from_millis(300)));
+        let longest = (0..self.machines.len()).map(|i| self.after(i) + self.need(i)).max().unwrap_or_default();
+        let scale = if longest.is_zero() {
+            1.0
+        } else {
+            (whole.mul_f64(RESERVED).as_secs_f64() / longest.as_secs_f64()).min(1.0)
+        };
+        for i in 0..self.machines.len() {
+            let kill = end.saturating_sub(self.after(i).mul_f64(scale)).max(now);
+            let last_step = kill.saturating_sub(self.last(i).mul_f64(scale)).max(now);
+            self.machines[i].set_limit(Limit { last_step, kill });
+        }
+    }
+
+    /// Time that must remain after a service is down, for those that it needs.
+    fn after(&self, i: usize) -> Duration {
+        self.needs[i].iter().map(|need| self.need(*need) + self.after(*need)).max().unwrap_or_default()
+    }
+
+    fn need(&self, i: usize) -> Duration {
+        match (self.machines[i].is_down(), self.machines[i].policy().stop.len()) {
+            (true, _) | (_, 0) => Duration::ZERO,
+            (_, 1) => self.last(i).min(Duration::from_secs(1)),
+            _ => self.last(i) * 2,
+        }
+    }
+
+    fn last(&self, i: usize) -> Duration {
+        self.machines[i].policy().stop.last().map_or(Duration::ZERO, |step| step.patience)
+    }
+}
+
+fn reaches(needs: &[Vec<usize>], from: usize, to: usize, seen: &mut HashSet<usize>) -> bool {
+    needs[from].iter().any(|next| *next == to || (seen.insert(*next) && reaches(needs, *next, to, seen)))
+}
