@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowkit::supervisor::{
-    Alive, Command, Error, Kind, LogFormat, LogTarget, OnDependency, Options, Probe, Restart, Service, StopStep, User, client,
-    spawn_detached, supervise,
+    Alive, Command, Error, Kind, LogFormat, LogTarget, OnDependency, Options, Probe, Restart, Service, StopStep, User,
+    client, spawn_detached, supervise,
 };
 use serde::Deserialize;
 
@@ -123,7 +123,8 @@ impl Probe for Question {
             }
             Question::Postgres(socket) => postgres(socket, patience).map_err(|error| error.to_string()),
             Question::Hang(path) => {
-                let mut file = std::fs::File::options().append(true).create(true).open(path).map_err(|e| e.to_string())?;
+                let mut file =
+                    std::fs::File::options().append(true).create(true).open(path).map_err(|e| e.to_string())?;
                 let _ = writeln!(file, "asked");
                 loop {
                     std::thread::park();
@@ -171,8 +172,17 @@ impl Entry {
             needs: self.needs.clone(),
             on_dependency: if self.restart_with_dependency { OnDependency::Restart } else { OnDependency::Keep },
             ready: self.ready.clone().map(|question| Arc::new(question) as Arc<dyn Probe>),
-            alive: self.alive.clone().map(|probe| Alive { probe: Arc::new(probe), every, patience: every, failures: 3 }),
-            stop: self.stop.iter().map(|(signal, ms)| StopStep { signal: *signal, patience: Duration::from_millis(*ms) }).collect(),
+            alive: self.alive.clone().map(|probe| Alive {
+                probe: Arc::new(probe),
+                every,
+                patience: every,
+                failures: 3,
+            }),
+            stop: self
+                .stop
+                .iter()
+                .map(|(signal, ms)| StopStep { signal: *signal, patience: Duration::from_millis(*ms) })
+                .collect(),
             restart: Restart {
                 first: millis(self.first_ms, default.first),
                 cap: millis(self.cap_ms, default.cap),

@@ -63,7 +63,11 @@ pub fn stop(dir: &Path, patience: Duration) -> Result<Stopped, Error> {
                 }
                 let left = |fd: &OwnedFd| !gone(fd, deadline);
                 if held.iter().flatten().any(left) {
-                    return Err(Error::StillRunning { dir: dir.into(), pid: status.supervisor, seconds: patience.as_secs() });
+                    return Err(Error::StillRunning {
+                        dir: dir.into(),
+                        pid: status.supervisor,
+                        seconds: patience.as_secs(),
+                    });
                 }
                 return Ok(Stopped::Now);
             }

@@ -15,9 +15,17 @@ use super::{Prepared, sys};
 #[derive(Serialize, Deserialize)]
 enum Report {
     /// The lock is held and the socket bound.
-    Running { guard: u32 },
-    Taken { pid: u32, since: String },
-    Failed { mistake: bool, message: String },
+    Running {
+        guard: u32,
+    },
+    Taken {
+        pid: u32,
+        since: String,
+    },
+    Failed {
+        mistake: bool,
+        message: String,
+    },
 }
 
 /// Starts guard and supervisor in a session of their own and returns the guard's process id, once the directory is theirs and
@@ -26,7 +34,8 @@ enum Report {
 /// # Errors
 /// As for [`super::supervise`]; then nothing runs.
 pub fn spawn_detached(services: Vec<Service>, options: Options) -> Result<u32, Error> {
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(Error::system("make a pipe"))?;
+    let (read, write) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(Error::system("make a pipe"))?;
     let options = options.absolute().map_err(Error::system("find the working directory"))?;
     let dir = options.state.clone();
     match sys::fork()? {

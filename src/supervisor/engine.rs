@@ -159,7 +159,8 @@ impl Engine {
                 libc::SIGHUP if self.ignore_hup => {}
                 libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP => {
                     let gone = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get()) != Some(self.guard_pid);
-                    let from = if gone { "the guard is gone" } else { super::exit::signal_name(signal).unwrap_or("a signal") };
+                    let from =
+                        if gone { "the guard is gone" } else { super::exit::signal_name(signal).unwrap_or("a signal") };
                     self.stop(from, signal);
                 }
                 _ => {}
@@ -208,7 +209,8 @@ impl Engine {
     fn reap(&mut self) {
         // Looked at first and reaped last: until then no other process can have the same id.
         while let Some((pid, exit)) = sys::next_ended() {
-            let ended = self.processes.place(pid).map(|service| (service, self.processes.exit(service, exit, &self.services)));
+            let ended =
+                self.processes.place(pid).map(|service| (service, self.processes.exit(service, exit, &self.services)));
             sys::reap(pid);
             if let Some((service, exit)) = ended {
                 self.ended(service, exit);

@@ -65,7 +65,8 @@ pub fn take(dir: &Path, since: &str) -> Result<Locks, Error> {
 /// Makes the directory, for its owner only.
 fn make_dir(dir: &Path) -> Result<(), Error> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(Error::file("make directory", dir))?;
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(Error::file("close to others the directory", dir))
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+        .map_err(Error::file("close to others the directory", dir))
 }
 
 fn open(path: &Path) -> Result<File, Error> {
@@ -109,18 +110,26 @@ fn clear(alive: &File, path: &Path, cookie: Cookie) -> Result<usize, Error> {
 fn survivors(alive: &File, cookie: Cookie) -> std::io::Result<Vec<Seen>> {
     let lock = alive.metadata()?;
     let me = std::process::id() as i32;
-    let is_survivor = |pid: &i32| holds(*pid, lock.dev(), lock.ino()) || (cookie.base() != 0 && cookie.service(*pid).is_some());
-    Ok(walk::all().filter(|pid| *pid != me).filter(is_survivor).filter_map(walk::see).filter(|seen| !seen.zombie).collect())
+    let is_survivor =
+        |pid: &i32| holds(*pid, lock.dev(), lock.ino()) || (cookie.base() != 0 && cookie.service(*pid).is_some());
+    Ok(walk::all()
+        .filter(|pid| *pid != me)
+        .filter(is_survivor)
+        .filter_map(walk::see)
+        .filter(|seen| !seen.zombie)
+        .collect())
 }
 
 fn holds(pid: i32, dev: u64, ino: u64) -> bool {
     let entries = fs::read_dir(PathBuf::from(format!("/proc/{pid}/fd"))).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| named_alive(path)).any(|path| {
-        fs::metadata(path).is_ok_and(|file| (file.dev(), file.ino()) == (dev, ino))
-    })
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| named_alive(path))
+        .any(|path| fs::metadata(path).is_ok_and(|file| (file.dev(), file.ino()) == (dev, ino)))
 }
 
 /// Looked at first, because asking for a file's number on a dead network file system never returns.
 fn named_alive(link: &Path) -> bool {
-    fs::read_link(link).is_ok_and(|target| target.as_os_str().as_encoded_bytes().windows(10).any(|w| w == b"alive.lock"))
+    fs::read_link(link)
+        .is_ok_and(|target| target.as_os_str().as_encoded_bytes().windows(10).any(|w| w == b"alive.lock"))
 }

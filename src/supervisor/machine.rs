@@ -106,7 +106,9 @@ pub struct Ending {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Then {
     Stop,
-    Start { spread: bool },
+    Start {
+        spread: bool,
+    },
     Delay(Duration),
     Fail,
     Finish,
@@ -259,7 +261,8 @@ impl Machine {
         if let State::Ending(ending) = &mut self.state
             && !ending.killed
         {
-            ending.until = ending.until.min(if ending.step < last && ending.main { limit.last_step } else { limit.kill });
+            ending.until =
+                ending.until.min(if ending.step < last && ending.main { limit.last_step } else { limit.kill });
         }
     }
 
@@ -361,8 +364,7 @@ impl Machine {
 
     fn kill(&mut self, now: Time, out: &mut Vec<Action>) {
         if let State::Running(_) = self.state {
-            self.state =
-                State::Ending(Ending { then: Then::Stop, step: 0, until: now, main: true, killed: true });
+            self.state = State::Ending(Ending { then: Then::Stop, step: 0, until: now, main: true, killed: true });
         }
         if let State::Ending(ending) = &mut self.state {
             ending.killed = true;
@@ -402,7 +404,9 @@ impl Machine {
     /// What follows the end of a process that nobody had asked to end.
     fn after_exit(&mut self, running: Running, exit: &Exit, now: Time, chance: u64) -> Then {
         match (running.phase, exit) {
-            (Phase::Before(step), Exit::Code(0)) if step + 1 < self.policy.before => Then::Next(Phase::Before(step + 1)),
+            (Phase::Before(step), Exit::Code(0)) if step + 1 < self.policy.before => {
+                Then::Next(Phase::Before(step + 1))
+            }
             (Phase::Before(_), Exit::Code(0)) => Then::Next(Phase::Main),
             (Phase::Main, Exit::Code(code)) if self.is_task() && self.policy.success.contains(code) => {
                 self.streak = 0;

@@ -105,7 +105,10 @@ mod tests {
         assert_eq!(first, "EXTEND_TIMEOUT_USEC=30000000\nWATCHDOG=1\nSTATUS=starting db\n");
         assert_eq!(notify.due(SECOND, false, None, "starting db"), None);
         assert_eq!(notify.deadline(), Some(6 * SECOND));
-        assert_eq!(notify.due(6 * SECOND, true, None, "all ready").as_deref(), Some("READY=1\nWATCHDOG=1\nSTATUS=all ready\n"));
+        assert_eq!(
+            notify.due(6 * SECOND, true, None, "all ready").as_deref(),
+            Some("READY=1\nWATCHDOG=1\nSTATUS=all ready\n")
+        );
         assert_eq!(notify.due(7 * SECOND, false, None, "all ready"), None);
         assert_eq!(
             notify.due(8 * SECOND, false, Some(8 * SECOND), "stopping").as_deref(),

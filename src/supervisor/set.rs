@@ -180,7 +180,8 @@ impl Set {
     /// Draws the consequences of the last events until there are none.
     fn settle(&mut self, now: Time, out: &mut Vec<(usize, Action)>) {
         loop {
-            let moves: Vec<(usize, Event)> = (0..self.machines.len()).filter_map(|i| Some((i, self.next(i)?))).collect();
+            let moves: Vec<(usize, Event)> =
+                (0..self.machines.len()).filter_map(|i| Some((i, self.next(i)?))).collect();
             if moves.is_empty() {
                 return;
             }
@@ -204,7 +205,8 @@ impl Set {
                 self.users[i].iter().all(|user| self.machines[*user].is_down()).then_some(Event::Stop)
             }
             State::Running(_) | State::Finished if !stopping => {
-                let lost = || self.needs[i].iter().zip(&self.with[i]).any(|(need, with)| !self.machines[*need].has(*with));
+                let lost =
+                    || self.needs[i].iter().zip(&self.with[i]).any(|(need, with)| !self.machines[*need].has(*with));
                 (machine.policy().on_dependency == OnDependency::Restart && lost()).then_some(Event::DependencyLost)
             }
             _ => None,

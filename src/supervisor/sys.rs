@@ -116,7 +116,7 @@ pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> bool {
 pub fn close_on_exec_from(first: u32) {
     // SAFETY: only a flag of descriptors changes; their owners keep them open.
     #[expect(unsafe_code, reason = "close_range has no safe form")]
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC as u32) };
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if result == 0 {
         return;
     }

@@ -78,7 +78,12 @@ mod tests {
 
     #[test]
     fn lines_are_whole_whatever_the_chunks() {
-        let expected = vec![(b"one".to_vec(), false), (b"".to_vec(), false), (b"two\r".to_vec(), false), (b"\0\xff".to_vec(), false)];
+        let expected = vec![
+            (b"one".to_vec(), false),
+            (b"".to_vec(), false),
+            (b"two\r".to_vec(), false),
+            (b"\0\xff".to_vec(), false),
+        ];
         assert_eq!(cut(&[b"one\n\ntwo\r\n\0\xff"]), expected);
         assert_eq!(cut(&[b"o", b"ne", b"\n", b"\ntw", b"o\r\n", b"\0", b"\xff"]), expected);
     }

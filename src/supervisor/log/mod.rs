@@ -19,11 +19,11 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+pub use outlet::Outlet;
 use queue::Queues;
 use reader::Inbox;
 use record::Writer;
 pub use record::stamp;
-pub use outlet::Outlet;
 
 use super::options::LogFormat;
 

@@ -77,7 +77,8 @@ impl Reader {
     fn run(&mut self) {
         let mut chunk = vec![0u8; CHUNK];
         loop {
-            let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 32];
+            let mut events =
+                [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 32];
             let timeout = self.timeout();
             let ready = match epoll::wait(&self.poll, &mut events[..], timeout.as_ref()) {
                 Ok(n) => n,

@@ -92,11 +92,13 @@ fn strip(line: &[u8], out: &mut Vec<u8>) {
                 // A control sequence ends with a letter or one of @[\]^_`{|}~.
                 Some(b'[') => while bytes.next().is_some_and(|byte| !(0x40..=0x7e).contains(&byte)) {},
                 // An operating system command ends with BEL or ESC \.
-                Some(b']') => while let Some(byte) = bytes.next() {
-                    if byte == 0x07 || (byte == 0x1b && bytes.next_if_eq(&b'\\').is_some()) {
-                        break;
+                Some(b']') => {
+                    while let Some(byte) = bytes.next() {
+                        if byte == 0x07 || (byte == 0x1b && bytes.next_if_eq(&b'\\').is_some()) {
+                            break;
+                        }
                     }
-                },
+                }
                 _ => {}
             },
             b'\t' => out.push(byte),
@@ -135,7 +137,10 @@ mod tests {
         let json = written(LogFormat::Json, false, b"\"q\" \xff\x00", true);
         let value: serde_json::Value = serde_json::from_slice(&json).expect("valid JSON");
         assert_eq!(value["line"], "\"q\" \u{fffd}");
-        assert_eq!((&value["service"], &value["stream"], &value["part"]), (&"db".into(), &"stderr".into(), &true.into()));
+        assert_eq!(
+            (&value["service"], &value["stream"], &value["part"]),
+            (&"db".into(), &"stderr".into(), &true.into())
+        );
     }
 
     #[test]
