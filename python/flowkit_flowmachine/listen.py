@@ -5,6 +5,7 @@ the appliance binds it to one address.
 """
 
 import ipaddress
+import os
 
 
 class CannotListen(Exception):
@@ -44,7 +45,7 @@ def on(address):
             try:
                 return super().bind(f"tcp://{address}:{port}")
             except zmq.ZMQError as error:
-                raise CannotListen(f"can't listen on {address}:{port}: {error.strerror}") from None
+                raise CannotListen(f"can't listen on {address}:{port}: {os.strerror(error.errno)}") from None
 
     class Context(zmq.asyncio.Context):
         _socket_class = OneAddress

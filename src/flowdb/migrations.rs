@@ -24,6 +24,7 @@ const FILES: &[(&str, &str)] = &[
     ("V10__hartigan", include_str!("migrations/V10__hartigan.sql")),
     ("V11__grid", include_str!("migrations/V11__grid.sql")),
     ("V12__viewshed", include_str!("migrations/V12__viewshed.sql")),
+    ("V13__running_queries", include_str!("migrations/V13__running_queries.sql")),
 ];
 
 /// The schema version that this program brings a database to.

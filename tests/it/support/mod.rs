@@ -1,3 +1,4 @@
 //! What several modules' tests start from.
 
 pub mod flowdb;
+pub mod flowmachine;

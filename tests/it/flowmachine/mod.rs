@@ -1,0 +1,6 @@
+//! FlowMachine's server and its redis: requests, secrets, addresses, repair, hangs.
+
+mod hangs;
+mod redis;
+mod repair;
+mod server;

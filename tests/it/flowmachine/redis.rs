@@ -1,0 +1,73 @@
+//! Our redis: who gets in, and what they may do.
+
+use std::time::Duration;
+
+use flowkit::redis_server::{Ping, connection_info};
+use flowkit::supervisor::Probe as _;
+
+use crate::support::flowmachine::FlowMachine;
+
+#[test]
+fn redis_lets_in_who_knows_the_password_and_does_what_flowmachine_needs() {
+    let machine = FlowMachine::new();
+    let port = machine.cluster.settings.port("REDIS_PORT");
+
+    let refused = |password: &str| {
+        let client = redis::Client::open(connection_info("127.0.0.1", port, password)).unwrap();
+        client.get_connection_with_timeout(Duration::from_secs(5)).err().expect("no entry").to_string()
+    };
+    assert!(refused("wrong").contains("Password authentication failed"), "{}", refused("wrong"));
+
+    for needed in [
+        &["SET", "a", "1"][..],
+        &["GET", "a"],
+        &["SETNX", "b", "1"],
+        &["HSET", "h", "from", "to"],
+        &["EVAL", "return redis.call('HGET', KEYS[1], 'from')", "1", "h"],
+        &["DEL", "a", "b", "h"],
+        &["FLUSHDB"],
+    ] {
+        machine.redis::<redis::Value>(needed).unwrap_or_else(|error| panic!("{needed:?}: {error}"));
+    }
+    for refused in [
+        &["CONFIG", "GET", "*"][..],
+        &["CONFIG", "SET", "dir", "/tmp"],
+        &["DEBUG", "SLEEP", "0"],
+        &["SHUTDOWN", "NOSAVE"],
+        &["SAVE"],
+        &["FLUSHALL"],
+        &["KEYS", "*"],
+        &["ACL", "LIST"],
+        &["MODULE", "LIST"],
+        &["MONITOR"],
+        &["CLIENT", "LIST"],
+        &["REPLICAOF", "127.0.0.1", "1"],
+        &["BLPOP", "a", "0"],
+    ] {
+        let answer = machine.redis::<redis::Value>(refused);
+        assert!(answer.is_err(), "{refused:?}: {answer:?}");
+    }
+}
+
+#[test]
+fn the_probe_tells_ours_from_another() {
+    let mut machine = FlowMachine::new();
+    let other = FlowMachine::new();
+    let patience = Duration::from_secs(2);
+    let probe_of =
+        |machine: &FlowMachine| Ping::of(&machine.cluster.state, &machine.cluster.settings, &machine.cluster.store);
+    let as_owner = |probe: &Ping| machine.cluster.as_user(|| probe.check(patience));
+    assert_eq!(as_owner(&probe_of(&machine)), Ok(()));
+
+    let mut mistaken = probe_of(&machine);
+    mistaken.address = probe_of(&other).address;
+    let conf = other.cluster.state.redis().join("redis.conf");
+    assert_eq!(
+        as_owner(&mistaken),
+        Err(format!("another redis answers at {} (started with {})", mistaken.address, conf.display()))
+    );
+
+    let probe = probe_of(&machine);
+    machine.kill_redis();
+    assert_eq!(machine.cluster.as_user(|| probe.check(patience)), Err("connection refused".into()));
+}

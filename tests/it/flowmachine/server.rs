@@ -1,0 +1,185 @@
+//! The server as the appliance starts it.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use flowkit::flowmachine::{Reply, Status};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::flowmachine::{FlowMachine, REDIS_PASSWORD, daily_location, spatial_aggregate, wait_for};
+
+#[test]
+fn the_server_answers_each_request_in_its_form() {
+    let mut machine = FlowMachine::new();
+    machine.start(&[]);
+
+    assert_eq!(
+        machine.request("ping", json!({})),
+        Reply { status: Status::Success, msg: "pong".into(), payload: json!({}) }
+    );
+    let kinds = machine.request("get_available_queries", json!({})).payload;
+    assert_eq!(kinds["available_queries"].as_array().unwrap().len(), 27);
+    let dates = machine.request("get_available_dates", json!({})).payload;
+    assert_eq!(dates["calls"].as_array().unwrap_or_else(|| panic!("{dates}")).len(), 7);
+
+    let id = machine.complete(spatial_aggregate(1, "last"));
+    let sql = machine.request("get_sql_for_query_result", json!({ "query_id": id })).payload;
+    assert_eq!(sql["sql"], format!("SELECT * FROM cache.x{id}"));
+    // 10,000 calls of 2,000 people on one day: everybody is somewhere, at 55 or 56 in each of 36 places.
+    let people = format!("SELECT sum(value) FROM cache.x{id}");
+    assert_eq!(machine.cluster.value("flowmachine", &people), "2000");
+
+    let unknown = json!({"query_id": "none", "query_state": "awol"});
+    let refusals: [(&str, Value, &str, Value); 5] = [
+        ("poll_query", json!({"query_id": "none"}), "Unknown query id: 'none'", unknown.clone()),
+        ("get_sql_for_query_result", json!({"query_id": "none"}), "Unknown query id: 'none'", unknown),
+        (
+            "ping",
+            json!({"more": 1}),
+            "Internal flowmachine server error: wrong arguments passed to handler for action 'ping'.",
+            json!({}),
+        ),
+        (
+            "get_geography",
+            json!({"aggregation_unit": "moon"}),
+            "Parameter validation failed.",
+            json!({"aggregation_unit": ["Must be one of: admin0, admin1, admin2, admin3, lon-lat."]}),
+        ),
+        // A table that is not there: the general answer to whatever goes wrong inside.
+        ("get_geography", json!({"aggregation_unit": "admin2"}), "Could not get reply for message", json!({})),
+    ];
+    for (action, params, message, payload) in refusals {
+        let reply = machine.request(action, params.clone());
+        assert_eq!(reply, Reply { status: Status::Error, msg: message.into(), payload }, "{action} {params}");
+    }
+    let no_action = machine.request("fly", json!({}));
+    assert_eq!(no_action.msg, "Invalid action request.");
+    assert!(no_action.payload["action"][0].as_str().unwrap().starts_with("Must be one of: "), "{no_action:?}");
+    let no_kind = machine.request("run_query", json!({"query_kind": "none"}));
+    assert!(no_kind.msg.starts_with("Parameter validation failed."), "{no_kind:?}");
+    let no_date = machine.request("run_query", spatial_aggregate(30, "last"));
+    assert_eq!(no_date.msg, "Unable to create query object.", "{no_date:?}");
+}
+
+#[test]
+fn the_server_listens_on_one_address_keeps_its_secrets_and_stops_at_once() {
+    let mut machine = FlowMachine::new();
+    machine.start(&[]);
+
+    let port = machine.cluster.settings.port("FLOWMACHINE_PORT");
+    assert_eq!(listeners(port), ["0100007F"], "127.0.0.1 in the byte order of /proc/net/tcp");
+
+    for file in ["environ", "cmdline"] {
+        let text = fs::read(format!("/proc/{}/{file}", machine.pid())).unwrap();
+        for secret in [REDIS_PASSWORD, "machine-Pass-2", "super-Pass-1"] {
+            assert!(!text.windows(secret.len()).any(|part| part == secret.as_bytes()), "{file} holds {secret}");
+        }
+    }
+    assert!(!machine.log().contains("machine-Pass-2") && !machine.log().contains(REDIS_PASSWORD));
+    let sessions = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE usename = 'flowmachine'";
+    assert_eq!(machine.cluster.ask("flowdb", sessions), [["flowkit-flowmachine"]]);
+
+    // A query that can't go on keeps a thread waiting inside PostgreSQL's client library.
+    let lock = machine.cluster.connect("flowdb");
+    machine.cluster.runtime.block_on(lock.batch_execute("BEGIN; LOCK events.calls_20160102")).unwrap();
+    let id = machine.run(spatial_aggregate(2, "last"));
+    let storing =
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'EXPLAIN%CREATE TABLE%' AND wait_event_type = 'Lock'";
+    wait_for("the query to wait", || match machine.cluster.value("flowdb", storing).as_str() {
+        "1" => Ok(()),
+        other => Err(format!("{other}, the query is {}", machine.state(&id))),
+    });
+    let started = Instant::now();
+    assert_eq!(machine.end(Signal::TERM).code(), Some(0));
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    wait_for("the statement to be cancelled", || match machine.cluster.value("flowdb", storing).as_str() {
+        "0" => Ok(()),
+        other => Err(other.into()),
+    });
+}
+
+#[test]
+fn what_can_not_work_is_refused_in_one_line() {
+    let machine = FlowMachine::new();
+    let run = |program: &str, settings: &[(&str, &str)]| {
+        let mut python = machine.python(settings);
+        python.args(["-m", "flowkit_flowmachine", program]);
+        python.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let output = python.output().unwrap();
+        let text = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            // Upstream's own line about an optional package.
+            text.lines().filter(|line| !line.contains("GeoPandas")).map(|line| format!("{line}\n")).collect::<String>()
+        };
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    };
+
+    for everywhere in ["0.0.0.0", "::", "::ffff:0.0.0.0"] {
+        assert_eq!(
+            run("server", &[("FLOWKIT_FLOWMACHINE_LISTEN", everywhere)]),
+            (
+                2,
+                String::new(),
+                format!(
+                    "flowmachine server: FLOWKIT_FLOWMACHINE_LISTEN={everywhere}: that is every interface, and the server's \
+                     port asks for no password. Give one address that only the machines of this deployment reach\n"
+                )
+            )
+        );
+    }
+    for nowhere in ["*", "", "localhost"] {
+        let (status, _, why) = run("server", &[("FLOWKIT_FLOWMACHINE_LISTEN", nowhere)]);
+        assert_eq!(why, format!("flowmachine server: FLOWKIT_FLOWMACHINE_LISTEN={nowhere}: not an IP address\n"));
+        assert_eq!(status, 2);
+    }
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let (status, _, why) = run("server", &[("FLOWMACHINE_PORT", &port)]);
+    assert_eq!(why, format!("flowmachine server: can't listen on 127.0.0.1:{port}: Address already in use\n"));
+    assert_eq!(status, 1);
+
+    let empty = tempfile::tempdir().unwrap();
+    let (status, _, why) = run("cache-cleanup", &[("FLOWKIT_SECRETS_DIR", empty.path().to_str().unwrap())]);
+    assert_eq!(
+        why,
+        "flowmachine cache-cleanup: FLOWMACHINE_FLOWDB_PASSWORD is missing; REDIS_PASSWORD is missing \
+         (`flowkit secrets check` says what belongs where)\n"
+    );
+    assert_eq!(status, 2);
+
+    assert_eq!(
+        run("cache-cleanup", &[("FLOWMACHINE_CACHE_PRUNING_FREQUENCY", "-1")]),
+        (0, "cache-cleanup is off (FLOWMACHINE_CACHE_PRUNING_FREQUENCY=-1)\n".into(), String::new())
+    );
+    assert_eq!(run("cache-cleanup", &[("FLOWMACHINE_CACHE_PRUNING_FREQUENCY", "0")]).0, 2);
+}
+
+#[test]
+fn a_lost_connection_costs_no_request() {
+    let mut machine = FlowMachine::new();
+    machine.start(&[]);
+    machine.complete(spatial_aggregate(1, "last"));
+    let cut = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE usename = 'flowmachine'";
+    assert_ne!(machine.cluster.value("flowdb", cut), "0");
+    machine.complete(json!({"query_kind": "spatial_aggregate", "locations": daily_location(3, "last")}));
+}
+
+/// Addresses that this machine listens on at a port, as /proc/net/tcp and tcp6 spell them.
+fn listeners(port: u16) -> Vec<String> {
+    let port = format!("{port:04X}");
+    let mut found = Vec::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        for line in fs::read_to_string(table).unwrap().lines().skip(1) {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            let (address, local_port) = columns[1].split_once(':').unwrap();
+            const LISTEN: &str = "0A";
+            if local_port == port && columns[3] == LISTEN {
+                found.push(address.to_owned());
+            }
+        }
+    }
+    found
+}
