@@ -326,4 +326,18 @@ mod tests {
     fn an_unknown_name_in_the_code_is_a_bug() {
         Settings::default().text("NONSENSE");
     }
+
+    proptest::proptest! {
+        /// A settings file is never a crash, and what is taken has its plain form already.
+        #[test]
+        fn any_file_is_read_or_refused(text in "\\PC{0,200}", value in "\\PC{0,40}") {
+            _ = load(Some(&text), &[]);
+            for setting in catalogue().settings() {
+                if let Ok(Some(plain)) = setting.check(&value) {
+                    proptest::prop_assert_eq!(setting.check(&plain), Ok(Some(plain.clone())));
+                    proptest::prop_assert!(!plain.contains('\n'));
+                }
+            }
+        }
+    }
 }

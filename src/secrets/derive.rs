@@ -117,4 +117,20 @@ mod tests {
         assert!(!same("postgres://localhost/flowdb"));
         assert!(!same("nonsense"));
     }
+
+    proptest::proptest! {
+        /// Whatever is in a password, it is read back from the connection string, and no other password is.
+        #[test]
+        fn any_password_survives_in_an_url(password in "\\PC{1,40}", other in "\\PC{1,40}") {
+            let plain = Secret::new(format!("postgres://flowdb:{}@db/flowdb", utf8_percent_encode(&other, QUOTED)));
+            proptest::prop_assert_eq!(same_login(&url(&password), &plain), password == other);
+            proptest::prop_assert!(same_login(&url(&password), &url(&password)));
+            proptest::prop_assert!(url(&password).expose().is_ascii());
+        }
+
+        #[test]
+        fn any_text_can_be_compared(text in "\\PC{0,80}") {
+            same_login(&url("x"), &Secret::new(text));
+        }
+    }
 }

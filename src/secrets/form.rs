@@ -167,3 +167,101 @@ pub(super) fn public_of_tls_key(text: &str) -> Option<PublicOfKey> {
 fn is_sequence(der: &[u8]) -> bool {
     x509_parser::der_parser::parse_der(der).is_ok_and(|(rest, value)| rest.is_empty() && value.as_sequence().is_ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::engine::general_purpose::STANDARD;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::catalogue::catalogue;
+
+    fn spec(name: &str) -> &'static catalogue::Secret {
+        catalogue().secret(name).unwrap()
+    }
+
+    /// `None` for a good value.
+    fn fault(name: &str, text: &str) -> Option<String> {
+        plain(spec(name), text).err()
+    }
+
+    #[test]
+    fn each_kind_takes_its_own_and_nothing_else() {
+        for (name, good, bad) in [
+            ("REDIS_PASSWORD", vec!["x", " p@ss word\n"], vec!["a\nb", "a\tb", "a\0b"]),
+            ("FLOWMACHINE_FLOWDB_PASSWORD", vec!["p@ss"], vec!["p@ss word"]),
+            ("FLOWAPI_FLOWDB_USER", vec!["flowapi", "_x9"], vec!["flow-api", "9x", "a b", "a;drop", "\u{e9}"]),
+            ("AIRFLOW_CONN_FLOWDB", vec!["postgres://u:p@h/d"], vec!["flowdb", "postgres://", "://x", "a://b c"]),
+            ("FLOWAPI_TOKEN", vec!["eyJ.eyJ.c2ln"], vec!["eyJ.eyJ", "a.b.c.d", "a..c", "a.b.c="]),
+            (
+                "FLOWAUTH_FERNET_KEY",
+                vec!["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "__________________________________________8="],
+                vec![
+                    "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
+                    "AAEC",
+                    "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".repeat(2).leak(),
+                ],
+            ),
+        ] {
+            good.iter().for_each(|text| assert_eq!(fault(name, text), None, "{name}"));
+            bad.iter().for_each(|text| assert!(fault(name, text).is_some(), "{name} takes {text:?}"));
+        }
+    }
+
+    #[test]
+    fn keys_come_back_as_pem_however_often_they_are_wrapped() {
+        let key = super::super::random::rsa_key().unwrap();
+        let mut text = key.expose().to_string();
+        for wrapped in 0..=WRAPPINGS {
+            assert_eq!(
+                plain(spec("PRIVATE_JWT_SIGNING_KEY"), &text).unwrap().expose(),
+                key.expose().trim(),
+                "{wrapped}"
+            );
+            text = STANDARD.encode(text);
+        }
+        assert!(fault("PRIVATE_JWT_SIGNING_KEY", &text).is_some());
+        assert!(fault("PUBLIC_JWT_SIGNING_KEY", key.expose()).is_some());
+    }
+
+    #[test]
+    fn a_short_key_is_refused() {
+        let short = rsa::PrivateKey::new(&mut rand::rngs::SysRng, 1024).unwrap();
+        let pem = rsa::pkcs8::EncodePrivateKey::to_pkcs8_pem(&short, rsa::pkcs8::LineEnding::LF).unwrap();
+        assert_eq!(
+            fault("PRIVATE_JWT_SIGNING_KEY", &pem).unwrap(),
+            "not the PEM of an RSA private key, nor base64 of it"
+        );
+    }
+
+    proptest! {
+        /// Whatever is in a file, the answer is yes or no, and what is said does not repeat it.
+        #[test]
+        fn anything_is_answered_and_not_repeated(text in "\\PC{0,300}", bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let pem = |label: &str| format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(&bytes));
+            let labels = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "PUBLIC KEY", "CERTIFICATE"];
+            let texts = labels.map(pem).into_iter().chain([text.clone(), STANDARD.encode(&text), STANDARD.encode(&bytes)]);
+            for text in texts {
+                for secret in catalogue().secrets() {
+                    if let Err(fault) = plain(secret, &text) {
+                        prop_assert!(text.trim().len() < 12 || !fault.contains(text.trim()));
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn any_line_survives_as_a_password(text in "[^\\p{Cc}]{1,60}") {
+            match plain(spec("REDIS_PASSWORD"), &text) {
+                Ok(secret) => prop_assert_eq!(secret.expose(), text.trim()),
+                Err(_) => prop_assert!(text.trim().is_empty()),
+            }
+        }
+
+        #[test]
+        fn thirty_two_bytes_are_a_fernet_key_and_other_numbers_are_not(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let key = base64::engine::general_purpose::URL_SAFE.encode(&bytes);
+            prop_assert_eq!(fault("FLOWAUTH_FERNET_KEY", &key).is_none(), bytes.len() == 32);
+        }
+    }
+}

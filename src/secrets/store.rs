@@ -111,6 +111,9 @@ impl Store {
         let mut first: Option<Found> = None;
         for place in spec.spellings().filter_map(|name| layer(self, name)) {
             let Some(text) = self.read(&spec.name, &place)? else { continue };
+            if text.trim().is_empty() {
+                return Err(LookupError::Empty { name: &spec.name, place });
+            }
             let secret = form::plain(spec, &text).map_err(|fault| LookupError::Malformed {
                 name: &spec.name,
                 place: place.clone(),
@@ -308,6 +311,15 @@ mod tests {
                  FLOWDB_POSTGRES_PASSWORD --dir deployment"
             )
         );
+        place.write("deployment/FLOWDB_POSTGRES_PASSWORD", " \n");
+        assert_eq!(
+            place.get(&[]).unwrap_err(),
+            format!(
+                "FLOWDB_POSTGRES_PASSWORD is empty: deployment/FLOWDB_POSTGRES_PASSWORD {purpose}; put the right value \
+                 there, or: flowkit secrets rotate FLOWDB_POSTGRES_PASSWORD --dir deployment"
+            )
+        );
+        assert!(place.get(&[("FLOWDB_POSTGRES_PASSWORD", "")]).unwrap_err().contains("is empty"));
         std::fs::create_dir(place.dir.path().join("run/FLOWDB_POSTGRES_PASSWORD")).unwrap();
         assert_eq!(
             place.get(&[]).unwrap_err(),
