@@ -314,11 +314,18 @@ mod tests {
     #[test]
     fn the_overflow_follows_pool_and_threads() {
         let pools = |given: &[(&str, &str)]| Pools::of(&load(None, given).unwrap());
-        assert_eq!(pools(&[]), Pools { size: 20, overflow: 29, threads: 8 });
+        assert_eq!(pools(&[]), Pools { size: 5, overflow: 14, threads: 8 });
         assert_eq!(pools(&[("DB_CONNECTION_POOL_SIZE", "40")]).connections(), 89);
         assert_eq!(pools(&[]).warnings(), [""; 0]);
         let small = pools(&[("DB_CONNECTION_POOL_SIZE", "2"), ("DB_CONNECTION_POOL_OVERFLOW", "1")]);
-        assert_eq!(small.warnings().len(), 2);
+        assert_eq!(
+            small.warnings(),
+            [
+                "DB_CONNECTION_POOL_OVERFLOW is 1: queries that are built at the same time can block each other for ever; \
+              give at least 10, or leave it out"
+            ]
+        );
+        assert_eq!(Pools { overflow: 10, ..small }.warnings(), [""; 0]);
     }
 
     #[test]
