@@ -4,6 +4,7 @@
 //! [`role`] are their schema and refuse what they do not know; a test checks all files together, and because the files
 //! are part of the program, a fault in them is a bug: it panics at first use.
 
+mod pages;
 mod role;
 mod value;
 
@@ -12,6 +13,7 @@ mod tests;
 
 use std::sync::OnceLock;
 
+pub use pages::pages;
 pub use role::{Kind, Make, Needs, Port, Role, Scope, Secret, Setting, Source, Talk, Type, Volume};
 pub use value::{Fault, bytes};
 

@@ -1,7 +1,9 @@
 //! The subcommands of `flowkit`: one file each, with its arguments, its help and one function.
 
+mod completions;
 mod db;
 mod demo;
+mod docs;
 mod failure;
 mod secrets;
 mod tune;
@@ -22,8 +24,11 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Completions(completions::Completions),
     #[command(subcommand)]
     Db(db::Db),
+    #[command(subcommand, hide = true)]
+    Docs(docs::Docs),
     Secrets(secrets::Secrets),
     Tune(tune::Tune),
 }
@@ -31,7 +36,9 @@ enum Command {
 impl Command {
     fn run(self) -> Result<ExitCode, Failure> {
         match self {
+            Command::Completions(args) => args.run(),
             Command::Db(command) => command.run(),
+            Command::Docs(command) => command.run(),
             Command::Secrets(args) => args.run(),
             Command::Tune(args) => args.run(),
         }
