@@ -101,3 +101,16 @@ fn builders_without_connections_are_noticed_and_healed() {
     assert_eq!(ids.len(), 14);
     ids.iter().for_each(|id| machine.wait(id, "completed"));
 }
+
+#[test]
+fn what_a_deployment_gives_by_default_does_not_hang() {
+    let mut machine = FlowMachine::new();
+    machine.start(&[]);
+    let probe = hung(&machine, Duration::from_secs(20));
+    let ordinary = (1..=7).flat_map(|day| ["last", "most-common"].map(|method| spatial_aggregate(day, method)));
+    let queries: Vec<Value> = sampling_queries(14).into_iter().chain(ordinary).collect();
+    let ids = run_together(&machine, queries, PATIENCE);
+    assert_eq!(ids.len(), 28);
+    ids.iter().for_each(|id| machine.wait(id, "completed"));
+    assert_eq!(probe.check(PATIENCE), Ok(()));
+}

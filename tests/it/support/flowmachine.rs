@@ -7,8 +7,8 @@ use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use flowkit::config::Origin;
-use flowkit::flowmachine::{Client, Ready, Reply, Sources, repair};
+use flowkit::config::{Origin, Pools};
+use flowkit::flowmachine::{self, Client, Ready, Reply, Sources, repair};
 use flowkit::redis_server::{self, Ping};
 use flowkit::supervisor::Probe;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -79,7 +79,7 @@ impl FlowMachine {
         let mut command = self.python(settings);
         command.args(args);
         self.server = Some(command.spawn().expect("Python starts"));
-        let ready = Ready { address: self.address().parse().expect("an address") };
+        let ready = Ready { address: flowmachine::address(&self.cluster.settings) };
         wait_for("FlowMachine", || {
             let ended = self.server.as_mut().expect("it was started").try_wait().expect("it is our child");
             assert!(ended.is_none(), "FlowMachine ended: {}", self.log());
@@ -94,9 +94,11 @@ impl FlowMachine {
         for name in ["FLOWDB_HOST", "FLOWDB_PORT", "REDIS_HOST", "REDIS_PORT", "FLOWMACHINE_PORT"] {
             command.env(name, self.cluster.settings.text(name).expect("it has a default"));
         }
-        // Enough that nothing hangs; PostgreSQL must have room for them.
-        command.env("DB_CONNECTION_POOL_SIZE", "5").env("DB_CONNECTION_POOL_OVERFLOW", "14");
-        command.env("FLOWMACHINE_SERVER_THREADPOOL_SIZE", "8");
+        // What a deployment gives when nobody says otherwise.
+        let Pools { size, overflow, threads } = Pools::of(&self.cluster.settings);
+        command.env("DB_CONNECTION_POOL_SIZE", size.to_string());
+        command.env("DB_CONNECTION_POOL_OVERFLOW", overflow.to_string());
+        command.env("FLOWMACHINE_SERVER_THREADPOOL_SIZE", threads.to_string());
         command.env("FLOWKIT_SECRETS_DIR", self.cluster.state.secrets());
         command.envs(settings.iter().copied());
         command
