@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn the_reference_pages_are_what_the_catalogue_says() {
         let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-        assert_eq!(stale(&docs), [PathBuf::new(); 0], "run `cargo run -- docs write docs`");
+        assert_eq!(stale(&docs), Vec::<PathBuf>::new(), "run `cargo run -- docs write docs`");
     }
 
     #[test]
