@@ -4,12 +4,14 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{Failure, demo};
+use super::{Failure, demo, user};
 
 /// FlowDB's data
 #[derive(Subcommand)]
 pub enum Db {
     Demo(demo::Demo),
+    #[command(subcommand)]
+    User(user::User),
 }
 
 impl Db {
@@ -17,6 +19,7 @@ impl Db {
     pub fn run(self) -> Result<ExitCode, Failure> {
         match self {
             Db::Demo(args) => args.run(),
+            Db::User(command) => command.run(),
         }
     }
 }

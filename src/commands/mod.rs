@@ -7,6 +7,7 @@ mod docs;
 mod failure;
 mod secrets;
 mod tune;
+mod user;
 
 use std::process::ExitCode;
 

@@ -23,6 +23,7 @@ pub use files::FileError;
 pub use form::plain;
 pub use init::{MakeError, Missing, Options, Report, init};
 pub use lookup::{LookupError, Place};
+pub use random::{RandomError, password};
 pub use rotate::{RotateError, Rotation, rotate};
 pub use secret::Secret;
 pub use store::{Found, MaterialiseError, Store};

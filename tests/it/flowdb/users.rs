@@ -1,7 +1,12 @@
 //! Logins of people.
 
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use flowkit::flowdb::Error;
 use flowkit::flowdb::users::{self, Role, User};
-use flowkit::flowdb::{self, Error};
 use flowkit::secrets::Secret;
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -65,5 +70,80 @@ fn analysts_store_queries_and_readers_read_them() {
     assert_eq!(cluster.value("flowdb", "SELECT tableowner FROM pg_tables WHERE tablename = 'notes'"), "flowdb");
     assert_eq!(cluster.runtime.block_on(users::list(&admin)).unwrap().len(), 1);
     cluster.apply().unwrap();
-    let _ = flowdb::DATABASE;
+}
+
+/// The command as somebody types it: status, stdout, stderr.
+fn db_user(cluster: &Cluster, args: &[&str], stdin: &str) -> (i32, String, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_flowkit"))
+        .args(["db", "user"])
+        .args(args)
+        .arg("--dir")
+        .arg(cluster.state.root())
+        .env_clear()
+        .env("FLOWDB_PORT", cluster.settings.port("FLOWDB_PORT").to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn the_command_adds_lists_changes_and_removes() {
+    let cluster = Cluster::started();
+    let port = cluster.settings.port("FLOWDB_PORT");
+    let said = |text: &str| (0, String::new(), text.to_owned());
+    let mistake = |text: &str| (2, String::new(), text.to_owned());
+
+    assert_eq!(db_user(&cluster, &["list"], ""), said("there are no users yet; `flowkit db user add` makes one\n"));
+    let file = cluster.state.root().join("alice.password");
+    let generate = ["add", "alice", "--role", "analyst", "--generate", file.to_str().unwrap()];
+    let added = format!("added alice; it connects to database flowdb at 127.0.0.1 port {port}\n");
+    assert_eq!(db_user(&cluster, &generate, ""), said(&added));
+    let password = fs::read_to_string(&file).unwrap();
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    log_in(&cluster, "alice", &password).unwrap();
+    let (status, _, why) = db_user(&cluster, &generate, "");
+    assert!(status == 2 && why.contains("cannot write the new password"), "{why}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), password, "an existing file is kept");
+
+    let (status, ..) = db_user(&cluster, &["add", "rita", "--role", "reader"], "rita-Pass\n");
+    assert_eq!(status, 0);
+    log_in(&cluster, "rita", "rita-Pass").unwrap();
+    // How many connections there are is a matter of moments: those of above are closed, or nearly.
+    let (_, table, _) = db_user(&cluster, &["list"], "");
+    let words: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().take(2).collect()).collect();
+    assert_eq!(words, [["NAME", "ROLE"], ["alice", "analyst"], ["rita", "reader"]]);
+    let (_, json, _) = db_user(&cluster, &["list", "--format", "json"], "");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json[0]["name"], &json[1]["role"]), (&"alice".into(), &"reader".into()));
+    assert!(json[0]["connections"].is_u64());
+
+    assert_eq!(db_user(&cluster, &["passwd", "rita"], "another\n"), said("changed the password of rita\n"));
+    log_in(&cluster, "rita", "another").unwrap();
+    assert_eq!(db_user(&cluster, &["remove", "rita"], ""), said("removed rita\n"));
+    assert_eq!(
+        db_user(&cluster, &["remove", "rita"], ""),
+        mistake("flowkit: there is no user rita; `flowkit db user list` shows those there are\n")
+    );
+    assert_eq!(
+        db_user(&cluster, &["add", "bob", "--role", "reader"], "two words\n"),
+        mistake(
+            "flowkit: the password has a space in it; choose another: FlowMachine can't log in with one that has\n"
+        )
+    );
+    assert_eq!(
+        db_user(&cluster, &["add", "bob", "--role", "reader"], "\n"),
+        mistake("flowkit: the password is empty; type it, pipe it in, or use --password-file or --generate\n")
+    );
+    assert_eq!(
+        db_user(&cluster, &["add", "Bob", "--role", "reader"], "x"),
+        mistake(
+            "flowkit: this is no name for a user: \"Bob\" (NAME); use up to 63 lower-case letters, digits and underscores, a letter first\n"
+        )
+    );
 }

@@ -1,0 +1,275 @@
+//! `flowkit db user`: logins of people.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand, ValueEnum};
+use comfy_table::{Table, presets};
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use serde_json::json;
+
+use super::Failure;
+use crate::config::{Problem, Settings, StateDir};
+use crate::flowdb::users::{self, Role};
+use crate::flowdb::{self, Endpoint, Error, SUPERUSER};
+use crate::secrets::{self, Secret, Store};
+
+/// Give people logins to a running FlowDB
+///
+/// An analyst uses the FlowMachine library: reads all records, runs and stores queries. A reader reads stored results and
+/// areas. Run it as root or as the user that FlowDB runs as.
+#[derive(Subcommand)]
+pub enum User {
+    Add(Add),
+    Remove(Named),
+    List(List),
+    Passwd(Passwd),
+}
+
+/// Which deployment.
+#[derive(Args)]
+struct Place {
+    /// State directory of the deployment [default: /var/lib/flowkit for root, else flowkit in the XDG state directory]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// Where the password comes from: asked for at a terminal, else the first line of the standard input.
+#[derive(Args)]
+struct Password {
+    /// Take the password from this file
+    #[arg(long, value_name = "FILE", conflicts_with = "generate")]
+    password_file: Option<PathBuf>,
+    /// Make a password and write it to this new file, readable by you alone
+    #[arg(long, value_name = "FILE")]
+    generate: Option<PathBuf>,
+}
+
+/// Add a login
+///
+/// The password is asked for, or taken from the standard input when that is not a terminal.
+#[derive(Args)]
+pub struct Add {
+    /// Lower-case letters, digits and underscores
+    name: String,
+    /// What the login may do
+    #[arg(long, value_name = "ROLE")]
+    role: Role,
+    #[command(flatten)]
+    password: Password,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Remove a login and close its connections
+///
+/// What the user stored through FlowMachine stays. Schemas and tables of the user's own go to the superuser.
+#[derive(Args)]
+pub struct Named {
+    /// The login
+    name: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// List the logins of people
+#[derive(Args)]
+pub struct List {
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Format,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Change a login's password
+///
+/// The password is asked for, or taken from the standard input when that is not a terminal.
+#[derive(Args)]
+pub struct Passwd {
+    /// The login
+    name: String,
+    #[command(flatten)]
+    password: Password,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+impl User {
+    /// Runs the command.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        match self {
+            User::Add(args) => args.run(),
+            User::Remove(args) => args.run(),
+            User::List(args) => args.run(),
+            User::Passwd(args) => args.run(),
+        }
+    }
+}
+
+impl Add {
+    fn run(self) -> Result<ExitCode, Failure> {
+        users::check_name(&self.name).map_err(|why| {
+            Failure::mistake(Problem::new("this is no name for a user", why).value(&self.name).origin("NAME"))
+        })?;
+        let deployment = self.place.open()?;
+        self.password
+            .with(async |secret| users::add(&mut deployment.connect().await?, &self.name, self.role, secret).await)?;
+        let Endpoint { port, .. } = deployment.endpoint;
+        eprintln!("added {}; it connects to database flowdb at {} port {port}", self.name, deployment.endpoint.host());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Passwd {
+    fn run(self) -> Result<ExitCode, Failure> {
+        let deployment = self.place.open()?;
+        self.password.with(async |secret| users::passwd(&mut deployment.connect().await?, &self.name, secret).await)?;
+        eprintln!("changed the password of {}", self.name);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Named {
+    fn run(self) -> Result<ExitCode, Failure> {
+        let deployment = self.place.open()?;
+        wait(async { users::remove(&mut deployment.connect().await?, &self.name).await })?;
+        eprintln!("removed {}", self.name);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl List {
+    fn run(self) -> Result<ExitCode, Failure> {
+        let deployment = self.place.open()?;
+        let all = wait(async { users::list(&deployment.connect().await?).await })?;
+        let role = |user: &users::User| user.role.to_possible_value().expect("no role is hidden").get_name().to_owned();
+        match self.format {
+            Format::Json => {
+                let rows: Vec<_> = all
+                    .iter()
+                    .map(|user| json!({"name": user.name, "role": role(user), "connections": user.connections}))
+                    .collect();
+                println!("{}", serde_json::to_string_pretty(&rows)?);
+            }
+            Format::Table if all.is_empty() => eprintln!("there are no users yet; `flowkit db user add` makes one"),
+            Format::Table => {
+                let mut table = Table::new();
+                table.load_style(presets::NOTHING).set_header(["NAME", "ROLE", "CONNECTIONS"]);
+                for user in &all {
+                    table.add_row([user.name.clone(), role(user), user.connections.to_string()]);
+                }
+                println!("{}", table.trim_fmt());
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A deployment as these commands see it.
+struct Deployment {
+    state: StateDir,
+    settings: Settings,
+    store: Store,
+    endpoint: Endpoint,
+}
+
+impl Place {
+    fn open(&self) -> Result<Deployment, Failure> {
+        let state = self.dir.as_ref().map_or_else(StateDir::usual, StateDir::new);
+        let settings =
+            Settings::load(Some(&state.settings_file()), &|name| std::env::var(name).ok()).map_err(Failure::mistake)?;
+        let store = Store::new(Some(state.secrets()));
+        let endpoint = Endpoint::new(&state, &settings);
+        Ok(Deployment { state, settings, store, endpoint })
+    }
+}
+
+impl Deployment {
+    async fn connect(&self) -> Result<tokio_postgres::Client, Error> {
+        flowdb::connect(&self.state, &self.settings, &self.store, SUPERUSER).await
+    }
+}
+
+impl Password {
+    /// Gets the password and uses it; a file that was made for it goes again when that fails.
+    fn with(&self, work: impl AsyncFnOnce(&Secret) -> Result<(), Error>) -> Result<(), Failure> {
+        let secret = match (&self.password_file, &self.generate) {
+            (Some(path), _) => first_line(&mut io::BufReader::new(open(path)?))?,
+            (None, Some(path)) => generate_into(path)?,
+            (None, None) if io::stdin().is_terminal() => ask_twice()?,
+            (None, None) => first_line(&mut io::stdin().lock())?,
+        };
+        if secret.expose().contains(' ') {
+            let hint = "choose another: FlowMachine can't log in with one that has";
+            return Err(Failure::mistake(Problem::new("the password has a space in it", hint)));
+        }
+        wait(work(&secret)).inspect_err(|_| {
+            self.generate.as_ref().map(fs::remove_file);
+        })
+    }
+}
+
+fn open(path: &Path) -> Result<File, Failure> {
+    File::open(path).map_err(|error| file_mistake("cannot read the password", path, &error))
+}
+
+fn file_mistake(what: &str, path: &Path, error: &io::Error) -> Failure {
+    Failure::mistake(Problem::new(format!("{what}: {error}"), "").value(path.display().to_string()))
+}
+
+fn generate_into(path: &Path) -> Result<Secret, Failure> {
+    let secret = secrets::password()?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(secret.expose().as_bytes()).and_then(|()| file.sync_all()))
+        .map_err(|error| file_mistake("cannot write the new password", path, &error))?;
+    Ok(secret)
+}
+
+fn first_line(input: &mut dyn BufRead) -> Result<Secret, Failure> {
+    let mut text = String::new();
+    input.read_line(&mut text)?;
+    text.truncate(text.trim_end_matches(['\r', '\n']).len());
+    if text.is_empty() {
+        let hint = "type it, pipe it in, or use --password-file or --generate";
+        return Err(Failure::mistake(Problem::new("the password is empty", hint)));
+    }
+    Ok(Secret::new(text))
+}
+
+fn ask_twice() -> Result<Secret, Failure> {
+    let first = without_echo("Password: ")?;
+    if first == without_echo("Once more: ")? {
+        Ok(first)
+    } else {
+        Err(Failure::mistake(Problem::new("the two passwords differ", "nothing was changed; try again")))
+    }
+}
+
+fn without_echo(prompt: &str) -> Result<Secret, Failure> {
+    let stdin = io::stdin();
+    let before = tcgetattr(&stdin)?;
+    let mut silent = before.clone();
+    silent.local_modes.remove(LocalModes::ECHO);
+    eprint!("{prompt}");
+    tcsetattr(&stdin, OptionalActions::Now, &silent)?;
+    let answer = first_line(&mut stdin.lock());
+    tcsetattr(&stdin, OptionalActions::Now, &before)?;
+    eprintln!();
+    answer
+}
+
+/// Runs the work to its end; what the operator has to change is a mistake.
+fn wait<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(work).map_err(|error| if error.is_mistake() { Failure::mistake(error) } else { error.into() })
+}
