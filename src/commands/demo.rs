@@ -1,7 +1,7 @@
 //! `flowkit db demo`: data to try FlowKit out on.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -13,9 +13,11 @@ use time::Date;
 use time::macros::format_description;
 
 use super::Failure;
-use crate::config::{Settings, StateDir};
 use crate::flowdb::{self, demo};
-use crate::secrets::Store;
+use crate::roles::Deployment;
+
+/// Where upstream's example data begin too.
+const FIRST_DAY: Date = time::macros::date!(2016 - 01 - 01);
 
 /// Load made-up call records into a running FlowDB
 ///
@@ -40,7 +42,7 @@ pub struct Demo {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// The first of the days
-    #[arg(long, value_name = "YYYY-MM-DD", default_value = "2016-01-01", value_parser = date)]
+    #[arg(long, value_name = "YYYY-MM-DD", default_value_t = FIRST_DAY, value_parser = date)]
     first_day: Date,
     /// State directory of the deployment [default: /var/lib/flowkit for root, else flowkit in the XDG state directory]
     #[arg(long, value_name = "DIR")]
@@ -60,12 +62,15 @@ fn date(text: &str) -> Result<Date, String> {
 }
 
 impl Demo {
+    /// What `flowkit up --demo` loads into the deployment in `dir`.
+    pub fn usual(dir: &Path) -> Demo {
+        Demo { days: 30, subscribers: 20_000, sites: 300, seed: 1, first_day: FIRST_DAY, dir: Some(dir.into()) }
+    }
+
     /// Loads what is missing; one line to stdout says what was done.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let state = self.dir.as_ref().map_or_else(StateDir::usual, StateDir::new);
-        let settings =
-            Settings::load(Some(&state.settings_file()), &|name| std::env::var(name).ok()).map_err(Failure::mistake)?;
-        let store = Store::new(Some(state.secrets()));
+        let Deployment { state, settings, store, .. } =
+            Deployment::open_running(self.dir.as_deref()).map_err(Failure::mistake)?;
         let connect = async || Ok(flowdb::connect(&state, &settings, &store, flowdb::SUPERUSER).await?);
         let began = Instant::now();
         let summary = demo::load(&connect, &self.options(), &Shown::new()).map_err(|error| match error {

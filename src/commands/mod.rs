@@ -4,9 +4,16 @@ mod completions;
 mod db;
 mod demo;
 mod docs;
+mod down;
 mod failure;
+mod follow;
+mod run;
 mod secrets;
+mod status;
+mod step;
+mod table;
 mod tune;
+mod up;
 mod user;
 
 use std::process::ExitCode;
@@ -25,23 +32,36 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Completions(completions::Completions),
-    #[command(subcommand)]
-    Db(db::Db),
-    #[command(subcommand, hide = true)]
-    Docs(docs::Docs),
+    Up(up::Up),
+    Down(down::Down),
+    Status(status::StatusArgs),
+    Health(status::Health),
+    Run(run::Run),
     Secrets(secrets::Secrets),
     Tune(tune::Tune),
+    #[command(subcommand)]
+    Db(db::Db),
+    Completions(completions::Completions),
+    #[command(subcommand, hide = true)]
+    Docs(docs::Docs),
+    #[command(hide = true)]
+    Step(step::StepArgs),
 }
 
 impl Command {
     fn run(self) -> Result<ExitCode, Failure> {
         match self {
-            Command::Completions(args) => args.run(),
-            Command::Db(command) => command.run(),
-            Command::Docs(command) => command.run(),
+            Command::Up(args) => args.run(),
+            Command::Down(args) => args.run(),
+            Command::Status(args) => args.run(),
+            Command::Health(args) => args.run(),
+            Command::Run(args) => args.run(),
             Command::Secrets(args) => args.run(),
             Command::Tune(args) => args.run(),
+            Command::Db(command) => command.run(),
+            Command::Completions(args) => args.run(),
+            Command::Docs(command) => command.run(),
+            Command::Step(args) => args.run(),
         }
     }
 }

@@ -1,1 +1,115 @@
 //! Which services each role runs, and in what order.
+//!
+//! A role is two files side by side: `<role>.toml` says what it *is* (the catalogue reads it), `<role>.rs` which
+//! services it *runs*. This file is the list of the roles that are built, and what they share: how a service's command
+//! is put together, and which environment it gets.
+
+mod deployment;
+mod flowdb;
+mod flowmachine;
+mod host;
+mod redis;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+pub use deployment::Deployment;
+pub use host::{HostError, become_owner, free_ports};
+
+use crate::config::{Problem, Problems};
+use crate::supervisor::{Command, Service};
+
+type Make = fn(&Deployment) -> Result<Vec<Service>, Problems>;
+
+/// The roles that run, in the order in which a person thinks of them.
+const BUILT: &[(&str, Make)] =
+    &[("flowdb", flowdb::services), ("redis", redis::services), ("flowmachine", flowmachine::services)];
+
+/// Names of the roles that can be run.
+pub fn built() -> impl Iterator<Item = &'static str> {
+    BUILT.iter().map(|(name, _)| *name)
+}
+
+/// A problem for each of `roles` that does not exist or is not built.
+pub fn unknown_roles(roles: &[String]) -> Vec<Problem> {
+    roles.iter().filter(|role| built().all(|name| name != role.as_str())).map(|role| unknown(role)).collect()
+}
+
+/// What a set of roles runs.
+pub struct Plan {
+    /// All services, in the order of their roles.
+    pub services: Vec<Service>,
+    /// The names of each role's services.
+    pub roles: BTreeMap<String, Vec<String>>,
+}
+
+/// The services of `roles`, needing only one another: what is not in the set is somewhere else, and waited for by the
+/// steps themselves.
+///
+/// # Errors
+/// A role that does not exist or is not built yet; programs that are missing; settings that contradict each other. All
+/// of them in one report.
+pub fn plan(deployment: &Deployment, roles: &[String]) -> Result<Plan, Problems> {
+    let mut problems = Vec::new();
+    let mut plan = Plan { services: Vec::new(), roles: BTreeMap::new() };
+    for role in roles {
+        let made = match BUILT.iter().find(|(name, _)| name == role) {
+            Some((_, make)) => make(deployment),
+            None => Err(Problems(vec![unknown(role)])),
+        };
+        match made {
+            Ok(made) => {
+                let names = made.iter().map(|service| service.name.clone()).collect();
+                plan.roles.insert(role.clone(), names);
+                plan.services.extend(made);
+            }
+            Err(Problems(more)) => problems.extend(more),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(Problems(problems));
+    }
+    let here: Vec<&String> = plan.roles.values().flatten().collect();
+    for service in &mut plan.services {
+        service.needs.retain(|need| here.contains(&need));
+    }
+    Ok(plan)
+}
+
+fn unknown(role: &str) -> Problem {
+    let hint = match crate::catalogue::catalogue().role(role) {
+        Some(_) => "this role is described but not built yet; its secrets and settings are known".to_string(),
+        None => format!("roles that run: {}", built().collect::<Vec<_>>().join(", ")),
+    };
+    Problem::new("no such role", hint).value(role)
+}
+
+/// A service's program with the environment that every service gets and `env` on top of it.
+fn command(deployment: &Deployment, program: PathBuf, args: &[&str], env: &[(&str, &str)], dir: PathBuf) -> Command {
+    let mut all: BTreeMap<OsString, OsString> = BTreeMap::from([
+        ("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()),
+        ("HOME".into(), deployment.state.root().into()),
+        ("LANG".into(), "C.UTF-8".into()),
+        ("TZ".into(), "UTC".into()),
+    ]);
+    all.extend(env.iter().map(|(name, value)| (name.into(), value.into())));
+    Command { program, args: args.iter().map(Into::into).collect(), env: all, dir, user: None }
+}
+
+/// A program on the path that services get.
+fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(["/usr/bin".into(), "/usr/local/bin".into()]);
+    places.map(|dir| dir.join(name)).find(|file| rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok())
+}
+
+/// One of our own steps: `flowkit step NAME --dir STATE`, given the settings of this run and the way to its secrets.
+fn step(deployment: &Deployment, name: &str) -> Command {
+    let state = deployment.state.root();
+    let mut step = command(deployment, deployment.program.clone(), &["step", name, "--dir"], &[], state.to_owned());
+    step.args.push(state.into());
+    step.env.extend(deployment.settings.explicit().map(|(name, value)| (name.into(), value.into())));
+    step.env.extend(deployment.secret_sources());
+    step
+}

@@ -1,1 +1,170 @@
+//! A whole deployment through the real command: up, verify, kill, recover, down.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use rand::RngExt;
+
+use crate::support::deployment::{Deployment, kill, pids, show, wait};
+
+const SERVICES: [&str; 5] = ["flowdb", "flowdb-schema", "redis", "flowmachine", "cache-cleanup"];
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn refused(output: &Output, parts: &[&str]) {
+    assert_eq!(output.status.code(), Some(2), "{}", show(output));
+    let said = text(&output.stderr);
+    for part in parts {
+        assert!(said.contains(part), "`{part}` is not in: {said}");
+    }
+}
+
+#[test]
+fn a_deployment_comes_up_answers_recovers_and_goes_down() {
+    let deployment = Deployment::new();
+    deployment.done(&["up", "--detach"]);
+    deployment.done(&["db", "demo", "--days", "3", "--subscribers", "2000", "--sites", "60"]);
+    let verified = deployment.done(&["verify"]);
+    assert!(verified.contains("daily_location"), "{verified}");
+
+    let status = deployment.status().expect("it runs");
+    let names: Vec<&str> = status["services"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    assert_eq!(names, SERVICES);
+    assert_eq!(status["facts"]["state"], deployment.state().to_str().unwrap());
+    deployment.done(&["health"]);
+    deployment.done(&["health", "flowmachine"]);
+    refused(&deployment.flowkit(&["health", "flowauth"]), &["no role `flowauth` runs here"]);
+
+    // A second one says who holds it, and touches nothing.
+    let supervisor = status["pid"].as_u64().unwrap();
+    refused(&deployment.flowkit(&["up", "--detach"]), &[&format!("pid {supervisor}"), "flowkit down"]);
+
+    no_secret_is_in_the_open(&deployment);
+    for service in ["redis", "flowmachine", "flowdb", "cache-cleanup"] {
+        kill_and_recover(&deployment, service);
+    }
+    supervisor_killed(&deployment);
+
+    deployment.done(&["down"]);
+    assert_eq!(deployment.processes(), Vec::<u32>::new(), "left running");
+    for port in deployment.ports {
+        TcpListener::bind(("127.0.0.1", port)).expect("the port is free again");
+    }
+    // And what was loaded is still there.
+    deployment.done(&["up", "--detach"]);
+    deployment.done(&["verify"]);
+    deployment.done(&["down"]);
+}
+
+/// Kills a service while a query is being asked, and asks again once all is ready: the answer is right.
+fn kill_and_recover(deployment: &Deployment, service: &str) {
+    let mut asking = deployment.command(&["verify"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(rand::rng().random_range(0..1500)));
+    let before = deployment.pid(service).expect("it runs");
+    kill(before);
+    wait(Duration::from_secs(60), "another process in its place", || {
+        deployment.pid(service).is_some_and(|pid| pid != before)
+    });
+    deployment.wait_ready(Duration::from_secs(90));
+    // The question that was under way may have failed; one asked now may not.
+    let _ = asking.wait();
+    deployment.wait_ready(Duration::from_secs(90));
+    deployment.done(&["verify"]);
+}
+
+fn supervisor_killed(deployment: &Deployment) {
+    let status = deployment.status().unwrap();
+    kill(u32::try_from(status["pid"].as_u64().unwrap()).unwrap());
+    wait(Duration::from_secs(2), "nothing left after the supervisor's death", || deployment.processes().is_empty());
+    deployment.done(&["up", "--detach"]);
+    deployment.done(&["verify"]);
+}
+
+/// Every secret's value against what other users could see of any process, and against everything that was logged.
+fn no_secret_is_in_the_open(deployment: &Deployment) {
+    let values: Vec<(String, Vec<u8>)> = fs::read_dir(deployment.state().join("secrets"))
+        .unwrap()
+        .flatten()
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).unwrap()))
+        // A user name is no secret, and a public key is meant to be seen.
+        .filter(|(name, value)| value.len() >= 16 && !name.ends_with("_USER") && !name.starts_with("PUBLIC_"))
+        .collect();
+    assert!(values.len() >= 4, "secrets were made");
+    let mut places = vec![("log".to_string(), deployment.log().into_bytes())];
+    places.push(("status".to_string(), deployment.done(&["status", "--format", "json"]).into_bytes()));
+    for pid in pids() {
+        for file in ["cmdline", "environ"] {
+            let path = format!("/proc/{pid}/{file}");
+            if let Ok(bytes) = fs::read(&path) {
+                places.push((path, bytes));
+            }
+        }
+    }
+    let logs =
+        walk(&deployment.state().join("log")).into_iter().chain(walk(&deployment.state().join("flowdb/data/log")));
+    places.extend(logs.map(|path| (path.display().to_string(), fs::read(&path).unwrap_or_default())));
+    for (place, bytes) in &places {
+        for (name, value) in &values {
+            let value = value.trim_ascii();
+            let found = bytes.windows(value.len()).any(|window| window == value);
+            assert!(!found, "the value of {name} stands in {place}");
+        }
+    }
+}
+
+fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn first_start_survives_being_killed_at_any_moment() {
+    let deployment = Deployment::new();
+    let rounds = std::env::var("FLOWKIT_TEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
+    for _ in 0..rounds {
+        let mut up = deployment
+            .command(&["up", "--detach", "--role", "flowdb", "--role", "redis"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(rand::rng().random_range(20..4000)));
+        // Everything at once, in no order: what a power cut does.
+        let mut victims: BTreeSet<u32> = deployment.processes().into_iter().collect();
+        victims.insert(up.id());
+        victims.into_iter().for_each(kill);
+        up.wait().unwrap();
+    }
+    deployment.done(&["up", "--detach"]);
+    deployment.done(&["health"]);
+    deployment.done(&["down"]);
+}
+
+#[test]
+fn mistakes_are_one_clear_error_each() {
+    let deployment = Deployment::new();
+    let up = |args: &[&str]| deployment.flowkit(&[&["up", "--detach"], args].concat());
+
+    refused(&up(&["--role", "flowapi"]), &["flowapi", "not built yet"]);
+    refused(&up(&["--role", "flowdeebee"]), &["flowdeebee", "flowdb, redis, flowmachine"]);
+    refused(&up(&["--set", "FLOWDB_PORT=eighty"]), &["FLOWDB_PORT", "eighty"]);
+    refused(&up(&["--set", "FLOWDB_PROT=9000"]), &["FLOWDB_PROT"]);
+    refused(&up(&["--set", "FLOWKIT_POSTGRES_BIN=/nowhere"]), &["/nowhere", "make setup"]);
+    refused(&up(&["--set", "FLOWKIT_PYTHON=/nowhere/python"]), &["/nowhere/python", "make setup"]);
+    refused(&up(&["--set", "FLOWKIT_FLOWMACHINE_LISTEN=0.0.0.0"]), &["FLOWKIT_FLOWMACHINE_LISTEN", "0.0.0.0"]);
+
+    let holder = TcpListener::bind(("127.0.0.1", deployment.ports[1])).unwrap();
+    refused(&up(&[]), &["address of redis", &deployment.ports[1].to_string(), &format!("pid {}", std::process::id())]);
+    drop(holder);
+
+    deployment.configure("CACHE_SIZ = 5\n");
+    refused(&up(&[]), &["CACHE_SIZ", "flowkit.toml"]);
+    deployment.configure("");
+    assert_eq!(deployment.processes(), Vec::<u32>::new(), "nothing was started");
+    assert!(!deployment.state().join("flowdb/data").exists(), "nothing was made");
+}

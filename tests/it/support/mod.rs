@@ -1,4 +1,5 @@
 //! What several modules' tests start from.
 
+pub mod deployment;
 pub mod flowdb;
 pub mod flowmachine;

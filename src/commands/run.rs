@@ -1,0 +1,66 @@
+//! `flowkit run ROLE`: one role in the foreground, for containers and units. It logs to stdout.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::Failure;
+use super::up::{begin, exit_code};
+use crate::roles::Deployment;
+use crate::supervisor::{LogFormat, Options, supervise};
+
+/// Run one role in the foreground: the entry point of images and units.
+#[derive(Args)]
+pub struct Run {
+    /// Role to run
+    role: String,
+    /// State directory [default: /var/lib/flowkit for root, the XDG state directory for others]
+    #[arg(long, value_name = "STATE")]
+    dir: Option<PathBuf>,
+    /// Change a setting for this run
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    settings: Vec<String>,
+    /// How log lines are written
+    #[arg(long, value_enum, default_value_t = Lines::Text)]
+    log: Lines,
+    /// Seconds in which everything must have stopped after SIGTERM [default: 8 as PID 1, where Docker allows 10; else 100]
+    #[arg(long, value_name = "SECONDS")]
+    stop_budget: Option<u64>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Lines {
+    /// For a person
+    Text,
+    /// JSON, an object a line, for a machine
+    Json,
+}
+
+impl From<Lines> for LogFormat {
+    fn from(lines: Lines) -> LogFormat {
+        match lines {
+            Lines::Text => LogFormat::Text,
+            Lines::Json => LogFormat::Json,
+        }
+    }
+}
+
+impl Run {
+    /// Runs the command; returns when the role has stopped.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let deployment = Deployment::open(self.dir.as_deref(), &self.settings).map_err(Failure::mistake)?;
+        let roles = [self.role];
+        // Images and units are given their secrets; making them is `flowkit secrets init`, or `flowkit up`.
+        let plan = begin(&deployment, &roles, |_, _| Ok(()))?;
+        let budget = self.stop_budget.unwrap_or(if std::process::id() == 1 { 8 } else { 100 });
+        let options = Options {
+            format: self.log.into(),
+            budget: Duration::from_secs(budget),
+            facts: deployment.facts(&plan),
+            ..Options::new(deployment.state.run())
+        };
+        Ok(exit_code(supervise(plan.services, options)?))
+    }
+}

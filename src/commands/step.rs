@@ -1,0 +1,72 @@
+//! `flowkit step NAME`: the parts of a service's life that need to know FlowKit, run by the supervisor as children.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use super::Failure;
+use crate::roles::Deployment;
+use crate::{flowdb, flowmachine, redis_server};
+
+/// Run one step of a service; the supervisor does this.
+#[derive(Args)]
+pub struct StepArgs {
+    step: Step,
+    /// State directory
+    #[arg(long, value_name = "STATE")]
+    dir: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Step {
+    /// Make the database cluster if there is none, derive its configuration
+    FlowdbPrepare,
+    /// Become the database server
+    FlowdbServer,
+    /// Migrations, roles, passwords, grants, cache settings
+    FlowdbSchema,
+    /// Write redis's configuration
+    RedisPrepare,
+    /// Make redis and the database agree on what is cached
+    FlowmachineRepair,
+}
+
+impl StepArgs {
+    /// Runs the command.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let Deployment { state, settings, store, .. } =
+            Deployment::open(Some(&self.dir), &[]).map_err(Failure::mistake)?;
+        match self.step {
+            Step::FlowdbPrepare => {
+                let prepared = flowdb::cluster::prepare(&state, &settings, &store)?;
+                prepared.warnings.iter().for_each(|warning| println!("warning: {warning}"));
+                let what = if prepared.created { "made" } else { "found" };
+                println!(
+                    "{what} a cluster of PostgreSQL {} in {}",
+                    prepared.postgres.major,
+                    state.flowdb_data().display()
+                );
+            }
+            Step::FlowdbServer => return Err(flowdb::cluster::serve(&state, &settings).into()),
+            Step::FlowdbSchema => {
+                let applied = wait(flowdb::schema::apply(&state, &settings, &store))??;
+                println!(
+                    "{} migrations applied; roles, passwords, grants and settings are in place",
+                    applied.migrations
+                );
+            }
+            Step::RedisPrepare => redis_server::prepare(&state, &settings, &store).map(drop)?,
+            Step::FlowmachineRepair => {
+                let report = wait(flowmachine::repair::run(&settings, &store))??;
+                println!("{report}");
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Runs a future to its end on this thread.
+pub(super) fn wait<F: Future>(future: F) -> std::io::Result<F::Output> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future))
+}

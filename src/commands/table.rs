@@ -1,0 +1,77 @@
+//! The table of services, once for a script's log or drawn again and again for a person who waits.
+
+use std::io::{IsTerminal, Write};
+
+use crate::supervisor::{ServiceState, ServiceStatus};
+
+/// The services as aligned columns, without colour: name, state, since, restarts, address, and what is the matter.
+pub fn table(services: &[ServiceStatus]) -> String {
+    let head = ["SERVICE", "STATE", "SINCE", "RESTARTS", "ADDRESS", ""].map(str::to_string);
+    let rows: Vec<[String; 6]> = std::iter::once(head).chain(services.iter().map(row)).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..6).map(width).collect();
+    let line = |row: &[String; 6]| {
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+fn row(service: &ServiceStatus) -> [String; 6] {
+    // A time of day is what a person compares with the clock; the whole stamp is in `--format json`.
+    let since = service.since.get(11..19).unwrap_or(&service.since).to_string();
+    [
+        service.name.clone(),
+        service.state.to_string(),
+        since,
+        service.restarts.to_string(),
+        service.address.clone().unwrap_or_default(),
+        service.message.clone().unwrap_or_default(),
+    ]
+}
+
+/// Shows the services while they change: on a terminal a table drawn in place, elsewhere a line for each change.
+pub struct Live {
+    drawn: usize,
+    seen: Vec<(String, String)>,
+    terminal: bool,
+}
+
+impl Live {
+    /// Draws on stderr: stdout is for what scripts read.
+    pub fn new() -> Live {
+        Live { drawn: 0, seen: Vec::new(), terminal: std::io::stderr().is_terminal() }
+    }
+
+    /// Shows the services as they are now.
+    pub fn show(&mut self, services: &[ServiceStatus]) {
+        if self.terminal {
+            let width = usize::from(terminal_width());
+            let lines: Vec<String> = table(services).lines().map(|line| line.chars().take(width).collect()).collect();
+            let mut text = String::new();
+            if self.drawn > 0 {
+                text += &format!("\x1b[{}A", self.drawn);
+            }
+            for line in &lines {
+                text += &format!("\x1b[2K{line}\n");
+            }
+            self.drawn = lines.len();
+            // Nothing to be done about a terminal that is gone.
+            let _ = std::io::stderr().write_all(text.as_bytes());
+            return;
+        }
+        let now: Vec<(String, String)> = services.iter().map(|s| (s.name.clone(), s.state.to_string())).collect();
+        for ((name, state), service) in now.iter().zip(services) {
+            if !self.seen.contains(&(name.clone(), state.clone())) {
+                let address =
+                    service.address.as_deref().filter(|_| service.state == ServiceState::Ready).unwrap_or_default();
+                eprintln!("{}", format!("{name}: {state} {address}").trim_end());
+            }
+        }
+        self.seen = now;
+    }
+}
+
+fn terminal_width() -> u16 {
+    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| size.ws_col.max(20))
+}

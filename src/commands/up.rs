@@ -1,0 +1,168 @@
+//! `flowkit up`: a deployment on this host.
+//!
+//! The command is a client: it starts the supervisor in a session of its own, shows how the services come up, and then
+//! either leaves them to it (`--detach`) or stays, following the log, and stops them when it is interrupted.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::follow;
+use super::table::{Live, table};
+use super::{Failure, demo};
+use crate::catalogue::catalogue;
+use crate::config::Problems;
+use crate::roles::{self, Deployment, Plan};
+use crate::secrets;
+use crate::supervisor::{LogTarget, Options, Outcome, Status, client, spawn_detached};
+
+/// Time for everything to stop in; a checkpoint of a busy database is the longest part of it.
+const STOP_BUDGET: Duration = Duration::from_secs(100);
+
+/// Start a deployment on this host and keep it running.
+#[derive(Args)]
+pub struct Up {
+    /// Role to run; may be given several times [default: every role that is built]
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<String>,
+    /// State directory [default: /var/lib/flowkit for root, the XDG state directory for others]
+    #[arg(long, value_name = "STATE")]
+    dir: Option<PathBuf>,
+    /// Change a setting for this run; flowkit.toml in the state directory keeps one for good
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    settings: Vec<String>,
+    /// Load a month of invented call records once the database is ready
+    #[arg(long)]
+    demo: bool,
+    /// Return as soon as everything is ready; the services stay up in the background
+    #[arg(long, short)]
+    detach: bool,
+    /// Give up when not everything is ready after this many seconds; recovery after a crash may need long
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    patience: u64,
+}
+
+impl Up {
+    /// Runs the command.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let deployment = Deployment::open(self.dir.as_deref(), &self.settings).map_err(Failure::mistake)?;
+        let roles = if self.roles.is_empty() { roles::built().map(str::to_string).collect() } else { self.roles };
+        refuse_second(&deployment)?;
+        let plan = begin(&deployment, &roles, make_secrets)?;
+        let log = deployment.state.log().join("flowkit.log");
+        let options = Options {
+            log: LogTarget::File { path: log.clone(), max_bytes: 64 << 20, keep: 5 },
+            budget: STOP_BUDGET,
+            facts: deployment.facts(&plan),
+            ..Options::new(deployment.state.run())
+        };
+        spawn_detached(plan.services, options)?;
+        let run = deployment.state.run();
+        let status = wait_until_ready(&run, Duration::from_secs(self.patience), &log)?;
+        deployment.store.forget_previous()?;
+        if self.demo {
+            demo::Demo::usual(deployment.state.root()).run()?;
+        }
+        print!("{}", table(&status.services));
+        eprintln!("state: {}   log: {}", deployment.state.root().display(), log.display());
+        if self.detach {
+            return Ok(ExitCode::SUCCESS);
+        }
+        eprintln!("Ctrl-C stops everything.");
+        follow::until_interrupted(&run, &log)
+    }
+}
+
+/// `up` never says that it did something when it did nothing.
+fn refuse_second(deployment: &Deployment) -> Result<(), Failure> {
+    match client::status(&deployment.state.run()) {
+        Ok(status) => Err(Failure::mistake(format!(
+            "{} is run by the supervisor with pid {} since {}: `flowkit status` shows it, `flowkit down` stops it",
+            deployment.state.root().display(),
+            status.supervisor,
+            status.since
+        ))),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Makes the secrets that are missing.
+fn make_secrets(deployment: &Deployment, roles: &[String]) -> Result<(), Failure> {
+    let roles: Vec<_> = roles.iter().filter_map(|role| catalogue().role(role)).collect();
+    let options = secrets::Options { settings: deployment.settings.clone(), ..secrets::Options::default() };
+    let report = secrets::init(&deployment.state.secrets(), &roles, &options)?;
+    if !report.made.is_empty() {
+        eprintln!("made secrets: {}", report.made.join(", "));
+    }
+    Ok(())
+}
+
+/// Everything that can be wrong is found before anything is started: roles, ports, the host, secrets, programs. Root has
+/// become the deployment's owner when this returns.
+pub(super) fn begin(
+    deployment: &Deployment,
+    roles: &[String],
+    secrets: fn(&Deployment, &[String]) -> Result<(), Failure>,
+) -> Result<Plan, Failure> {
+    let mut problems = roles::unknown_roles(roles);
+    problems.extend(roles::free_ports(deployment, roles));
+    Problems(problems).or(()).map_err(Failure::mistake)?;
+    roles::become_owner(deployment.state.root(), &deployment.program).map_err(Failure::mistake)?;
+    deployment.make_directories().map_err(Failure::mistake)?;
+    secrets(deployment, roles)?;
+    deployment.settings.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+    roles::plan(deployment, roles).map_err(Failure::mistake)
+}
+
+/// Shows the services until all are ready.
+fn wait_until_ready(run: &Path, patience: Duration, log: &Path) -> Result<Status, Failure> {
+    let deadline = Instant::now() + patience;
+    let mut live = Live::new();
+    let mut last: Option<Status> = None;
+    loop {
+        match client::status(run) {
+            Ok(status) => {
+                live.show(&status.services);
+                if status.ready {
+                    return Ok(status);
+                }
+                last = Some(status);
+            }
+            // The supervisor is there before its socket; gone after having been seen means that it gave up.
+            Err(_) if last.is_none() => {}
+            Err(error) => return Err(gave_up(log, &error.to_string())),
+        }
+        if Instant::now() > deadline {
+            return Err(Failure::from(std::io::Error::other(format!(
+                "not ready after {} s; the services go on starting: `flowkit status`, {}",
+                patience.as_secs(),
+                log.display()
+            ))));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The supervisor's own last words about the service that it could not keep up, or else the end of the log.
+fn gave_up(log: &Path, why: &str) -> Failure {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    let last_words = lines.iter().rposition(|line| line.contains("can't be kept up"));
+    let from = last_words.unwrap_or(lines.len().saturating_sub(20));
+    // A line of the service is indented below the sentence about it.
+    let belongs = |(at, line): &(usize, &&str)| *at == 0 || last_words.is_none() || line.contains("|     ");
+    let tail: Vec<&str> = lines[from..].iter().enumerate().take_while(belongs).map(|(_, line)| *line).collect();
+    let said = format!("the deployment stopped while starting ({why})\n{}\nmore in {}", tail.join("\n"), log.display());
+    Failure::from(std::io::Error::other(said))
+}
+
+/// The exit status for how a set of services ended.
+pub(super) fn exit_code(outcome: Outcome) -> ExitCode {
+    if let Some(message) = outcome.message {
+        eprintln!("flowkit: {message}");
+    }
+    ExitCode::from(outcome.status)
+}

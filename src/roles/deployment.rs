@@ -1,0 +1,148 @@
+//! A deployment: a set of roles that share a state directory, settings and secrets.
+
+use std::ffi::OsString;
+use std::fs::DirBuilder;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::catalogue::catalogue;
+use crate::config::{Origin, Problem, Problems, Settings, StateDir};
+use crate::roles::Plan;
+use crate::secrets::{Found, Place, Store};
+use crate::supervisor::client;
+
+/// Everything that a role needs to know in order to say what it runs.
+pub struct Deployment {
+    /// Where it lives.
+    pub state: StateDir,
+    /// How it is set up.
+    pub settings: Settings,
+    /// Where its secrets are found.
+    pub store: Store,
+    /// This program, for the steps that services run.
+    pub program: PathBuf,
+}
+
+impl Deployment {
+    /// Opens the deployment in `dir` (the user's usual place if `None`) with the settings of its file, of the
+    /// environment and of `overrides` (`NAME=VALUE`, as given with `--set`), the last one winning.
+    ///
+    /// # Errors
+    /// Every setting that is unknown or malformed, in one report.
+    pub fn open(dir: Option<&Path>, overrides: &[String]) -> Result<Deployment, Problems> {
+        let state = dir.map_or_else(StateDir::usual, StateDir::new);
+        let mut settings = Settings::load(Some(&state.settings_file()), &|name| std::env::var(name).ok())?;
+        let problems: Vec<Problem> = overrides.iter().filter_map(|text| set(&mut settings, text).err()).collect();
+        if !problems.is_empty() {
+            return Err(Problems(problems));
+        }
+        let store = Store::new(Some(state.secrets()));
+        let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("flowkit"));
+        Ok(Deployment { state, settings, store, program })
+    }
+
+    /// The same, seen from a second command: what the running supervisor was started with stands in for the
+    /// environment that this command does not have.
+    ///
+    /// # Errors
+    /// As [`Deployment::open`].
+    pub fn open_running(dir: Option<&Path>) -> Result<Deployment, Problems> {
+        let mut deployment = Deployment::open(dir, &[])?;
+        let running = client::status(&deployment.state.run()).ok();
+        let facts = running.as_ref().and_then(|status| status.facts["settings"].as_object());
+        for (name, value) in facts.into_iter().flatten() {
+            if let Some(value) = value.as_str() {
+                let origin = Origin::File(deployment.state.run());
+                deployment.settings.set(name, value, origin).map_err(|problem| Problems(vec![problem]))?;
+            }
+        }
+        Ok(deployment)
+    }
+
+    /// What the supervisor tells whoever asks for its status, so that scripts need not guess.
+    pub fn facts(&self, plan: &Plan) -> serde_json::Value {
+        let settings: serde_json::Map<_, _> =
+            self.settings.explicit().map(|(name, value)| (name.to_string(), json!(value))).collect();
+        json!({
+            "state": self.state.root(),
+            "secrets": self.state.secrets(),
+            "roles": plan.roles,
+            "settings": settings,
+        })
+    }
+
+    /// The address that a service listens on.
+    pub(super) fn socket(&self, listen: &str, port: &str) -> Result<SocketAddr, Problem> {
+        let text = self.settings.text(listen).expect("it has a default");
+        let ip: IpAddr = text.parse().map_err(|_| {
+            let problem = Problem::new(format!("{listen} is not an IP address"), "give an address of this machine");
+            problem.value(text).origin(self.settings.origin(listen))
+        })?;
+        Ok(SocketAddr::new(ip, self.settings.port(port)))
+    }
+
+    /// Makes the directories of the state directory; to be called as its owner.
+    ///
+    /// # Errors
+    /// The directory that could not be made.
+    pub fn make_directories(&self) -> Result<(), Problem> {
+        let state = &self.state;
+        for dir in [state.log(), state.run(), state.redis(), state.flowmachine(), state.secrets()] {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+            made.map_err(|error| {
+                Problem::new(format!("cannot make the directory {}: {error}", dir.display()), "mend its permissions")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether every secret that `role` uses can be had.
+    ///
+    /// # Errors
+    /// All that are missing or malformed, in one report.
+    pub(super) fn require_secrets(&self, role: &str) -> Result<Vec<&'static str>, Problems> {
+        let catalogue = catalogue();
+        let role = catalogue.role(role).expect("a role of the catalogue");
+        let names: Vec<&str> = catalogue.secrets_of(role).map(|secret| secret.name.as_str()).collect();
+        self.store.require(&names)?;
+        Ok(names)
+    }
+
+    /// A directory with the secrets that `role` uses as files, for a program that reads nothing else: the
+    /// deployment's own where they are all there, else a private copy of what was found elsewhere.
+    pub(super) fn secrets_for(&self, role: &str) -> Result<PathBuf, Problems> {
+        let names = self.require_secrets(role)?;
+        // A fixed value is the program's own default as well.
+        let deployed = |name: &&str| {
+            matches!(self.store.find(name), Ok(Found { place: Place::Deployment(_) | Place::Default, .. }))
+        };
+        if names.iter().all(deployed) {
+            return Ok(self.state.secrets());
+        }
+        let private = self.state.run().join("secrets").join(role);
+        self.store.materialise(&names, &private).map_err(|error| {
+            Problem::new(format!("cannot give {role} its secrets: {error}"), "mend the directory's permissions")
+        })?;
+        Ok(private)
+    }
+
+    /// The variables by which a child finds secrets that are not in the deployment's own directory. They hold paths,
+    /// except for a secret that the administrator chose to give as a variable.
+    pub(super) fn secret_sources(&self) -> impl Iterator<Item = (OsString, OsString)> {
+        let names = catalogue().secrets().flat_map(|secret| secret.spellings());
+        let names = names.flat_map(|name| [name.to_string(), format!("{name}_FILE")]);
+        names
+            .chain(["CREDENTIALS_DIRECTORY".to_string()])
+            .filter_map(|name| Some((OsString::from(&name), std::env::var_os(&name)?)))
+    }
+}
+
+fn set(settings: &mut Settings, text: &str) -> Result<(), Problem> {
+    match text.split_once('=') {
+        Some((name, value)) => settings.set(name, value, Origin::Flag),
+        None => Err(Problem::new("--set is not understood", "write it as NAME=VALUE").value(text)),
+    }
+}

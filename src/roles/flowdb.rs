@@ -1,0 +1,61 @@
+//! FlowDB: PostgreSQL, prepared before every start and brought up to date after it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Problem, Problems};
+use crate::flowdb::{Postgres, ProbeSql};
+use crate::roles::{Deployment, step};
+use crate::supervisor::{Kind, OnDependency, Restart, Service, StopStep};
+
+pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
+    let state = &deployment.state;
+    deployment.require_secrets("flowdb")?;
+    Postgres::find(&deployment.settings, &state.flowdb_data()).map_err(|error| {
+        let hint = "run `make setup`, or set FLOWKIT_POSTGRES_BIN to the directory of its programs";
+        Problem::new(error.to_string(), hint)
+    })?;
+    // A step that turns into the server. It needs no secret, so it is not even told where they are.
+    let mut server = step(deployment, "flowdb-server");
+    server.env.retain(|name, _| !deployment.secret_sources().any(|(source, _)| source == *name));
+    // The supervisor may protect the server itself from the kernel's memory killer, never its sessions.
+    server.env.insert("PG_OOM_ADJUST_FILE".into(), "/proc/self/oom_score_adj".into());
+    server.env.insert("PG_OOM_ADJUST_VALUE".into(), "0".into());
+    let database = Service {
+        name: "flowdb".to_string(),
+        kind: Kind::Daemon,
+        before: vec![step(deployment, "flowdb-prepare")],
+        command: server,
+        needs: vec![],
+        on_dependency: OnDependency::Keep,
+        ready: Some(Arc::new(ProbeSql::new(state, &deployment.settings, &deployment.store))),
+        // Recovery after a crash refuses connections for as long as it takes; a kill would only start it anew.
+        alive: None,
+        // SIGINT is a fast shutdown; SIGTERM would wait for the last idle client. SIGQUIT is an immediate one, which
+        // costs a recovery at the next start, yet loses nothing.
+        stop: vec![
+            StopStep { signal: libc::SIGINT, patience: Duration::from_secs(90) },
+            StopStep { signal: libc::SIGQUIT, patience: Duration::from_secs(5) },
+        ],
+        restart: Restart::default(),
+        success: vec![0],
+        address: Some(deployment.socket("FLOWKIT_FLOWDB_LISTEN", "FLOWDB_PORT")?.to_string()),
+        oom_score_adj: Some(-900),
+        open_files: 65_536,
+    };
+    let schema = Service {
+        name: "flowdb-schema".to_string(),
+        kind: Kind::Task,
+        needs: vec![database.name.clone()],
+        command: step(deployment, "flowdb-schema"),
+        before: vec![],
+        ready: None,
+        // SQL in one transaction: ending it at any moment loses nothing.
+        stop: vec![StopStep { signal: libc::SIGTERM, patience: Duration::from_secs(2) }],
+        restart: Restart { limit: 3, ..Restart::default() },
+        address: None,
+        oom_score_adj: None,
+        ..database.clone()
+    };
+    Ok(vec![database, schema])
+}

@@ -1,0 +1,118 @@
+//! FlowMachine: upstream's server, mended before every start and watched for hangs, and the process that keeps its
+//! cache within bounds.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Pools, Problem, Problems};
+use crate::flowmachine::{Hung, Ready, Sources};
+use crate::roles::{Deployment, command, step};
+use crate::supervisor::{Alive, Kind, OnDependency, Restart, Service, StopStep};
+
+/// Settings that upstream's programs read from their environment; the connection settings are added to them.
+const VARIABLES: &[&str] = &[
+    "FLOWMACHINE_PORT",
+    "FLOWKIT_FLOWMACHINE_LISTEN",
+    "FLOWMACHINE_SERVER_DEBUG_MODE",
+    "FLOWMACHINE_SERVER_DISABLE_DEPENDENCY_CACHING",
+    "FLOWMACHINE_SERVER_THREADPOOL_SIZE",
+    "FLOWMACHINE_CACHE_PRUNING_FREQUENCY",
+    "FLOWMACHINE_CACHE_PRUNING_TIMEOUT",
+    "FLOWMACHINE_LOG_LEVEL",
+    "DB_CONNECTION_POOL_SIZE",
+    "FLOWDB_HOST",
+    "FLOWDB_PORT",
+    "REDIS_HOST",
+    "REDIS_PORT",
+];
+
+pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
+    let settings = &deployment.settings;
+    let python = python(deployment)?;
+    let secrets = deployment.secrets_for("flowmachine")?;
+    let pools = Pools::of(settings);
+    let address = deployment.socket("FLOWKIT_FLOWMACHINE_LISTEN", "FLOWMACHINE_PORT")?;
+    if address.ip().is_unspecified() {
+        let what = "FLOWKIT_FLOWMACHINE_LISTEN may not be every interface: the server's port asks for no password";
+        return Err(Problem::new(what, "give one address of this machine").value(address.ip().to_string()).into());
+    }
+    let run = |what: &str| {
+        let mut command = command(
+            deployment,
+            python.clone(),
+            &["-m", "flowkit_flowmachine", what],
+            &[("PYTHONUNBUFFERED", "1"), ("PYTHONDONTWRITEBYTECODE", "1")],
+            deployment.state.flowmachine(),
+        );
+        command.env.insert("FLOWKIT_SECRETS_DIR".into(), secrets.clone().into());
+        let given = VARIABLES.iter().filter_map(|name| Some((name.into(), settings.text(name)?.into())));
+        command.env.extend(given);
+        // Upstream's default can block the server for ever; ours is worked out from the other sizes.
+        command.env.insert("DB_CONNECTION_POOL_OVERFLOW".into(), pools.overflow.to_string().into());
+        command
+    };
+    let server = Service {
+        name: "flowmachine".to_string(),
+        kind: Kind::Daemon,
+        before: vec![step(deployment, "flowmachine-repair")],
+        command: run("server"),
+        needs: vec!["flowdb-schema".to_string(), "redis".to_string()],
+        // Queries that ran when the database or redis went away end "errored", and stay so until the repair step.
+        on_dependency: OnDependency::Restart,
+        ready: Some(Arc::new(Ready { address })),
+        alive: Some(Alive {
+            probe: Arc::new(hung(deployment, address)),
+            every: Duration::from_secs(15),
+            patience: Duration::from_secs(30),
+            failures: 3,
+        }),
+        // Python joins its query threads at exit: a query that runs, or hangs, would hold it for ever.
+        stop: vec![StopStep { signal: libc::SIGTERM, patience: Duration::from_secs(10) }],
+        restart: Restart::default(),
+        success: vec![0, 1],
+        address: Some(address.to_string()),
+        oom_score_adj: None,
+        open_files: 4_096,
+    };
+    let mut services = vec![server.clone()];
+    // Upstream documents a negative frequency as "off", and spins when it is given one.
+    if settings.int("FLOWMACHINE_CACHE_PRUNING_FREQUENCY").is_none_or(|seconds| seconds >= 0) {
+        services.push(Service {
+            name: "cache-cleanup".to_string(),
+            before: vec![],
+            command: run("cache-cleanup"),
+            ready: None,
+            alive: None,
+            address: None,
+            ..server
+        });
+    }
+    Ok(services)
+}
+
+/// Building the SQL of a query takes minutes at worst; one that stands still for longer will not go on by itself.
+fn hung(deployment: &Deployment, address: SocketAddr) -> Hung {
+    let (settings, store) = (deployment.settings.clone(), deployment.store.clone());
+    let sources = move || Sources::of(&settings, &store).map_err(|problems| problems.to_string());
+    let still = deployment.settings.int("FLOWKIT_FLOWMACHINE_HANG_SECONDS").unwrap_or(300);
+    Hung::new(address, Duration::from_secs(still.unsigned_abs()), sources)
+}
+
+/// FlowMachine's own Python: what `FLOWKIT_PYTHON` names, else the one that `make setup` puts beside this program.
+fn python(deployment: &Deployment) -> Result<PathBuf, Problems> {
+    let beside = || {
+        let prefix = deployment.program.parent()?.parent()?;
+        Some(prefix.join("lib/flowkit/python/bin/python"))
+    };
+    let path = match deployment.settings.text("FLOWKIT_PYTHON") {
+        Some(path) => PathBuf::from(path),
+        None => beside().filter(|path| path.exists()).unwrap_or("/usr/local/lib/flowkit/python/bin/python".into()),
+    };
+    if path.exists() {
+        return Ok(path);
+    }
+    let what = "FlowMachine's Python is not there";
+    Err(Problem::new(what, "run `make setup`, or set FLOWKIT_PYTHON").value(path.display().to_string()).into())
+}

@@ -1,0 +1,76 @@
+//! The arrows between modules, as drawn at the top of `src/lib.rs`: they point downwards only.
+
+use std::fs;
+use std::path::Path;
+
+/// From low to high: a module may use itself, what stands before it, and what its own entry allows on its level.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("catalogue", &[]),
+    ("config", &["catalogue"]),
+    ("secrets", &["catalogue", "config"]),
+    ("hardware", &[]),
+    ("supervisor", &[]),
+    ("tuning", &["catalogue", "config", "hardware"]),
+    ("flowdb", &["catalogue", "config", "secrets", "hardware", "tuning", "supervisor"]),
+    ("redis_server", &["catalogue", "config", "secrets", "hardware", "supervisor"]),
+    ("flowmachine", &["catalogue", "config", "secrets", "supervisor", "flowdb", "redis_server"]),
+    ("verify", &["catalogue", "config", "secrets", "flowdb", "flowmachine"]),
+    ("roles", &["catalogue", "config", "secrets", "supervisor", "flowdb", "redis_server", "flowmachine"]),
+];
+
+#[test]
+fn modules_use_only_what_stands_below_them() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut wrong = Vec::new();
+    for (module, allowed) in LAYERS {
+        for (file, text) in sources(&src.join(module)) {
+            // Test modules may reach further. Inline ones come last in a file; the others are files of that name.
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for used in uses(code) {
+                if used != *module && !allowed.contains(&used.as_str()) {
+                    wrong.push(format!("{file}: {module} uses {used}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "arrows that point upwards:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_module_has_its_place() {
+    let root = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    let modules = root.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    for module in modules.filter(|module| *module != "commands") {
+        assert!(LAYERS.iter().any(|(name, _)| *name == module), "`{module}` is not in the picture of layers");
+    }
+}
+
+/// First path segment after every `crate::`.
+fn uses(code: &str) -> Vec<String> {
+    let name = |rest: &str| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let simple = code.split("crate::").skip(1).filter(|rest| !rest.starts_with('{')).map(name);
+    // `use crate::{a, b::c};` names several modules at once.
+    let grouped = code.split("crate::{").skip(1).filter_map(|rest| rest.split("};").next());
+    let inside = grouped.flat_map(|group| {
+        let mut depth = 0;
+        let top = |c: char| {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            c == ',' && depth == 0
+        };
+        group.split(top).map(|part| name(part.trim())).collect::<Vec<_>>()
+    });
+    simple.chain(inside).filter(|name| !name.is_empty()).collect()
+}
+
+fn sources(dir: &Path) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|end| end == "rs") && !path.ends_with("tests.rs") {
+            found.push((path.display().to_string(), fs::read_to_string(&path).unwrap()));
+        }
+    }
+    found
+}

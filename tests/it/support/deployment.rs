@@ -1,0 +1,148 @@
+//! A deployment of its own for a test: a state directory, free ports, the real binary.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The user that PostgreSQL runs as when the tests run as root, which it refuses to be.
+const NOBODY: u32 = 65534;
+
+/// State, program and ports of one deployment; whatever it still runs is stopped when it is dropped.
+pub struct Deployment {
+    dir: tempfile::TempDir,
+    /// Ports of flowdb, redis and flowmachine.
+    pub ports: [u16; 3],
+}
+
+impl Deployment {
+    /// Makes an empty state directory with a `flowkit.toml` that says which ports to use.
+    pub fn new() -> Deployment {
+        let dir = tempfile::Builder::new().prefix("flowkit-it-").tempdir_in("/tmp").unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        // Root's checkout may be closed to the user that the services run as.
+        let program = dir.path().join("flowkit");
+        fs::copy(env!("CARGO_BIN_EXE_flowkit"), &program).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let state = dir.path().join("state");
+        fs::create_dir(&state).unwrap();
+        let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+        let ports: [u16; 3] = ports.try_into().unwrap();
+        let deployment = Deployment { dir, ports };
+        deployment.configure("");
+        if rustix::process::geteuid().is_root() {
+            chown(&state, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        deployment
+    }
+
+    /// Writes `flowkit.toml` with the ports and `more` lines of settings.
+    pub fn configure(&self, more: &str) {
+        let [flowdb, redis, flowmachine] = self.ports;
+        let text = format!("FLOWDB_PORT = {flowdb}\nREDIS_PORT = {redis}\nFLOWMACHINE_PORT = {flowmachine}\n{more}");
+        fs::write(self.state().join("flowkit.toml"), text).unwrap();
+    }
+
+    /// The state directory.
+    pub fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// A `flowkit` command with a cleared environment, on this deployment.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(self.dir.path().join("flowkit"));
+        command.args(args).arg("--dir").arg(self.state());
+        command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        command.current_dir("/").stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `flowkit` to its end.
+    #[must_use]
+    pub fn flowkit(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs `flowkit`, which must succeed; gives stdout.
+    pub fn done(&self, args: &[&str]) -> String {
+        let output = self.flowkit(args);
+        assert!(output.status.success(), "flowkit {args:?}: {}\n{}", output.status, show(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// `flowkit status --format json`, or `None` when nothing runs.
+    pub fn status(&self) -> Option<Value> {
+        let output = self.flowkit(&["status", "--format", "json"]);
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
+    }
+
+    /// Pid of a service that runs.
+    pub fn pid(&self, service: &str) -> Option<u32> {
+        let status = self.status()?;
+        let services = status["services"].as_array()?;
+        let found = services.iter().find(|found| found["name"] == service)?;
+        found["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok())
+    }
+
+    /// Waits until everything is ready again.
+    pub fn wait_ready(&self, patience: Duration) {
+        wait(patience, "everything ready", || self.status().is_some_and(|status| status["ready"] == true));
+    }
+
+    /// Everything that the services have logged.
+    pub fn log(&self) -> String {
+        fs::read(self.state().join("log/flowkit.log")).map_or(String::new(), |log| String::from_utf8_lossy(&log).into())
+    }
+
+    /// Processes that have anything under this deployment open, as their working directory, or in their command line.
+    pub fn processes(&self) -> Vec<u32> {
+        let ours = |pid: u32| {
+            let under = |path: &Path| path.starts_with(self.dir.path());
+            let link = |name: &str| fs::read_link(format!("/proc/{pid}/{name}")).is_ok_and(|path| under(&path));
+            let open = || fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+            link("cwd") || link("exe") || open().any(|fd| fs::read_link(fd.path()).is_ok_and(|path| under(&path)))
+        };
+        pids().filter(|&pid| pid != std::process::id() && ours(pid)).collect()
+    }
+}
+
+impl Drop for Deployment {
+    fn drop(&mut self) {
+        let _ = self.flowkit(&["down"]);
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("the end of the deployment's log:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+        }
+    }
+}
+
+/// All processes that can be seen.
+pub fn pids() -> impl Iterator<Item = u32> {
+    fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// What a command printed, for a failed assertion.
+pub fn show(output: &Output) -> String {
+    format!("stdout: {}\nstderr: {}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Asks until the answer is yes; never sleeps "long enough".
+pub fn wait(patience: Duration, what: &str, mut yes: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
+    while !yes() {
+        assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// SIGKILL.
+pub fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+}
