@@ -1,0 +1,219 @@
+//! FlowMachine's queries under our settings beside PostgreSQL's defaults and everybody else's.
+//!
+//! `cargo bench --bench tuning` is a quick look (about five minutes); `-- --days 60 --calls 60000 --memory
+//! 512MiB,1GiB,4GiB,16GiB` is what docs/tuning.md reports. Method: one data directory, one binary, one run; a server
+//! of each configuration in turn within each round, its order rotated; medians, and a time-out counts as the time-out.
+//! Memory is limited by a real cgroup where one can be made, otherwise the heading says so. CPUs are this machine's.
+
+mod cgroup;
+mod data;
+mod peak;
+mod queries;
+mod report;
+mod rivals;
+mod server;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, ValueEnum};
+use flowkit::hardware;
+use flowkit::tuning::value::parse_size;
+
+use cgroup::Place;
+use report::{Outcome, Results};
+use rivals::{Inputs, Settings};
+use server::Cluster;
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    size: data::Size,
+    /// Memory limits, one table each
+    #[arg(long, value_delimiter = ',', default_value = "512MiB,4GiB", value_parser = memory)]
+    memory: Vec<u64>,
+    /// Configurations: a name, then changes, as in `ours+work_mem=4MB`
+    #[arg(long, value_delimiter = ',', default_values = rivals::ALL)]
+    config: Vec<String>,
+    /// Set of queries: known (chose the rules), decide (settled a question), claim (held out)
+    #[arg(long, default_value = "claim")]
+    queries: String,
+    /// Rounds; medians are taken over them
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// What to do
+    #[arg(long, value_enum, default_value = "both")]
+    measure: Measure,
+    /// Seconds after which a statement is given up
+    #[arg(long, default_value_t = 60)]
+    timeout: u64,
+    /// Keep the data here for the next run [default: a temporary directory]
+    #[arg(long)]
+    keep: Option<PathBuf>,
+    /// PostgreSQL's programs
+    #[arg(long, default_value = "/usr/lib/postgresql/15/bin")]
+    postgres: PathBuf,
+    /// Print every configuration's settings
+    #[arg(long)]
+    settings: bool,
+    /// Given by cargo
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Measure {
+    Queries,
+    Peak,
+    Both,
+}
+
+fn memory(text: &str) -> Result<u64, String> {
+    parse_size(text).ok_or_else(|| "give a size such as 512MiB".to_owned())
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let arguments = Arguments::parse();
+    let temporary = tempfile::tempdir()?;
+    let dir = arguments.keep.clone().unwrap_or_else(|| temporary.path().join("bench"));
+    // The server's own user has to get through.
+    std::fs::set_permissions(temporary.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let (cluster, new) = Cluster::open(&dir, &arguments.postgres)?;
+    let bytes = prepare(&cluster, new, arguments.size).await?;
+    let place = Place::find();
+    report::heading(&cluster, &arguments.size, bytes, place.as_ref().map(Place::describe).map_err(String::clone));
+    if arguments.measure != Measure::Peak {
+        report::legend(queries::set(&arguments.queries));
+    }
+    for &memory in &arguments.memory {
+        let inputs = inputs(&cluster, memory, bytes);
+        let configs: Vec<(String, Settings)> =
+            arguments.config.iter().map(|spec| (spec.clone(), rivals::settings(spec, &inputs))).collect();
+        if arguments.settings {
+            report::settings(&configs);
+        }
+        let limit = place.as_ref().ok().map(|place| (place, memory));
+        if arguments.measure != Measure::Peak {
+            let results = queries_in_turn(&cluster, &configs, limit, &arguments).await?;
+            report::queries(memory, &results, arguments.timeout);
+        }
+        if arguments.measure != Measure::Queries {
+            six_at_once(&cluster, &configs, limit, memory, &arguments).await?;
+        }
+    }
+    report::load_average("at the end");
+    Ok(())
+}
+
+/// Loads the data if they are not there yet; gives their size.
+async fn prepare(cluster: &Cluster, new: bool, size: data::Size) -> Result<u64, Box<dyn Error>> {
+    let loading: Settings = [("shared_buffers", "512MB"), ("maintenance_work_mem", "256MB"), ("fsync", "off")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    let mut server = cluster.start(&loading, None).await?;
+    let client = server.wait().await?;
+    if new {
+        eprintln!("loading {} days of {} calls and {} of mobile data ...", size.days, size.calls, size.calls / 2);
+        data::load(&client, size).await?;
+        client.batch_execute("CHECKPOINT").await?;
+    }
+    let bytes: i64 = client.query_one("SELECT pg_database_size(current_database())", &[]).await?.get(0);
+    drop(client);
+    server.stop().await;
+    if new {
+        cluster.loaded()?;
+    }
+    Ok(u64::try_from(bytes)?)
+}
+
+fn inputs(cluster: &Cluster, memory: u64, data: u64) -> Inputs {
+    let hardware = hardware::detect(&cluster.data());
+    Inputs { memory, cpus: hardware.cpus.value, major: cluster.major, data, hardware }
+}
+
+/// Every configuration's server in turn, in every round.
+async fn queries_in_turn(
+    cluster: &Cluster,
+    configs: &[(String, Settings)],
+    limit: Option<(&Place, u64)>,
+    arguments: &Arguments,
+) -> Result<Results, Box<dyn Error>> {
+    let set = queries::set(&arguments.queries);
+    let mut results = Results::new(configs, set);
+    for round in 0..arguments.rounds {
+        for turn in 0..configs.len() {
+            let at = (turn + round) % configs.len();
+            eprintln!("round {} of {}: {}", round + 1, arguments.rounds, configs[at].0);
+            let outcomes = one_server(cluster, &configs[at].1, limit, arguments, round).await;
+            results.add(at, outcomes);
+        }
+    }
+    Ok(results)
+}
+
+/// One server: warmed up by reading everything once, then every query, beginning with another one in each round.
+async fn one_server(
+    cluster: &Cluster,
+    settings: &Settings,
+    limit: Option<(&Place, u64)>,
+    arguments: &Arguments,
+    round: usize,
+) -> Vec<Outcome> {
+    let set = queries::set(&arguments.queries);
+    let mut server = match cluster.start(settings, limit).await {
+        Ok(server) => server,
+        Err(why) => return vec![Outcome::Failed(format!("does not start: {why}")); set.len()],
+    };
+    let mut outcomes = vec![Outcome::TimedOut; set.len()];
+    let patience = Duration::from_secs(arguments.timeout);
+    if let Ok(client) = server.wait().await {
+        let _ = client.batch_execute("SELECT count(*) FROM events.calls; SELECT count(*) FROM events.mds").await;
+    }
+    for n in 0..set.len() {
+        let at = (n + round) % set.len();
+        outcomes[at] = one_query(&mut server, &set[at].sql(arguments.size.days), patience).await;
+    }
+    let killed = server.group.as_ref().map_or(0, |g| g.usage().killed);
+    if killed > 0 {
+        eprintln!("  {killed} processes killed for want of memory");
+    }
+    server.stop().await;
+    outcomes
+}
+
+async fn one_query(server: &mut server::Server<'_>, sql: &str, patience: Duration) -> Outcome {
+    let client = match server.wait().await {
+        Ok(client) => client,
+        Err(error) => return Outcome::Failed(error),
+    };
+    let before = format!("DROP TABLE IF EXISTS result; SET statement_timeout = {}", patience.as_millis());
+    if let Err(error) = client.batch_execute(&before).await {
+        return Outcome::Failed(error.to_string());
+    }
+    let started = Instant::now();
+    match client.batch_execute(&format!("CREATE TABLE result AS {sql}")).await {
+        Ok(()) => Outcome::Time(started.elapsed()),
+        Err(error) if error.code() == Some(&tokio_postgres::error::SqlState::QUERY_CANCELED) => Outcome::TimedOut,
+        Err(error) => Outcome::Failed(error.as_db_error().map_or(error.to_string(), |e| e.message().to_owned())),
+    }
+}
+
+async fn six_at_once(
+    cluster: &Cluster,
+    configs: &[(String, Settings)],
+    limit: Option<(&Place, u64)>,
+    memory: u64,
+    arguments: &Arguments,
+) -> Result<(), Box<dyn Error>> {
+    let mut rows = Vec::new();
+    for (name, settings) in configs {
+        eprintln!("six at once: {name}");
+        let patience = Duration::from_secs(arguments.timeout * 6);
+        let peak = peak::run(cluster, settings, limit, arguments.size.days, patience).await;
+        rows.push((name.clone(), peak));
+    }
+    report::peaks(memory, &rows);
+    Ok(())
+}

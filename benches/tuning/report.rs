@@ -1,0 +1,205 @@
+//! What is printed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use crate::data::Size;
+use crate::peak::Peak;
+use crate::queries::Query;
+use crate::rivals::{MIB, Settings};
+use crate::server::Cluster;
+
+/// How one query ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Time(Duration),
+    TimedOut,
+    Failed(String),
+}
+
+/// Outcomes of every configuration, query and round.
+pub struct Results {
+    configs: Vec<String>,
+    set: &'static [Query],
+    /// By configuration, then round, then query.
+    rounds: Vec<Vec<Vec<Outcome>>>,
+}
+
+impl Results {
+    pub fn new(configs: &[(String, Settings)], set: &'static [Query]) -> Results {
+        let configs: Vec<String> = configs.iter().map(|(name, _)| name.clone()).collect();
+        Results { rounds: vec![Vec::new(); configs.len()], configs, set }
+    }
+
+    pub fn add(&mut self, config: usize, outcomes: Vec<Outcome>) {
+        self.rounds[config].push(outcomes);
+    }
+
+    /// Milliseconds of a configuration's query in every round; what did not end counts as the time-out.
+    fn times(&self, config: usize, query: usize, timeout: u64) -> Vec<f64> {
+        let ms = |outcome: &Outcome| match outcome {
+            Outcome::Time(time) => time.as_secs_f64() * 1000.0,
+            Outcome::TimedOut | Outcome::Failed(_) => timeout as f64 * 1000.0,
+        };
+        self.rounds[config].iter().map(|round| ms(&round[query])).collect()
+    }
+
+    /// Did no query of a configuration ever end?
+    fn nothing_ended(&self, config: usize) -> bool {
+        self.rounds[config].iter().flatten().all(|outcome| !matches!(outcome, Outcome::Time(_)))
+    }
+
+    /// Which queries did not end, and why.
+    fn troubles(&self, config: usize) -> Vec<String> {
+        if self.nothing_ended(config)
+            && let Some(Outcome::Failed(why)) = self.rounds[config].first().and_then(|round| round.first())
+        {
+            return vec![why.clone()];
+        }
+        let mut seen = BTreeSet::new();
+        for round in &self.rounds[config] {
+            for (query, outcome) in self.set.iter().zip(round) {
+                match outcome {
+                    Outcome::Time(_) => {}
+                    Outcome::TimedOut => drop(seen.insert(format!("{} timed out", query.name))),
+                    Outcome::Failed(why) => drop(seen.insert(format!("{}: {why}", query.name))),
+                }
+            }
+        }
+        seen.into_iter().collect()
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+}
+
+fn table(header: Vec<String>) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// One table for one memory limit: medians, sum, geometric mean, both against the first configuration, and by how much
+/// the sums of single rounds differ.
+pub fn queries(memory: u64, results: &Results, timeout: u64) {
+    println!("\n{} MiB: medians of {} rounds, ms", memory / MIB, results.rounds[0].len());
+    let names = results.set.iter().map(|q| q.name.to_owned());
+    let last = ["sum", "mean", "sum x", "mean x", "spread"].map(str::to_owned);
+    let mut table = table(["configuration".to_owned()].into_iter().chain(names).chain(last).collect());
+    let mut first = None;
+    for (at, config) in results.configs.iter().enumerate() {
+        let medians: Vec<f64> = (0..results.set.len()).map(|query| median(results.times(at, query, timeout))).collect();
+        let sum: f64 = medians.iter().sum();
+        let mean = (medians.iter().map(|t| t.ln()).sum::<f64>() / medians.len() as f64).exp();
+        let (first_sum, first_mean) = *first.get_or_insert((sum, mean));
+        let mut row = vec![config.clone()];
+        row.extend(medians.iter().map(|t| format!("{t:.0}")));
+        row.extend([format!("{sum:.0}"), format!("{mean:.0}")]);
+        row.extend([format!("{:.2}", sum / first_sum), format!("{:.2}", mean / first_mean)]);
+        row.push(format!("{:.0} %", spread(results, at, timeout) * 100.0));
+        table.add_row(row);
+    }
+    println!("{table}");
+    for (at, config) in results.configs.iter().enumerate() {
+        for trouble in results.troubles(at) {
+            println!("! {config}: {trouble}");
+        }
+    }
+}
+
+/// The largest sum of a round over the smallest, less 1.
+fn spread(results: &Results, config: usize, timeout: u64) -> f64 {
+    let queries = results.set.len();
+    let rounds = results.rounds[config].len();
+    let sums: Vec<f64> =
+        (0..rounds).map(|round| (0..queries).map(|query| results.times(config, query, timeout)[round]).sum()).collect();
+    let most = sums.iter().copied().fold(0.0, f64::max);
+    let least = sums.iter().copied().fold(f64::INFINITY, f64::min);
+    most / least - 1.0
+}
+
+/// Memory and time of six heavy statements at once.
+pub fn peaks(memory: u64, rows: &[(String, Result<Peak, String>)]) {
+    println!("\n{} MiB: six heavy statements, two loads with index and vacuum at once (one run)", memory / MIB);
+    let mut table =
+        table(["configuration", "peak MiB", "of limit", "killed", "failed", "seconds"].map(str::to_owned).to_vec());
+    for (config, peak) in rows {
+        match peak {
+            Ok(peak) => table.add_row(vec![
+                config.clone(),
+                format!("{}", peak.held / MIB),
+                format!("{:.0} %", peak.held as f64 / memory as f64 * 100.0),
+                peak.killed.to_string(),
+                format!("{} of 8", peak.failed.len()),
+                format!("{:.1}", peak.seconds),
+            ]),
+            Err(_) => {
+                table.add_row(vec![config.clone(), "-".into(), "-".into(), "-".into(), "no start".into(), "-".into()])
+            }
+        };
+    }
+    println!("{table}");
+    for (config, peak) in rows {
+        match peak {
+            Ok(peak) => peak.failed.iter().take(1).for_each(|why| println!("! {config}: {why}")),
+            Err(why) => println!("! {config}: {why}"),
+        }
+    }
+}
+
+/// Versions, machine and data.
+pub fn heading(cluster: &Cluster, size: &Size, bytes: u64, place: Result<String, String>) {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpuinfo = read("/proc/cpuinfo");
+    let model = cpuinfo.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or_default();
+    let meminfo = read("/proc/meminfo");
+    println!("flowkit {}, {}", env!("CARGO_PKG_VERSION"), cluster.version);
+    println!(
+        "{} x{}, {}, kernel {}",
+        model.trim_start_matches([' ', '\t', ':']),
+        cpuinfo.lines().filter(|l| l.starts_with("processor")).count(),
+        meminfo.lines().next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" "),
+        read("/proc/sys/kernel/osrelease").trim()
+    );
+    println!(
+        "{} days of {} calls and {} of mobile data, {} subscribers: {} MiB, collation C, 3 indexes each",
+        size.days,
+        size.calls,
+        size.calls / 2,
+        size.subscribers,
+        bytes / MIB
+    );
+    match place {
+        Ok(place) => println!("limits: {place}"),
+        Err(why) => println!("limits: NONE, no memory cgroup can be made ({why}); memory is not measured"),
+    }
+    load_average("at the start");
+}
+
+/// What the queries' names mean.
+pub fn legend(set: &[Query]) {
+    let list: Vec<String> = set.iter().map(|q| format!("{}: {}", q.name, q.what)).collect();
+    println!("queries, each as CREATE TABLE AS: {}", list.join("; "));
+}
+
+/// How busy the machine is.
+pub fn load_average(when: &str) {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("load average {when}: {}", load.split(' ').take(3).collect::<Vec<_>>().join(" "));
+}
+
+/// Every configuration's settings, one line each.
+pub fn settings(configs: &[(String, Settings)]) {
+    for (name, settings) in configs {
+        let list: Vec<String> = settings.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        println!("{name}: {}", list.join(" "));
+    }
+}
