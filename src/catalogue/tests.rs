@@ -96,32 +96,6 @@ fn defaults_have_the_form_of_their_type() {
 }
 
 #[test]
-fn secrets_are_made_of_what_is_there() {
-    let all = catalogue();
-    for secret in all.secrets() {
-        match &secret.make {
-            Make::Fixed(value) => {
-                let plain =
-                    crate::secrets::plain(secret, value).unwrap_or_else(|fault| panic!("{}: {fault}", secret.name));
-                assert_eq!(plain.expose(), value);
-            }
-            Make::Template(template) => {
-                for name in crate::secrets::placeholders(template) {
-                    assert!(all.secret(name).is_some() || all.setting(name).is_some(), "{}: {name}", secret.name);
-                }
-            }
-            Make::PublicHalfOf(other) => assert_eq!(all.secret(other).unwrap().kind, Kind::RsaPrivate),
-            Make::CertificateFor(other) => assert_eq!(all.secret(other).unwrap().kind, Kind::TlsKey),
-            Make::Operator(from) => assert!(!from.is_empty()),
-            Make::Generate => {
-                let made = [Kind::Password, Kind::Fernet, Kind::RsaPrivate, Kind::TlsKey];
-                assert!(made.contains(&secret.kind), "{} can't be made by chance", secret.name);
-            }
-        }
-    }
-}
-
-#[test]
 fn every_text_is_one_plain_sentence_part() {
     let all = catalogue();
     let roles = all.roles().iter().flat_map(|role| [&role.title, &role.summary, &role.needs.disk]);

@@ -229,7 +229,11 @@ fn make(path: &Path) -> Result<bool, FileError> {
         source,
     })?;
     match rustix::fs::mkdir(path, Mode::RWXU) {
-        Ok(()) => Ok(true),
+        Ok(()) => {
+            let handle = std::fs::File::open(above).and_then(|above| above.sync_all());
+            handle.map_err(|source| FileError::System { doing: "make durable", path: above.to_path_buf(), source })?;
+            Ok(true)
+        }
         Err(rustix::io::Errno::EXIST) => Ok(false),
         Err(errno) => Err(failed("make", path)(errno)),
     }

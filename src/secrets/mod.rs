@@ -17,8 +17,10 @@ mod rotate;
 mod secret;
 mod store;
 
+#[cfg(test)]
+mod tests;
+
 pub use check::{Checked, Finding, State, check};
-pub use derive::placeholders;
 pub use files::FileError;
 pub use form::plain;
 pub use init::{MakeError, Missing, Options, Report, init};

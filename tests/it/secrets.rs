@@ -408,12 +408,13 @@ fn killed(command: &mut Command, longest: Duration) -> bool {
 #[test]
 fn a_kill_at_any_moment_leaves_no_half_file() {
     let mut killed_midway = 0;
-    for round in 0..30 {
+    for round in 0..20 {
         let sandbox = Sandbox::new();
         // With and without the key that takes most of the time, so that kills hit its making and the writing.
-        let (roles, longest) = if round % 6 == 0 { ("", 800) } else { ("--role flowetl --role flowdb", 30) };
-        while killed(&mut sandbox.command(&format!("init {roles}")), Duration::from_millis(longest)) {
-            killed_midway += 1;
+        let (roles, longest) = if round % 10 == 0 { ("", 800) } else { ("--role flowetl --role flowdb", 30) };
+        for _ in 0..5 {
+            let midway = killed(&mut sandbox.command(&format!("init {roles}")), Duration::from_millis(longest));
+            killed_midway += u32::from(midway);
             if !sandbox.dir().exists() {
                 continue;
             }
@@ -428,10 +429,63 @@ fn a_kill_at_any_moment_leaves_no_half_file() {
 }
 
 #[test]
+fn a_kill_in_the_middle_of_a_write_leaves_no_half_file() {
+    let sandbox = Sandbox::new();
+    // The kernel kills whoever writes beyond a kilobyte; the private key has three.
+    let script = format!(
+        "ulimit -c 0; ulimit -f 2; exec {} secrets init --role flowauth --dir {}",
+        env!("CARGO_BIN_EXE_flowkit"),
+        sandbox.dir().display()
+    );
+    let status = Command::new("/bin/sh").args(["-c", &script]).env_clear().stdout(Stdio::null()).status().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGXFSZ));
+    let half = fs::metadata(sandbox.path(".PRIVATE_JWT_SIGNING_KEY.new")).unwrap().len();
+    assert!((512..3000).contains(&half), "{half} bytes were written");
+    let findings = sandbox.findings("--role flowauth");
+    let missing = |name: &str| (name.to_string(), "missing".to_string());
+    assert_eq!(findings, [missing("PRIVATE_JWT_SIGNING_KEY"), missing("PUBLIC_JWT_SIGNING_KEY")]);
+    sandbox.run("init --role flowauth").succeeded();
+    assert_eq!(sandbox.findings("--role flowauth"), []);
+    assert!(!sandbox.path(".PRIVATE_JWT_SIGNING_KEY.new").exists());
+}
+
+#[test]
+fn credentials_of_systemd_may_be_readable_by_their_group() {
+    let sandbox = Sandbox::with("--role redis");
+    fs::set_permissions(sandbox.path("REDIS_PASSWORD"), fs::Permissions::from_mode(0o440)).unwrap();
+    fs::set_permissions(sandbox.dir(), fs::Permissions::from_mode(0o550)).unwrap();
+    let mut check = sandbox.command("check --role redis");
+    sandbox.outcome(check.env("CREDENTIALS_DIRECTORY", sandbox.dir())).succeeded();
+    let open = |name: &str| (name.to_string(), "open".to_string());
+    assert_eq!(sandbox.findings("--role redis"), [open("."), open("REDIS_PASSWORD")]);
+}
+
+#[test]
+fn the_list_says_where_each_secret_is_found() {
+    let sandbox = Sandbox::with("--role redis");
+    let mut list = sandbox.command("list --role flowmachine --format json");
+    let list = sandbox.outcome(list.env("FLOWMACHINE_FLOWDB_PASSWORD", "from-the-environment")).succeeded();
+    let rows: serde_json::Value = serde_json::from_str(&list.stdout).unwrap();
+    let found = rows.as_array().unwrap().iter().map(|row| (row["name"].as_str().unwrap(), row["found"].as_str()));
+    assert_eq!(
+        found.collect::<Vec<_>>(),
+        [
+            ("FLOWMACHINE_FLOWDB_USER", Some("default")),
+            ("FLOWMACHINE_FLOWDB_PASSWORD", Some("environment variable FLOWMACHINE_FLOWDB_PASSWORD")),
+            ("REDIS_PASSWORD", Some("s/REDIS_PASSWORD")),
+        ]
+    );
+    let table = sandbox.run("list --role redis").succeeded().stdout;
+    let words = table.lines().map(|line| line.split_whitespace().take(4).collect::<Vec<_>>()).collect::<Vec<_>>();
+    assert_eq!(words[0], ["SECRET", "ROLES", "KIND", "FOUND"]);
+    assert_eq!(words[1], ["REDIS_PASSWORD", "redis,", "flowmachine", "password"]);
+}
+
+#[test]
 fn a_killed_rotation_is_all_or_nothing() {
     let sandbox = Sandbox::with("--role flowdb --role flowetl");
     let mut changed = 0;
-    for _ in 0..60 {
+    for _ in 0..30 {
         let before = sandbox.files();
         let names = "rotate FLOWDB_POSTGRES_PASSWORD FLOWETL_POSTGRES_PASSWORD FLOWETL_REDIS_PASSWORD";
         killed(&mut sandbox.command(names), Duration::from_millis(30));
@@ -444,7 +498,7 @@ fn a_killed_rotation_is_all_or_nothing() {
         assert!(new.is_empty() || new.len() == 7, "{new:?}");
         changed += new.len() / 7;
     }
-    assert!((1..60).contains(&changed), "{changed} of 60 rotations came through: the kills hit nothing");
+    assert!(changed < 30, "all {changed} rotations came through: the kills hit nothing");
 }
 
 #[test]
