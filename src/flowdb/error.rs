@@ -110,6 +110,17 @@ pub enum Error {
         length: usize,
     },
 
+    /// A database that fills its disk stops for good; one that was begun on a full disk never starts.
+    #[error("{data} has {free} MiB of free space, and an empty FlowDB needs {needed}; make room, or use another disk")]
+    NoRoom {
+        /// The data directory.
+        data: PathBuf,
+        /// MiB that there are.
+        free: u64,
+        /// MiB that it takes.
+        needed: u64,
+    },
+
     /// initdb failed; the directory was left as it was.
     #[error("initdb failed ({status}); the data directory was left as it was. It said:\n{output}")]
     Initdb {
@@ -222,6 +233,7 @@ impl Error {
             | Error::Divergent(_)
             | Error::User(_) => true,
             Error::InUse { .. }
+            | Error::NoRoom { .. }
             | Error::Initdb { .. }
             | Error::File { .. }
             | Error::Connect { .. }

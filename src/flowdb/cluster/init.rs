@@ -19,6 +19,9 @@ use crate::secrets::Secret;
 /// Inside the data directory, while it is made.
 const INNER: &str = "flowkit.new";
 
+/// An empty FlowDB was seen to take 72 MiB, one segment of its log included; the rest is for the first work on it.
+const ROOM: u64 = 256 << 20;
+
 /// A mount point of its own may hold this.
 const LOST_FOUND: &str = "lost+found";
 
@@ -57,6 +60,7 @@ pub fn stage(data: &Path) -> Result<Stage, Error> {
 pub fn finish(data: &Path, lock: &File, postgres: &Postgres, password: &Secret) -> Result<bool, Error> {
     let stage = stage(data)?;
     if stage == Stage::Empty {
+        refuse_full_disk(data)?;
         discard(&data.join(INNER))?;
         let _inherited = inherited(lock.try_clone().map_err(Error::file("hand on", data.join(LOCK)))?)?;
         make(&data.join(INNER), postgres, password).inspect_err(|_| {
@@ -69,6 +73,13 @@ pub fn finish(data: &Path, lock: &File, postgres: &Postgres, password: &Secret) 
     }
     let _ = fs::remove_dir(data.join(INNER));
     Ok(stage != Stage::Whole)
+}
+
+/// initdb would find out in the middle, and say less clearly what is missing.
+fn refuse_full_disk(data: &Path) -> Result<(), Error> {
+    let disk = rustix::fs::statvfs(data).map_err(|e| Error::file("measure the free space of", data)(e.into()))?;
+    let free = disk.f_frsize * disk.f_bavail;
+    if free < ROOM { Err(Error::NoRoom { data: data.into(), free: free >> 20, needed: ROOM >> 20 }) } else { Ok(()) }
 }
 
 fn foreign(data: &Path, found: String) -> Error {

@@ -160,6 +160,52 @@ fn directories_that_are_not_ours_to_write_are_named() {
     assert!(error.starts_with(&data.parent().unwrap().display().to_string()), "{error}");
 }
 
+/// A file system of its own at a path, for root where the kernel lets it mount.
+struct Tmpfs(std::path::PathBuf);
+
+impl Tmpfs {
+    fn at(path: &Path, megabytes: u32) -> Option<Tmpfs> {
+        fs::create_dir_all(path).unwrap();
+        let size = format!("size={megabytes}m,mode=755");
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path).output();
+        mount.is_ok_and(|mount| mount.status.success()).then(|| Tmpfs(path.to_owned()))
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_mount_point_will_do_for_a_data_directory_if_there_is_room() {
+    let mut cluster = Cluster::new();
+    let data = cluster.state.flowdb_data();
+    let Some(full) = Tmpfs::at(&data, 20) else {
+        eprintln!("not tested: no file system can be mounted here");
+        return;
+    };
+    let me = Some(cluster.uid);
+    chown(data.parent().unwrap(), me, me).unwrap();
+    chown(&data, me, me).unwrap();
+    let text = cluster.prepare().expect_err("it is full").to_string();
+    let expected = format!(
+        "{} has 20 MiB of free space, and an empty FlowDB needs 256; make room, or use another disk",
+        data.display()
+    );
+    assert_eq!(text, expected);
+    drop(full);
+    let room = Tmpfs::at(&data, 600).unwrap();
+    fs::create_dir(data.join("lost+found")).unwrap();
+    chown(&data, me, me).unwrap();
+    assert!(cluster.prepare().unwrap().created);
+    cluster.start();
+    cluster.apply().unwrap();
+    cluster.stop();
+    drop(room);
+}
+
 /// Containers run as any number. initdb asks for its name; without one this has to be said before anything is made.
 #[test]
 fn a_user_without_a_name_is_served_or_told_what_is_missing() {
