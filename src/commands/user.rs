@@ -12,10 +12,11 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use serde_json::json;
 
 use super::Failure;
-use crate::config::{Problem, Settings, StateDir};
+use crate::config::Problem;
 use crate::flowdb::users::{self, Role};
 use crate::flowdb::{self, Endpoint, Error, SUPERUSER};
-use crate::secrets::{self, Secret, Store};
+use crate::roles::Deployment;
+use crate::secrets::{self, Secret};
 
 /// Give people logins to a running FlowDB
 ///
@@ -123,9 +124,10 @@ impl Add {
         })?;
         let deployment = self.place.open()?;
         self.password
-            .with(async |secret| users::add(&mut deployment.connect().await?, &self.name, self.role, secret).await)?;
-        let Endpoint { port, .. } = deployment.endpoint;
-        eprintln!("added {}; it connects to database flowdb at {} port {port}", self.name, deployment.endpoint.host());
+            .with(async |secret| users::add(&mut connect(&deployment).await?, &self.name, self.role, secret).await)?;
+        let endpoint = Endpoint::new(&deployment.state, &deployment.settings);
+        let (host, port) = (endpoint.host(), endpoint.port);
+        eprintln!("added {}; it connects to database flowdb at {host} port {port}", self.name);
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -133,7 +135,7 @@ impl Add {
 impl Passwd {
     fn run(self) -> Result<ExitCode, Failure> {
         let deployment = self.place.open()?;
-        self.password.with(async |secret| users::passwd(&mut deployment.connect().await?, &self.name, secret).await)?;
+        self.password.with(async |secret| users::passwd(&mut connect(&deployment).await?, &self.name, secret).await)?;
         eprintln!("changed the password of {}", self.name);
         Ok(ExitCode::SUCCESS)
     }
@@ -142,7 +144,7 @@ impl Passwd {
 impl Named {
     fn run(self) -> Result<ExitCode, Failure> {
         let deployment = self.place.open()?;
-        wait(async { users::remove(&mut deployment.connect().await?, &self.name).await })?;
+        wait(async { users::remove(&mut connect(&deployment).await?, &self.name).await })?;
         eprintln!("removed {}", self.name);
         Ok(ExitCode::SUCCESS)
     }
@@ -151,7 +153,7 @@ impl Named {
 impl List {
     fn run(self) -> Result<ExitCode, Failure> {
         let deployment = self.place.open()?;
-        let all = wait(async { users::list(&deployment.connect().await?).await })?;
+        let all = wait(async { users::list(&connect(&deployment).await?).await })?;
         let role = |user: &users::User| user.role.to_possible_value().expect("no role is hidden").get_name().to_owned();
         match self.format {
             Format::Json => {
@@ -175,29 +177,14 @@ impl List {
     }
 }
 
-/// A deployment as these commands see it.
-struct Deployment {
-    state: StateDir,
-    settings: Settings,
-    store: Store,
-    endpoint: Endpoint,
-}
-
 impl Place {
     fn open(&self) -> Result<Deployment, Failure> {
-        let state = self.dir.as_ref().map_or_else(StateDir::usual, StateDir::new);
-        let settings =
-            Settings::load(Some(&state.settings_file()), &|name| std::env::var(name).ok()).map_err(Failure::mistake)?;
-        let store = Store::new(Some(state.secrets()));
-        let endpoint = Endpoint::new(&state, &settings);
-        Ok(Deployment { state, settings, store, endpoint })
+        Deployment::open_running(self.dir.as_deref()).map_err(Failure::mistake)
     }
 }
 
-impl Deployment {
-    async fn connect(&self) -> Result<tokio_postgres::Client, Error> {
-        flowdb::connect(&self.state, &self.settings, &self.store, SUPERUSER).await
-    }
+async fn connect(deployment: &Deployment) -> Result<tokio_postgres::Client, Error> {
+    flowdb::connect(&deployment.state, &deployment.settings, &deployment.store, SUPERUSER).await
 }
 
 impl Password {
