@@ -27,3 +27,4 @@ pub mod roles;
 pub mod secrets;
 pub mod supervisor;
 pub mod tuning;
+pub mod verify;

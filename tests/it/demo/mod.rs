@@ -1,3 +1,30 @@
-//! `flowkit db demo` on a real FlowDB.
+//! `flowkit db demo` on a real FlowDB, and what FlowMachine makes of it.
 
+mod kinds;
 mod load;
+mod queries;
+mod verify;
+
+use flowkit::flowdb::{SUPERUSER, connect, demo};
+
+use crate::support::flowdb::Cluster;
+
+/// Keeps quiet.
+struct Silent;
+
+impl demo::Progress for Silent {
+    fn begin(&self, _: usize, _: u32) {}
+    fn rows(&self, _: u64) {}
+    fn day(&self, _: time::Date) {}
+    fn analyze(&self) {}
+}
+
+/// A FlowDB with demo data.
+fn loaded(days: u32, subscribers: u32, sites: u32) -> Cluster {
+    let cluster = Cluster::started();
+    let options = demo::Options { days, subscribers, sites, ..demo::Options::default() };
+    let (state, settings, store) = (&cluster.state, &cluster.settings, &cluster.store);
+    let connect = async || Ok(connect(state, settings, store, SUPERUSER).await?);
+    cluster.as_user(|| demo::load(&connect, &options, &Silent)).expect("the demo data is loaded");
+    cluster
+}

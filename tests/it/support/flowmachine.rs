@@ -33,8 +33,13 @@ pub struct FlowMachine {
 impl FlowMachine {
     /// FlowDB with data, and redis.
     pub fn new() -> FlowMachine {
-        let mut cluster = Cluster::started();
+        let cluster = Cluster::started();
         cluster.run("flowdb", include_str!("flowmachine.sql")).expect("the data");
+        FlowMachine::on(cluster)
+    }
+
+    /// A running FlowDB with whatever it holds, and redis.
+    pub fn on(mut cluster: Cluster) -> FlowMachine {
         for port in ["REDIS_PORT", "FLOWMACHINE_PORT"] {
             cluster.settings.set(port, &free_port().to_string(), Origin::Flag).expect("a port");
         }
@@ -232,7 +237,7 @@ pub fn wait_for(what: &str, mut ask: impl FnMut() -> Result<(), String>) {
 }
 
 /// The Python that `make setup` makes.
-fn python_program() -> PathBuf {
+pub fn python_program() -> PathBuf {
     let prefix = match (std::env::var_os("PREFIX"), geteuid().is_root()) {
         (Some(prefix), _) => PathBuf::from(prefix),
         (None, true) => "/usr/local".into(),

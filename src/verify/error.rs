@@ -1,0 +1,112 @@
+//! Why a check fails.
+
+use std::io;
+use std::time::Duration;
+
+use time::Date;
+
+use super::expected::Difference;
+use crate::{flowdb, flowmachine, secrets};
+
+/// Why a check fails.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// FlowMachine does not answer, or says no.
+    #[error("FlowMachine's server did not do it")]
+    FlowMachine(#[from] flowmachine::Error),
+    /// It answers, but without what its answer should have.
+    #[error("FlowMachine's answer to `{action}` lacks `{field}`")]
+    Lacking {
+        /// What was asked.
+        action: &'static str,
+        /// What is missing.
+        field: &'static str,
+    },
+    /// A query ended badly.
+    #[error("query {id} ended as `{state}`; FlowMachine's log says why")]
+    Ended {
+        /// The query.
+        id: String,
+        /// Its state.
+        state: String,
+    },
+    /// A query did not end.
+    #[error("query {id} is still `{state}` after {} s", patience.as_secs())]
+    Late {
+        /// The query.
+        id: String,
+        /// Its state.
+        state: String,
+        /// How long it was waited for.
+        patience: Duration,
+    },
+    /// FlowDB is away, or refuses us.
+    #[error("FlowDB did not do it")]
+    FlowDb(#[from] flowdb::Error),
+    /// A statement failed.
+    #[error("FlowDB did not {what}")]
+    Sql {
+        /// What was to be done.
+        what: &'static str,
+        /// What PostgreSQL says.
+        source: tokio_postgres::Error,
+    },
+    /// A row of a result is not what FlowMachine's results look like.
+    #[error("the result has a row that is not a pcode and a number: {0}")]
+    Row(String),
+    /// A secret is missing.
+    #[error("a secret is missing")]
+    Secret(#[from] secrets::LookupError),
+    /// There is nothing to ask about.
+    #[error("no day is ingested for all of the tables that FlowMachine asks (`flowkit db demo` loads made-up ones)")]
+    NoDay,
+    /// There is nothing to ask about on that day.
+    #[error("{day} is not ingested for all of the tables that FlowMachine asks")]
+    NotIngested {
+        /// The day.
+        day: Date,
+    },
+    /// An answer without a row proves nothing.
+    #[error("no area had more than {} people: too few to compare", super::expected::REDACTED)]
+    Nothing,
+    /// The answers differ.
+    #[error("{}", differences(.0))]
+    Different(Vec<Difference>),
+    /// Python could not be run.
+    #[error("cannot run {program}")]
+    Python {
+        /// The interpreter.
+        program: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The library ended badly.
+    #[error("FlowMachine's library ended with {status}: {said}")]
+    Library {
+        /// How.
+        status: String,
+        /// The last lines that it printed.
+        said: String,
+    },
+    /// The process can't have what it needs of the system.
+    #[error("cannot wait for answers")]
+    Runtime(#[source] io::Error),
+}
+
+/// The first differences, and how many more there are.
+fn differences(all: &[Difference]) -> String {
+    const SHOWN: usize = 10;
+    let mut lines = vec![format!("{} areas differ", all.len())];
+    lines.extend(all.iter().take(SHOWN).map(|difference| format!("  {difference}")));
+    if all.len() > SHOWN {
+        lines.push(format!("  and {} more", all.len() - SHOWN));
+    }
+    lines.join("\n")
+}
+
+impl Error {
+    /// Turns what PostgreSQL says into what could not be done.
+    pub(super) fn sql(what: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Error {
+        move |source| Error::Sql { what, source }
+    }
+}

@@ -1,0 +1,110 @@
+//! The question as an analyst puts it: with FlowMachine's library, as a new user of FlowDB, who is gone afterwards.
+
+use std::io::{self, Read, Write};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use time::Date;
+use tokio_postgres::Client;
+
+use super::{Counts, Error, Target};
+use crate::flowdb::users::{self, Role};
+use crate::secrets::Secret;
+
+/// What the analyst types.
+const SCRIPT: &str = include_str!("library.py");
+/// How the names of our users begin.
+const PREFIX: &str = "verify_";
+
+/// People by area (admin3) at the end of a day.
+pub fn counts(target: &Target, day: Date) -> Result<Counts, Error> {
+    let name = format!("{PREFIX}{:08x}", rand::random::<u32>());
+    let password = Secret::new(format!("{:032x}", rand::random::<u128>()));
+    target.ask(async |client| {
+        remove_left_over(client).await?;
+        Ok(users::add(client, &name, Role::Analyst, &password).await?)
+    })?;
+    let counts = run(target, day, &name, &password);
+    let removed = target.ask(async |client| Ok(users::remove(client, &name).await?));
+    let counts = counts?;
+    removed?;
+    Ok(counts)
+}
+
+/// Removes users of earlier runs that were killed.
+async fn remove_left_over(client: &mut Client) -> Result<(), Error> {
+    for user in users::list(client).await? {
+        if user.name.starts_with(PREFIX) && user.connections == 0 {
+            users::remove(client, &user.name).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs the script. Passwords go through a pipe: not on the command line, not in the environment.
+fn run(target: &Target, day: Date, name: &str, password: &Secret) -> Result<Counts, Error> {
+    let redis_password = target.store.get("REDIS_PASSWORD")?;
+    let settings = target.settings;
+    let given = json!({
+        "day": day.to_string(),
+        "connection": {
+            "flowdb_host": settings.text("FLOWDB_HOST"),
+            "flowdb_port": settings.port("FLOWDB_PORT"),
+            "flowdb_user": name,
+            "flowdb_password": password.expose(),
+            "redis_host": settings.text("REDIS_HOST"),
+            "redis_port": settings.port("REDIS_PORT"),
+            "redis_password": redis_password.expose(),
+        },
+    });
+    let failed = |source| Error::Python { program: target.python.display().to_string(), source };
+    let mut python = Command::new(target.python);
+    python.args(["-I", "-B", "-c", SCRIPT]).current_dir("/");
+    python.env_clear().env("PATH", "/usr/bin:/bin").env("LANG", "C.UTF-8").env("TZ", "UTC");
+    python.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = python.spawn().map_err(failed)?;
+    let written = child.stdin.take().map(|mut stdin| stdin.write_all(given.to_string().as_bytes()));
+    let output = wait(child, target.patience).map_err(failed)?;
+    let ended = || Error::Library { status: output.status.to_string(), said: last_lines(&output.stderr) };
+    if !output.status.success() {
+        return Err(ended());
+    }
+    written.transpose().map_err(failed)?;
+    serde_json::from_slice(&output.stdout).map_err(|_| ended())
+}
+
+/// Waits for a child and what it prints; kills it when patience ends.
+fn wait(mut child: Child, patience: Duration) -> io::Result<Output> {
+    let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
+    let read = |pipe: Option<&mut dyn Read>| {
+        let mut bytes = Vec::new();
+        pipe.map(|pipe| pipe.read_to_end(&mut bytes)).transpose().map(|_| bytes)
+    };
+    thread::scope(|scope| {
+        let out = scope.spawn(|| read(stdout.as_mut().map(|pipe| pipe as &mut dyn Read)));
+        let err = scope.spawn(|| read(stderr.as_mut().map(|pipe| pipe as &mut dyn Read)));
+        let until = Instant::now() + patience;
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            if Instant::now() >= until {
+                child.kill()?;
+                break child.wait()?;
+            }
+            thread::sleep(Duration::from_millis(20));
+        };
+        let join = |reader: thread::ScopedJoinHandle<io::Result<Vec<u8>>>| {
+            reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        Ok(Output { status, stdout: join(out)?, stderr: join(err)? })
+    })
+}
+
+fn last_lines(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(5)..].join("\n  ")
+}

@@ -1,0 +1,180 @@
+//! Whether a deployment gives right answers: a real query in three ways, compared row by row.
+//!
+//! ```text
+//! server     through FlowMachine's server, as FlowAPI asks it, read with FlowAPI's login
+//! library    through FlowMachine's library, as an analyst with a new login of their own
+//! expected   in plain SQL over the call records, written without a look at FlowMachine's
+//! ```
+//!
+//! The question is where people were at the end of a day: their last event of the day, counted by ward (admin3).
+
+mod error;
+mod expected;
+mod library;
+mod server;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use time::Date;
+use tokio_postgres::Client;
+
+use crate::config::{Settings, StateDir};
+use crate::flowdb::{self, SUPERUSER};
+use crate::secrets::Store;
+
+pub use error::Error;
+pub use expected::{Difference, Expected};
+
+/// People by area, as FlowMachine gives them.
+pub type Counts = BTreeMap<String, i64>;
+
+/// The deployment that is looked at.
+pub struct Target<'a> {
+    /// Where it keeps its state.
+    pub state: &'a StateDir,
+    /// Its settings.
+    pub settings: &'a Settings,
+    /// Its secrets.
+    pub store: &'a Store,
+    /// Where FlowMachine's server listens.
+    pub flowmachine: SocketAddr,
+    /// FlowMachine's Python.
+    pub python: &'a Path,
+    /// Longest wait for one answer.
+    pub patience: Duration,
+}
+
+/// One thing that was looked at.
+pub struct Check {
+    /// What it was.
+    pub what: String,
+    /// What came of it.
+    pub outcome: Result<String, Error>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Looks at everything, each check told to `tell` when it is done. What needs a check that failed is left out.
+///
+/// `day` is the one to ask about; the last one that is ingested if not given. Blocks; not to be called inside of an async
+/// runtime.
+pub fn verify(target: &Target, day: Option<Date>, mut tell: impl FnMut(&Check)) -> Vec<Check> {
+    let mut checks = Checks { done: Vec::new(), tell: &mut tell };
+    checks.all(target, day);
+    checks.done
+}
+
+struct Checks<'a> {
+    done: Vec<Check>,
+    tell: &'a mut dyn FnMut(&Check),
+}
+
+impl Checks<'_> {
+    fn all(&mut self, target: &Target, day: Option<Date>) -> Option<()> {
+        self.check("FlowMachine's server answers", || server::ping(target).map(|()| ((), "it does".into())))?;
+        let days = self.check("days that are ingested", || {
+            let days = target.ask(async |client| expected::days(client).await)?;
+            let told = told(&days);
+            Ok((Days::pick(&days, day)?, told))
+        })?;
+
+        let what = format!("where people were on {}, asked of the server", days.server);
+        let counts = self.check(&what, || with_sum(server::counts(target, days.server)?));
+        let expected = self.check("the same, in plain SQL", || {
+            let expected = target.ask(async |client| expected::expected(client, days.server).await)?;
+            let said = counts.as_ref().map(|counts| expected.compare(counts)).transpose()?;
+            Ok((expected, said.unwrap_or_else(|| "nothing to compare with".into())))
+        });
+        let what = format!("where people were on {}, asked with the library by a new analyst", days.library);
+        self.check(&what, || {
+            let counts = library::counts(target, days.library)?;
+            let expected = match expected {
+                Some(expected) if days.library == days.server => expected,
+                _ => target.ask(async |client| expected::expected(client, days.library).await)?,
+            };
+            Ok(((), expected.compare(&counts)?))
+        })
+    }
+
+    /// Does one check; what it found, if it went well.
+    fn check<T>(&mut self, what: &str, work: impl FnOnce() -> Result<(T, String), Error>) -> Option<T> {
+        let began = Instant::now();
+        let (found, outcome) = match work() {
+            Ok((found, said)) => (Some(found), Ok(said)),
+            Err(error) => (None, Err(error)),
+        };
+        let check = Check { what: what.to_owned(), outcome, took: began.elapsed() };
+        (self.tell)(&check);
+        self.done.push(check);
+        found
+    }
+}
+
+fn with_sum(counts: Counts) -> Result<(Counts, String), Error> {
+    let people: i64 = counts.values().sum();
+    let said = format!("{people} people in {} areas", counts.len());
+    if counts.is_empty() { Err(Error::Nothing) } else { Ok((counts, said)) }
+}
+
+fn told(days: &[Date]) -> String {
+    match days {
+        [] => "none".into(),
+        [only] => only.to_string(),
+        [first, .., last] => format!("{} from {first} to {last}", days.len()),
+    }
+}
+
+/// The days to ask about. The library gets another one than the server where there is one, as it would find the server's
+/// answer in the cache.
+#[derive(Debug, PartialEq, Eq)]
+struct Days {
+    server: Date,
+    library: Date,
+}
+
+impl Days {
+    fn pick(days: &[Date], wanted: Option<Date>) -> Result<Days, Error> {
+        let last = *days.last().ok_or(Error::NoDay)?;
+        let server = wanted.unwrap_or(last);
+        let index = days.iter().position(|&day| day == server).ok_or(Error::NotIngested { day: server })?;
+        let library = days[if index > 0 { index - 1 } else { (index + 1).min(days.len() - 1) }];
+        Ok(Days { server, library })
+    }
+}
+
+impl Target<'_> {
+    /// Asks FlowDB something as the owner of everything.
+    fn ask<T>(&self, work: impl AsyncFnOnce(&mut Client) -> Result<T, Error>) -> Result<T, Error> {
+        self.ask_as(SUPERUSER, work)
+    }
+
+    /// Asks FlowDB something.
+    fn ask_as<T>(&self, user: &str, work: impl AsyncFnOnce(&mut Client) -> Result<T, Error>) -> Result<T, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
+        runtime.block_on(async {
+            let mut client = flowdb::connect(self.state, self.settings, self.store, user).await?;
+            work(&mut client).await
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::date;
+
+    #[test]
+    fn the_library_gets_another_day_where_there_is_one() {
+        let days = [date!(2016 - 01 - 01), date!(2016 - 01 - 02), date!(2016 - 01 - 05)];
+        let pick = |days: &[Date], wanted| Days::pick(days, wanted).map(|days| (days.server, days.library)).ok();
+        assert_eq!(pick(&days, None), Some((days[2], days[1])));
+        assert_eq!(pick(&days, Some(days[0])), Some((days[0], days[1])));
+        assert_eq!(pick(&days[..1], None), Some((days[0], days[0])));
+        assert_eq!(pick(&days, Some(date!(2016 - 01 - 03))), None);
+        assert_eq!(pick(&[], None), None);
+        assert_eq!(told(&days), "3 from 2016-01-01 to 2016-01-05");
+    }
+}

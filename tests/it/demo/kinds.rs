@@ -1,0 +1,254 @@
+//! Every kind of query that FlowMachine's server offers, on demo data, through the server: it ends as it should, and its
+//! result can be read with FlowAPI's login.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use flowkit::flowmachine::Status;
+use serde_json::{Value, json};
+
+use super::queries::{coalesced, daily, majority, meaningful, mobility, modal, unique, week, with};
+use crate::support::flowmachine::FlowMachine;
+
+/// How a query is expected to end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Outcome {
+    /// Completed, with rows in the result.
+    Rows,
+    /// Completed; there is no result to ask for.
+    NoResult,
+    /// Run, and ended with an error.
+    Errored,
+    /// Not run: the answer to the request says so, with these words.
+    Refused(&'static str),
+}
+use Outcome::{Errored, NoResult, Refused, Rows};
+
+/// One query and its expected end.
+fn table() -> Vec<(Value, Outcome)> {
+    let (a3, a2, points) = ("admin3", "admin2", "lon-lat");
+    let kind = |kind: &str, more: Value| with(json!({ "query_kind": kind }), more);
+    let of_week = |kind: &str, unit: &str| with(week(kind), json!({ "aggregation_unit": unit }));
+    let between = |kind: &str, unit: &str| json!({"query_kind": kind, "from_location": daily(unit, 1), "to_location": daily(unit, 2), "join_type": "inner"});
+    let week_of = json!({"start_date": "2016-01-01", "end_date": "2016-01-08"});
+    let active = |unit: &str| {
+        json!({
+            "query_kind": "active_at_reference_location_counts", "unique_locations": unique(unit),
+            "reference_locations": modal(unit),
+        })
+    };
+    let total = |unit: &str, by: &str| with(of_week("total_network_objects", unit), json!({ "total_by": by }));
+    let joined = |locations: Value, metric: Value, method: &str| json!({"query_kind": "joined_spatial_aggregate", "locations": locations, "metric": metric, "method": method});
+    let histogram =
+        |metric: Value| json!({"query_kind": "histogram_aggregate", "metric": metric, "bins": {"n_bins": 2}});
+    let money = |unit: &str| {
+        json!({
+            "query_kind": "dfs_metric_total_amount", "aggregation_unit": unit, "metric": "amount",
+            "start_date": "2016-01-01", "end_date": "2016-01-05",
+        })
+    };
+    let evening = |unit: &str| {
+        meaningful("meaningful_locations_aggregate", unit, with(json!({"label": "evening"}), week_of.clone()))
+    };
+    let statistic = |kind: &str| with(week(kind), json!({ "statistic": "avg" }));
+    let visited_most_days = with(week("visited_most_days"), json!({ "aggregation_unit": a3 }));
+    let displacement = |unit: &str| with(statistic("displacement"), json!({ "reference_location": daily(unit, 1) }));
+    let calendar = json!({"start_date": "2016-01-01", "total_periods": 3, "period_unit": "days"});
+
+    vec![
+        // Each kind once ...
+        (kind("dummy_query", json!({"dummy_param": "x", "aggregation_unit": a3})), NoResult),
+        (between("flows", a3), Rows),
+        (between("inflows", a3), Rows),
+        (between("outflows", a3), Rows),
+        (evening(a2), Rows),
+        (
+            meaningful(
+                "meaningful_locations_between_label_od_matrix",
+                a2,
+                with(json!({"label_a": "evening", "label_b": "day"}), week_of.clone()),
+            ),
+            Rows,
+        ),
+        (
+            meaningful(
+                "meaningful_locations_between_dates_od_matrix",
+                a2,
+                json!({
+                    "label": "evening", "start_date_a": "2016-01-01", "end_date_a": "2016-01-05",
+                    "start_date_b": "2016-01-05", "end_date_b": "2016-01-10",
+                }),
+            ),
+            Rows,
+        ),
+        (kind("geography", json!({ "aggregation_unit": a3 })), Rows),
+        (
+            kind(
+                "location_event_counts",
+                json!({
+                    "aggregation_unit": a3, "interval": "day", "direction": "both", "start_date": "2016-01-01",
+                    "end_date": "2016-01-03",
+                }),
+            ),
+            Rows,
+        ),
+        (of_week("unique_subscriber_counts", a3), Rows),
+        (with(of_week("location_introversion", a3), json!({ "direction": "both" })), Rows),
+        (total(a3, "day"), Rows),
+        (
+            kind(
+                "aggregate_network_objects",
+                json!({"total_network_objects": total(a3, "hour"), "statistic": "median", "aggregate_by": "day"}),
+            ),
+            Rows,
+        ),
+        (money(a2), Rows),
+        (kind("spatial_aggregate", json!({ "locations": daily(a3, 1) })), Rows),
+        (joined(daily(a2, 1), week("radius_of_gyration"), "avg"), Rows),
+        (histogram(with(week("event_count"), json!({ "direction": "both" }))), Rows),
+        (active(a3), Rows),
+        (
+            kind(
+                "unique_visitor_counts",
+                json!({
+                    "active_at_reference_location_counts": active(a3),
+                    "unique_subscriber_counts": of_week("unique_subscriber_counts", a3),
+                }),
+            ),
+            Rows,
+        ),
+        (of_week("consecutive_trips_od_matrix", a3), Rows),
+        (kind("unmoving_counts", json!({ "locations": unique(a2) })), Rows),
+        (
+            kind(
+                "unmoving_at_reference_location_counts",
+                json!({"locations": unique(a2), "reference_locations": daily(a2, 1)}),
+            ),
+            Rows,
+        ),
+        (of_week("trips_od_matrix", a3), Rows),
+        (kind("labelled_spatial_aggregate", json!({"locations": coalesced(a3, 1..=7), "labels": mobility(a3)})), Rows),
+        (
+            kind(
+                "labelled_flows",
+                json!({
+                    "from_location": coalesced(a3, 1..=3), "to_location": coalesced(a3, 4..=7), "labels": mobility(a3),
+                }),
+            ),
+            Rows,
+        ),
+        (kind("calendar_activity", calendar.clone()), Rows),
+        (
+            kind("localised_calendar_activity", with(calendar.clone(), json!({ "reference_location": daily(a3, 1) }))),
+            Rows,
+        ),
+        // ... then other units, locations and metrics ...
+        (kind("spatial_aggregate", json!({ "locations": daily(points, 1) })), Rows),
+        (kind("spatial_aggregate", json!({ "locations": majority("admin1", 1..=7) })), Rows),
+        (kind("geography", json!({ "aggregation_unit": points })), Rows),
+        (money("admin0"), Rows),
+        (
+            joined(
+                daily(a2, 1),
+                with(week("handset"), json!({"characteristic": "hnd_type", "method": "last"})),
+                "distr",
+            ),
+            Rows,
+        ),
+        (joined(daily(a2, 1), statistic("topup_balance"), "median"), Rows),
+        (joined(daily(a2, 1), displacement(points), "avg"), Rows),
+        (histogram(week("subscriber_degree")), Rows),
+        // ... and what can't work, whatever the data.
+        (
+            kind("spatial_aggregate", json!({ "locations": visited_most_days })),
+            Refused("has no attribute 'spatial_unit'"),
+        ),
+        (joined(daily(a2, 1), displacement(a2), "avg"), Refused("does not have longitude/latitude columns")),
+        (joined(daily(a2, 1), week("radius_of_gyration"), "distr"), Refused("Parameter validation failed")),
+        (evening(points), Refused("Could not get reply for message")),
+        (
+            kind("localised_calendar_activity", calendar),
+            Refused("missing 1 required positional argument: 'reference_location'"),
+        ),
+        (
+            kind("daily_location", json!({"date": "2016-01-01", "aggregation_unit": a3, "method": "last"})),
+            Refused("Parameter validation failed"),
+        ),
+        (kind("spatial_aggregate", json!({ "locations": daily(a3, 31) })), Refused("Unable to create query object")),
+        (money(points), Errored),
+    ]
+}
+
+/// What became of a query.
+fn outcome(machine: &FlowMachine, query: &Value, id: &Result<String, String>) -> Result<(Outcome, usize), String> {
+    let id = match id {
+        Ok(id) => id,
+        Err(refusal) => return Err(refusal.clone()),
+    };
+    let until = Instant::now() + Duration::from_secs(300);
+    let state = loop {
+        match machine.state(id) {
+            state if !matches!(state.as_str(), "known" | "queued" | "executing") => break state,
+            state => assert!(Instant::now() < until, "{query} is still {state}\n{}", machine.log()),
+        }
+        thread::sleep(Duration::from_millis(100));
+    };
+    if state != "completed" {
+        assert_eq!(state, "errored", "{query}");
+        return Ok((Errored, 0));
+    }
+    let reply = machine.request("get_sql_for_query_result", json!({ "query_id": id }));
+    match reply.status {
+        Status::Error => Ok((NoResult, 0)),
+        Status::Success => {
+            let sql = reply.payload["sql"].as_str().expect("SQL").to_owned();
+            Ok((Rows, machine.cluster.ask("flowapi", &sql).len()))
+        }
+    }
+}
+
+#[test]
+fn all_kinds_of_queries_end_as_they_should_on_demo_data() {
+    let mut machine = FlowMachine::on(super::loaded(10, 2_000, 100));
+    machine.start(&[]);
+    let table = table();
+
+    let offered = machine.request("get_available_queries", json!({})).payload;
+    let offered: BTreeSet<String> = serde_json::from_value(offered["available_queries"].clone()).expect("names");
+    let kinds = |wanted: fn(&Outcome) -> bool| -> BTreeSet<String> {
+        let right = table.iter().filter(|(_, outcome)| wanted(outcome));
+        right.map(|(query, _)| query["query_kind"].as_str().expect("a kind").to_owned()).collect()
+    };
+    assert_eq!(offered.len(), 27);
+    assert_eq!(kinds(|outcome| matches!(outcome, Rows | NoResult)), offered, "every kind is in the table");
+
+    // All are begun before the first is waited for: they run side by side, as an operator's queries do.
+    let begun: Vec<Result<String, String>> = table
+        .iter()
+        .map(|(query, _)| {
+            let reply = machine.request("run_query", query.clone());
+            match reply.status {
+                Status::Success => Ok(reply.payload["query_id"].as_str().expect("an id").to_owned()),
+                Status::Error => Err(format!("{} {}", reply.msg, reply.payload)),
+            }
+        })
+        .collect();
+    let mut wrong = Vec::new();
+    for ((query, expected), id) in table.iter().zip(&begun) {
+        let found = outcome(&machine, query, id);
+        let right = match (&found, expected) {
+            (Ok((Rows, rows)), Rows) => *rows > 0,
+            (Ok((found, _)), expected) => found == expected,
+            (Err(refusal), Refused(words)) => refusal.contains(words),
+            (Err(_), _) => false,
+        };
+        if !right {
+            wrong.push(format!("expected {expected:?}, got {found:?}: {query}"));
+        }
+        if std::env::var_os("SHOW").is_some() {
+            eprintln!("{expected:?} {} {:.400}", query["query_kind"], format!("{found:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

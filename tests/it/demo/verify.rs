@@ -1,0 +1,84 @@
+//! `flowkit verify` against real services.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use flowkit::verify::{Check, Target, verify};
+
+use crate::support::flowmachine::{FlowMachine, python_program};
+
+/// One value, as the superuser.
+fn value(machine: &FlowMachine, sql: &str) -> String {
+    machine.cluster.value("flowdb", sql)
+}
+
+/// Each check with what came of it.
+fn checks(machine: &FlowMachine) -> Vec<(String, Result<String, String>)> {
+    let cluster = &machine.cluster;
+    let python = python_program();
+    let target = Target {
+        state: &cluster.state,
+        settings: &cluster.settings,
+        store: &cluster.store,
+        flowmachine: machine.address().parse::<SocketAddr>().expect("an address"),
+        python: &python,
+        patience: Duration::from_secs(120),
+    };
+    let told = |check: Check| {
+        let whole = |error: flowkit::verify::Error| {
+            let mut text = error.to_string();
+            let mut source = std::error::Error::source(&error);
+            while let Some(error) = source {
+                text += &format!(": {error}");
+                source = error.source();
+            }
+            text
+        };
+        (check.what, check.outcome.map_err(whole))
+    };
+    cluster.as_user(|| verify(&target, None, |_| {}).into_iter().map(told).collect())
+}
+
+#[test]
+fn right_answers_are_called_right_and_wrong_ones_wrong() {
+    let mut machine = FlowMachine::on(super::loaded(3, 2_000, 100));
+    machine.start(&[]);
+    let good = checks(&machine);
+    let said: Vec<(&str, &str)> = good
+        .iter()
+        .map(|(what, outcome)| (what.as_str(), outcome.as_deref().unwrap_or_else(|e| panic!("{what}: {e}"))))
+        .collect();
+    assert_eq!(said.len(), 5, "{said:?}");
+    assert_eq!(said[1], ("days that are ingested", "3 from 2016-01-01 to 2016-01-03"));
+    assert_eq!(said[2].0, "where people were on 2016-01-03, asked of the server");
+    assert!(said[3].1.starts_with("equal in "), "{said:?}");
+    assert_eq!(said[4].0, "where people were on 2016-01-02, asked with the library by a new analyst");
+    assert!(said[4].1.starts_with("equal in "), "{said:?}");
+
+    // The library's user is gone; what it stored is FlowMachine's.
+    assert_eq!(value(&machine, "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'verify%'"), "0");
+    assert_eq!(
+        value(
+            &machine,
+            "SELECT count(*) FROM pg_tables WHERE schemaname = 'cache' AND tablename LIKE 'x%' AND tableowner <> 'flowmachine'"
+        ),
+        "0"
+    );
+
+    // A record that FlowMachine has not counted: the stored answer is no longer right.
+    let newest = "events.calls_20160103";
+    let forged = format!(
+        "INSERT INTO {newest} SELECT 'x', true, '2016-01-03 23:59:59.999999', 1, 'x', msisdn || g, msisdn, location_id, 'x', 'x', tac, 1, 999 \
+         FROM (SELECT * FROM {newest} ORDER BY datetime LIMIT 1) c, generate_series(1, 20) g"
+    );
+    machine.cluster.run("flowdb", &forged).expect("one person more");
+    let bad = checks(&machine);
+    let outcome = bad[3].1.as_ref().expect_err("twenty people more in an area");
+    assert!(outcome.starts_with("1 areas differ\n  VD"), "{outcome}");
+    assert!(bad[4].1.is_ok(), "the day before is as it was: {:?}", bad[4]);
+
+    machine.kill_redis();
+    let without = checks(&machine);
+    assert!(without[2].1.is_err() && without.len() >= 5, "{without:?}");
+    assert_eq!(value(&machine, "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'verify%'"), "0");
+}
