@@ -7,6 +7,8 @@
 //!    |
 //! roles       which services a role runs, and in what order (`roles/<role>.toml` says what the role *is*)
 //!    |
+//! verify      does a deployment give right answers?
+//!    |
 //! flowdb      cluster, migrations, users and grants, demo data      flowmachine   client, repair, health
 //! tuning      what PostgreSQL should be told                        supervisor    services, knows no FlowKit
 //! secrets     lookup, generation, rotation, checks

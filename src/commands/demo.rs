@@ -54,7 +54,7 @@ fn within(range: std::ops::RangeInclusive<i64>) -> ValueParser {
 }
 
 /// A date that leaves room for the most days that can be asked for.
-fn date(text: &str) -> Result<Date, String> {
+pub(super) fn date(text: &str) -> Result<Date, String> {
     let years = 1970..=2100;
     let date = Date::parse(text, format_description!("[year]-[month]-[day]")).ok();
     date.filter(|date| years.contains(&date.year()))

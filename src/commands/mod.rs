@@ -15,6 +15,7 @@ mod table;
 mod tune;
 mod up;
 mod user;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ enum Command {
     Tune(tune::Tune),
     #[command(subcommand)]
     Db(db::Db),
+    Verify(verify::Verify),
     Completions(completions::Completions),
     #[command(subcommand, hide = true)]
     Docs(docs::Docs),
@@ -59,6 +61,7 @@ impl Command {
             Command::Secrets(args) => args.run(),
             Command::Tune(args) => args.run(),
             Command::Db(command) => command.run(),
+            Command::Verify(args) => args.run(),
             Command::Completions(args) => args.run(),
             Command::Docs(command) => command.run(),
             Command::Step(args) => args.run(),

@@ -33,7 +33,7 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
     let python = python(deployment)?;
     let secrets = deployment.secrets_for("flowmachine")?;
     let pools = Pools::of(settings);
-    let address = deployment.socket("FLOWKIT_FLOWMACHINE_LISTEN", "FLOWMACHINE_PORT")?;
+    let address = address(deployment)?;
     if address.ip().is_unspecified() {
         let what = "FLOWKIT_FLOWMACHINE_LISTEN may not be every interface: the server's port asks for no password";
         return Err(Problem::new(what, "give one address of this machine").value(address.ip().to_string()).into());
@@ -92,6 +92,11 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
     Ok(services)
 }
 
+/// Where the server listens.
+pub(crate) fn address(deployment: &Deployment) -> Result<SocketAddr, Problem> {
+    deployment.socket("FLOWKIT_FLOWMACHINE_LISTEN", "FLOWMACHINE_PORT")
+}
+
 /// Building the SQL of a query takes minutes at worst; one that stands still for longer will not go on by itself.
 fn hung(deployment: &Deployment, address: SocketAddr) -> Hung {
     let (settings, store) = (deployment.settings.clone(), deployment.store.clone());
@@ -101,7 +106,7 @@ fn hung(deployment: &Deployment, address: SocketAddr) -> Hung {
 }
 
 /// FlowMachine's own Python: what `FLOWKIT_PYTHON` names, else the one that `make setup` puts beside this program.
-fn python(deployment: &Deployment) -> Result<PathBuf, Problems> {
+pub(crate) fn python(deployment: &Deployment) -> Result<PathBuf, Problems> {
     let beside = || {
         let prefix = deployment.program.parent()?.parent()?;
         Some(prefix.join("lib/flowkit/python/bin/python"))

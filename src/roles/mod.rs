@@ -6,7 +6,7 @@
 
 mod deployment;
 mod flowdb;
-mod flowmachine;
+pub(crate) mod flowmachine;
 mod host;
 mod redis;
 

@@ -1,0 +1,132 @@
+//! `flowkit verify`: does a running deployment give right answers?
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use comfy_table::{Table, presets};
+use indicatif::ProgressBar;
+use serde_json::json;
+use time::Date;
+
+use super::{Failure, demo};
+use crate::roles::{Deployment, flowmachine};
+use crate::verify::{Check, Error, Target, verify};
+
+/// Ask a running deployment a real question in three ways and compare the answers
+///
+/// Where were people at the end of a day, by ward? The question goes to FlowMachine's server, as FlowAPI asks it and with
+/// FlowAPI's login to the database; to FlowMachine's library, as an analyst with a login that is made for it and removed
+/// afterwards; and to the database in plain SQL. Exit status 0 when all agree; 1 when not, and then what differs is told.
+#[derive(Args)]
+pub struct Verify {
+    /// The day to ask about [default: the last one that is ingested]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = demo::date)]
+    day: Option<Date>,
+    /// Longest wait for one answer, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
+    patience: u64,
+    /// How to print
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "table")]
+    format: Format,
+    /// State directory of the deployment [default: /var/lib/flowkit for root, else flowkit in the XDG state directory]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+/// A check that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: it went wrong")]
+struct Wrong {
+    what: String,
+    source: Error,
+}
+
+impl Verify {
+    /// Checks, prints, and says by its exit status whether all is right.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let deployment = Deployment::open_running(self.dir.as_deref()).map_err(Failure::mistake)?;
+        let target = Target {
+            state: &deployment.state,
+            settings: &deployment.settings,
+            store: &deployment.store,
+            flowmachine: flowmachine::address(&deployment).map_err(Failure::mistake)?,
+            python: &flowmachine::python(&deployment).map_err(Failure::mistake)?,
+            patience: Duration::from_secs(self.patience),
+        };
+        let spinner = std::io::stderr().is_terminal().then(|| ProgressBar::new_spinner().with_message("asking"));
+        if let Some(spinner) = &spinner {
+            spinner.enable_steady_tick(Duration::from_millis(100));
+        }
+        let told = |check: &Check| _ = spinner.as_ref().map(|s| s.set_message(format!("asking; done: {}", check.what)));
+        let checks = verify(&target, self.day, told);
+        if let Some(spinner) = spinner {
+            spinner.finish_and_clear();
+        }
+        match self.format {
+            Format::Table => println!("{}", table(&checks)),
+            Format::Json => println!("{:#}", as_json(&checks)),
+        }
+        let wrong: Vec<Failure> = checks
+            .into_iter()
+            .filter_map(|Check { what, outcome, .. }| Some(Wrong { what, source: outcome.err()? }.into()))
+            .collect();
+        wrong.iter().for_each(|failure| eprint!("{failure}"));
+        Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// What was looked at, what came of it, how long it took.
+fn table(checks: &[Check]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(["CHECK", "RESULT", "TIME"]);
+    for check in checks {
+        table.add_row([check.what.clone(), result(check), format!("{:.2} s", check.took.as_secs_f64())]);
+    }
+    table
+}
+
+/// One line; what differs is told apart from the table.
+fn result(check: &Check) -> String {
+    match &check.outcome {
+        Ok(said) => said.clone(),
+        Err(error) => format!("FAILED: {}", error.to_string().lines().next().unwrap_or_default()),
+    }
+}
+
+fn as_json(checks: &[Check]) -> serde_json::Value {
+    let one = |check: &Check| {
+        json!({
+            "check": check.what,
+            "ok": check.outcome.is_ok(),
+            "result": check.outcome.as_ref().map_or_else(ToString::to_string, Clone::clone),
+            "seconds": check.took.as_secs_f64(),
+        })
+    };
+    json!(checks.iter().map(one).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_one_line_a_check() {
+        let check = |what: &str, outcome| Check { what: what.into(), outcome, took: Duration::from_millis(1234) };
+        let checks = [check("a question", Ok("equal in all 3 areas".into())), check("another", Err(Error::NoDay))];
+        let text = table(&checks).to_string();
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert_eq!(lines[1].join(" "), "a question equal in all 3 areas 1.23 s");
+        assert!(lines[2].join(" ").starts_with("another FAILED: no day is ingested"), "{text}");
+        assert_eq!(as_json(&checks)[1]["ok"], false);
+    }
+}
