@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use flowkit::config::Origin;
 use flowkit::flowdb::{Error, cluster};
-use rustix::process::geteuid;
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use crate::support::flowdb::Cluster;
 
@@ -101,13 +103,45 @@ fn only_one_works_on_a_directory_whoever_it_is() {
     // What is left of a killed server holds the lock that the server was given.
     let lock = fs::File::open(cluster.state.flowdb_data().join("flowkit.lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let start = scope.spawn(|| cluster.prepare());
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        thread::sleep(Duration::from_millis(300));
         assert!(!start.is_finished(), "it does not wait");
         drop(lock);
         start.join().unwrap().unwrap();
     });
+}
+
+/// Started as the product starts it, every process of the server holds the lock. A session that computes does not notice
+/// that the server's first process was killed; a second server beside it would destroy the data.
+#[test]
+fn a_session_that_outlives_its_server_keeps_the_next_one_out() {
+    let mut cluster = Cluster::new();
+    cluster.prepare().unwrap();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_flowkit"));
+    server.args(["step", "flowdb-server", "--dir"]).arg(cluster.state.root());
+    server.env("FLOWDB_PORT", cluster.settings.port("FLOWDB_PORT").to_string());
+    cluster.as_service_user(&mut server).stderr(Stdio::null());
+    cluster.start_with(server);
+    cluster.apply().unwrap();
+
+    let busy = cluster.connect("flowdb");
+    let pid: i32 = cluster.runtime.block_on(busy.query_one("SELECT pg_backend_pid()", &[])).unwrap().get(0);
+    let endless = "DO $$ BEGIN LOOP PERFORM 1; END LOOP; END $$";
+    let begun = async { tokio::time::timeout(Duration::from_millis(500), busy.batch_execute(endless)).await };
+    assert!(cluster.runtime.block_on(begun).is_err(), "it ended");
+    cluster.kill();
+    let session = Path::new("/proc").join(pid.to_string());
+    assert!(session.exists(), "the session ended with the server; this test shows nothing");
+    thread::scope(|scope| {
+        let start = scope.spawn(|| cluster.prepare());
+        thread::sleep(Duration::from_millis(500));
+        assert!(!start.is_finished(), "it goes on beside a session of the old server");
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+        start.join().unwrap().unwrap();
+    });
+    cluster.start();
+    assert_eq!(cluster.value("flowmachine", "SELECT count(*) FROM events.calls"), "0");
 }
 
 #[test]

@@ -105,8 +105,13 @@ impl Cluster {
 
     /// Starts the server on the prepared directory and waits until it answers.
     pub fn start(&mut self) {
+        self.start_with(self.server_command());
+    }
+
+    /// The same with a command of the caller's that turns into the server.
+    pub fn start_with(&mut self, mut command: Command) {
         assert!(self.server.is_none(), "it runs already");
-        self.server = Some(self.server_command().spawn().expect("postgres starts"));
+        self.server = Some(command.spawn().expect("postgres starts"));
         let probe = ProbeSql::new(&self.state, &self.settings, &self.store);
         let until = Instant::now() + PATIENCE;
         loop {
