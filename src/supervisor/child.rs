@@ -65,7 +65,7 @@ pub struct Inherit<'a> {
 pub struct Started {
     /// Process id; it stays ours until it is reaped.
     pub pid: i32,
-    /// At end of file the program runs; otherwise see [`failure`].
+    /// At end of file the program runs; otherwise see [`told`].
     pub pipe: OwnedFd,
 }
 
@@ -101,15 +101,27 @@ pub fn start(command: &Command, inherit: &Inherit<'_>) -> io::Result<Started> {
     }
 }
 
-/// Reads what a child has written to its pipe: `None` for nothing (yet, or ever), otherwise the step in words and `errno`.
-pub fn failure(pipe: BorrowedFd<'_>, command: &Command) -> Option<(String, i32)> {
+/// What a start's pipe has told.
+pub enum Told {
+    /// Nothing yet.
+    Nothing,
+    /// The program runs.
+    Reached,
+    /// A step failed: in words, with its `errno`.
+    Failed(String, i32),
+}
+
+/// Reads what a child has written to its pipe.
+pub fn told(pipe: BorrowedFd<'_>, command: &Command) -> Told {
     let mut record = [0u8; 5];
     match rustix::io::read(pipe, &mut record) {
         Ok(5) => {}
-        _ => return None,
+        Ok(_) => return Told::Reached,
+        Err(_) => return Told::Nothing,
     }
     let errno = i32::from_ne_bytes([record[1], record[2], record[3], record[4]]);
-    let words = match STEPS.get(usize::from(record[0]))? {
+    let step = STEPS.get(usize::from(record[0])).copied().unwrap_or(Step::Exec);
+    let words = match step {
         Step::Session => "make a session".to_owned(),
         Step::Signals => "reset signals".to_owned(),
         Step::Limits => "set limits".to_owned(),
@@ -124,7 +136,7 @@ pub fn failure(pipe: BorrowedFd<'_>, command: &Command) -> Option<(String, i32)>
         Step::NoNewPrivileges => "give up new privileges".to_owned(),
         Step::Exec => format!("run {}", command.program.display()),
     };
-    Some((words, errno))
+    Told::Failed(words, errno)
 }
 
 impl Prepared {
@@ -271,11 +283,14 @@ unsafe fn take(step: Step, p: &Prepared) -> libc::c_int {
 /// As for [`run`].
 #[expect(unsafe_code, reason = "this is the child's side of fork")]
 unsafe fn reset_signals() -> libc::c_int {
-    // SAFETY: the set is written before it is read; SIG_DFL is a valid handler.
+    // SAFETY: a zeroed kernel sigaction (handler, flags, restorer, mask of 8 bytes) means SIG_DFL; the set is written
+    // before it is read.
     unsafe {
+        let default = [0usize; 4];
         for signal in 1..=64 {
-            // The kernel refuses for KILL and STOP, the C library for its own two; all of them are at their default.
-            libc::signal(signal, libc::SIG_DFL);
+            // Past the C library, which refuses for the two signals that it keeps for itself; a caller may have ignored
+            // those. The kernel refuses for KILL and STOP, which can't be anything else.
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null::<usize>(), 8usize);
         }
         let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
         libc::sigemptyset(none.as_mut_ptr());

@@ -19,7 +19,7 @@ use super::error::Error;
 use super::log::Log;
 use super::status::{Reply, Request, Status};
 
-/// Clients at the same time; more wait in the kernel.
+/// Clients at the same time; the oldest has to go for one more, so that silent ones keep nobody out.
 const CLIENTS: usize = 64;
 
 /// Longest request in bytes.
@@ -105,8 +105,7 @@ fn serve(listener: &OwnedFd, desk: &Desk) {
 
 /// Waits for the listener or a client; which of them are ready, the listener first.
 fn wait(listener: &OwnedFd, clients: &[Client]) -> Vec<bool> {
-    let wanted = if clients.len() < CLIENTS { PollFlags::IN } else { PollFlags::empty() };
-    let mut fds = vec![PollFd::new(listener, wanted)];
+    let mut fds = vec![PollFd::new(listener, PollFlags::IN)];
     for client in clients {
         fds.push(PollFd::new(&client.fd, if client.reply.is_empty() { PollFlags::IN } else { PollFlags::OUT }));
     }
@@ -122,11 +121,15 @@ fn wait(listener: &OwnedFd, clients: &[Client]) -> Vec<bool> {
 }
 
 fn accept(listener: &OwnedFd, clients: &mut Vec<Client>) {
-    while clients.len() < CLIENTS {
+    // At most so many at a time, or a flood of them would keep those who were accepted from being heard.
+    for _ in 0..CLIENTS / 2 {
         let Ok(fd) = rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) else { return };
         let ours = rustix::process::geteuid();
         if rustix::net::sockopt::socket_peercred(fd.as_fd()).is_ok_and(|peer| peer.uid == ours || peer.uid.is_root()) {
             let until = Instant::now() + PATIENCE;
+            if clients.len() == CLIENTS {
+                clients.remove(0);
+            }
             clients.push(Client { fd, request: Vec::new(), reply: Vec::new(), sent: 0, until });
         }
     }

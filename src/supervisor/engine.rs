@@ -16,7 +16,7 @@ use super::exit::Exit;
 use super::log::Log;
 use super::machine::{Action, Event, Phase};
 use super::notify::Notify;
-use super::process::{Process, Processes};
+use super::process::Processes;
 use super::service::{Probe, Service};
 use super::set::Set;
 use super::status::Status;
@@ -63,7 +63,6 @@ pub struct Engine {
     guard: OwnedFd,
     guard_pid: i32,
     ignore_hup: bool,
-    budget: Duration,
     signals: Signals,
     poll: OwnedFd,
     mailbox: Mailbox,
@@ -81,7 +80,6 @@ pub struct Parts {
     pub guard: OwnedFd,
     pub guard_pid: i32,
     pub ignore_hup: bool,
-    pub budget: Duration,
     pub status: Status,
 }
 
@@ -103,7 +101,6 @@ impl Engine {
             guard: parts.guard,
             guard_pid: parts.guard_pid,
             ignore_hup: parts.ignore_hup,
-            budget: parts.budget,
             signals,
             poll,
             mailbox: Mailbox { sender, wake },
@@ -175,7 +172,7 @@ impl Engine {
         let again = if self.set.is_stopping() { ", more urgently" } else { "" };
         self.log.say(&format!("stopping everything{again} ({from})"));
         self.asked_by.get_or_insert(signal);
-        let actions = self.set.stop(self.budget, sys::now());
+        let actions = self.set.stop(sys::now());
         self.act(actions);
     }
 
@@ -198,10 +195,20 @@ impl Engine {
         }
     }
 
-    /// A started process has reached its program, or failed to; the failure is read when it is reaped.
+    /// A started process has reached its program, or failed to; the failure counts when it is reaped.
     fn read_start(&mut self, service: usize) {
-        if self.processes.has_reached(service, &self.services[service]) {
+        let (reached, pipe) = self.processes.hear(service, &self.services[service]);
+        self.unwatch(pipe);
+        if reached {
             self.tell(service, Event::Reached);
+        }
+    }
+
+    /// Takes a pipe off the list before it is closed: a process that is just being started may hold a copy for a moment,
+    /// and would keep it there.
+    fn unwatch(&self, pipe: Option<OwnedFd>) {
+        if let Some(pipe) = pipe {
+            let _ = epoll::delete(&self.poll, &pipe);
         }
     }
 
@@ -224,7 +231,8 @@ impl Engine {
     }
 
     fn ended(&mut self, service: usize, exit: Exit) {
-        self.processes.forget(service);
+        let pipe = self.processes.forget(service);
+        self.unwatch(pipe);
         let left = !self.processes.of(service).is_empty();
         self.view.ended(service, &exit);
         self.tell(service, Event::Exited { exit, left });
@@ -233,6 +241,8 @@ impl Engine {
     fn tell(&mut self, service: usize, event: Event) {
         let actions = self.set.tell(service, event, sys::now());
         self.act(actions);
+        // At once, so that the log has each step of a service, however short.
+        self.publish();
     }
 
     fn act(&mut self, actions: Vec<(usize, Action)>) {
@@ -257,7 +267,13 @@ impl Engine {
 
     fn spawn(&mut self, service: usize, phase: Phase) {
         match self.processes.start(service, phase, &self.services[service], &self.log) {
-            Ok(process) => self.watch(service, process),
+            Ok(process) => {
+                let data = epoll::EventData::new_u64(service as u64);
+                if let Some(pipe) = self.processes.keep(service, process) {
+                    // Were it to fail, the service would never be seen to have started; it does not for a fresh pipe.
+                    let _ = epoll::add(&self.poll, pipe, data, epoll::EventFlags::IN);
+                }
+            }
             Err(error) => {
                 let step = "start a process".to_owned();
                 let exit = Exit::NotStarted { step, errno: error.raw_os_error().unwrap_or(libc::EAGAIN) };
@@ -265,13 +281,6 @@ impl Engine {
                 self.tell(service, Event::Exited { exit, left: false });
             }
         }
-    }
-
-    fn watch(&mut self, service: usize, process: Process) {
-        let data = epoll::EventData::new_u64(service as u64);
-        // Were it to fail, the service would never be seen to have started; it does not for a fresh pipe.
-        let _ = epoll::add(&self.poll, process.pipe.as_fd(), data, epoll::EventFlags::IN);
-        self.processes.keep(service, process);
     }
 
     fn ask(&self, service: usize, instance: u64, probe: Arc<dyn Probe>, patience: Duration) {
@@ -305,10 +314,6 @@ impl Engine {
         }
         self.log.say(&message);
         self.tell_guard(b'E', message.as_bytes());
-        if !self.set.is_stopping() {
-            let actions = self.set.stop(self.budget, sys::now());
-            self.act(actions);
-        }
     }
 
     fn tell_guard(&self, kind: u8, text: &[u8]) {

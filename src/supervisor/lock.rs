@@ -21,6 +21,9 @@ use super::walk::{self, Cookie, Seen};
 /// then starting would be wrong.
 const CLEARING: Duration = Duration::from_secs(10);
 
+/// How long a supervisor may take to go after its guard.
+const DYING: Duration = Duration::from_secs(2);
+
 /// Held for as long as a supervisor is here.
 pub struct Locks {
     /// Exclusive.
@@ -47,7 +50,7 @@ pub fn take(dir: &Path, since: &str) -> Result<Locks, Error> {
     let path = dir.join("supervisor.lock");
     let mut here = open(&path)?;
     let holder = read(&mut here);
-    if flock(&here, FlockOperation::NonBlockingLockExclusive).is_err() {
+    if !lock(&here, holder.pid) {
         let since = if holder.since.is_empty() { "unknown".to_owned() } else { holder.since };
         return Err(Error::AlreadyRunning { dir: dir.to_owned(), pid: holder.pid, since });
     }
@@ -60,6 +63,21 @@ pub fn take(dir: &Path, since: &str) -> Result<Locks, Error> {
     write(&mut here, &holder).map_err(Error::file("write", &path))?;
     let alive = child::raise(alive.into()).map_err(Error::system("duplicate a descriptor"))?;
     Ok(Locks { _here: here, alive, cookie, cleared })
+}
+
+/// Takes the exclusive lock. When the guard that is named in it is gone already, its supervisor is about to go: that is
+/// waited for, a little.
+fn lock(file: &File, guard: u32) -> bool {
+    let deadline = Instant::now() + DYING;
+    loop {
+        if flock(file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return true;
+        }
+        if walk::see(guard as i32).is_some_and(|seen| !seen.zombie) || Instant::now() > deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Makes the directory, for its owner only.

@@ -23,6 +23,8 @@ mod guard;
 mod lock;
 mod log;
 mod machine;
+#[cfg(test)]
+mod model;
 mod notify;
 mod oom;
 mod options;
@@ -76,7 +78,7 @@ impl Prepared {
     fn new(services: Vec<Service>, options: Options) -> Result<Prepared, Error> {
         sys::close_on_exec_from(3);
         let options = options.absolute().map_err(Error::system("find the working directory"))?;
-        let set = set::Set::new(&services, Box::new(rand::random::<u64>))?;
+        let set = set::Set::new(&services, options.budget, Box::new(rand::random::<u64>))?;
         control::check_length(&options.state.join(control::SOCKET))?;
         let since = log::stamp(time::OffsetDateTime::now_utc());
         let locks = lock::take(&options.state, &since)?;
@@ -150,7 +152,6 @@ impl Prepared {
             guard,
             guard_pid,
             ignore_hup,
-            budget: self.options.budget,
             status,
         })?;
         control::start(self.socket, control::Desk { status: engine.status(), log, mailbox: engine.mailbox() })?;

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use super::machine::Time;
 
-/// Between the first questions while a service starts; doubles up to [`SLOWEST`].
+/// Between two questions while a service starts: an eighth of the time that it has taken, within these bounds. Waiting for
+/// it then costs at most an eighth on top; doubling the wait would cost up to as much again.
 const FASTEST: Duration = Duration::from_millis(10);
 const SLOWEST: Duration = Duration::from_secs(1);
+const PART: u32 = 8;
 /// Between questions to a service that is ready.
 const STEADY: Duration = Duration::from_secs(10);
 /// Longest wait for an answer about readiness.
@@ -28,7 +30,8 @@ pub enum Asked {
 pub struct Probing {
     ready_at: Option<Time>,
     alive_at: Option<Time>,
-    delay: Duration,
+    /// Since when readiness is waited for.
+    began: Time,
     alive: Option<(Duration, Duration, u32)>,
     failures: u32,
     open: Option<Open>,
@@ -45,12 +48,12 @@ struct Open {
 impl Probing {
     /// No questions.
     pub fn idle() -> Probing {
-        Probing { ready_at: None, alive_at: None, delay: FASTEST, alive: None, failures: 0, open: None }
+        Probing { ready_at: None, alive_at: None, began: Time::ZERO, alive: None, failures: 0, open: None }
     }
 
     /// The program was just reached.
     pub fn begin(now: Time, ready: bool, alive: Option<(Duration, Duration, u32)>) -> Probing {
-        Probing { ready_at: ready.then_some(now), alive, ..Probing::idle() }
+        Probing { ready_at: ready.then_some(now), alive, began: now, ..Probing::idle() }
     }
 
     /// Slow questions from here.
@@ -62,14 +65,20 @@ impl Probing {
 
     /// Quick questions again. Liveness goes on being asked: a hung service is not ready either.
     pub fn became_unready(&mut self, now: Time) {
-        self.delay = FASTEST;
-        self.ready_at = Some(now + self.delay);
+        self.began = now;
+        self.ready_at = Some(now + FASTEST);
     }
 
-    /// When something is due.
-    pub fn deadline(&self, _ready: bool) -> Option<Time> {
+    /// The open question has had its time.
+    pub fn is_stuck(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.stuck)
+    }
+
+    /// When something is due. Nothing is while `asking`, unless the open question is this instance's.
+    pub fn deadline(&self, asking: bool) -> Option<Time> {
         match &self.open {
             Some(open) => Some(open.until),
+            None if asking => None,
             None => [self.ready_at, self.alive_at].into_iter().flatten().min(),
         }
     }
@@ -86,8 +95,8 @@ impl Probing {
                 (Asked::Alive, patience)
             }
             _ if due(self.ready_at) => {
-                self.ready_at = Some(now + if ready { STEADY } else { self.delay });
-                self.delay = (self.delay * 2).min(SLOWEST);
+                let quick = (now.saturating_sub(self.began) / PART).clamp(FASTEST, SLOWEST);
+                self.ready_at = Some(now + if ready { STEADY } else { quick });
                 (Asked::Ready, PATIENCE)
             }
             _ => return None,

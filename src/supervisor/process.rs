@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::child::{self, Inherit};
+use super::child::{self, Inherit, Told};
 use super::exit::Exit;
 use super::log::Log;
 use super::machine::Phase;
@@ -25,8 +25,8 @@ pub struct Process {
     pid: i32,
     pidfd: OwnedFd,
     phase: Phase,
-    /// Tells whether the program was reached; see [`child::failure`].
-    pub pipe: OwnedFd,
+    /// Tells whether the program was reached; `None` once it has.
+    pipe: Option<OwnedFd>,
     failure: Option<(String, i32)>,
     /// Processes that the kernel had killed for memory when this one was started.
     oom_kills: Option<u64>,
@@ -66,22 +66,34 @@ impl Processes {
         let pid = Pid::from_raw(started.pid).ok_or(io::ErrorKind::NotFound)?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
         log.attach(i, out_read, err_read)?;
-        Ok(Process { pid: started.pid, pidfd, phase, pipe: started.pipe, failure: None, oom_kills, killed: false })
+        Ok(Process {
+            pid: started.pid,
+            pidfd,
+            phase,
+            pipe: Some(started.pipe),
+            failure: None,
+            oom_kills,
+            killed: false,
+        })
     }
 
-    pub fn keep(&mut self, i: usize, process: Process) {
-        self.running[i] = Some(process);
+    /// Takes a started process on; its pipe is to be watched.
+    pub fn keep(&mut self, i: usize, process: Process) -> Option<&OwnedFd> {
+        self.running[i].insert(process).pipe.as_ref()
     }
 
-    /// Called when a start's pipe has something to say: whether the program was reached.
-    pub fn has_reached(&mut self, i: usize, service: &Service) -> bool {
-        let Some(process) = &mut self.running[i] else { return false };
-        process.failure = child::failure(process.pipe.as_fd(), command(service, process.phase));
-        // Replaced by a descriptor that epoll does not watch; closing the pipe takes it off the list.
-        if let Ok(null) = self.null.try_clone() {
-            process.pipe = null;
+    /// Called when a start's pipe has something to say. Whether the program was reached, and the pipe when it has served.
+    pub fn hear(&mut self, i: usize, service: &Service) -> (bool, Option<OwnedFd>) {
+        let Some(process) = &mut self.running[i] else { return (false, None) };
+        let Some(pipe) = &process.pipe else { return (false, None) };
+        match child::told(pipe.as_fd(), command(service, process.phase)) {
+            Told::Nothing => (false, None),
+            Told::Reached => (true, process.pipe.take()),
+            Told::Failed(step, errno) => {
+                process.failure = Some((step, errno));
+                (false, process.pipe.take())
+            }
         }
-        process.failure.is_none()
     }
 
     /// The service whose first process this is.
@@ -92,7 +104,10 @@ impl Processes {
     /// How a first process ended, with what only we know about it.
     pub fn exit(&self, i: usize, exit: Exit, services: &[Service]) -> Exit {
         let Some(process) = &self.running[i] else { return exit };
-        let late = || child::failure(process.pipe.as_fd(), command(&services[i], process.phase));
+        let late = || match child::told(process.pipe.as_ref()?.as_fd(), command(&services[i], process.phase)) {
+            Told::Failed(step, errno) => Some((step, errno)),
+            _ => None,
+        };
         if let Some((step, errno)) = process.failure.clone().or_else(late) {
             return Exit::NotStarted { step, errno };
         }
@@ -103,9 +118,9 @@ impl Processes {
         }
     }
 
-    /// The first process was reaped.
-    pub fn forget(&mut self, i: usize) {
-        self.running[i] = None;
+    /// The first process was reaped. Its pipe, when it had not served.
+    pub fn forget(&mut self, i: usize) -> Option<OwnedFd> {
+        self.running[i].take()?.pipe
     }
 
     pub fn pids(&self) -> Vec<Option<u32>> {

@@ -31,12 +31,13 @@ pub struct Set {
     with: Vec<Vec<u64>>,
     goal: Goal,
     gave_up: Option<(usize, Exit)>,
+    budget: Duration,
     chance: Box<dyn FnMut() -> u64 + Send>,
 }
 
 impl Set {
     /// Checks names and dependencies: unique, known, without a circle.
-    pub fn new(services: &[Service], chance: Box<dyn FnMut() -> u64 + Send>) -> Result<Set, Error> {
+    pub fn new(services: &[Service], budget: Duration, chance: Box<dyn FnMut() -> u64 + Send>) -> Result<Set, Error> {
         let names: Vec<String> = services.iter().map(|service| service.name.clone()).collect();
         let mut needs = Vec::new();
         for (i, service) in services.iter().enumerate() {
@@ -61,6 +62,7 @@ impl Set {
             users,
             goal: Goal::Run,
             gave_up: None,
+            budget,
             chance,
         })
     }
@@ -143,17 +145,22 @@ impl Set {
         out
     }
 
-    /// A request to stop everything. The first gives `budget`, the second shortens it, the third kills.
-    pub fn stop(&mut self, budget: Duration, now: Time) -> Vec<(usize, Action)> {
+    /// A request to stop everything. The first gives the whole budget, the second shortens it, the third kills.
+    pub fn stop(&mut self, now: Time) -> Vec<(usize, Action)> {
         let mut out = Vec::new();
-        let (until, asked) = match self.goal {
-            Goal::Run => (now + budget, 1),
-            Goal::Stop { until, asked } => (until.min(now + HURRIED), asked + 1),
+        let asked = match self.goal {
+            Goal::Run => {
+                self.begin_stop(now, 1);
+                1
+            }
+            Goal::Stop { until, asked } => {
+                let until = until.min(now + HURRIED);
+                self.goal = Goal::Stop { until, asked: asked + 1 };
+                self.share(now, until);
+                asked + 1
+            }
         };
-        self.goal = Goal::Stop { until, asked };
-        if asked <= 2 {
-            self.share(now, until);
-        } else {
+        if asked > 2 {
             for i in 0..self.machines.len() {
                 self.pass(i, Event::Kill, now, &mut out);
             }
@@ -162,18 +169,25 @@ impl Set {
         out
     }
 
+    fn begin_stop(&mut self, now: Time, asked: u32) {
+        let until = now + self.budget;
+        self.goal = Goal::Stop { until, asked };
+        self.share(now, until);
+    }
+
     fn pass(&mut self, i: usize, event: Event, now: Time, out: &mut Vec<(usize, Action)>) {
         let mut actions = Vec::new();
         let chance = (self.chance)();
         self.machines[i].handle(event, now, chance, &mut actions);
         for action in actions {
-            match action {
-                Action::GiveUp(exit) => {
-                    self.gave_up.get_or_insert((i, exit.clone()));
-                    out.push((i, Action::GiveUp(exit)));
+            if let Action::GiveUp(exit) = &action {
+                self.gave_up.get_or_insert((i, exit.clone()));
+                // Nobody has asked yet: the next request is the first.
+                if self.goal == Goal::Run {
+                    self.begin_stop(now, 0);
                 }
-                action => out.push((i, action)),
             }
+            out.push((i, action));
         }
     }
 

@@ -63,15 +63,19 @@ impl View {
     /// Brings the published status up to date and logs what changed.
     pub fn publish(&mut self, set: &Set, pids: &[Option<u32>], log: &Log) {
         let mut changed = false;
+        let mut lines = Vec::new();
         for (i, pid) in pids.iter().enumerate() {
             let before = self.status.services[i].clone();
             let now = self.look(set, i, *pid);
             if now.state != before.state || now.pid != before.pid {
-                log.say(&line(&now, set.machine(i)));
+                lines.push((is_consequence(now.state), line(&now, set.machine(i))));
             }
             changed |= now != before;
             self.status.services[i] = now;
         }
+        // What one event caused is told in the order of cause and consequence.
+        lines.sort_by_key(|(consequence, _)| *consequence);
+        lines.iter().for_each(|(_, line)| log.say(line));
         let (ready, stopping) = (set.all_ready(), set.is_stopping());
         changed |= (ready, stopping) != (self.status.ready, self.status.stopping);
         if ready && !self.status.ready {
@@ -95,6 +99,9 @@ impl View {
         service.message = match state {
             ServiceState::Waiting => Some(format!("for {}", set.missing(i).collect::<Vec<_>>().join(", "))),
             ServiceState::BackingOff => Some(format!("again within {:.1?}", machine.delay())),
+            ServiceState::Starting if machine.is_unanswered() => {
+                Some("the question whether it is ready is not answered".into())
+            }
             ServiceState::Starting | ServiceState::Ready => self.complaints[i].clone(),
             _ => None,
         };
@@ -116,6 +123,15 @@ fn state(machine: &Machine) -> ServiceState {
         State::Finished => ServiceState::Finished,
         State::Stopped => ServiceState::Stopped,
         State::Failed => ServiceState::Failed,
+    }
+}
+
+/// Whether a service came there because of another, where both changed at once.
+fn is_consequence(state: ServiceState) -> bool {
+    use ServiceState::{BackingOff, Failed, Finished, Preparing, Ready, Starting, Stopped, Stopping, Waiting};
+    match state {
+        Ready | Finished | Stopped | Failed | BackingOff => false,
+        Waiting | Preparing | Starting | Stopping => true,
     }
 }
 

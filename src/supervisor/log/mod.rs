@@ -4,7 +4,8 @@
 //! pipes of a service --> reader thread --> queue of the service (bounded) --> writer thread --> stdout or file
 //!                        lines, pieces     oldest lines dropped, counted      blocks, alone
 //! ```
-//! The reader never waits for the writer, so no service is ever held up by a slow reader of ours. Lines are bytes; a line
+//! The reader waits for the writer for at most [`WAIT`], once; a burst is so carried through without loss, and a reader of
+//! ours that is too slow or stands still holds up nobody. Lines are bytes; a line
 //! longer than [`lines::PIECE`] goes out in marked pieces, and one without an end after two seconds.
 
 mod lines;
@@ -30,6 +31,9 @@ use super::options::LogFormat;
 /// Lines of a service that are kept for the moment it can't be kept up.
 const TAIL: usize = 20;
 
+/// Longest wait of the reader for the writer when a queue is full. What the services write meanwhile fits into their pipes.
+const WAIT: Duration = Duration::from_millis(50);
+
 /// Which of a service's two streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
@@ -52,6 +56,8 @@ struct Shared {
     filled: Condvar,
     /// A stream ended.
     ended: Condvar,
+    /// Something was taken out to be written.
+    taken: Condvar,
 }
 
 struct State {
@@ -68,6 +74,33 @@ struct State {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits on a condition until `met` or the deadline.
+    fn wait<'a>(
+        condition: &Condvar,
+        mut state: MutexGuard<'a, State>,
+        deadline: Instant,
+        met: impl Fn(&State) -> bool,
+    ) -> MutexGuard<'a, State> {
+        while !met(&state) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = condition.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state
+    }
+
+    /// Makes room for bytes of a service, while that does not take too long.
+    fn room(&self, service: usize, bytes: usize) -> MutexGuard<'_, State> {
+        let fits = |state: &State| !state.queues.should_wait(service, bytes);
+        let mut state = Shared::wait(&self.taken, self.lock(), Instant::now() + WAIT, fits);
+        if !fits(&state) {
+            state.queues.give_up(service);
+        }
+        state
     }
 }
 
@@ -88,6 +121,7 @@ impl Log {
             }),
             filled: Condvar::new(),
             ended: Condvar::new(),
+            taken: Condvar::new(),
         });
         let plain = outlet.is_terminal();
         let inbox = reader::start(shared.clone(), Writer::new(&names, format, plain))?;
@@ -118,18 +152,8 @@ impl Log {
 
     /// The last lines of a service, once its streams are at their end or `patience` is over.
     pub fn tail(&self, service: usize, patience: Duration) -> Vec<String> {
-        let deadline = Instant::now() + patience;
-        let mut state = self.shared.lock();
-        while state.open[service] > 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            state = match self.shared.ended.wait_timeout(state, left) {
-                Ok((state, _)) => state,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
-        }
+        let ended = |state: &State| state.open[service] == 0;
+        let state = Shared::wait(&self.shared.ended, self.shared.lock(), Instant::now() + patience, ended);
         state.tails[service].iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect()
     }
 
@@ -141,16 +165,9 @@ impl Log {
 
     /// Writes what is queued, for at most `patience`. Nothing may be said afterwards.
     pub fn finish(&self, patience: Duration) {
-        let deadline = Instant::now() + patience;
         let mut state = self.shared.lock();
         state.finish = true;
         self.shared.filled.notify_one();
-        while !state.done && Instant::now() < deadline {
-            let left = deadline.saturating_duration_since(Instant::now());
-            state = match self.shared.ended.wait_timeout(state, left) {
-                Ok((state, _)) => state,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
-        }
+        drop(Shared::wait(&self.shared.ended, state, Instant::now() + patience, |state| state.done));
     }
 }

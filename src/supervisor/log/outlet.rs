@@ -109,6 +109,7 @@ pub fn run(shared: &Shared, mut outlet: Outlet, record: &Writer) {
             }
         }
         drop(state);
+        shared.taken.notify_one();
         if let Err(error) = outlet.write(&bytes) {
             let mut state = shared.lock();
             state.unwritten += lines;

@@ -22,6 +22,8 @@ struct Queue {
     bytes: usize,
     /// Lines dropped since the writer was last told.
     gap: u64,
+    /// The writer was waited for in vain; from here lines are dropped until half the queue is empty.
+    dropping: bool,
 }
 
 /// One queue a service.
@@ -49,6 +51,7 @@ impl Queues {
     pub fn push(&mut self, service: usize, bytes: &[u8], lines: u64) {
         self.order += 1;
         let queue = &mut self.queues[service];
+        queue.dropping &= queue.bytes > BOUND / 2;
         queue.bytes += bytes.len();
         match queue.blocks.back_mut() {
             // Records join the block before them when nothing of another service came between.
@@ -66,6 +69,17 @@ impl Queues {
             queue.gap += block.lines;
             self.dropped += block.lines;
         }
+    }
+
+    /// Whether so many bytes more of a service are worth a wait for the writer.
+    pub fn should_wait(&self, service: usize, bytes: usize) -> bool {
+        let queue = &self.queues[service];
+        queue.bytes > 0 && queue.bytes + bytes > BOUND && !queue.dropping
+    }
+
+    /// The wait was in vain.
+    pub fn give_up(&mut self, service: usize) {
+        self.queues[service].dropping = true;
     }
 
     /// Takes the oldest block.

@@ -200,7 +200,7 @@ impl<'a> Batch<'a> {
         if self.ends.is_empty() {
             return;
         }
-        let mut state = shared.lock();
+        let mut state = shared.room(self.service, self.text.len());
         let mut start = 0;
         for ends in self.ends.chunks(128) {
             let end = ends[ends.len() - 1];

@@ -4,12 +4,16 @@
 //! all services together; `engine.rs` acts. A process that was asked for is followed by exactly one [`Event::Exited`], and
 //! when that said that descendants are left, by one [`Event::Emptied`].
 
+mod types;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::exit::Exit;
 use super::probing::{Asked, Probing};
-use super::service::{Kind, OnDependency, Restart, Service, StopStep};
+use super::service::Kind;
+use types::Then;
+pub use types::{Action, Ending, Event, Limit, Phase, Policy, Running, State};
 
 /// A point on the monotonic clock.
 pub type Time = Duration;
@@ -24,148 +28,6 @@ const LEFTOVERS: Duration = Duration::from_secs(2);
 /// at once.
 const SPREAD: Duration = Duration::from_millis(100);
 
-/// What a machine knows of its service.
-#[derive(Clone, Debug)]
-pub struct Policy {
-    pub kind: Kind,
-    pub before: usize,
-    pub probed: bool,
-    pub alive: Option<(Duration, Duration, u32)>,
-    pub stop: Vec<StopStep>,
-    pub restart: Restart,
-    pub success: Vec<i32>,
-    pub on_dependency: OnDependency,
-}
-
-impl From<&Service> for Policy {
-    fn from(service: &Service) -> Policy {
-        Policy {
-            kind: service.kind,
-            before: service.before.len(),
-            probed: service.ready.is_some() && service.kind == Kind::Daemon,
-            alive: service.alive.as_ref().map(|alive| (alive.every, alive.patience, alive.failures)),
-            stop: service.stop.clone(),
-            restart: service.restart,
-            success: service.success.clone(),
-            on_dependency: service.on_dependency,
-        }
-    }
-}
-
-/// Which program of a service runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// The step of `before` with this number.
-    Before(usize),
-    /// The main process.
-    Main,
-}
-
-/// Where a service stands.
-#[derive(Clone, Debug, PartialEq)]
-pub enum State {
-    /// For its dependencies. `spread` after one of them took it down.
-    Waiting { spread: bool },
-    /// Until a moment, after a death or to spread the load.
-    Delayed { until: Time },
-    /// A process exists and is wanted.
-    Running(Running),
-    /// Processes exist and are not wanted.
-    Ending(Ending),
-    /// A task that is done.
-    Finished,
-    /// By request.
-    Stopped,
-    /// For good.
-    Failed,
-}
-
-/// A process exists and is wanted.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Running {
-    pub phase: Phase,
-    /// It answers.
-    pub ready: bool,
-    /// When it first answered.
-    pub ready_since: Option<Time>,
-    pub probing: Probing,
-}
-
-/// Processes exist and are not wanted.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ending {
-    then: Then,
-    step: usize,
-    until: Time,
-    /// The main process has not been reaped.
-    main: bool,
-    killed: bool,
-}
-
-/// What follows when nothing is left.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Then {
-    Stop,
-    Start {
-        spread: bool,
-    },
-    Delay(Duration),
-    Fail,
-    Finish,
-    Next(Phase),
-    /// The process is being ended as if it had died: liveness failed.
-    Dead,
-}
-
-/// What a machine is told.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// Its dependencies are ready and it is wanted.
-    Start,
-    /// A dependency went away under it.
-    DependencyLost,
-    /// An operator wants it restarted.
-    Restart,
-    /// It shall stop; see [`Limit`].
-    Stop,
-    /// The program of this instance was reached.
-    Reached,
-    /// The running program ended. `left`: descendants remain.
-    Exited { exit: Exit, left: bool },
-    /// No descendant remains.
-    Emptied,
-    /// A probe's answer.
-    Answered { instance: u64, ok: bool },
-    /// Time has passed.
-    Tick,
-    /// No more patience: SIGKILL to all.
-    Kill,
-}
-
-/// What is to be done for a machine.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Start this program; nothing of the service runs.
-    Spawn(Phase),
-    /// To the main process.
-    Signal(i32),
-    /// SIGKILL to every descendant.
-    KillAll,
-    /// Ask; answer with this instance.
-    Ask { asked: Asked, instance: u64, patience: Duration },
-    /// The service can't be kept up: end the set with this.
-    GiveUp(Exit),
-}
-
-/// A service's share of the time in which everything must be stopped.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Limit {
-    /// The last of several stop steps begins now at the latest.
-    pub last_step: Time,
-    /// SIGKILL now at the latest.
-    pub kill: Time,
-}
-
 /// One service's life.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -179,6 +41,8 @@ pub struct Machine {
     deaths: VecDeque<Time>,
     limit: Option<Limit>,
     delay: Duration,
+    /// A question is open, perhaps one to an earlier instance: there is never a second one.
+    asking: bool,
 }
 
 impl Machine {
@@ -193,6 +57,7 @@ impl Machine {
             deaths: VecDeque::new(),
             limit: None,
             delay: Duration::ZERO,
+            asking: false,
         }
     }
 
@@ -244,11 +109,16 @@ impl Machine {
         matches!(&self.state, State::Ending(ending) if !ending.main)
     }
 
+    /// Whether a question has had no answer for longer than its patience.
+    pub fn is_unanswered(&self) -> bool {
+        matches!(&self.state, State::Running(running) if running.probing.is_stuck())
+    }
+
     /// When [`Event::Tick`] is due.
     pub fn deadline(&self) -> Option<Time> {
         match &self.state {
             State::Delayed { until } => Some(*until),
-            State::Running(running) => running.probing.deadline(running.ready),
+            State::Running(running) => running.probing.deadline(self.asking),
             State::Ending(ending) => Some(ending.until),
             _ => None,
         }
@@ -297,14 +167,21 @@ impl Machine {
     }
 
     fn run(&mut self, phase: Phase, out: &mut Vec<Action>) {
-        self.state = State::Running(Running { phase, ready: false, ready_since: None, probing: Probing::idle() });
+        self.state = State::Running(Running {
+            phase,
+            reached: false,
+            ready: false,
+            ready_since: None,
+            probing: Probing::idle(),
+        });
         out.push(Action::Spawn(phase));
     }
 
     fn reached(&mut self, now: Time) {
         let policy = &self.policy;
         let State::Running(running) = &mut self.state else { return };
-        if running.phase == Phase::Main && policy.kind == Kind::Daemon {
+        if running.phase == Phase::Main && policy.kind == Kind::Daemon && !running.reached {
+            running.reached = true;
             running.probing = Probing::begin(now, policy.probed, policy.alive);
             if !policy.probed {
                 running.ready = true;
@@ -452,6 +329,8 @@ impl Machine {
         }
         self.state = match ending.then {
             Then::Stop => State::Stopped,
+            // Everything has been asked to stop meanwhile.
+            Then::Next(_) if self.limit.is_some() => State::Stopped,
             Then::Fail => State::Failed,
             Then::Finish => State::Finished,
             Then::Start { spread } => State::Waiting { spread },
@@ -462,6 +341,7 @@ impl Machine {
     }
 
     fn answered(&mut self, instance: u64, ok: bool, now: Time, out: &mut Vec<Action>) {
+        self.asking = false;
         if instance != self.instance {
             return;
         }
@@ -484,7 +364,8 @@ impl Machine {
                 running.ready = false;
                 running.probing.became_unready(now);
             }
-            Some(Asked::Alive) if running.probing.alive_answer(ok) => {
+            // While everything stops, each service keeps its turn.
+            Some(Asked::Alive) if self.limit.is_none() && running.probing.alive_answer(ok) => {
                 let since = running.ready_since;
                 self.end(Then::Dead, now, out);
                 // A service that hung after a long good life is not punished for it.
@@ -523,8 +404,10 @@ impl Machine {
 
     fn ask(&mut self, now: Time, out: &mut Vec<Action>) {
         if let State::Running(running) = &mut self.state
+            && !self.asking
             && let Some((asked, patience)) = running.probing.ask(now, running.ready)
         {
+            self.asking = true;
             out.push(Action::Ask { asked, instance: self.instance, patience });
         }
     }

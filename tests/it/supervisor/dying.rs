@@ -1,0 +1,216 @@
+//! Nothing is left behind, whatever is killed.
+
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use serde_json::json;
+
+use super::rig::{Rig, kill, pid, rounds, service, svc, until, with};
+use flowkit::supervisor::{ServiceState, Stopped, client};
+
+/// A service with a child, a grandchild in a session of its own, and one that keeps no descriptor.
+fn family() -> serde_json::Value {
+    json!([
+        svc(
+            "one",
+            "fork [ setsid fork [ sleep 600000 ] sleep 600000 ] fork [ bare [ sleep 600000 ] exit 0 ] serve @/one"
+        ),
+        with(svc("two", "serve @/two"), json!({ "needs": ["one"] })),
+    ])
+}
+
+fn see_family(rig: &Rig) {
+    until("the whole family", || match rig.processes().len() {
+        5.. => Ok(()),
+        n => Err(format!("{n} processes")),
+    });
+}
+
+#[test]
+fn kill_9_of_the_supervisor_at_random_moments_leaves_nothing_and_the_next_start_works() {
+    let mut rig = Rig::new(family());
+    let mut slowest = Duration::ZERO;
+    for _ in 0..rounds(20) {
+        rig.start();
+        let status = rig.status();
+        std::thread::sleep(Duration::from_millis(rand::rng().random_range(0..60)));
+        kill(status.supervisor, libc::SIGKILL);
+        let start = Instant::now();
+        assert_eq!(rig.end_code(), 137);
+        slowest = slowest.max(start.elapsed());
+        assert_eq!(rig.processes(), [] as [i32; 0], "left when the guard was gone");
+    }
+    // Twenty milliseconds on a quiet machine; the bound is for one that runs other tests.
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    assert!(rig.err().contains("the supervisor itself ended: signal 9 (SIGKILL)"), "{}", rig.err());
+    rig.start_ready();
+    rig.stop();
+}
+
+#[test]
+fn kill_9_of_the_guard_stops_everything_in_order() {
+    let mut rig = Rig::new(family());
+    let status = rig.start_ready();
+    see_family(&rig);
+    until("the service", || (rig.lines("one") == ["serving"]).then_some(()).ok_or(String::new()));
+    kill(status.guard, libc::SIGKILL);
+    assert_eq!(rig.end_code(), 137);
+    rig.nothing_left();
+    assert!(rig.out().contains("stopping everything (the guard is gone)"), "{}", rig.out());
+    assert_eq!(rig.lines("one"), ["serving", "15"]);
+    let (two, one) = (rig.out().find("two: stopped"), rig.out().find("one: stopping"));
+    assert!(two.is_some() && two < one, "what needs a service stops before it: {}", rig.out());
+}
+
+#[test]
+fn kill_9_of_both_leaves_survivors_that_the_next_start_clears() {
+    let mut rig = Rig::new(family());
+    let status = rig.start_ready();
+    see_family(&rig);
+    kill(status.guard, libc::SIGSTOP);
+    kill(status.supervisor, libc::SIGKILL);
+    kill(status.guard, libc::SIGKILL);
+    assert_eq!(rig.end_code(), 137);
+    // The death signal takes the first processes; three others live on.
+    until("the survivors alone", || match rig.processes().len() {
+        3 => Ok(()),
+        n => Err(format!("{n} processes")),
+    });
+    let survivors = rig.processes();
+    rig.start_ready();
+    assert!(rig.out().contains("ended 3 processes that an earlier run had left behind"), "{}", rig.out());
+    assert!(rig.processes().iter().all(|pid| !survivors.contains(pid)));
+    rig.stop();
+    rig.nothing_left();
+}
+
+#[test]
+fn stop_without_a_supervisor_clears_what_it_left_behind() {
+    let mut rig = Rig::new(family());
+    let status = rig.start_ready();
+    see_family(&rig);
+    kill(status.guard, libc::SIGSTOP);
+    kill(status.supervisor, libc::SIGKILL);
+    kill(status.guard, libc::SIGKILL);
+    rig.end();
+    until("the survivors alone", || (rig.processes().len() == 3).then_some(()).ok_or(String::new()));
+    let stopped = client::stop(&rig.state(), Duration::from_secs(10)).expect("cleared");
+    assert_eq!(stopped, Stopped::Before { left_behind: 3 });
+    assert_eq!(rig.processes(), [] as [i32; 0]);
+}
+
+#[test]
+fn stop_returns_when_a_double_forked_session_is_gone_too() {
+    let mut rig = Rig::new(json!([svc("one", "fork [ setsid fork [ serve @/far 15 1 ] exit 0 ] serve @/one")]));
+    rig.start_ready();
+    until("the far process", || {
+        (rig.lines("far") == ["serving"]).then_some(()).ok_or(format!("{:?}", rig.lines("far")))
+    });
+    rig.stop();
+    assert_eq!(rig.processes(), [] as [i32; 0]);
+    assert_eq!(rig.end_code(), 0);
+    assert_eq!(rig.lines("one"), ["serving", "15"]);
+    assert_eq!(rig.lines("far"), ["serving"], "only the first process is told to end");
+}
+
+#[test]
+fn a_child_that_outlives_its_parent_is_killed_before_stopped_is_said() {
+    let one = with(svc("one", "fork [ serve @/child 15 ] serve @/one"), json!({ "stop": [[15, 300]] }));
+    let mut rig = Rig::new(json!([one]));
+    rig.start_ready();
+    until("the child", || (rig.lines("child") == ["serving"]).then_some(()).ok_or(String::new()));
+    let took = rig.stop();
+    assert!(took >= Duration::from_millis(300), "the child had its patience: {took:?}");
+    assert_eq!(rig.processes(), [] as [i32; 0]);
+    assert_eq!(rig.end_code(), 0);
+}
+
+#[test]
+fn a_dead_service_is_started_again_only_when_its_children_are_gone() {
+    let mut rig = Rig::new(json!([svc("one", "fork [ setsid serve @/child 15 1 2 3 ] append @/starts x serve @/one")]));
+    let first = rig.start_ready();
+    until("the child", || (rig.lines("child") == ["serving"]).then_some(()).ok_or(String::new()));
+    let old = rig.processes();
+    kill(pid(&first, "one"), libc::SIGKILL);
+    let second = rig.see("the second instance", |status| status.ready && service(status, "one").restarts == 1);
+    assert!(rig.processes().iter().all(|pid| !old.contains(pid)), "nothing of the first instance is left");
+    assert_eq!(service(&second, "one").last_exit.as_deref(), Some("signal 9 (SIGKILL)"));
+    rig.stop();
+}
+
+#[test]
+fn five_hundred_processes_are_gone_within_a_second_of_the_stop() {
+    let one = with(svc("one", "many 500 [ serve /dev/null 15 ] serve @/one"), json!({ "stop": [[15, 100]] }));
+    let mut rig = Rig::new(json!([one]));
+    rig.start_ready();
+    until("all of them", || match rig.processes().len() {
+        501.. => Ok(()),
+        n => Err(format!("{n} processes")),
+    });
+    let took = rig.stop();
+    assert_eq!(rig.processes(), [] as [i32; 0]);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
+fn a_frozen_supervisor_is_killed_by_its_guard_past_the_budget() {
+    let mut rig = Rig::with(family(), json!({ "budget_ms": 100 }));
+    let status = rig.start_ready();
+    kill(status.supervisor, libc::SIGSTOP);
+    kill(status.guard, libc::SIGTERM);
+    assert_eq!(rig.end_code(), 137);
+    rig.nothing_left();
+}
+
+#[test]
+fn the_watchdogs_signal_ends_a_frozen_supervisor_at_once() {
+    let mut rig = Rig::new(family());
+    let status = rig.start_ready();
+    kill(status.supervisor, libc::SIGSTOP);
+    kill(status.guard, libc::SIGABRT);
+    let start = Instant::now();
+    assert_eq!(rig.end_code(), 137);
+    assert!(start.elapsed() < Duration::from_secs(3));
+    assert_eq!(rig.processes(), [] as [i32; 0]);
+}
+
+#[test]
+fn a_service_in_any_state_can_be_stopped() {
+    let phases = [
+        (
+            "preparing",
+            with(svc("one", "serve @/one"), json!({ "before": [[super::rig::example("svc"), "serve", "@/before"]] })),
+        ),
+        ("starting", with(svc("one", "serve @/one"), json!({ "ready": { "file": "@/never" } }))),
+        (
+            "backing-off",
+            with(
+                svc("one", "exit 1"),
+                json!({ "first_ms": 3_600_000, "cap_ms": 3_600_000, "limit": 9, "ready": { "file": "@/never" } }),
+            ),
+        ),
+        ("stopping", with(svc("one", "serve @/one 15"), json!({ "stop": [[15, 3_600_000]] }))),
+    ];
+    for (phase, one) in phases {
+        let two = with(svc("two", "serve @/two"), json!({ "needs": ["one"] }));
+        let mut rig = Rig::with(json!([one, two]), json!({ "budget_ms": 1000 }));
+        rig.start();
+        let state: ServiceState = serde_json::from_value(phase.into()).expect("a state");
+        if phase == "stopping" {
+            until("the service", || (rig.lines("one") == ["serving"]).then_some(()).ok_or(String::new()));
+            client::restart(&rig.state(), "one").expect("restarting");
+        }
+        rig.see_state("one", state);
+        if phase == "preparing" {
+            until("the step", || (rig.lines("before") == ["serving"]).then_some(()).ok_or(String::new()));
+        }
+        let took = rig.stop();
+        assert!(took < Duration::from_millis(1500), "{phase}: {took:?}");
+        assert_eq!(rig.end_code(), 0, "{phase}");
+        assert_eq!(rig.processes(), [] as [i32; 0], "{phase}");
+        assert!(
+            phase == "stopping" || rig.lines("two").is_empty(),
+            "{phase}: two was started though one was never ready"
+        );
+    }
+}
