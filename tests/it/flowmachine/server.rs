@@ -167,6 +167,22 @@ fn a_lost_connection_costs_no_request() {
     machine.complete(json!({"query_kind": "spatial_aggregate", "locations": daily_location(3, "last")}));
 }
 
+#[test]
+fn without_redis_requests_fail_at_once_and_work_again_with_it() {
+    let mut machine = FlowMachine::new();
+    machine.start(&[]);
+    machine.complete(spatial_aggregate(1, "last"));
+    machine.kill_redis();
+    let started = Instant::now();
+    let reply = machine.request("poll_query", json!({"query_id": "any"}));
+    assert_eq!(reply.msg, "Could not get reply for message");
+    // redis-py from 6.0 on tries again for some four seconds, and lets nobody else be answered meanwhile.
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    machine.start_redis();
+    machine.complete(spatial_aggregate(1, "last"));
+}
+
 /// Addresses that this machine listens on at a port, as /proc/net/tcp and tcp6 spell them.
 fn listeners(port: u16) -> Vec<String> {
     let port = format!("{port:04X}");
