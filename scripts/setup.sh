@@ -17,6 +17,17 @@ python=/usr/bin/python3   # Debian's: an interpreter in someone's home could not
 say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
+# --- 0. What can only be asked for ----------------------------------------------------------------------------------
+
+rust() {
+    local wanted have
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    command -v cargo >/dev/null || fail "cargo is missing: FlowKit is built with Rust $wanted or newer. rustup brings it (on Debian 13: apt install rustup, then rustup default stable)"
+    have=$(rustc --version | cut -d' ' -f2)
+    [ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -n1)" = "$wanted" ] ||
+        fail "Rust $have is too old: FlowKit is built with $wanted or newer (rustup update stable)"
+}
+
 # --- 1. Debian's packages -------------------------------------------------------------------------------------------
 
 # Whether some installed PostgreSQL server has all the extensions.
@@ -153,18 +164,7 @@ launcher() {
     done
 }
 
-# --- 3. What can only be asked for ----------------------------------------------------------------------------------
-
-rust() {
-    local wanted have
-    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
-    command -v cargo >/dev/null || fail "cargo is missing: FlowKit is built with Rust $wanted or newer (rustup brings it)"
-    have=$(rustc --version | cut -d' ' -f2)
-    [ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -n1)" = "$wanted" ] ||
-        fail "Rust $have is too old: FlowKit is built with $wanted or newer (rustup update stable)"
-}
-
-packages
 rust
+packages
 python_environment
 say "ready: $prefix/lib/flowkit/python"
