@@ -1,8 +1,8 @@
 //! Is the server ready? Has it hung?
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -10,32 +10,7 @@ use tokio_postgres::NoTls;
 
 use super::records::{Records, States, running};
 use super::{Client, Sources};
-use crate::config::Settings;
-use crate::secrets::Store;
-use crate::supervisor::{Alive, Probe};
-
-/// Where the server of these settings listens.
-pub fn address(settings: &Settings) -> SocketAddr {
-    let listen = settings.text("FLOWKIT_FLOWMACHINE_LISTEN").expect("it has a default");
-    let listen: IpAddr = listen.parse().expect("the settings hold only addresses there");
-    (listen, settings.port("FLOWMACHINE_PORT")).into()
-}
-
-/// How the server of these settings is watched.
-///
-/// A server that answers no ping is restarted after six minutes: building the SQL of a big query may keep it from
-/// answering for some of them, and a restart would lose that work. Queries that stand still are seen after two minutes,
-/// and lead to a restart after four.
-pub fn alive(settings: &Settings, store: &Store) -> Alive {
-    let (settings_, store) = (settings.clone(), store.clone());
-    let sources = move || Sources::of(&settings_, &store).map_err(|problems| problems.to_string());
-    Alive {
-        probe: Arc::new(Hung::new(address(settings), Duration::from_secs(120), sources)),
-        every: Duration::from_secs(15),
-        patience: Duration::from_secs(30),
-        failures: 8,
-    }
-}
+use crate::supervisor::Probe;
 
 /// Ready as soon as the server answers a ping.
 pub struct Ready {

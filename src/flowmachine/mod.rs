@@ -17,6 +17,6 @@ pub mod repair;
 mod sources;
 
 pub use client::{Client, Error, Reply, Status};
-pub use health::{Hung, Ready, address, alive};
+pub use health::{Hung, Ready};
 pub use records::{Records, States, database_id};
 pub use sources::Sources;

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use flowkit::config::{Origin, Pools};
-use flowkit::flowmachine::{self, Client, Ready, Reply, Sources, repair};
+use flowkit::flowmachine::{Client, Ready, Reply, Sources, repair};
 use flowkit::redis_server::{self, Ping};
 use flowkit::supervisor::Probe;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -84,7 +84,7 @@ impl FlowMachine {
         let mut command = self.python(settings);
         command.args(args);
         self.server = Some(command.spawn().expect("Python starts"));
-        let ready = Ready { address: flowmachine::address(&self.cluster.settings) };
+        let ready = Ready { address: self.address().parse().expect("an address") };
         wait_for("FlowMachine", || {
             let ended = self.server.as_mut().expect("it was started").try_wait().expect("it is our child");
             assert!(ended.is_none(), "FlowMachine ended: {}", self.log());
