@@ -82,6 +82,9 @@ pub fn init(dir: &Path, roles: &[&'static Role], options: &Options) -> Result<Re
             report.kept.push(&spec.name);
             continue;
         }
+        if spec.optional && matches!(spec.make, Make::Operator(_)) {
+            continue;
+        }
         match new_value(spec, &directory, &store, options)? {
             Ok(secret) => {
                 directory.write(&spec.name, &secret)?;
