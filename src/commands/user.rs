@@ -41,12 +41,9 @@ struct Place {
 /// Where the password comes from: asked for at a terminal, else the first line of the standard input.
 #[derive(Args)]
 struct Password {
-    /// Take the password from this file
-    #[arg(long, value_name = "FILE", conflicts_with = "generate")]
-    password_file: Option<PathBuf>,
-    /// Make a password and write it to this new file, readable by you alone
+    /// Take the password from this file; if it isn't there, make a password and write it there, readable by you alone
     #[arg(long, value_name = "FILE")]
-    generate: Option<PathBuf>,
+    password_file: Option<PathBuf>,
 }
 
 /// Add a login
@@ -190,36 +187,42 @@ async fn connect(deployment: &Deployment) -> Result<tokio_postgres::Client, Erro
 impl Password {
     /// Gets the password and uses it; a file that was made for it goes again when that fails.
     fn with(&self, work: impl AsyncFnOnce(&Secret) -> Result<(), Error>) -> Result<(), Failure> {
-        let secret = match (&self.password_file, &self.generate) {
-            (Some(path), _) => first_line(&mut io::BufReader::new(open(path)?))?,
-            (None, Some(path)) => generate_into(path)?,
-            (None, None) if io::stdin().is_terminal() => ask_twice()?,
-            (None, None) => first_line(&mut io::stdin().lock())?,
+        let mut made = None;
+        let secret = match &self.password_file {
+            Some(path) if path.exists() => read(path)?,
+            Some(path) => {
+                made = Some(path);
+                generate_into(path)?
+            }
+            None if io::stdin().is_terminal() => ask_twice()?,
+            None => first_line(&mut io::stdin().lock())?,
         };
         if secret.expose().contains(' ') {
             let hint = "choose another: FlowMachine can't log in with one that has";
             return Err(Failure::mistake(Problem::new("the password has a space in it", hint)));
         }
         wait(work(&secret)).inspect_err(|_| {
-            self.generate.as_ref().map(fs::remove_file);
+            made.map(fs::remove_file);
         })
     }
 }
 
-fn open(path: &Path) -> Result<File, Failure> {
-    File::open(path).map_err(|error| file_mistake("cannot read the password", path, &error))
-}
-
-fn file_mistake(what: &str, path: &Path, error: &io::Error) -> Failure {
-    Failure::mistake(Problem::new(format!("{what}: {error}"), "").value(path.display().to_string()))
+fn read(path: &Path) -> Result<Secret, Failure> {
+    let file = File::open(path).map_err(|error| file_mistake("cannot read the password", path, &error))?;
+    first_line(&mut io::BufReader::new(file))
 }
 
 fn generate_into(path: &Path) -> Result<Secret, Failure> {
     let secret = secrets::password()?;
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    file.and_then(|mut file| file.write_all(secret.expose().as_bytes()).and_then(|()| file.sync_all()))
+    file.and_then(|mut file| writeln!(file, "{}", secret.expose()).and_then(|()| file.sync_all()))
         .map_err(|error| file_mistake("cannot write the new password", path, &error))?;
     Ok(secret)
+}
+
+fn file_mistake(what: &str, path: &Path, error: &io::Error) -> Failure {
+    let hint = "name another file, or change its permissions";
+    Failure::mistake(Problem::new(format!("{what}: {error}"), hint).value(path.display().to_string()))
 }
 
 fn first_line(input: &mut dyn BufRead) -> Result<Secret, Failure> {
@@ -227,7 +230,7 @@ fn first_line(input: &mut dyn BufRead) -> Result<Secret, Failure> {
     input.read_line(&mut text)?;
     text.truncate(text.trim_end_matches(['\r', '\n']).len());
     if text.is_empty() {
-        let hint = "type it, pipe it in, or use --password-file or --generate";
+        let hint = "type it, pipe it in, or use --password-file";
         return Err(Failure::mistake(Problem::new("the password is empty", hint)));
     }
     Ok(Secret::new(text))

@@ -1,4 +1,4 @@
--- Who may do what. Run by the superuser at every start, in one transaction; it changes only what is not so already.
+-- Who may do what. Run by the superuser at every start, in one transaction.
 --
 -- flowmachine      owns stored results, reads everything
 -- flowkit_reader   reads stored results and areas: FlowAPI's login and people who read are members

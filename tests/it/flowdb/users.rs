@@ -101,15 +101,23 @@ fn the_command_adds_lists_changes_and_removes() {
 
     assert_eq!(db_user(&cluster, &["list"], ""), said("there are no users yet; `flowkit db user add` makes one\n"));
     let file = cluster.state.root().join("alice.password");
-    let generate = ["add", "alice", "--role", "analyst", "--generate", file.to_str().unwrap()];
+    let file = file.to_str().unwrap();
+    let generate = ["add", "alice", "--role", "analyst", "--password-file", file];
     let added = format!("added alice; it connects to database flowdb at 127.0.0.1 port {port}\n");
     assert_eq!(db_user(&cluster, &generate, ""), said(&added));
-    let password = fs::read_to_string(&file).unwrap();
-    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let password = fs::read_to_string(file).unwrap().trim_end().to_owned();
+    assert!(password.len() >= 22, "128 bits take 22 letters and digits");
+    assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
     log_in(&cluster, "alice", &password).unwrap();
     let (status, _, why) = db_user(&cluster, &generate, "");
-    assert!(status == 2 && why.contains("cannot write the new password"), "{why}");
-    assert_eq!(fs::read_to_string(&file).unwrap(), password, "an existing file is kept");
+    assert!(status == 2 && why.contains("there is a database user alice already"), "{why}");
+    assert_eq!(fs::read_to_string(file).unwrap().trim_end(), password, "an existing file is kept");
+    let not_there = [file, "-2"].concat();
+    let failing = ["passwd", "nobody_there", "--password-file", &not_there];
+    assert_eq!(db_user(&cluster, &failing, "").0, 2);
+    assert!(!std::path::Path::new(&not_there).exists(), "a password that nobody has is left behind");
+    assert_eq!(db_user(&cluster, &["passwd", "alice", "--password-file", file], "").0, 0);
+    log_in(&cluster, "alice", &password).unwrap();
 
     let (status, ..) = db_user(&cluster, &["add", "rita", "--role", "reader"], "rita-Pass\n");
     assert_eq!(status, 0);
@@ -138,7 +146,7 @@ fn the_command_adds_lists_changes_and_removes() {
     );
     assert_eq!(
         db_user(&cluster, &["add", "bob", "--role", "reader"], "\n"),
-        mistake("flowkit: the password is empty; type it, pipe it in, or use --password-file or --generate\n")
+        mistake("flowkit: the password is empty; type it, pipe it in, or use --password-file\n")
     );
     assert_eq!(
         db_user(&cluster, &["add", "Bob", "--role", "reader"], "x"),
