@@ -12,7 +12,7 @@ use crate::{flowdb, flowmachine, secrets};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// FlowMachine does not answer, or says no.
-    #[error("FlowMachine's server did not do it")]
+    #[error("FlowMachine's server did not answer")]
     FlowMachine(#[from] flowmachine::Error),
     /// It answers, but without what its answer should have.
     #[error("FlowMachine's answer to `{action}` lacks `{field}`")]
@@ -65,6 +65,14 @@ pub enum Error {
     NotIngested {
         /// The day.
         day: Date,
+    },
+    /// The server looks at another database, or not at all.
+    #[error("FlowMachine's server does not know that {day} is ingested, not even after {seconds} s")]
+    Unknown {
+        /// The day.
+        day: String,
+        /// How long it was asked.
+        seconds: u64,
     },
     /// An answer without a row proves nothing.
     #[error("no area had more than {} people: too few to compare", super::expected::REDACTED)]

@@ -70,6 +70,12 @@ impl Expected {
 /// The tables that FlowMachine asks unless told otherwise.
 const TABLES: &str = "SELECT table_name FROM public.available_tables() WHERE has_subscribers AND has_counterparts";
 
+/// Their names.
+pub async fn tables(client: &Client) -> Result<Vec<String>, Error> {
+    let rows = client.query(TABLES, &[]).await.map_err(Error::sql("list the tables that FlowMachine asks"))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 /// The days that are ingested for all of these tables, in order.
 pub async fn days(client: &Client) -> Result<Vec<Date>, Error> {
     let sql = format!(
@@ -82,8 +88,6 @@ pub async fn days(client: &Client) -> Result<Vec<Date>, Error> {
 
 /// People by the area (admin3) of their last event of a day that has a place.
 pub async fn expected(client: &Client, day: Date) -> Result<Expected, Error> {
-    let what = || Error::sql("count people by area");
-    let tables = client.query(TABLES, &[]).await.map_err(what())?;
     let next = day + Duration::DAY;
     let of_table = |table: &str| {
         format!(
@@ -91,7 +95,7 @@ pub async fn expected(client: &Client, day: Date) -> Result<Expected, Error> {
              WHERE datetime >= '{day} 00:00:00+00' AND datetime < '{next} 00:00:00+00'"
         )
     };
-    let events: Vec<String> = tables.iter().map(|row| of_table(row.get(0))).collect();
+    let events: Vec<String> = tables(client).await?.iter().map(|table| of_table(table)).collect();
     let sql = format!(
         "WITH cells AS MATERIALIZED (
              SELECT cell.id, ward.admin3pcod AS area
@@ -112,7 +116,7 @@ pub async fn expected(client: &Client, day: Date) -> Result<Expected, Error> {
          FROM person, unnest(areas) AS area GROUP BY area",
         events.join(" UNION ALL ")
     );
-    let rows = client.query(&sql, &[]).await.map_err(what())?;
+    let rows = client.query(&sql, &[]).await.map_err(Error::sql("count people by area"))?;
     Ok(Expected(rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect()))
 }
 

@@ -81,6 +81,11 @@ impl Checks<'_> {
             Ok((Days::pick(&days, day)?, told))
         })?;
 
+        self.check(&format!("FlowMachine's server knows {}", days.server), || {
+            let tables = target.ask(async |client| expected::tables(client).await)?;
+            server::knows(target, days.server, &tables)?;
+            Ok(((), tables.join(", ")))
+        });
         let what = format!("where people were on {}, asked of the server", days.server);
         let counts = self.check(&what, || with_sum(server::counts(target, days.server)?));
         let expected = self.check("the same, in plain SQL", || {

@@ -41,6 +41,26 @@ pub fn counts(target: &Target, day: Date) -> Result<Counts, Error> {
     })
 }
 
+/// Longest time for which the server may not have looked which days there are: upstream's looks every two minutes.
+const STALE: Duration = Duration::from_secs(130);
+
+/// Waits until the server knows a day: it looks now and then only which days are ingested.
+pub fn knows(target: &Target, day: Date, tables: &[String]) -> Result<(), Error> {
+    let (until, day) = (Instant::now() + STALE.min(target.patience), day.to_string());
+    loop {
+        let known = ask(target, "get_available_dates", json!({}))?;
+        let listed =
+            |table: &String| known[table].as_array().is_some_and(|days| days.iter().any(|d| d == day.as_str()));
+        if tables.iter().all(listed) {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            return Err(Error::Unknown { day, seconds: STALE.min(target.patience).as_secs() });
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
+}
+
 /// Waits until a query is completed.
 fn wait(target: &Target, id: &str) -> Result<(), Error> {
     let until = Instant::now() + target.patience;
