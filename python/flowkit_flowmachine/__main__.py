@@ -41,7 +41,7 @@ def main(arguments):
 
 
 def run(program):
-    from . import database, listen, pool, secrets
+    from . import database, listen, logs, pool, secrets
 
     secrets.from_files()
     require("FLOWMACHINE_FLOWDB_PASSWORD", "REDIS_PASSWORD")
@@ -51,6 +51,7 @@ def run(program):
             print(f"cache-cleanup is off (FLOWMACHINE_CACHE_PRUNING_FREQUENCY={pause})")
             return 0
 
+    logs.quiet()
     database.identify(f"flowkit-{'flowmachine' if program == 'server' else program}")
     pool.help_while_waiting()
     if program == "server":

@@ -58,7 +58,8 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
         kind: Kind::Daemon,
         before: vec![step(deployment, "flowmachine-repair")],
         command: run("server"),
-        needs: vec!["flowdb-schema".to_string(), "redis".to_string()],
+        // The database itself too: the schema's task does not run again when the database has crashed and come back.
+        needs: ["flowdb", "flowdb-schema", "redis"].map(String::from).to_vec(),
         // Queries that ran when the database or redis went away end "errored", and stay so until the repair step.
         on_dependency: OnDependency::Restart,
         ready: Some(Arc::new(Ready { address })),
