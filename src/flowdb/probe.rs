@@ -24,7 +24,7 @@ pub struct ProbeSql {
 
 #[derive(Clone, Copy)]
 enum Question {
-    /// Does the server answer, on its socket and on its address, and is it the one of our data directory?
+    /// Does the server answer on its address, and is it the one of our data directory?
     Server,
     /// Would FlowMachine find what it asks for when it connects?
     Schema,
@@ -55,18 +55,18 @@ impl ProbeSql {
     async fn ask_server(&self) -> Result<(), Error> {
         let data = self.state.flowdb_data();
         let endpoint = Endpoint::new(&self.state, &self.settings);
-        let other = || Error::OtherServer { address: endpoint.address(), data: data.clone() };
-        let socket = connect::as_superuser(&self.state, &self.settings, &self.store, "postgres").await?;
-        if !is_ours(&socket, &data).await? {
-            return Err(other());
-        }
         let password = self.store.get(SUPERUSER_PASSWORD)?;
-        match connect::over_tcp(&endpoint, SUPERUSER, Some(&password), "postgres").await {
-            Ok(client) if is_ours(&client, &data).await? => Ok(()),
-            Ok(_) => Err(other()),
-            // A password that was rotated is set only once the server is ready; that it refuses shows that it listens.
-            Err(refused) if is_refusal(&refused) => Ok(()),
-            Err(error) => Err(error),
+        let client = match connect::over_tcp(&endpoint, SUPERUSER, Some(&password), "postgres").await {
+            // A password that was rotated is set only once the server is ready. That it refuses shows that somebody
+            // listens; the socket shows who.
+            Err(refused) if is_refusal(&refused) => {
+                connect::as_superuser(&self.state, &self.settings, &self.store, "postgres").await?
+            }
+            answer => answer?,
+        };
+        match is_ours(&client, &data).await? {
+            true => Ok(()),
+            false => Err(Error::OtherServer { address: endpoint.address(), data }),
         }
     }
 

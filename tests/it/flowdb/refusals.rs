@@ -9,7 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use flowkit::config::Origin;
-use flowkit::flowdb::{Error, cluster};
+use flowkit::flowdb::{Error, ProbeSql, cluster};
+use flowkit::supervisor::Probe;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use crate::support::flowdb::Cluster;
@@ -258,4 +259,29 @@ fn a_user_without_a_name_is_served_or_told_what_is_missing() {
         }
         Err(other) => panic!("{other}"),
     }
+}
+
+/// Another deployment's server at our address is not ours, whatever it answers.
+#[test]
+fn another_server_on_the_port_is_told_apart() {
+    let other = Cluster::started();
+    let mut ours = Cluster::new();
+    ours.prepare().unwrap();
+    ours.settings.set("FLOWDB_PORT", &other.settings.port("FLOWDB_PORT").to_string(), Origin::Flag).unwrap();
+    for probe in [
+        ProbeSql::new(&ours.state, &ours.settings, &ours.store),
+        ProbeSql::schema(&ours.state, &ours.settings, &ours.store),
+    ] {
+        let why = ours.as_user(|| probe.check(Duration::from_secs(10))).unwrap_err();
+        let (address, data) = (other.settings.port("FLOWDB_PORT"), ours.state.flowdb_data());
+        let expected = format!(
+            "the server at 127.0.0.1:{address} is not the one of {}; is its port taken by another PostgreSQL?",
+            data.display()
+        );
+        assert_eq!(why, expected);
+    }
+    ours.set_secret("FLOWMACHINE_FLOWDB_PASSWORD", "of-somebody-Else-5");
+    let probe = ProbeSql::schema(&ours.state, &ours.settings, &ours.store);
+    let why = ours.as_user(|| probe.check(Duration::from_secs(10))).unwrap_err();
+    assert!(why.contains("password authentication failed") && !why.contains("Else-5"), "{why}");
 }
