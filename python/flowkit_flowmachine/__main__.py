@@ -54,6 +54,7 @@ def run(program):
     logs.quiet()
     database.identify(f"flowkit-{'flowmachine' if program == 'server' else program}")
     pool.help_while_waiting()
+    database.notice_new_days()
     if program == "server":
         try:
             listen.on(os.environ.get("FLOWKIT_FLOWMACHINE_LISTEN", "127.0.0.1"))

@@ -36,3 +36,21 @@ def identify(application):
     connection.sqlalchemy = Sqlalchemy()
     # Upstream's quote_plus turns a space of the password into "+", which SQLAlchemy does not turn back.
     connection.urlquote = lambda password: quote(password, safe="")
+
+
+# How long a day that was just ingested may be refused with "No data for date".
+DAYS_SECONDS = 5
+
+
+def notice_new_days():
+    """Makes the server look every few seconds which days are ingested.
+
+    Upstream's looks every two minutes, and at its start: queries over what was loaded meanwhile are refused. Reading the
+    list of days takes milliseconds.
+
+    Replaces the cache of ``Connection._available_dates``.
+    """
+    from cachetools import TTLCache, cached
+    from flowmachine.core.connection import Connection
+
+    Connection._available_dates = cached(TTLCache(1, DAYS_SECONDS))(Connection._available_dates.__wrapped__)

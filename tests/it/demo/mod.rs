@@ -1,7 +1,7 @@
 //! `flowkit db demo` on a real FlowDB, and what FlowMachine makes of it.
 
 mod kinds;
-mod load;
+mod loader;
 mod queries;
 mod verify;
 
@@ -22,9 +22,14 @@ impl demo::Progress for Silent {
 /// A FlowDB with demo data.
 fn loaded(days: u32, subscribers: u32, sites: u32) -> Cluster {
     let cluster = Cluster::started();
+    load(&cluster, days, subscribers, sites);
+    cluster
+}
+
+/// Loads demo data.
+fn load(cluster: &Cluster, days: u32, subscribers: u32, sites: u32) {
     let options = demo::Options { days, subscribers, sites, ..demo::Options::default() };
     let (state, settings, store) = (&cluster.state, &cluster.settings, &cluster.store);
     let connect = async || Ok(connect(state, settings, store, SUPERUSER).await?);
     cluster.as_user(|| demo::load(&connect, &options, &Silent)).expect("the demo data is loaded");
-    cluster
 }

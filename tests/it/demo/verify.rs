@@ -3,9 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde_json::json;
+
 use flowkit::verify::{Check, Target, verify};
 
-use crate::support::flowmachine::{FlowMachine, python_program};
+use crate::support::flowdb::Cluster;
+use crate::support::flowmachine::{FlowMachine, python_program, wait_for};
 
 /// One value, as the superuser.
 fn value(machine: &FlowMachine, sql: &str) -> String {
@@ -41,8 +44,14 @@ fn checks(machine: &FlowMachine) -> Vec<(String, Result<String, String>)> {
 
 #[test]
 fn right_answers_are_called_right_and_wrong_ones_wrong() {
-    let mut machine = FlowMachine::on(super::loaded(3, 2_000, 100));
+    // The server has looked which days there are before there are any.
+    let mut machine = FlowMachine::on(Cluster::started());
     machine.start(&[]);
+    let days = || machine.request("get_available_dates", json!({})).payload;
+    assert_eq!(days(), json!({}));
+    super::load(&machine.cluster, 3, 2_000, 100);
+    wait_for("the new days", || if days() == json!({}) { Err("no day".into()) } else { Ok(()) });
+
     let good = checks(&machine);
     let said: Vec<(&str, &str)> = good
         .iter()
