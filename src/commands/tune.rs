@@ -38,9 +38,9 @@ pub struct Tune {
     /// Version of PostgreSQL [default: that of the data directory, else the newest installed, else 15]
     #[arg(long, value_name = "MAJOR", value_parser = clap::value_parser!(u32).range(15..=18))]
     postgres: Option<u32>,
-    /// State directory whose data and settings file count
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/flowkit")]
-    dir: PathBuf,
+    /// State directory [default: /var/lib/flowkit for root, the XDG state directory for others]
+    #[arg(long, value_name = "STATE")]
+    dir: Option<PathBuf>,
     /// A table for people, the configuration file, or JSON
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
@@ -60,7 +60,7 @@ fn size(text: &str) -> Result<u64, String> {
 impl Tune {
     /// Plans and prints: the plan to stdout, warnings to stderr.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let state = StateDir::new(&self.dir);
+        let state = self.dir.as_ref().map_or_else(StateDir::usual, StateDir::new);
         let settings =
             Settings::load(Some(&state.settings_file()), &|name| std::env::var(name).ok()).map_err(Failure::mistake)?;
         let hardware = self.hardware(&state);
