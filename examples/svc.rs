@@ -89,7 +89,7 @@ fn run(words: &mut impl Iterator<Item = String>) {
                 let inner = block(words);
                 let shell = "exec 3>&-; exec \"$@\"";
                 let me = std::env::current_exe().expect("a path");
-                Command::new("/bin/sh").args(["-c", shell, "sh"]).arg(me).args(inner).spawn().expect("a child");
+                drop(Command::new("/bin/sh").args(["-c", shell, "sh"]).arg(me).args(inner).spawn().expect("a child"));
             }
             "many" => {
                 let count = number(words);

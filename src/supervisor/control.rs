@@ -124,8 +124,8 @@ fn accept(listener: &OwnedFd, clients: &mut Vec<Client>) {
     // At most so many at a time, or a flood of them would keep those who were accepted from being heard.
     for _ in 0..CLIENTS / 2 {
         let Ok(fd) = rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) else { return };
-        let ours = rustix::process::geteuid();
-        if rustix::net::sockopt::socket_peercred(fd.as_fd()).is_ok_and(|peer| peer.uid == ours || peer.uid.is_root()) {
+        let ours = rustix::process::geteuid().as_raw();
+        if super::sys::peer_uid(fd.as_fd()).is_some_and(|uid| uid == ours || uid == 0) {
             let until = Instant::now() + PATIENCE;
             if clients.len() == CLIENTS {
                 clients.remove(0);

@@ -1,16 +1,32 @@
 //! How many processes of our control group the kernel has killed for lack of memory.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// The count now; `None` where it can't be read. Compared before and after a death by SIGKILL.
-pub fn kills() -> Option<u64> {
-    count(&fs::read_to_string("/proc/self/cgroup").ok()?, Path::new("/sys/fs/cgroup"))
+/// Where the count is read. Compared before and after a death by SIGKILL.
+pub struct Kills(Option<PathBuf>);
+
+impl Kills {
+    /// Looks for the file of our group.
+    pub fn find() -> Kills {
+        let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        Kills(files(&groups, Path::new("/sys/fs/cgroup")).into_iter().find(|file| count(file).is_some()))
+    }
+
+    /// The count now; `None` where there is none.
+    pub fn now(&self) -> Option<u64> {
+        count(self.0.as_deref()?)
+    }
+}
+
+fn count(file: &Path) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
 }
 
 /// `memory.events` of the v2 group, else `memory.oom_control` of the v1 group. In a container the group's path is often
 /// that of the outside and its files lie at the root.
-fn count(groups: &str, root: &Path) -> Option<u64> {
+fn files(groups: &str, root: &Path) -> [PathBuf; 5] {
     let own = |controller: &str| {
         groups.lines().find_map(|line| {
             let (_, rest) = line.split_once(':')?;
@@ -20,17 +36,13 @@ fn count(groups: &str, root: &Path) -> Option<u64> {
     };
     let v2 = own("").unwrap_or_default();
     let v1 = own("memory").unwrap_or_default();
-    let files = [
+    [
         root.join(&v2).join("memory.events"),
         root.join("memory.events"),
         root.join("unified").join(&v2).join("memory.events"),
         root.join("memory").join(&v1).join("memory.oom_control"),
         root.join("memory/memory.oom_control"),
-    ];
-    files.iter().find_map(|file| {
-        let text = fs::read_to_string(file).ok()?;
-        text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
-    })
+    ]
 }
 
 #[cfg(test)]
@@ -45,12 +57,13 @@ mod tests {
             fs::create_dir_all(path.parent().expect("a parent")).expect("made");
             fs::write(path, text).expect("written");
         };
-        assert_eq!(count("0::/a/b\n", root.path()), None);
+        let found = |groups: &str| files(groups, root.path()).iter().find_map(|file| count(file));
+        assert_eq!(found("0::/a/b\n"), None);
         write("memory/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 4\n");
-        assert_eq!(count("3:memory:/docker/x\n", root.path()), Some(4));
+        assert_eq!(found("3:memory:/docker/x\n"), Some(4));
         write("memory.events", "low 0\nhigh 0\nmax 9\noom 3\noom_kill 2\noom_group_kill 0\n");
-        assert_eq!(count("0::/docker/x\n", root.path()), Some(2));
+        assert_eq!(found("0::/docker/x\n"), Some(2));
         write("a/b/memory.events", "oom 3\noom_kill 7\n");
-        assert_eq!(count("0::/a/b\n", root.path()), Some(7));
+        assert_eq!(found("0::/a/b\n"), Some(7));
     }
 }

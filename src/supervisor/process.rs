@@ -10,9 +10,10 @@ use super::child::{self, Inherit, Told};
 use super::exit::Exit;
 use super::log::Log;
 use super::machine::Phase;
+use super::oom::Kills;
 use super::service::{Command, Service};
+use super::sys;
 use super::walk::{self, Cookie, Seen};
-use super::{oom, sys};
 
 /// A pipe holds this much, so that a service rarely waits for the reader. Best effort: the system has a limit for a user.
 const PIPE: usize = 1 << 20;
@@ -40,11 +41,13 @@ pub struct Processes {
     alive: OwnedFd,
     null: OwnedFd,
     cookie: Cookie,
+    oom: Kills,
 }
 
 impl Processes {
     pub fn new(services: usize, alive: OwnedFd, cookie: Cookie) -> io::Result<Processes> {
-        Ok(Processes { running: (0..services).map(|_| None).collect(), alive, null: child::open_null()?, cookie })
+        let running = (0..services).map(|_| None).collect();
+        Ok(Processes { running, alive, null: child::open_null()?, cookie, oom: Kills::find() })
     }
 
     /// Starts a service's program and hands its output to the log.
@@ -60,7 +63,7 @@ impl Processes {
             oom_score_adj: service.oom_score_adj.filter(|_| phase == Phase::Main),
             cookie: self.cookie.of(i),
         };
-        let oom_kills = oom::kills();
+        let oom_kills = self.oom.now();
         let started = child::start(command(service, phase), &inherit)?;
         // Only we reap it, so the id is its own until then.
         let pid = Pid::from_raw(started.pid).ok_or(io::ErrorKind::NotFound)?;
@@ -111,7 +114,7 @@ impl Processes {
         if let Some((step, errno)) = process.failure.clone().or_else(late) {
             return Exit::NotStarted { step, errno };
         }
-        let grown = || matches!((process.oom_kills, oom::kills()), (Some(before), Some(after)) if after > before);
+        let grown = || matches!((process.oom_kills, self.oom.now()), (Some(before), Some(after)) if after > before);
         match exit {
             Exit::Signal(libc::SIGKILL) if !process.killed && grown() => Exit::OutOfMemory,
             exit => exit,

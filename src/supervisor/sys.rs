@@ -133,6 +133,20 @@ pub fn close_on_exec_from(first: u32) {
     }
 }
 
+/// The user at the other end of a unix socket. Not through rustix: it takes the process id for positive, and that of a
+/// process outside our namespace is 0.
+pub fn peer_uid(socket: BorrowedFd<'_>) -> Option<u32> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: pointer and length describe a live structure of the type that this option fills in.
+    #[expect(unsafe_code, reason = "see above")]
+    let result = unsafe {
+        let peer = (&raw mut peer).cast();
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, peer, &mut length)
+    };
+    (result == 0 && length as usize == size_of::<libc::ucred>()).then_some(peer.uid)
+}
+
 /// Time since some fixed point, on the clock that no one can set; it stands still while the machine sleeps.
 pub fn now() -> std::time::Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);

@@ -6,6 +6,8 @@ mod doubles;
 mod dying;
 mod logs;
 mod notify;
+mod pid1;
+mod postgres;
 mod restarts;
 mod rig;
 mod signals;

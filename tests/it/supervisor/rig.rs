@@ -113,6 +113,11 @@ impl Rig {
         self.child = Some(command.spawn().expect("started"));
     }
 
+    /// The process id of the started command.
+    pub fn child_id(&self) -> u32 {
+        self.child.as_ref().expect("it was started").id()
+    }
+
     pub fn start_ready(&mut self) -> Status {
         self.start();
         self.ready()
@@ -175,12 +180,15 @@ impl Rig {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Every living process that a service of this rig started, by its environment.
+    /// Every living process that a service of this rig started: by its environment, or by its directory, since PostgreSQL
+    /// writes over its environment.
     pub fn processes(&self) -> Vec<i32> {
         let mark = format!("FK_RIG={}", self.dir.path().display());
         let marked = |pid: &i32| {
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|pair| pair == mark.as_bytes()) && !is_zombie(*pid)
+            let inside = || fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|dir| dir.starts_with(self.dir.path()));
+            let mine = environment.split(|byte| *byte == 0).any(|pair| pair == mark.as_bytes());
+            (mine || inside()) && !is_zombie(*pid)
         };
         let entries = fs::read_dir("/proc").expect("/proc").flatten();
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(marked).collect()
