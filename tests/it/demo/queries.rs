@@ -70,15 +70,19 @@ pub fn with(mut base: Value, more: Value) -> Value {
 
 /// What the meaningful-locations kinds need: places that are visited in the evening, and those of working hours.
 pub fn meaningful(kind: &str, unit: &str, more: Value) -> Value {
-    let square = |from: f64, to: f64| json!({"type": "Polygon", "coordinates": [[[from, -1], [to, -1], [to, 1], [from, 1], [from, -1]]]});
-    // Labels may not even touch each other. Hours of the day and days of the week are scored from -1 to 1: evening hours and weekends low.
+    // Hours of the day (x) and days of the week (y) are scored from -1 to 1; a place belongs to the label that its mean
+    // scores lie in. What lies on a border belongs to none, and labels that touch each other are refused.
+    let band = |west: f64, east: f64| {
+        let (south, north) = (-1.1, 1.1);
+        json!({"type": "Polygon", "coordinates": [[[west, south], [east, south], [east, north], [west, north], [west, south]]]})
+    };
     let hours: Vec<f64> = (0..24).map(|hour| if (8..18).contains(&hour) { 1.0 } else { -1.0 }).collect();
     let days = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
     let scores: serde_json::Map<String, Value> =
         days.iter().map(|day| (day.to_string(), json!(if day.starts_with('s') { -1 } else { 1 }))).collect();
     let base = json!({
         "query_kind": kind, "aggregation_unit": unit,
-        "labels": {"evening": square(-1.0, 0.0), "day": square(0.01, 1.0)},
+        "labels": {"evening": band(-1.1, 0.0), "day": band(0.01, 1.1)},
         "tower_hour_of_day_scores": hours, "tower_day_of_week_scores": scores,
         "tower_cluster_radius": 1.0, "tower_cluster_call_threshold": 0,
     });
