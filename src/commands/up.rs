@@ -13,7 +13,7 @@ use super::follow;
 use super::table::{Live, table};
 use super::{Failure, demo};
 use crate::catalogue::catalogue;
-use crate::config::Problems;
+use crate::config::{Pools, Problems};
 use crate::roles::{self, Deployment, Plan};
 use crate::secrets;
 use crate::supervisor::{LogTarget, Options, Outcome, Status, client, spawn_detached};
@@ -112,7 +112,8 @@ pub(super) fn begin(
     roles::become_owner(deployment.state.root(), &deployment.program).map_err(Failure::mistake)?;
     deployment.make_directories().map_err(Failure::mistake)?;
     secrets(deployment, roles)?;
-    deployment.settings.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+    let pools = Pools::of(&deployment.settings).warnings();
+    deployment.settings.warnings().iter().chain(&pools).for_each(|warning| eprintln!("warning: {warning}"));
     roles::plan(deployment, roles).map_err(Failure::mistake)
 }
 
