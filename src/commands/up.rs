@@ -3,6 +3,7 @@
 //! The command is a client: it starts the supervisor in a session of its own, shows how the services come up, and then
 //! either leaves them to it (`--detach`) or stays, following the log, and stops them when it is interrupted.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -65,7 +66,10 @@ impl Up {
         if self.demo {
             demo::Demo::usual(deployment.state.root()).run()?;
         }
-        print!("{}", table(&status.services));
+        // A person has the live table before their eyes.
+        if !std::io::stderr().is_terminal() {
+            print!("{}", table(&status.services));
+        }
         eprintln!("state: {}   log: {}", deployment.state.root().display(), log.display());
         if self.detach {
             return Ok(ExitCode::SUCCESS);
