@@ -3,8 +3,11 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::connect::{self, SUPERUSER_PASSWORD, is_refusal};
@@ -20,6 +23,8 @@ pub struct ProbeSql {
     settings: Settings,
     store: Store,
     question: Question,
+    /// The session of the last good answer. Asking over it again costs no login, and no lines in the database's log.
+    kept: Arc<Mutex<Option<(Runtime, Client)>>>,
 }
 
 #[derive(Clone, Copy)]
@@ -42,67 +47,76 @@ impl ProbeSql {
     }
 
     fn asking(state: &StateDir, settings: &Settings, store: &Store, question: Question) -> ProbeSql {
-        ProbeSql { state: state.clone(), settings: settings.clone(), store: store.clone(), question }
-    }
-
-    async fn ask(&self) -> Result<(), Error> {
-        match self.question {
-            Question::Server => self.ask_server().await,
-            Question::Schema => self.ask_schema().await,
+        ProbeSql {
+            state: state.clone(),
+            settings: settings.clone(),
+            store: store.clone(),
+            question,
+            kept: Arc::default(),
         }
     }
 
-    async fn ask_server(&self) -> Result<(), Error> {
+    /// Asks over the session given, or a new one; gives it back for the next time.
+    async fn ask(&self, session: Option<Client>) -> Result<Client, Error> {
+        let client = match (session, self.question) {
+            (Some(client), _) => client,
+            (None, Question::Server) => self.log_in_to_server().await?,
+            (None, Question::Schema) => self.log_in_as_flowmachine().await?,
+        };
         let data = self.state.flowdb_data();
+        if !is_ours(&client, &data).await? {
+            let address = Endpoint::new(&self.state, &self.settings).address();
+            return Err(Error::OtherServer { address, data });
+        }
+        if let Question::Schema = self.question {
+            let first_questions = "SELECT (SELECT version FROM flowdb_version()),
+                (SELECT location_table FROM location_table()), (SELECT count(*) FROM etl.available_dates)";
+            client.query_one(first_questions, &[]).await.map_err(Error::sql("ask what FlowMachine asks first"))?;
+        }
+        Ok(client)
+    }
+
+    async fn log_in_to_server(&self) -> Result<Client, Error> {
         let endpoint = Endpoint::new(&self.state, &self.settings);
         let password = self.store.get(SUPERUSER_PASSWORD)?;
-        let client = match connect::over_tcp(&endpoint, SUPERUSER, Some(&password), "postgres").await {
+        match connect::over_tcp(&endpoint, SUPERUSER, Some(&password), "postgres").await {
             // A password that was rotated is set only once the server is ready. That it refuses shows that somebody
             // listens; the socket shows who.
             Err(refused) if is_refusal(&refused) => {
-                connect::as_superuser(&self.state, &self.settings, &self.store, "postgres").await?
+                connect::as_superuser(&self.state, &self.settings, &self.store, "postgres").await
             }
-            answer => answer?,
-        };
-        match is_ours(&client, &data).await? {
-            true => Ok(()),
-            false => Err(Error::OtherServer { address: endpoint.address(), data }),
+            answer => answer,
         }
     }
 
-    async fn ask_schema(&self) -> Result<(), Error> {
-        let data = self.state.flowdb_data();
+    async fn log_in_as_flowmachine(&self) -> Result<Client, Error> {
         let endpoint = Endpoint::new(&self.state, &self.settings);
         let user = connect::login_name(&self.store, "FLOWMACHINE_FLOWDB_USER").unwrap_or(FLOWMACHINE.into());
         let password = self.store.get("FLOWMACHINE_FLOWDB_PASSWORD")?;
-        let client = connect::over_tcp(&endpoint, &user, Some(&password), DATABASE).await?;
-        if !is_ours(&client, &data).await? {
-            return Err(Error::OtherServer { address: endpoint.address(), data });
-        }
-        client
-            .query_one(
-                "SELECT (SELECT version FROM flowdb_version()), (SELECT location_table FROM location_table()),
-                        (SELECT count(*) FROM etl.available_dates)",
-                &[],
-            )
-            .await
-            .map_err(Error::sql("ask what FlowMachine asks first"))?;
-        Ok(())
+        connect::over_tcp(&endpoint, &user, Some(&password), DATABASE).await
     }
 }
 
 impl Probe for ProbeSql {
     fn check(&self, patience: Duration) -> Result<(), String> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| format!("cannot ask: {error}"))?;
-        runtime.block_on(async {
-            match tokio::time::timeout(patience, self.ask()).await {
-                Ok(answer) => answer.map_err(|error| in_a_line(&error)),
-                Err(_) => Err(format!("no answer within {} s", patience.as_secs_f32())),
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        // A session that broke says nothing of the server as it is now: the question is asked once more over a new one.
+        if let Some((runtime, client)) = kept.take()
+            && let Ok(Ok(client)) = runtime.block_on(async { timeout(patience, self.ask(Some(client))).await })
+        {
+            *kept = Some((runtime, client));
+            return Ok(());
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| format!("cannot ask: {error}"))?;
+        match runtime.block_on(async { timeout(patience, self.ask(None)).await }) {
+            Ok(Ok(client)) => {
+                *kept = Some((runtime, client));
+                Ok(())
             }
-        })
+            Ok(Err(error)) => Err(in_a_line(&error)),
+            Err(_) => Err(format!("no answer within {} s", patience.as_secs_f32())),
+        }
     }
 }
 
