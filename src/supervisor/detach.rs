@@ -58,7 +58,7 @@ pub fn spawn_detached(services: Vec<Service>, options: Options) -> Result<u32, E
             // The session's leader ends at once, so that the guard can never get a controlling terminal.
             let _ = rustix::process::setsid();
             match sys::fork() {
-                Ok(sys::Fork::Child) => run(services, options, write),
+                Ok(sys::Fork::Child) => sys::never_return(|| run(services, options, write)),
                 _ => sys::exit_now(0),
             }
         }
@@ -72,14 +72,13 @@ fn wait_for(pid: i32) {
     }
 }
 
-/// The new process: never returns into its starter's code.
-fn run(services: Vec<Service>, options: Options, report: OwnedFd) -> ! {
+/// The new process.
+fn run(services: Vec<Service>, options: Options, report: OwnedFd) -> u8 {
     let mut report = File::from(report);
     let mut tell = |what: &Report| {
         let _ = serde_json::to_string(what).map(|text| report.write_all(text.as_bytes()));
     };
-    let prepared = redirect(&options).and_then(|()| Prepared::new(services, options));
-    let status = match prepared {
+    match redirect(&options).and_then(|()| Prepared::new(services, options)) {
         Ok(prepared) => {
             tell(&Report::Running { guard: std::process::id() });
             drop(report);
@@ -92,8 +91,7 @@ fn run(services: Vec<Service>, options: Options, report: OwnedFd) -> ! {
             });
             1
         }
-    };
-    sys::exit_now(status)
+    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

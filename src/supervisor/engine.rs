@@ -16,6 +16,7 @@ use super::exit::Exit;
 use super::log::Log;
 use super::machine::{Action, Event, Phase};
 use super::notify::Notify;
+use super::probing::Asked;
 use super::process::Processes;
 use super::service::{Probe, Service};
 use super::set::Set;
@@ -29,7 +30,7 @@ const WAKE: u64 = u64::MAX - 1;
 /// What other threads tell the main loop.
 pub enum Message {
     /// A probe's answer.
-    Answer { service: usize, instance: u64, answer: Result<(), String> },
+    Answer { service: usize, asked: Asked, instance: u64, answer: Result<(), String> },
     /// A client's wish.
     Stop,
     /// A client's wish.
@@ -185,9 +186,12 @@ impl Engine {
                     self.log.say(&format!("restarting {} (asked by a client)", self.services[service].name));
                     self.tell(service, Event::Restart);
                 }
-                Message::Answer { service, instance, answer } => {
+                Message::Answer { service, asked, instance, answer } => {
                     if instance == self.set.machine(service).instance() {
                         self.view.answered(service, &answer);
+                        if let (Asked::Alive, Err(why)) = (asked, &answer) {
+                            self.log.say(&format!("{}: not alive: {why}", self.services[service].name));
+                        }
                     }
                     self.tell(service, Event::Answered { instance, ok: answer.is_ok() });
                 }
@@ -231,10 +235,14 @@ impl Engine {
     }
 
     fn ended(&mut self, service: usize, exit: Exit) {
+        // A step that has done its work is no news.
+        let step = self.processes.is_step(service);
         let pipe = self.processes.forget(service);
         self.unwatch(pipe);
         let left = !self.processes.of(service).is_empty();
-        self.view.ended(service, &exit);
+        if !(step && exit == Exit::Code(0)) {
+            self.view.ended(service, &exit);
+        }
         self.tell(service, Event::Exited { exit, left });
     }
 
@@ -253,11 +261,14 @@ impl Engine {
                 Action::KillAll => self.processes.kill_all(service),
                 Action::Ask { asked, instance, patience } => {
                     let probe = match asked {
-                        super::probing::Asked::Ready => self.services[service].ready.clone(),
-                        super::probing::Asked::Alive => self.services[service].alive.as_ref().map(|a| a.probe.clone()),
+                        Asked::Ready => self.services[service].ready.clone(),
+                        Asked::Alive => self.services[service].alive.as_ref().map(|alive| alive.probe.clone()),
                     };
                     if let Some(probe) = probe {
-                        self.ask(service, instance, probe, patience);
+                        let mailbox = self.mailbox.clone();
+                        ask(probe, patience, move |answer| {
+                            mailbox.send(Message::Answer { service, asked, instance, answer });
+                        });
                     }
                 }
                 Action::GiveUp(exit) => self.give_up(service, &exit),
@@ -283,19 +294,6 @@ impl Engine {
         }
     }
 
-    fn ask(&self, service: usize, instance: u64, probe: Arc<dyn Probe>, patience: Duration) {
-        let mailbox = self.mailbox.clone();
-        let question = move || {
-            let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| probe.check(patience)));
-            let answer = asked.unwrap_or_else(|_| Err("the probe has a bug: it panicked".to_owned()));
-            mailbox.send(Message::Answer { service, instance, answer });
-        };
-        if std::thread::Builder::new().name("probe".into()).spawn(question).is_err() {
-            let answer = Err("no thread for the probe".to_owned());
-            self.mailbox.send(Message::Answer { service, instance, answer });
-        }
-    }
-
     /// The set ends because of this service: its last words go to the log and to whoever started us.
     fn give_up(&mut self, service: usize, exit: &Exit) {
         let name = &self.services[service].name;
@@ -303,7 +301,7 @@ impl Engine {
         let deaths = self.set.machine(service).deaths();
         let mut message = match exit.is_permanent() || deaths < 2 {
             true => format!("{name} can't be kept up: {exit}"),
-            false => format!("{name} can't be kept up: it died {deaths} times, the last time with {exit}"),
+            false => format!("{name} can't be kept up: it died {deaths} times (last: {exit})"),
         };
         if !tail.is_empty() {
             message.push_str("; its last lines:");
@@ -339,8 +337,21 @@ impl Engine {
             None if self.asked_by == Some(libc::SIGINT) => 130,
             None => 0,
         };
+        self.log.drain(Duration::from_secs(1));
         self.log.say("everything is down");
         self.log.finish(Duration::from_secs(1));
         status
+    }
+}
+
+/// Asks on a thread of its own.
+fn ask(probe: Arc<dyn Probe>, patience: Duration, answer: impl FnOnce(Result<(), String>) + Send + Clone + 'static) {
+    let later = answer.clone();
+    let question = move || {
+        let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| probe.check(patience)));
+        later(asked.unwrap_or_else(|_| Err("the probe has a bug: it panicked".to_owned())));
+    };
+    if std::thread::Builder::new().name("probe".into()).spawn(question).is_err() {
+        answer(Err("no thread for the probe".to_owned()));
     }
 }

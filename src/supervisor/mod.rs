@@ -108,11 +108,12 @@ impl Prepared {
             }
             sys::Fork::Child => {
                 drop(ours);
-                let status = self.supervise(theirs, guard_pid, ignore_hup).unwrap_or_else(|error| {
-                    eprintln!("supervisor: {error}");
-                    1
-                });
-                sys::exit_now(status)
+                sys::never_return(|| {
+                    self.supervise(theirs, guard_pid, ignore_hup).unwrap_or_else(|error| {
+                        eprintln!("supervisor: {error}");
+                        1
+                    })
+                })
             }
         }
     }

@@ -126,6 +126,11 @@ impl Processes {
         self.running[i].take()?.pipe
     }
 
+    /// Whether what runs of a service is a step before its start.
+    pub fn is_step(&self, i: usize) -> bool {
+        self.running[i].as_ref().is_some_and(|process| process.phase != Phase::Main)
+    }
+
     pub fn pids(&self) -> Vec<Option<u32>> {
         self.running.iter().map(|process| process.as_ref().map(|process| process.pid as u32)).collect()
     }

@@ -45,6 +45,13 @@ pub fn exit_now(status: u8) -> ! {
     }
 }
 
+/// Runs a forked process's whole life: neither a result nor a panic may take it back into the code of its parent.
+pub fn never_return(life: impl FnOnce() -> u8) -> ! {
+    let status = std::panic::catch_unwind(std::panic::AssertUnwindSafe(life));
+    // 70 is "internal software error" in sysexits.h; the panic itself has been printed.
+    exit_now(status.unwrap_or(70))
+}
+
 /// Blocks every signal in this thread and in those it will start, and gives SIGCHLD its default meaning: an ignored
 /// one would make the kernel throw exit statuses away. Returns whether SIGHUP was ignored (`nohup`).
 pub fn take_over_signals() -> io::Result<bool> {

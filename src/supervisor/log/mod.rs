@@ -163,6 +163,12 @@ impl Log {
         (state.queues.dropped() + state.unwritten, state.trouble.clone())
     }
 
+    /// Reads what the services have written last, for at most `patience`.
+    pub fn drain(&self, patience: Duration) {
+        let read = |state: &State| state.open.iter().all(|open| *open == 0);
+        drop(Shared::wait(&self.shared.ended, self.shared.lock(), Instant::now() + patience, read));
+    }
+
     /// Writes what is queued, for at most `patience`. Nothing may be said afterwards.
     pub fn finish(&self, patience: Duration) {
         let mut state = self.shared.lock();

@@ -101,8 +101,7 @@ fn a_service_that_always_dies_is_given_up_with_its_last_lines() {
     rig.start();
     assert_eq!(rig.end_code(), 3);
     let lines: String = (5..25).map(|i| format!("    {i:0>3}\n")).collect();
-    let expected =
-        format!("one can't be kept up: it died 6 times, the last time with exit status 3; its last lines:\n{lines}");
+    let expected = format!("one can't be kept up: it died 6 times (last: exit status 3); its last lines:\n{lines}");
     assert_eq!(rig.err(), expected);
     assert_eq!(rig.out().matches("one: starting").count(), 6);
     assert_eq!(rig.lines("other"), ["serving", "15"]);
