@@ -14,7 +14,7 @@ use serde_json::json;
 use super::Failure;
 use crate::config::Problem;
 use crate::flowdb::users::{self, Role};
-use crate::flowdb::{self, Endpoint, Error, SUPERUSER};
+use crate::flowdb::{self, Error, SUPERUSER};
 use crate::roles::Deployment;
 use crate::secrets::{self, Secret};
 
@@ -122,8 +122,9 @@ impl Add {
         let deployment = self.place.open()?;
         self.password
             .with(async |secret| users::add(&mut connect(&deployment).await?, &self.name, self.role, secret).await)?;
-        let endpoint = Endpoint::new(&deployment.state, &deployment.settings);
-        let (host, port) = (endpoint.host(), endpoint.port);
+        // As FlowMachine's server spells it: the library shares results only with those who write the host alike.
+        let host = deployment.settings.text("FLOWDB_HOST").expect("it has a default");
+        let port = deployment.settings.port("FLOWDB_PORT");
         eprintln!("added {}; it connects to database flowdb at {host} port {port}", self.name);
         Ok(ExitCode::SUCCESS)
     }

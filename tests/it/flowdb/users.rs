@@ -103,7 +103,7 @@ fn the_command_adds_lists_changes_and_removes() {
     let file = cluster.state.root().join("alice.password");
     let file = file.to_str().unwrap();
     let generate = ["add", "alice", "--role", "analyst", "--password-file", file];
-    let added = format!("added alice; it connects to database flowdb at 127.0.0.1 port {port}\n");
+    let added = format!("added alice; it connects to database flowdb at localhost port {port}\n");
     assert_eq!(db_user(&cluster, &generate, ""), said(&added));
     let password = fs::read_to_string(file).unwrap().trim_end().to_owned();
     assert!(password.len() >= 22, "128 bits take 22 letters and digits");
