@@ -4,7 +4,7 @@
 use tokio_postgres::{Client, Error};
 
 /// How much of it.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Copy, Debug, clap::Args, serde::Deserialize, serde::Serialize)]
 pub struct Size {
     /// Days of events
     #[arg(long, default_value_t = 21)]

@@ -75,13 +75,15 @@ fn memory(text: &str) -> Result<u64, String> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
     let temporary = tempfile::tempdir()?;
     let dir = arguments.keep.clone().unwrap_or_else(|| temporary.path().join("bench"));
     // The server's own user has to get through.
     std::fs::set_permissions(temporary.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    let (cluster, new) = Cluster::open(&dir, &arguments.postgres)?;
-    let bytes = prepare(&cluster, new, arguments.size).await?;
+    let (cluster, loaded) = Cluster::open(&dir, &arguments.postgres)?;
+    // Data that are there decide over the flags.
+    arguments.size = loaded.unwrap_or(arguments.size);
+    let bytes = prepare(&cluster, loaded.is_none(), arguments.size).await?;
     let place = Place::find();
     report::heading(&cluster, &arguments.size, bytes, place.as_ref().map(Place::describe).map_err(String::clone));
     if arguments.measure != Measure::Peak {
@@ -123,7 +125,7 @@ async fn prepare(cluster: &Cluster, new: bool, size: data::Size) -> Result<u64, 
     drop(client);
     server.stop().await;
     if new {
-        cluster.loaded()?;
+        cluster.loaded(size)?;
     }
     Ok(u64::try_from(bytes)?)
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::{Client, Config, NoTls};
 
 use crate::cgroup::{Group, Place};
+use crate::data::Size;
 use crate::rivals::Settings;
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -32,8 +33,8 @@ pub struct Server<'a> {
 }
 
 impl Cluster {
-    /// The cluster in `dir`, made there if need be; the flag says whether it is new.
-    pub fn open(dir: &Path, bin: &Path) -> io::Result<(Cluster, bool)> {
+    /// The cluster in `dir`, made there if need be, and what was loaded into it, if it was.
+    pub fn open(dir: &Path, bin: &Path) -> io::Result<(Cluster, Option<Size>)> {
         let user = rustix::process::geteuid().is_root().then(unprivileged);
         fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
         if let Some((uid, gid)) = user {
@@ -45,8 +46,8 @@ impl Cluster {
         let major = digits.split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok());
         let major = major.ok_or_else(|| io::Error::other(format!("{} is not PostgreSQL", bin.display())))?;
         let cluster = Cluster { dir: dir.to_owned(), bin: bin.to_owned(), user, major, version };
-        let new = !cluster.dir.join("loaded").exists();
-        if new {
+        let loaded = fs::read(cluster.dir.join("loaded")).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        if loaded.is_none() {
             let _ = fs::remove_dir_all(cluster.data());
             let status = cluster
                 .command("initdb", None)
@@ -58,12 +59,12 @@ impl Cluster {
                 return Err(io::Error::other("initdb failed"));
             }
         }
-        Ok((cluster, new))
+        Ok((cluster, loaded))
     }
 
     /// Remembers that the data are complete.
-    pub fn loaded(&self) -> io::Result<()> {
-        fs::write(self.dir.join("loaded"), "")
+    pub fn loaded(&self, size: Size) -> io::Result<()> {
+        fs::write(self.dir.join("loaded"), serde_json::to_vec(&size)?)
     }
 
     pub fn data(&self) -> PathBuf {

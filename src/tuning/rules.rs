@@ -39,7 +39,7 @@ pub fn draft(inputs: &Inputs, overrides: &Overrides, database: &Database) -> Dem
         major: database.major,
         shared_buffers: overrides.shared_buffers.as_ref().map_or_else(|| shared_buffers(memory), |g| g.value),
         work_mem: work_mem(memory, fits_in_memory(memory, database)),
-        hash_multiplier: hash_multiplier(memory),
+        hash_multiplier: hash_multiplier(memory, fits_in_memory(memory, database)),
         maintenance: mebibytes(memory / 16).clamp(LEAST_MAINTENANCE, GIB),
         autovacuum_memory: mebibytes(memory / 64).clamp(LEAST_AUTOVACUUM, 256 * MIB),
         autovacuum_workers: autovacuum_workers(memory, cpus),
@@ -73,9 +73,11 @@ pub fn work_mem(memory: u64, fits: bool) -> u64 {
     if fits { power.min(8 * MIB) } else { power }
 }
 
-/// A power of two too, for the same reason.
-pub fn hash_multiplier(memory: u64) -> u32 {
+/// A power of two too, for the same reason. More than two only where the data are larger than what memory can cache:
+/// a larger hash table misses the CPU's caches, which costs more than a temporary file that stays in the page cache.
+pub fn hash_multiplier(memory: u64, fits: bool) -> u32 {
     match memory / GIB {
+        _ if fits => 2,
         0..4 => 2,
         4..128 => 4,
         _ => 8,

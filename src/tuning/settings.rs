@@ -204,7 +204,12 @@ impl Context<'_> {
     fn planner(&self) -> Vec<Setting> {
         let o = self.overrides;
         vec![
-            self.random_page_cost(),
+            set(
+                "random_page_cost",
+                count(4),
+                Origin::Default,
+                "lower costs choose full index scans over sorts, up to five times slower even in memory",
+            ),
             set(
                 "default_statistics_target",
                 count(o.statistics.as_ref().map_or(250, |g| g.value)),
@@ -224,22 +229,6 @@ impl Context<'_> {
                 "a plan could hold one hash table for each partition",
             ),
         ]
-    }
-
-    fn random_page_cost(&self) -> Setting {
-        let name = "random_page_cost";
-        let bytes = self.database.bytes;
-        if rules::fits_in_memory(self.demand.memory, self.database) {
-            let origin = Origin::Data(format!("{} in {} of memory", rounded(bytes), rounded(self.demand.memory)));
-            return set(name, Value::Number(1.1), origin, "the data fits in memory: no page is far");
-        }
-        let disk = self.disk_kind();
-        let (cost, reason) = match disk.value {
-            Disk::Ssd => (2.0, "more data than memory on a disk without moving parts"),
-            Disk::Hdd => (4.0, "more data than memory on a slow disk"),
-            Disk::Unknown => (4.0, "more data than memory on a disk that does not tell its kind"),
-        };
-        set(name, Value::Number(cost), Origin::from(&disk.origin), reason)
     }
 
     /// The disk, as fast as cgroups let it be.

@@ -167,13 +167,15 @@ fn the_lock_pool_is_that_of_the_table() {
 }
 
 #[test]
-fn data_that_fits_in_memory_gets_small_sorts_and_near_pages() {
+fn data_that_fits_in_memory_gets_small_sorts() {
     let fits = Database { bytes: 8 * GIB, ..Database::new(15) };
-    let plan = planned(16 * GIB, 2, &[], &fits).unwrap();
-    assert_eq!((value(&plan, "work_mem").as_str(), value(&plan, "random_page_cost").as_str()), ("8MB", "1.1"));
+    let memory = |database: &Database| {
+        let plan = planned(16 * GIB, 2, &[], database).unwrap();
+        (value(&plan, "work_mem"), value(&plan, "hash_mem_multiplier"))
+    };
+    assert_eq!(memory(&fits), ("8MB".to_owned(), "2".to_owned()));
     let grown = Database { bytes: 8 * GIB + 1, ..fits };
-    let plan = planned(16 * GIB, 2, &[], &grown).unwrap();
-    assert_eq!((value(&plan, "work_mem").as_str(), value(&plan, "random_page_cost").as_str()), ("32MB", "2"));
+    assert_eq!(memory(&grown), ("32MB".to_owned(), "4".to_owned()));
 }
 
 #[test]
@@ -183,14 +185,14 @@ fn the_disk_decides_over_io() {
         hardware.disk.value = disk;
         hardware.read_iops = iops.map(|n| Fact::new(n, hardware::Origin::Cgroup("cgroup v2 / io.max".to_owned())));
         let plan = plan_with(&hardware, &Overrides::default(), &large(major)).unwrap();
-        ["random_page_cost", "effective_io_concurrency", "autovacuum_vacuum_cost_limit"].map(|name| value(&plan, name))
+        ["effective_io_concurrency", "autovacuum_vacuum_cost_limit"].map(|name| value(&plan, name))
     };
-    assert_eq!(io(Disk::Ssd, None, 15), ["2", "128", "1000"]);
-    assert_eq!(io(Disk::Ssd, None, 18), ["2", "64", "1000"]);
-    assert_eq!(io(Disk::Hdd, None, 17), ["4", "2", "400"]);
-    assert_eq!(io(Disk::Hdd, None, 18), ["4", "16", "400"]);
-    assert_eq!(io(Disk::Unknown, None, 15), ["4", "128", "1000"]);
-    assert_eq!(io(Disk::Ssd, Some(100), 15), ["4", "2", "400"]);
+    assert_eq!(io(Disk::Ssd, None, 15), ["128", "1000"]);
+    assert_eq!(io(Disk::Ssd, None, 18), ["64", "1000"]);
+    assert_eq!(io(Disk::Hdd, None, 17), ["2", "400"]);
+    assert_eq!(io(Disk::Hdd, None, 18), ["16", "400"]);
+    assert_eq!(io(Disk::Unknown, None, 15), ["128", "1000"]);
+    assert_eq!(io(Disk::Ssd, Some(100), 15), ["2", "400"]);
 }
 
 #[test]

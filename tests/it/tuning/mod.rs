@@ -249,7 +249,7 @@ fn the_command_gives_value_reason_and_origin() {
     for (name, value, kind, detail) in [
         ("shared_buffers", "256MB", "given", "--memory"),
         ("max_parallel_workers", "1", "given", "MAX_WORKERS (environment)"),
-        ("random_page_cost", "4", "given", "--disk"),
+        ("effective_io_concurrency", "16", "given", "--disk"),
         ("io_method", "worker", "default", ""),
     ] {
         let setting = find(name);
