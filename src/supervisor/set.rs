@@ -270,3 +270,78 @@ impl Set {
 fn reaches(needs: &[Vec<usize>], from: usize, to: usize, seen: &mut HashSet<usize>) -> bool {
     needs[from].iter().any(|next| *next == to || (seen.insert(*next) && reaches(needs, *next, to, seen)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervisor::service::{Command, Kind, Restart, StopStep};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn service(name: &str, needs: &[&str], stop: &[(i32, u64)]) -> Service {
+        let command =
+            Command { program: "/x".into(), args: vec![], env: Default::default(), dir: "/".into(), user: None };
+        Service {
+            name: name.into(),
+            kind: Kind::Daemon,
+            before: vec![],
+            command,
+            needs: needs.iter().map(|need| need.to_string()).collect(),
+            on_dependency: OnDependency::Keep,
+            ready: None,
+            alive: None,
+            stop: stop
+                .iter()
+                .map(|(signal, s)| StopStep { signal: *signal, patience: Duration::from_secs(*s) })
+                .collect(),
+            restart: Restart::default(),
+            success: vec![0],
+            address: None,
+            oom_score_adj: None,
+            open_files: 64,
+        }
+    }
+
+    /// A database as PostgreSQL is stopped, a server that needs it; nobody reacts to any signal. When each signal is sent,
+    /// in milliseconds after the request.
+    fn signals(budget: Duration) -> Vec<(u128, usize, Action)> {
+        let services = [service("db", &[], &[(2, 60), (3, 5)]), service("server", &["db"], &[(15, 10)])];
+        let mut set = Set::new(&services, budget, Box::new(|| 0)).expect("a sound set");
+        let begin = 100 * SECOND;
+        set.begin(begin);
+        set.tell(0, Event::Reached, begin);
+        set.tell(1, Event::Reached, begin);
+        let mut all = Vec::new();
+        let (mut now, mut actions) = (begin, set.stop(begin));
+        while !set.is_over() {
+            for (i, action) in actions {
+                all.push(((now - begin).as_millis(), i, action.clone()));
+                if action == Action::KillAll {
+                    let exit = Exit::Signal(9);
+                    let more = set.tell(i, Event::Exited { exit, left: false }, now);
+                    all.extend(more.into_iter().map(|(i, action)| ((now - begin).as_millis(), i, action)));
+                }
+            }
+            now = set.deadline().unwrap_or(now);
+            actions = set.tick(now);
+        }
+        all
+    }
+
+    #[test]
+    fn the_budget_leaves_a_database_time_for_both_of_its_signals() {
+        let expected = |server, last, kill| {
+            vec![
+                (0, 1, Action::Signal(15)),
+                (server, 1, Action::KillAll),
+                (server, 0, Action::Signal(2)),
+                (last, 0, Action::Signal(3)),
+                (kill, 0, Action::KillAll),
+            ]
+        };
+        assert_eq!(signals(8 * SECOND), expected(3336, 5518, 7700));
+        assert_eq!(signals(3 * SECOND), expected(1213, 2031, 2850));
+        // With time enough, the database's last signal has the patience that it asks for.
+        assert_eq!(signals(120 * SECOND), expected(10_000, 70_000, 75_000));
+    }
+}

@@ -4,6 +4,8 @@
 //! all services together; `engine.rs` acts. A process that was asked for is followed by exactly one [`Event::Exited`], and
 //! when that said that descendants are left, by one [`Event::Emptied`].
 
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::collections::VecDeque;
