@@ -39,8 +39,9 @@ pub struct Summary {
 /// Keys of advisory locks: held by the one run that may load, and by each of its connections.
 const ONE_RUN: i64 = 0x666c_6f77_6b69_7401;
 const WORKERS: i64 = 0x666c_6f77_6b69_7402;
-/// Ends a statement soon after its client has gone, and gathers whatever is left of an earlier run that was killed.
-const SESSION: &str = "SET timezone = 'UTC'; SET client_connection_check_interval = '1s'; SET lock_timeout = '60s'; \
+/// A statement ends soon after its client was killed; nobody waits for ever; each core is busy with a day of its own, so
+/// that indexes need no helpers.
+const SESSION: &str = "SET timezone = 'UTC'; SET client_connection_check_interval = '1s'; SET lock_timeout = '5min'; \
                        SET max_parallel_maintenance_workers = 0; SET application_name = 'flowkit-demo'";
 
 /// Gives a new connection as the owner of the schema (`flowdb`), driven by a task of the runtime that it is asked in.

@@ -296,6 +296,19 @@ fn a_loader_killed_at_any_moment_leaves_whole_days_and_the_next_one_ends_the_wor
 }
 
 #[test]
+fn two_at_once_are_refused() {
+    let cluster = Cluster::started();
+    let first = cluster.connect(SUPERUSER);
+    let lock = "SELECT pg_advisory_lock(x'666c6f776b697401'::bigint)";
+    cluster.runtime.block_on(first.batch_execute(lock)).expect("the lock of a run");
+    assert_eq!(
+        refused(&cluster, &OPTIONS),
+        "flowkit: another `flowkit db demo` is loading into this FlowDB; wait until it is done\n"
+    );
+    assert_eq!(cluster.value(SUPERUSER, "SELECT count(*) FROM infrastructure.sites"), "0");
+}
+
+#[test]
 fn wrong_options_are_the_users_mistakes() {
     for options in
         [["--days", "0"], ["--subscribers", "1"], ["--sites", "0"], ["--first-day", "2016-02-30"], ["--seed", "-1"]]
