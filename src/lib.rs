@@ -1,21 +1,24 @@
 //! FlowKit appliance: one supervisor that turns a bare machine into a working, tuned, secured FlowKit.
 //!
-//! Dependencies point downwards only; `tests/layers.rs` holds this picture against the code.
+//! Dependencies point downwards only; `tests/it/layers.rs` holds this picture against the code.
 //!
 //! ```text
-//! commands    one file a subcommand of `flowkit`: arguments, help, one function
+//! commands       one file a subcommand of `flowkit`: arguments, help, one function
 //!    |
-//! roles       which services a role runs, and in what order (`roles/<role>.toml` says what the role *is*)
+//! roles          which services a role runs, and in what order (`roles/<role>.toml` says what the role *is*)
+//! verify         does a deployment give right answers?
 //!    |
-//! verify      does a deployment give right answers?
+//! flowmachine    upstream's server: asking it, mending its records, noticing when it hangs
+//! redis_server   its configuration, and whether it is ours
+//! flowdb         cluster, migrations, users and grants, demo data
 //!    |
-//! flowdb      cluster, migrations, users and grants, demo data      flowmachine   client, repair, health
-//! tuning      what PostgreSQL should be told                        supervisor    services, knows no FlowKit
-//! secrets     lookup, generation, rotation, checks
-//! hardware    what the machine, or its cgroup, has
-//! config      the deployment's settings, validated once
+//! tuning         what PostgreSQL should be told
+//! secrets        lookup, generation, rotation, checks
+//! config         the deployment's settings, validated once
 //!    |
-//! catalogue   reads `roles/*.toml`: every name, default and port is said there once
+//! catalogue      reads `roles/*.toml`: every name, default and port is said there once
+//! hardware       what the machine, or its cgroup, has
+//! supervisor     services, as data and in action; knows no FlowKit
 //! ```
 
 pub mod catalogue;

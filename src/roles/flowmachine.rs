@@ -67,9 +67,10 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
             probe: Arc::new(hung(deployment, address)),
             every: Duration::from_secs(15),
             patience: Duration::from_secs(30),
-            failures: 3,
+            // Six minutes: while it builds a query with thousands of parts, the server answers nobody for over three.
+            failures: 8,
         }),
-        // Python joins its query threads at exit: a query that runs, or hangs, would hold it for ever.
+        // It ends within a second, having cancelled what it runs in the database.
         stop: vec![StopStep { signal: libc::SIGTERM, patience: Duration::from_secs(10) }],
         restart: Restart::default(),
         success: vec![0, 1],
@@ -78,8 +79,14 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
         open_files: 4_096,
     };
     let mut services = vec![server.clone()];
-    // Upstream documents a negative frequency as "off", and spins when it is given one.
-    if settings.int("FLOWMACHINE_CACHE_PRUNING_FREQUENCY").is_none_or(|seconds| seconds >= 0) {
+    // Upstream documents a negative frequency as "off", and spins when it is given one, or 0.
+    let frequency = "FLOWMACHINE_CACHE_PRUNING_FREQUENCY";
+    let seconds = settings.int(frequency).expect("it has a default");
+    if seconds == 0 {
+        let problem = Problem::new(format!("{frequency} may not be 0"), "give seconds, or -1 for no pruning");
+        return Err(problem.origin(settings.origin(frequency)).into());
+    }
+    if seconds > 0 {
         services.push(Service {
             name: "cache-cleanup".to_string(),
             before: vec![],

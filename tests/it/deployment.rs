@@ -156,6 +156,7 @@ fn mistakes_are_one_clear_error_each() {
     refused(&up(&["--set", "FLOWDB_PROT=9000"]), &["FLOWDB_PROT"]);
     refused(&up(&["--set", "FLOWKIT_POSTGRES_BIN=/nowhere"]), &["/nowhere", "make setup"]);
     refused(&up(&["--set", "FLOWKIT_PYTHON=/nowhere/python"]), &["/nowhere/python", "make setup"]);
+    refused(&up(&["--set", "FLOWMACHINE_CACHE_PRUNING_FREQUENCY=0"]), &["may not be 0", "-1 for no pruning"]);
     refused(&up(&["--set", "FLOWKIT_FLOWMACHINE_LISTEN=0.0.0.0"]), &["FLOWKIT_FLOWMACHINE_LISTEN", "0.0.0.0"]);
 
     let holder = TcpListener::bind(("127.0.0.1", deployment.ports[1])).unwrap();
