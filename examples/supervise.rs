@@ -191,6 +191,7 @@ impl Entry {
                 window: default.window,
             },
             success: if self.success.is_empty() { vec![0] } else { self.success.clone() },
+            hopeless: vec![],
             address: None,
             oom_score_adj: self.oom_score_adj,
             open_files: self.open_files,

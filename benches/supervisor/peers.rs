@@ -243,6 +243,7 @@ pub fn ours(dir: &Path, load: &str) -> ExitCode {
         stop: vec![StopStep { signal: libc::SIGTERM, patience: Duration::from_secs(5) }],
         restart: Restart { reset_after: Duration::from_secs(1), ..Restart::default() },
         success: vec![0],
+        hopeless: vec![],
         address: None,
         oom_score_adj: None,
         open_files: 1024,

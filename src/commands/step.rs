@@ -39,7 +39,7 @@ impl StepArgs {
             Deployment::open(Some(&self.dir), &[]).map_err(Failure::mistake)?;
         match self.step {
             Step::FlowdbPrepare => {
-                let prepared = flowdb::cluster::prepare(&state, &settings, &store)?;
+                let prepared = flowdb::cluster::prepare(&state, &settings, &store).map_err(of_flowdb)?;
                 prepared.warnings.iter().for_each(|warning| println!("warning: {warning}"));
                 let what = if prepared.created { "made" } else { "found" };
                 println!(
@@ -48,9 +48,9 @@ impl StepArgs {
                     state.flowdb_data().display()
                 );
             }
-            Step::FlowdbServer => return Err(flowdb::cluster::serve(&state, &settings).into()),
+            Step::FlowdbServer => return Err(of_flowdb(flowdb::cluster::serve(&state, &settings))),
             Step::FlowdbSchema => {
-                let applied = wait(flowdb::schema::apply(&state, &settings, &store))??;
+                let applied = wait(flowdb::schema::apply(&state, &settings, &store))?.map_err(of_flowdb)?;
                 println!(
                     "{} migrations applied; roles, passwords, grants and settings are in place",
                     applied.migrations
@@ -64,6 +64,11 @@ impl StepArgs {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What the operator has to change first ends with the status after which the supervisor does not try again.
+fn of_flowdb(error: flowdb::Error) -> Failure {
+    if error.is_mistake() { Failure::mistake(error) } else { error.into() }
 }
 
 /// Runs a future to its end on this thread.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::{Problem, Problems};
 use crate::flowdb::{Postgres, ProbeSql};
-use crate::roles::{Deployment, step};
+use crate::roles::{Deployment, MISTAKE, step};
 use crate::supervisor::{Kind, OnDependency, Restart, Service, StopStep};
 
 pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
@@ -39,6 +39,7 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
         ],
         restart: Restart::default(),
         success: vec![0],
+        hopeless: vec![MISTAKE],
         address: Some(deployment.socket("FLOWKIT_FLOWDB_LISTEN", "FLOWDB_PORT")?.to_string()),
         oom_score_adj: Some(-900),
         open_files: 65_536,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::config::{Pools, Problem, Problems};
 use crate::flowmachine::{Hung, Ready, Sources};
-use crate::roles::{Deployment, command, step};
+use crate::roles::{Deployment, MISTAKE, command, step};
 use crate::supervisor::{Alive, Kind, OnDependency, Restart, Service, StopStep};
 
 /// Settings that upstream's programs read from their environment; the connection settings are added to them.
@@ -74,6 +74,7 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
         stop: vec![StopStep { signal: libc::SIGTERM, patience: Duration::from_secs(10) }],
         restart: Restart::default(),
         success: vec![0, 1],
+        hopeless: vec![MISTAKE],
         address: Some(address.to_string()),
         oom_score_adj: None,
         open_files: 4_096,

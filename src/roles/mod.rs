@@ -36,6 +36,9 @@ pub fn unknown_roles(roles: &[String]) -> Vec<Problem> {
     roles.iter().filter(|role| built().all(|name| name != role.as_str())).map(|role| unknown(role)).collect()
 }
 
+/// How our own steps and FlowMachine's launcher end when the operator has to change something first.
+const MISTAKE: i32 = 2;
+
 /// What a set of roles runs.
 pub struct Plan {
     /// All services, in the order of their roles.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::{Problem, Problems};
 use crate::redis_server::Ping;
-use crate::roles::{Deployment, command, program, step};
+use crate::roles::{Deployment, MISTAKE, command, program, step};
 use crate::supervisor::{Kind, OnDependency, Restart, Service, StopStep};
 
 pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
@@ -27,6 +27,7 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
         stop: vec![StopStep { signal: libc::SIGTERM, patience: Duration::from_secs(5) }],
         restart: Restart::default(),
         success: vec![0],
+        hopeless: vec![MISTAKE],
         address: Some(deployment.socket("FLOWKIT_REDIS_LISTEN", "REDIS_PORT")?.to_string()),
         oom_score_adj: None,
         open_files: 10_240,

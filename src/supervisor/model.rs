@@ -70,6 +70,7 @@ fn services(rng: &mut ChaCha8Rng) -> Vec<Service> {
                 window: millis(rng, 60_000),
             },
             success: vec![0],
+            hopeless: vec![],
             address: None,
             oom_score_adj: None,
             open_files: 64,

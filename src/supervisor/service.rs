@@ -32,6 +32,8 @@ pub struct Service {
     pub restart: Restart,
     /// Exit statuses that count as a clean end after a stop was asked for; for a task, also without.
     pub success: Vec<i32>,
+    /// Exit statuses, of `before` or of `command`, after which another try can't help: the service fails at once.
+    pub hopeless: Vec<i32>,
     /// Where it can be reached, for people (`127.0.0.1:9000`).
     pub address: Option<String>,
     /// `oom_score_adj` of the main process; `None` leaves it as inherited.

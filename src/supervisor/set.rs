@@ -296,6 +296,7 @@ mod tests {
                 .collect(),
             restart: Restart::default(),
             success: vec![0],
+            hopeless: vec![],
             address: None,
             oom_score_adj: None,
             open_files: 64,

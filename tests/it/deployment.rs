@@ -169,3 +169,20 @@ fn mistakes_are_one_clear_error_each() {
     assert_eq!(deployment.processes(), Vec::<u32>::new(), "nothing was started");
     assert!(!deployment.state().join("flowdb/data").exists(), "nothing was made");
 }
+
+#[test]
+fn data_of_somebody_else_are_told_once_and_left_alone() {
+    let deployment = Deployment::new();
+    let data = deployment.state().join("flowdb/data");
+    fs::create_dir_all(&data).unwrap();
+    fs::write(data.join("PG_VERSION"), "15\n").unwrap();
+    for dir in [&deployment.state().join("flowdb"), &data] {
+        std::os::unix::fs::chown(dir, Some(65534), Some(65534)).unwrap_or_default();
+    }
+    let output = deployment.flowkit(&["up", "--detach", "--role", "flowdb"]);
+    assert_eq!(output.status.code(), Some(1), "{}", show(&output));
+    let said = text(&output.stderr);
+    assert!(said.contains("flowdb can't be kept up: exit status 2"), "tried once, and told: {said}");
+    assert!(said.contains(data.to_str().unwrap()), "{said}");
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 1, "nothing was touched");
+}

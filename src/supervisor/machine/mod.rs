@@ -303,7 +303,8 @@ impl Machine {
     fn died(&mut self, ready_since: Option<Time>, exit: &Exit, now: Time, chance: u64) -> Then {
         let restart = self.policy.restart;
         let stable = ready_since.is_some_and(|since| now.saturating_sub(since) >= restart.reset_after);
-        if exit.is_permanent() || restart.limit == 0 {
+        let hopeless = matches!(exit, Exit::Code(code) if self.policy.hopeless.contains(code));
+        if hopeless || exit.is_permanent() || restart.limit == 0 {
             return Then::Fail;
         }
         if stable {

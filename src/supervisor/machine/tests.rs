@@ -14,6 +14,7 @@ fn policy() -> Policy {
         stop: vec![StopStep { signal: 2, patience: 60 * SECOND }, StopStep { signal: 3, patience: 5 * SECOND }],
         restart: Restart { first: SECOND, cap: 5 * SECOND, reset_after: 10 * SECOND, limit: 8, window: 100 * SECOND },
         success: vec![0],
+        hopeless: vec![2],
         on_dependency: OnDependency::Keep,
     }
 }
@@ -51,6 +52,14 @@ impl Life {
         self.tell(Event::Tick);
         Some((delay + Duration::from_micros(1)).as_millis())
     }
+}
+
+#[test]
+fn a_status_after_which_nothing_can_help_ends_it_at_once() {
+    let mut life = Life::new(policy());
+    life.up();
+    let exit = Exit::Code(2);
+    assert_eq!(life.tell(Event::Exited { exit: exit.clone(), left: false }), [Action::GiveUp(exit)]);
 }
 
 #[test]

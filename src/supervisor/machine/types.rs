@@ -17,6 +17,7 @@ pub struct Policy {
     pub stop: Vec<StopStep>,
     pub restart: Restart,
     pub success: Vec<i32>,
+    pub hopeless: Vec<i32>,
     pub on_dependency: OnDependency,
 }
 
@@ -30,6 +31,7 @@ impl From<&Service> for Policy {
             stop: service.stop.clone(),
             restart: service.restart,
             success: service.success.clone(),
+            hopeless: service.hopeless.clone(),
             on_dependency: service.on_dependency,
         }
     }
