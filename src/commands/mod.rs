@@ -7,6 +7,7 @@ mod docs;
 mod down;
 mod failure;
 mod follow;
+mod restart;
 mod run;
 mod secrets;
 mod status;
@@ -37,6 +38,7 @@ enum Command {
     Down(down::Down),
     Status(status::StatusArgs),
     Health(status::Health),
+    Restart(restart::Restart),
     Run(run::Run),
     Secrets(secrets::Secrets),
     Tune(tune::Tune),
@@ -57,6 +59,7 @@ impl Command {
             Command::Down(args) => args.run(),
             Command::Status(args) => args.run(),
             Command::Health(args) => args.run(),
+            Command::Restart(args) => args.run(),
             Command::Run(args) => args.run(),
             Command::Secrets(args) => args.run(),
             Command::Tune(args) => args.run(),

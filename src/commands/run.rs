@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::Failure;
-use super::up::{begin, exit_code};
+use super::up::{begin, exit_code, of_supervisor};
 use crate::roles::Deployment;
 use crate::supervisor::{LogFormat, Options, supervise};
 
@@ -61,6 +61,6 @@ impl Run {
             facts: deployment.facts(&plan),
             ..Options::new(deployment.state.run())
         };
-        Ok(exit_code(supervise(plan.services, options)?))
+        Ok(exit_code(supervise(plan.services, options).map_err(of_supervisor)?))
     }
 }

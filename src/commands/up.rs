@@ -17,7 +17,7 @@ use crate::catalogue::catalogue;
 use crate::config::{Pools, Problems};
 use crate::roles::{self, Deployment, Plan};
 use crate::secrets;
-use crate::supervisor::{LogTarget, Options, Outcome, Status, client, spawn_detached};
+use crate::supervisor::{Error, LogTarget, Options, Outcome, Status, client, spawn_detached};
 
 /// Time for everything to stop in; a checkpoint of a busy database is the longest part of it.
 const STOP_BUDGET: Duration = Duration::from_secs(100);
@@ -59,7 +59,7 @@ impl Up {
             facts: deployment.facts(&plan),
             ..Options::new(deployment.state.run())
         };
-        spawn_detached(plan.services, options)?;
+        spawn_detached(plan.services, options).map_err(of_supervisor)?;
         let run = deployment.state.run();
         let status = wait_until_ready(&run, Duration::from_secs(self.patience), &log)?;
         deployment.store.forget_previous()?;
@@ -125,7 +125,6 @@ pub(super) fn begin(
 fn wait_until_ready(run: &Path, patience: Duration, log: &Path) -> Result<Status, Failure> {
     let deadline = Instant::now() + patience;
     let mut live = Live::new();
-    let mut last: Option<Status> = None;
     loop {
         match client::status(run) {
             Ok(status) => {
@@ -133,11 +132,10 @@ fn wait_until_ready(run: &Path, patience: Duration, log: &Path) -> Result<Status
                 if status.ready {
                     return Ok(status);
                 }
-                last = Some(status);
             }
-            // The supervisor is there before its socket; gone after having been seen means that it gave up.
-            Err(_) if last.is_none() => {}
-            Err(error) => return Err(gave_up(log, &error.to_string())),
+            Err(error @ Error::NotRunning { .. }) => return Err(gave_up(log, &error.to_string())),
+            // It is there, and too busy to answer.
+            Err(_) => {}
         }
         if Instant::now() > deadline {
             return Err(Failure::from(std::io::Error::other(format!(
@@ -162,6 +160,11 @@ fn gave_up(log: &Path, why: &str) -> Failure {
     let tail: Vec<&str> = lines[from..].iter().enumerate().take_while(belongs).map(|(_, line)| *line).collect();
     let said = format!("the deployment stopped while starting ({why})\n{}\nmore in {}", tail.join("\n"), log.display());
     Failure::from(std::io::Error::other(said))
+}
+
+/// Another `up` may have been quicker since we looked.
+pub(super) fn of_supervisor(error: Error) -> Failure {
+    if error.is_mistake() { Failure::mistake(error) } else { error.into() }
 }
 
 /// The exit status for how a set of services ended.

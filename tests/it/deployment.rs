@@ -146,6 +146,28 @@ fn first_start_survives_being_killed_at_any_moment() {
 }
 
 #[test]
+fn of_many_at_once_one_wins_and_its_services_can_be_restarted() {
+    let deployment = Deployment::new();
+    let start = |_| {
+        let mut up = deployment.command(&["up", "--detach", "--role", "redis"]);
+        up.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let started: Vec<_> = (0..12).map(start).collect();
+    let ended: Vec<Output> = started.into_iter().map(|up| up.wait_with_output().unwrap()).collect();
+    let (won, lost): (Vec<_>, Vec<_>) = ended.iter().partition(|output| output.status.success());
+    assert_eq!(won.len(), 1, "{}", ended.iter().map(show).collect::<String>());
+    for output in lost {
+        assert_eq!(output.status.code(), Some(2), "{}", show(output));
+    }
+    deployment.done(&["health", "redis"]);
+
+    let before = deployment.pid("redis");
+    deployment.done(&["restart", "redis"]);
+    wait(Duration::from_secs(10), "another redis", || deployment.pid("redis").is_some_and(|pid| Some(pid) != before));
+    refused(&deployment.flowkit(&["restart", "rediss"]), &["rediss"]);
+}
+
+#[test]
 fn mistakes_are_one_clear_error_each() {
     let deployment = Deployment::new();
     let up = |args: &[&str]| deployment.flowkit(&[&["up", "--detach"], args].concat());

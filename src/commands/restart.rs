@@ -1,0 +1,32 @@
+//! `flowkit restart SERVICE`: one service again, the others as they are.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::Failure;
+use crate::roles::Deployment;
+use crate::supervisor::{Error, client};
+
+/// Restart one service of a running deployment, and what cannot do without it
+#[derive(Args)]
+pub struct Restart {
+    /// Service, as `flowkit status` names it
+    service: String,
+    /// State directory [default: /var/lib/flowkit for root, the XDG state directory for others]
+    #[arg(long, value_name = "STATE")]
+    dir: Option<PathBuf>,
+}
+
+impl Restart {
+    /// Runs the command; `flowkit status` shows what comes of it.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let deployment = Deployment::open(self.dir.as_deref(), &[]).map_err(Failure::mistake)?;
+        match client::restart(&deployment.state.run(), &self.service) {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(error @ Error::Refused(_)) => Err(Failure::mistake(error)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
