@@ -1,7 +1,7 @@
 //! Our supervisor beside s6, runit and supervisord, on this machine, in this run: fifty small services.
 //!
-//! `cargo bench --bench supervisor`. The peers are Debian's packages, taken with `apt-get download` and unpacked under
-//! `target/`; nothing is installed. Each service is this program again: it says on a socket that it runs, then sleeps, so
+//! `cargo bench --bench supervisor`. The peers are Debian's packages, taken with `apt-get download`, unpacked under `target/`
+//! and laid over `/usr` in a mount namespace of their own (as root); nothing is installed. Each service is this program again: it says on a socket that it runs, then sleeps, so
 //! the moment is known to the microsecond and costs all four the same. `FLOWKIT_BENCH_ROUNDS` repeats starts, stops and
 //! kills (default 5).
 
