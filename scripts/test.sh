@@ -11,7 +11,7 @@ status=0
 if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run --locked --no-fail-fast 2>&1 | tee -a "$log" || status=1
 else
-    cargo test --locked --no-fail-fast --lib --bins --tests 2>&1 | tee -a "$log" || status=1
+    cargo test --locked --no-fail-fast --lib --bins --examples --tests 2>&1 | tee -a "$log" || status=1
 fi
 cargo test --locked --no-fail-fast --doc 2>&1 | tee -a "$log" || status=1
 
