@@ -47,7 +47,7 @@ impl Sandbox {
 
     /// `flowkit secrets ...`, with `--dir` put in.
     fn command(&self, arguments: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_flowkit"));
+        let mut command = Command::new(crate::support::programs::flowkit());
         command.env_clear().current_dir("/").arg("secrets").args(arguments.split_whitespace());
         command.arg("--dir").arg(self.dir());
         command
@@ -434,7 +434,7 @@ fn a_kill_in_the_middle_of_a_write_leaves_no_half_file() {
     // The kernel kills whoever writes beyond a kilobyte; the private key has three.
     let script = format!(
         "ulimit -c 0; ulimit -f 2; exec {} secrets init --role flowauth --dir {}",
-        env!("CARGO_BIN_EXE_flowkit"),
+        crate::support::programs::flowkit().display(),
         sandbox.dir().display()
     );
     let status = Command::new("/bin/sh").args(["-c", &script]).env_clear().stdout(Stdio::null()).status().unwrap();
@@ -586,7 +586,7 @@ fn a_full_disk_is_one_clear_error_and_leaves_nothing() {
     // No byte may be written to a file: what a full disk gives, but for the number of the error.
     let script = format!(
         "trap '' XFSZ; ulimit -f 0; exec {} secrets init --role redis --dir {}",
-        env!("CARGO_BIN_EXE_flowkit"),
+        crate::support::programs::flowkit().display(),
         sandbox.dir().display()
     );
     let outcome = sandbox.outcome(Command::new("/bin/sh").args(["-c", &script]).env_clear());

@@ -16,7 +16,7 @@ const EVENTS: [&str; 4] = ["calls", "sms", "mds", "topups"];
 
 /// `flowkit db demo` on a cluster, as the user that runs it.
 fn command(cluster: &Cluster, options: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flowkit"));
+    let mut command = Command::new(crate::support::programs::flowkit());
     command.args(["db", "demo", "--dir"]).arg(cluster.state.root()).args(options);
     command.env_clear().env("FLOWDB_PORT", cluster.settings.port("FLOWDB_PORT").to_string());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -313,7 +313,8 @@ fn wrong_options_are_the_users_mistakes() {
     for options in
         [["--days", "0"], ["--subscribers", "1"], ["--sites", "0"], ["--first-day", "2016-02-30"], ["--seed", "-1"]]
     {
-        let output = Command::new(env!("CARGO_BIN_EXE_flowkit")).args(["db", "demo"]).args(options).output().unwrap();
+        let output =
+            Command::new(crate::support::programs::flowkit()).args(["db", "demo"]).args(options).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{options:?}");
     }
     assert_eq!(demo::Options::default().marker().matches("--").count(), 4);

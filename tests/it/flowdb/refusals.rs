@@ -119,7 +119,7 @@ fn only_one_works_on_a_directory_whoever_it_is() {
 fn a_session_that_outlives_its_server_keeps_the_next_one_out() {
     let mut cluster = Cluster::new();
     cluster.prepare().unwrap();
-    let mut server = Command::new(env!("CARGO_BIN_EXE_flowkit"));
+    let mut server = Command::new(crate::support::programs::flowkit());
     server.args(["step", "flowdb-server", "--dir"]).arg(cluster.state.root());
     server.env("FLOWDB_PORT", cluster.settings.port("FLOWDB_PORT").to_string());
     cluster.as_service_user(&mut server).stderr(Stdio::null());

@@ -74,7 +74,7 @@ fn analysts_store_queries_and_readers_read_them() {
 
 /// The command as somebody types it: status, stdout, stderr.
 fn db_user(cluster: &Cluster, args: &[&str], stdin: &str) -> (i32, String, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_flowkit"))
+    let mut child = Command::new(crate::support::programs::flowkit())
         .args(["db", "user"])
         .args(args)
         .arg("--dir")

@@ -25,7 +25,7 @@ pub fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a path");
     let path = test.parent().and_then(Path::parent).expect("target/debug").join("examples").join(name);
     assert!(path.exists(), "{} is missing: run `cargo build --examples`", path.display());
-    path
+    crate::support::programs::open_to_all(&path)
 }
 
 /// Asks until there is an answer; fails with what was waited for and the last state seen.

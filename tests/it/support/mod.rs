@@ -3,3 +3,4 @@
 pub mod deployment;
 pub mod flowdb;
 pub mod flowmachine;
+pub mod programs;

@@ -216,7 +216,7 @@ fn statistics_of_statements_hold_no_subscribers_numbers() {
 
 /// `flowkit tune`, with a cleared environment and the variables given.
 fn tune(arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
-    let out = Command::new(env!("CARGO_BIN_EXE_flowkit"))
+    let out = Command::new(crate::support::programs::flowkit())
         .arg("tune")
         .args(["--dir", "/nonexistent/flowkit"])
         .args(arguments)
