@@ -20,11 +20,12 @@ fn command(cluster: &Cluster, options: &[&str]) -> Command {
     command.args(["db", "demo", "--dir"]).arg(cluster.state.root()).args(options);
     command.env_clear().env("FLOWDB_PORT", cluster.settings.port("FLOWDB_PORT").to_string());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    cluster.as_service_user(&mut command);
     command
 }
 
 fn demo(cluster: &Cluster, options: &[&str]) -> Output {
-    cluster.as_user(|| command(cluster, options).output().expect("flowkit starts"))
+    command(cluster, options).output().expect("flowkit starts")
 }
 
 #[must_use]
@@ -271,15 +272,13 @@ fn a_loader_killed_at_any_moment_leaves_whole_days_and_the_next_one_ends_the_wor
     let mut moment = Duration::from_millis(40);
     let mut interrupted = 0;
     loop {
-        let ended = cluster.as_user(|| {
-            let mut loader = command(&cluster, &OPTIONS).spawn().expect("flowkit starts");
-            let until = Instant::now() + moment;
-            while Instant::now() < until && loader.try_wait().expect("it is our child").is_none() {
-                thread::sleep(Duration::from_millis(2));
-            }
-            let _ = kill_process(Pid::from_child(&loader), Signal::KILL);
-            loader.wait().expect("it is our child").success()
-        });
+        let mut loader = command(&cluster, &OPTIONS).spawn().expect("flowkit starts");
+        let until = Instant::now() + moment;
+        while Instant::now() < until && loader.try_wait().expect("it is our child").is_none() {
+            thread::sleep(Duration::from_millis(2));
+        }
+        let _ = kill_process(Pid::from_child(&loader), Signal::KILL);
+        let ended = loader.wait().expect("it is our child").success();
         if ended {
             break;
         }

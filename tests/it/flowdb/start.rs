@@ -13,6 +13,7 @@ use flowkit::supervisor::Probe;
 use rand::RngExt;
 
 use crate::support::flowdb::Cluster;
+use crate::support::programs::open_to_all;
 
 #[test]
 fn a_first_start_makes_everything_and_a_second_changes_nothing() {
@@ -118,7 +119,7 @@ fn a_start_killed_at_any_moment_is_finished_by_the_next() {
 }
 
 fn prepare_in_a_process(cluster: &Cluster) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut command = Command::new(open_to_all(&std::env::current_exe().unwrap()));
     command
         .args(["--exact", "flowdb::start::only_prepare", "--include-ignored"])
         .env("FLOWKIT_TEST_STATE", cluster.state.root())
