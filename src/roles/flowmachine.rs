@@ -92,10 +92,13 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
             name: "cache-cleanup".to_string(),
             before: vec![],
             command: run("cache-cleanup"),
+            // Once the server is up: two of these programs that load at the same time make each other late, and there is
+            // no hurry to prune.
+            needs: vec![server.name.clone()],
             ready: None,
             alive: None,
             address: None,
-            ..server
+            ..server.clone()
         });
     }
     Ok(services)
