@@ -110,11 +110,16 @@ pub(super) fn begin(
     roles: &[String],
     secrets: fn(&Deployment, &[String]) -> Result<(), Failure>,
 ) -> Result<Plan, Failure> {
-    let mut problems = roles::unknown_roles(roles);
-    problems.extend(roles::free_ports(deployment, roles));
-    Problems(problems).or(()).map_err(Failure::mistake)?;
+    Problems(roles::unknown_roles(roles)).or(()).map_err(Failure::mistake)?;
+    // Asked as root, which sees who holds a port.
+    let mut taken = roles::free_ports(deployment, roles);
     roles::become_owner(deployment.state.root(), &deployment.program).map_err(Failure::mistake)?;
     deployment.make_directories().map_err(Failure::mistake)?;
+    // It may be what a killed run of our own has left behind.
+    if client::clear(&deployment.state.run()).map_err(of_supervisor)? > 0 {
+        taken = roles::free_ports(deployment, roles);
+    }
+    Problems(taken).or(()).map_err(Failure::mistake)?;
     secrets(deployment, roles)?;
     let pools = Pools::of(&deployment.settings).warnings();
     deployment.settings.warnings().iter().chain(&pools).for_each(|warning| eprintln!("warning: {warning}"));

@@ -86,6 +86,15 @@ pub fn stop(dir: &Path, patience: Duration) -> Result<Stopped, Error> {
     }
 }
 
+/// Ends what a run that was killed has left behind, and gives the number of processes. For whoever is about to start
+/// and wants to look at the machine first.
+///
+/// # Errors
+/// Somebody runs there, or starts at this moment.
+pub fn clear(dir: &Path) -> Result<usize, Error> {
+    Ok(lock::take(dir, &now())?.cleared)
+}
+
 fn now() -> String {
     log::stamp(time::OffsetDateTime::now_utc())
 }

@@ -82,6 +82,13 @@ fn supervisor_killed(deployment: &Deployment) {
     kill(u32::try_from(status["supervisor"].as_u64().unwrap()).unwrap());
     wait(Duration::from_secs(2), "nothing left after the supervisor's death", || deployment.processes().is_empty());
     deployment.done(&["up", "--detach"]);
+
+    // And with the guard dead too, the next start clears up what still holds the ports.
+    let status = deployment.status().unwrap();
+    for process in ["guard", "supervisor"] {
+        kill(u32::try_from(status[process].as_u64().unwrap()).unwrap());
+    }
+    deployment.done(&["up", "--detach"]);
     deployment.done(&["verify"]);
 }
 

@@ -60,6 +60,13 @@ async fn nothing_else(client: &Client, date: Date) -> Result<(), Error> {
     Ok(())
 }
 
+/// A load that was interrupted has used up numbers; the tables are empty, so the next one begins where that one did.
+const NUMBER_ANEW: &str = "
+    ALTER SEQUENCE infrastructure.sites_site_id_seq RESTART;
+    ALTER SEQUENCE infrastructure.cells_cell_id_seq RESTART;
+    ALTER SEQUENCE geography.geoms_gid_seq RESTART;
+    ALTER SEQUENCE dfs.subscribers_id_seq RESTART";
+
 /// Loads what does not change, unless it is there.
 pub async fn load(client: &mut Client, world: &World, marker: &str) -> Result<(), Error> {
     let what = || Error::when("load areas, sites, cells and handsets");
@@ -76,6 +83,7 @@ pub async fn load(client: &mut Client, world: &World, marker: &str) -> Result<()
         }
     }
     let transaction = client.transaction().await.map_err(what())?;
+    transaction.batch_execute(NUMBER_ANEW).await.map_err(what())?;
     areas(&transaction, world).await.map_err(what())?;
     infrastructure(&transaction, world).await.map_err(what())?;
     accounts(&transaction, world).await.map_err(what())?;
