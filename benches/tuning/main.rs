@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench tuning` is a quick look (about five minutes); `-- --days 60 --calls 60000 --memory
 //! 512MiB,1GiB,4GiB,16GiB` is what docs/tuning.md reports. Method: one data directory, one binary, one run; a server
-//! of each configuration in turn within each round, its order rotated; medians, and a time-out counts as the time-out.
+//! of each configuration in turn within each round, forwards and backwards; medians, and a time-out counts as the time-out.
 //! Memory is limited by a real cgroup where one can be made, otherwise the heading says so. CPUs are this machine's.
 
 mod cgroup;
@@ -39,8 +39,8 @@ struct Arguments {
     /// Set of queries: known (chose the rules), decide (settled a question), claim (held out)
     #[arg(long, default_value = "claim")]
     queries: String,
-    /// Rounds; medians are taken over them
-    #[arg(long, default_value_t = 3)]
+    /// Rounds; medians are taken over them, and an even number of them balances drift
+    #[arg(long, default_value_t = 4)]
     rounds: usize,
     /// What to do
     #[arg(long, value_enum, default_value = "both")]
@@ -135,6 +135,16 @@ fn inputs(cluster: &Cluster, memory: u64, data: u64) -> Inputs {
     Inputs { memory, cpus: hardware.cpus.value, major: cluster.major, data, hardware }
 }
 
+/// Who comes when: every second round runs backwards, so that a machine that gets slower or faster with time favours
+/// nobody, and each pair of rounds begins elsewhere.
+fn order(configs: usize, round: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..configs).map(|turn| (turn + round / 2 * (configs / 2)) % configs).collect();
+    if round % 2 == 1 {
+        order.reverse();
+    }
+    order
+}
+
 /// Every configuration's server in turn, in every round.
 async fn queries_in_turn(
     cluster: &Cluster,
@@ -145,8 +155,7 @@ async fn queries_in_turn(
     let set = queries::set(&arguments.queries);
     let mut results = Results::new(configs, set);
     for round in 0..arguments.rounds {
-        for turn in 0..configs.len() {
-            let at = (turn + round) % configs.len();
+        for at in order(configs.len(), round) {
             eprintln!("round {} of {}: {}", round + 1, arguments.rounds, configs[at].0);
             let outcomes = one_server(cluster, &configs[at].1, limit, arguments, round).await;
             results.add(at, outcomes);
