@@ -5,6 +5,8 @@
 #[allow(dead_code, missing_docs)] // the tests need more of it
 #[path = "../tests/it/support/flowdb.rs"]
 mod flowdb;
+#[path = "../tests/it/support/ports.rs"]
+mod ports;
 
 use std::time::Instant;
 

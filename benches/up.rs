@@ -6,8 +6,9 @@
 #[path = "../tests/it/support/deployment.rs"]
 #[allow(dead_code)]
 mod deployment;
+#[path = "../tests/it/support/ports.rs"]
+mod ports;
 
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -43,7 +44,7 @@ fn row(name: &str, values: &mut [f64]) {
 
 /// Starts the server's program as the supervisor would, on another port, until it answers a ping.
 fn flowmachine_alone(deployment: &Deployment) -> Duration {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = ports::free_port();
     let [flowdb, redis, _] = deployment.ports;
     let python = std::env::var_os("FLOWKIT_PYTHON").unwrap_or("/usr/local/lib/flowkit/python/bin/python".into());
     let mut command = Command::new(PathBuf::from(python));

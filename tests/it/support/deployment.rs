@@ -1,13 +1,14 @@
 //! A deployment of its own for a test: a state directory, free ports, the real binary.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use super::ports::free_port;
 
 /// The user that PostgreSQL runs as when the tests run as root, which it refuses to be.
 const NOBODY: u32 = 65534;
@@ -30,10 +31,7 @@ impl Deployment {
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let state = dir.path().join("state");
         fs::create_dir(&state).unwrap();
-        let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
-        let ports: [u16; 3] = ports.try_into().unwrap();
-        let deployment = Deployment { dir, ports };
+        let deployment = Deployment { dir, ports: std::array::from_fn(|_| free_port()) };
         deployment.configure("");
         if rustix::process::geteuid().is_root() {
             chown(&state, Some(NOBODY), Some(NOBODY)).unwrap();

@@ -3,7 +3,6 @@
 //! PostgreSQL refuses root, so tests that run as root start it as `nobody`.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -20,6 +19,8 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use tokio::runtime::Runtime;
 use tokio_postgres::Client;
+
+use super::ports::free_port;
 
 /// The user `nobody` of every Linux.
 const NOBODY: u32 = 65534;
@@ -253,12 +254,6 @@ impl Drop for Cluster {
             let _ = server.kill();
         }
     }
-}
-
-/// A port that nobody listens on at this moment.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("it is bound").port()
 }
 
 fn become_user(uid: u32) {

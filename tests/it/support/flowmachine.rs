@@ -14,7 +14,8 @@ use flowkit::supervisor::Probe;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde_json::{Value, json};
 
-use super::flowdb::{Cluster, free_port};
+use super::flowdb::Cluster;
+use super::ports::free_port;
 
 /// Longest wait for anything.
 pub const PATIENCE: Duration = Duration::from_secs(60);

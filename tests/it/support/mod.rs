@@ -3,4 +3,5 @@
 pub mod deployment;
 pub mod flowdb;
 pub mod flowmachine;
+pub mod ports;
 pub mod programs;
