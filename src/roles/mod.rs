@@ -85,7 +85,7 @@ fn unknown(role: &str) -> Problem {
         Some(_) => "this role is described but not built yet; its secrets and settings are known".to_string(),
         None => format!("roles that run: {}", built().collect::<Vec<_>>().join(", ")),
     };
-    Problem::new("no such role", hint).value(role)
+    Problem::new("this role cannot be run", hint).value(role)
 }
 
 /// A service's program with the environment that every service gets and `env` on top of it.
