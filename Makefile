@@ -4,7 +4,7 @@
 PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
 export PREFIX
 
-.PHONY: help setup build install up down test lint bench
+.PHONY: help setup setup-tests build install up down test lint bench
 
 help:
 	@echo "make up      install what is missing, build, start FlowKit with a month of made-up data, run a real query"
@@ -17,6 +17,9 @@ help:
 
 setup:
 	@scripts/setup.sh
+
+setup-tests:
+	@scripts/setup.sh --tests
 
 build:
 	cargo build --release --locked
@@ -35,7 +38,7 @@ up: setup install
 down:
 	$(PREFIX)/bin/flowkit down
 
-test: setup lint
+test: setup-tests lint
 	@scripts/test.sh
 
 lint:

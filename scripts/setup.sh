@@ -3,6 +3,7 @@
 #
 #   1. Debian's own packages: PostgreSQL of this release with PostGIS, pgRouting and ogr_fdw; redis; Python's venv;
 #      openssl; a C compiler. Root, or sudo, is asked for only when one of them is missing.
+#      With --tests also what only the tests need: mmdebstrap (for scripts/nix.sh), the Docker engine (not started).
 #   2. PREFIX/lib/flowkit/python: the Python environment of FlowMachine, from python/requirements.txt (hashes checked,
 #      nothing resolved), with our launcher in it.
 #
@@ -13,6 +14,9 @@ cd "$(dirname "$0")/.."
 if [ "$(id -u)" = 0 ]; then as_root=(); else as_root=(sudo); fi
 prefix=${PREFIX:-$([ "$(id -u)" = 0 ] && echo /usr/local || echo "$HOME/.local")}
 python=/usr/bin/python3   # Debian's: an interpreter in someone's home could not be read by the services' user
+
+for_tests=
+[ "${1:-}" != --tests ] || for_tests=1
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -58,6 +62,12 @@ missing_packages() {
     [ -x $python ] && $python -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
     [ -x /usr/bin/openssl ] || echo openssl
     command -v cc >/dev/null || printf '%s\n' gcc libc6-dev
+    [ -z "$for_tests" ] || missing_test_packages
+}
+
+missing_test_packages() {
+    command -v mmdebstrap >/dev/null || echo mmdebstrap
+    [ -x /usr/sbin/dockerd ] || [ -x /usr/bin/dockerd ] || echo docker.io
 }
 
 # Units that start at boot, one link a line.
@@ -82,7 +92,7 @@ install_packages() {
 
     before=$(enabled_units)
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends "$@" >&2
-    comm -13 <(echo "$before") <(enabled_units) | sed 's|.*/||' | grep -E '^(postgresql|redis)' | sort -u | while read -r unit; do
+    comm -13 <(echo "$before") <(enabled_units) | sed 's|.*/||' | grep -E '^(postgresql|redis|docker|containerd)' | sort -u | while read -r unit; do
         say "not starting $unit at boot: FlowKit runs its own"
         "${as_root[@]}" systemctl disable --quiet "$unit" 2>/dev/null ||
             "${as_root[@]}" update-rc.d "${unit%.service}" disable

@@ -1,0 +1,114 @@
+#!/bin/bash
+# Runs Nix on a Debian machine that has none, without touching the machine: `scripts/nix.sh build .#flowdb-image …`.
+#
+#   scripts/nix.sh ARGS…           `nix ARGS…`, from the directory where it is called
+#   scripts/nix.sh --shell CMD…    another command in the same surroundings
+#   scripts/nix.sh --root          the directory of those surroundings, made if need be
+#   scripts/nix.sh --host PATH     where a path of the store lies on this machine
+#
+# The surroundings are a Debian 13 root of its own (its Nix is 2.26; Debian 12's, 2.8, is too old) in target/nix/root, or
+# in FLOWKIT_NIX_ROOT, made by mmdebstrap from the mirror that this machine's own apt uses. The host's apt sources stay
+# as they are. It is entered in a mount namespace of its own, with this tree, the Rust toolchain and the machine's own
+# settings for the language registries mounted at their usual places. Needs root, to mount.
+set -euo pipefail
+
+tree=$(git -C "$(dirname "$0")" rev-parse --show-toplevel)
+root=${FLOWKIT_NIX_ROOT:-$tree/target/nix/root}
+say() { printf 'nix.sh: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+
+# What Nix itself needs, what tests/debian builds with, and QEMU with the tools that make disks for it.
+packages=nix-bin,git,ca-certificates,gcc,libc6-dev,make,patchelf,python3,python3-pip,unzip,zip,xz-utils,zstd,jq,file
+packages+=,qemu-system-x86,qemu-utils,ovmf,erofs-utils,systemd,systemd-repart,mtools,dosfstools,e2fsprogs,fdisk,mmdebstrap,bubblewrap
+
+# The mirror of Debian itself that apt uses here; its security archive has no suite of the right name.
+mirror() {
+    local uri
+    uri=$(apt-get indextargets --format '$(ORIGIN)|$(REPO_URI)' | sed -n 's/^Debian|//p' | grep -v -- -security | sort -u | head -n1)
+    [ -n "$uri" ] || fail "apt knows no mirror of Debian: is this Debian, and has it its package lists (apt-get update)?"
+    printf '%s\n' "$uri"
+}
+
+make_root() {
+    command -v mmdebstrap >/dev/null || fail "mmdebstrap is missing: make setup-tests"
+    say "making a Debian 13 root with Nix in $root"
+    mkdir -p "$(dirname "$root")"
+    # Finished when it has its last file: a half-made one is made again.
+    [ ! -e "$root" ] || mv "$root" "$root.broken.$$"
+    mmdebstrap --quiet --variant=apt --include="$packages" trixie "$root" "$(mirror)" >&2
+    mkdir -p "$root/etc/nix" "$root/nix"
+    cat >"$root/etc/nix/nix.conf" <<-CONF
+	experimental-features = nix-command flakes
+	# One user, no daemon, no cache: what is asked for is built here.
+	build-users-group =
+	substituters =
+	sandbox = false
+	max-jobs = auto
+	warn-dirty = false
+	CONF
+    printf '%s\n' "$packages" >"$root/etc/flowkit-nix-root"
+    rm -rf "$root".broken.*
+}
+
+ensure_root() {
+    [ "$(id -u)" = 0 ] || fail "needs root, to mount; try: sudo --preserve-env=CARGO_HOME,RUSTUP_HOME,PATH $0"
+    mkdir -p "$(dirname "$root")"
+    exec 9>"$root.lock"
+    flock 9
+    [ "$(cat "$root/etc/flowkit-nix-root" 2>/dev/null)" = "$packages" ] || make_root
+    exec 9>&-
+}
+
+# A store path as the host sees it; links inside the store (of --out-link) are followed.
+on_host() {
+    local path=$1
+    [ ! -L "$path" ] || path=$(readlink "$path")
+    case $path in
+        /nix/store/*) printf '%s\n' "$root$path" ;;
+        *) printf '%s\n' "$path" ;;
+    esac
+}
+
+# Settings of the language registries' clients, for builders, whose environment Nix clears.
+machine_settings() {
+    export CARGO_HOME=${CARGO_HOME:-$HOME/.cargo} RUSTUP_HOME=${RUSTUP_HOME:-$HOME/.rustup}
+    env | grep -iE '^(PIP_[A-Z_]*|CARGO_[A-Z_]*|RUSTUP_[A-Z_]*|https?_proxy|no_proxy|all_proxy|SSL_CERT_FILE)=' |
+        while IFS='=' read -r name value; do printf 'export %s=%q\n' "$name" "$value"; done
+}
+
+# Runs in the new mount namespace.
+enter() {
+    local place
+    mount --rbind "$root" "$root"
+    mount -t proc proc "$root/proc"
+    mount --rbind /dev "$root/dev"
+    mount --rbind /sys "$root/sys"
+    for place in "$tree" "$(realpath "$(git -C "$tree" rev-parse --git-common-dir)")" "$CARGO_HOME" "$RUSTUP_HOME" ${PIP_FIND_LINKS:-}; do
+        case $place in "$tree"/*) continue ;; esac
+        [ -d "$place" ] || continue
+        mkdir -p "$root$place"
+        mount --bind "$place" "$root$place"
+    done
+    for place in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
+        [ -f "$place" ] || continue
+        [ -e "$root$place" ] || touch "$root$place"
+        mount --bind "$place" "$root$place"
+    done
+    exec chroot "$root" /usr/bin/env -i HOME=/root TERM="${TERM:-dumb}" LANG=C.UTF-8 \
+        PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:"$CARGO_HOME/bin" \
+        GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*' \
+        BASH_ENV=/etc/machine.env FLOWKIT_TREE="$tree" \
+        bash -c 'cd "$1" 2>/dev/null || cd "$FLOWKIT_TREE"; shift; exec "$@"' bash "$PWD" "$@"
+}
+
+case ${1:-} in
+    --root) ensure_root; echo "$root"; exit ;;
+    --host) on_host "$2"; exit ;;
+    --enter) shift; . "$root/etc/machine.env"; enter "$@" ;;
+    --shell) shift; command=("$@") ;;
+    *) command=(nix "$@") ;;
+esac
+ensure_root
+machine_settings >"$root/etc/machine.env.$$"
+mv "$root/etc/machine.env.$$" "$root/etc/machine.env"
+exec unshare --mount --propagation private "$0" --enter "${command[@]}"
