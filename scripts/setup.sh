@@ -71,7 +71,7 @@ missing_test_packages() {
 }
 
 # Units that start at boot, one link a line.
-enabled_units() { find /etc/systemd/system -path '*.wants/*.service' -type l 2>/dev/null | sort; }
+enabled_units() { find /etc/systemd/system -path '*.wants/*' \( -name '*.service' -o -name '*.socket' \) -type l 2>/dev/null | sort; }
 
 # Installs packages with nothing started, no cluster made and nothing new enabled at boot:
 # - postgresql-common makes no cluster for the new server (a drop-in file of its own, gone afterwards);

@@ -1,0 +1,23 @@
+#!/bin/bash
+# Builds outputs of the flake with tests/debian in the place of nixpkgs, and links each at target/nix/NAME, where the
+# tests of images, stack and VM find them.
+#
+#   scripts/nix-artefacts.sh [NAME…]    by default every role's image, the VM and its disk
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# The roles that can be run, as the flake sees them.
+roles() { grep -lx 'built = true' src/roles/*.toml | sed 's|.*/||; s|\.toml$||'; }
+
+names=("$@")
+[ ${#names[@]} != 0 ] || mapfile -t names < <(roles | sed 's/$/-image/'; printf '%s\n' appliance-vm appliance-disk)
+
+mkdir -p target/nix
+printf 'nix: building %s\n' "${names[*]}" >&2
+mapfile -t paths < <(scripts/nix.sh build --no-link --print-out-paths --print-build-logs --no-write-lock-file \
+    --override-input nixpkgs "path:$PWD/tests/debian" "${names[@]/#/.#}")
+[ ${#paths[@]} = ${#names[@]} ] || { echo "nix: ${#names[@]} outputs were asked for and ${#paths[@]} built" >&2; exit 1; }
+for i in "${!names[@]}"; do
+    ln -sfn "$(scripts/nix.sh --host "${paths[$i]}")" "target/nix/${names[$i]}"
+    printf 'nix: target/nix/%s\n' "${names[$i]}" >&2
+done
