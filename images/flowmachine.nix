@@ -1,0 +1,4 @@
+{ packages, ... }:
+{
+  env.FLOWKIT_PYTHON = "${packages.flowmachine}/bin/python";
+}

@@ -1,0 +1,30 @@
+# One machine a role, and the appliance with all of them: evaluated NixOS systems, whose `config.system.build` has what
+# the flake gives out (`vm`, `image`).
+{
+  nixosSystem,
+  system,
+  roles,
+  modules,
+}:
+let
+  machine =
+    more:
+    nixosSystem {
+      modules = modules ++ more ++ [ { nixpkgs.hostPlatform = system; } ];
+    };
+  alone =
+    role:
+    machine [
+      ./vm.nix
+      { services.flowkit.${role}.enable = true; }
+    ];
+in
+builtins.listToAttrs (
+  map (role: {
+    name = role;
+    value = alone role;
+  }) roles
+)
+// {
+  appliance = machine [ ./appliance.nix ];
+}

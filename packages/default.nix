@@ -1,0 +1,16 @@
+# What FlowKit is made of, out of whatever package set it is given.
+{ pkgs }:
+let
+  packages = {
+    # Ours: the operator's command and the supervisor.
+    flowkit = pkgs.callPackage ./flowkit.nix { };
+    # FlowDB's server: PostgreSQL 17 with the extensions that FlowKit's schema uses.
+    postgresql = import ./postgresql.nix { inherit (pkgs) postgresql_17; };
+    # FlowMachine: a Python interpreter that has it.
+    flowmachine = pkgs.callPackage ./flowmachine.nix { };
+    inherit (pkgs) redis;
+    # `flowkit up` with all of these.
+    up = pkgs.callPackage ./up.nix { inherit packages; };
+  };
+in
+packages

@@ -1,0 +1,1 @@
+{ python313 }: python313

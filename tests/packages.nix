@@ -1,0 +1,93 @@
+# Checks of the packages and of the images.
+{
+  pkgs,
+  packages,
+  images,
+  roles,
+  ...
+}:
+let
+  inherit (pkgs) lib;
+  inherit (lib) fileset;
+
+  # Everything that is compiled or that the tests read.
+  source = fileset.toSource {
+    root = ../.;
+    fileset = fileset.unions [
+      ../Cargo.toml
+      ../Cargo.lock
+      ../rustfmt.toml
+      ../src
+      ../tests
+      ../benches
+      ../examples
+      ../docs
+    ];
+  };
+
+  # A run of cargo over all of it that leaves nothing behind.
+  cargo =
+    name: tools: command:
+    pkgs.rustPlatform.buildRustPackage {
+      inherit name;
+      src = source;
+      cargoLock.lockFile = ../Cargo.lock;
+      nativeBuildInputs = tools;
+      buildPhase = ''
+        runHook preBuild
+        ${command}
+        runHook postBuild
+      '';
+      doCheck = false;
+      installPhase = "touch $out";
+    };
+
+  # The same image, built in other surroundings: another name and place, one core, a strict umask, another time zone.
+  again =
+    role:
+    images.${role}.overrideAttrs (old: {
+      name = "${old.name}-again";
+      buildCommand = ''
+        umask 0077
+        export NIX_BUILD_CORES=1 TZ=Asia/Kathmandu LC_ALL=C HOME=/nowhere
+        cd "$(mktemp -d)"
+      ''
+      + old.buildCommand;
+    });
+in
+{
+  formatting = pkgs.runCommand "flowkit-formatting" {
+    nativeBuildInputs = [
+      pkgs.cargo
+      pkgs.rustfmt
+      pkgs.nixfmt
+    ];
+  } ''
+    cd ${source}
+    cargo fmt --check
+    nixfmt --check $(find ${
+      fileset.toSource {
+        root = ../.;
+        fileset = fileset.fileFilter (file: file.hasExt "nix") ../.;
+      }
+    } -name '*.nix')
+    touch $out
+  '';
+  clippy = cargo "flowkit-clippy" [ pkgs.clippy ] "cargo clippy --offline --all-targets -- -D warnings";
+  unit-tests = cargo "flowkit-unit-tests" [ ] "cargo test --offline --lib --bins";
+}
+// builtins.listToAttrs (
+  builtins.concatMap (role: [
+    {
+      name = "${role}-image";
+      value = images.${role};
+    }
+    {
+      name = "${role}-image-reproducible";
+      value = pkgs.runCommand "${role}-image-reproducible" { } ''
+        cmp ${images.${role}} ${again role}
+        touch $out
+      '';
+    }
+  ]) roles
+)
