@@ -1,6 +1,7 @@
 #!/bin/bash
 # Makes python/requirements.txt and python/tools.txt anew from the .in files beside them: the whole closure, each
-# package at one version, with the hash of every file it was published as. Needs the network; look at the diff.
+# package at one version, with the hash of every file it was published as; and python/wheels.json from the former: the
+# files that Nix fetches of it. Needs the network; look at the diff.
 #
 #   scripts/relock-python.sh             keep the locked versions where the .in files allow
 #   scripts/relock-python.sh --upgrade   take the newest that they allow
@@ -18,3 +19,8 @@ uv=("$work/uv/bin/uv" pip compile --quiet --universal --generate-hashes --python
 "${uv[@]}" --override overrides.in --no-emit-package cffi --no-emit-package pycparser \
     --output-file requirements.txt requirements.in
 "${uv[@]}" --output-file tools.txt tools.in
+
+"$work/uv/bin/uv" pip compile --quiet --universal --no-deps --python-version 3.13 --format pylock.toml \
+    --output-file "$work/pylock.toml" requirements.txt
+"$work/uv/bin/python" ../scripts/lock-wheels.py "$work/pylock.toml" >"$work/wheels.json"
+mv "$work/wheels.json" wheels.json
