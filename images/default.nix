@@ -3,9 +3,11 @@
 # What the catalogue says of a role (ports, volumes, settings) becomes the image's configuration here, in the same way
 # for all. `<role>.nix` has only what data cannot say:
 #
-#   env    variables that name programs
-#   path   packages whose programs `docker exec` finds
-#   links  symbolic links of the image's own
+#   env     variables that name programs and files
+#   links   symbolic links of the image's own
+#   path    packages whose programs `docker exec` finds
+#   closure other packages that `env` and `links` name
+#   top     small packages that change often, so that they come last
 { pkgs, packages }:
 let
   inherit (pkgs) lib;
@@ -36,15 +38,20 @@ let
         env = { };
         path = [ ];
         links = { };
+        closure = [ ];
+        top = [ ];
       }
       // import (./. + "/${name}.nix") { inherit pkgs packages; };
 
       # The state of a run (sockets, generated files, private copies of secrets) is in the memory file system that every
       # engine gives a container, so the root file system may be read-only.
       run = "/dev/shm/flowkit";
-      env = settings role // own.env // {
-        PATH = lib.concatStringsSep ":" ([ "/bin" ] ++ map (package: "${package}/bin") own.path);
-      };
+      env =
+        settings role
+        // own.env
+        // {
+          PATH = lib.concatStringsSep ":" ([ "/bin" ] ++ map (package: "${package}/bin") own.path);
+        };
 
       entry = path: attrs: attrs // { inherit path; };
       text =
@@ -71,7 +78,7 @@ let
 
       # The builder reads all of this, and the closure's graph, as JSON.
       __structuredAttrs = true;
-      exportReferencesGraph.graph = [ packages.flowkit ] ++ self.passthru.roots;
+      exportReferencesGraph.graph = own.path ++ own.closure ++ own.top ++ [ packages.flowkit ];
       image = {
         name = "flowkit/${name}";
         tag = version;
@@ -85,7 +92,7 @@ let
         created = "1970-01-01T00:00:01Z";
         compression = "zstd";
         max-layers = 60;
-        top = [ packages.flowkit ];
+        top = own.top ++ [ packages.flowkit ];
         config = {
           Entrypoint = [
             "/bin/flowkit"
@@ -155,7 +162,6 @@ let
       preferLocalBuild = true;
 
       passthru = {
-        roots = own.path ++ own.roots or [ ];
         # The OCI layout as a directory.
         layout = self.finalPackage.overrideAttrs {
           name = "${name}-image-layout";
@@ -179,13 +185,15 @@ in
 images
 // {
   # Every image with a stack that runs them and checksums, as plain files to carry behind a firewall.
-  bundle = pkgs.runCommand "flowkit-bundle-${version}" { nativeBuildInputs = [ packages.flowkit ]; } ''
-    mkdir "$out"
-    ${lib.concatStringsSep "\n" (
-      lib.mapAttrsToList (name: image: "cp ${image} \"$out/${name}-image\"") images
-    )}
-    flowkit stack > "$out/stack.yml"
-    cd "$out"
-    sha256sum -- * > SHA256SUMS
-  '';
+  bundle =
+    pkgs.runCommand "flowkit-bundle-${version}" { nativeBuildInputs = [ packages.flowkit ]; }
+      ''
+        mkdir "$out"
+        ${lib.concatMapStringsSep "\n" (name: "cp ${images.${name}} \"$out/${name}-image\"") (
+          lib.attrNames images
+        )}
+        flowkit stack > "$out/stack.yml"
+        cd "$out"
+        sha256sum -- * > SHA256SUMS
+      '';
 }

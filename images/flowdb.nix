@@ -8,9 +8,15 @@
     # For files that ogr_fdw reads over HTTPS.
     SSL_CERT_FILE = "${pkgs.cacert}/etc/ssl/certs/ca-bundle.crt";
   };
-  path = [ packages.postgresql ];
   links = {
     "/bin/sh" = "${pkgs.dash}/bin/dash";
     "/usr/share/zoneinfo" = "${pkgs.tzdata}/share/zoneinfo";
   };
+  path = [ packages.postgresql ];
+  closure = [
+    pkgs.nss_wrapper
+    pkgs.cacert
+    pkgs.dash
+    pkgs.tzdata
+  ];
 }

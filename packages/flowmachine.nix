@@ -23,14 +23,23 @@ let
   fetch =
     package:
     if package ? sdist then
-      fetchPypi { inherit (package.sdist) pname hash; inherit (package) version; }
+      fetchPypi {
+        inherit (package.sdist) pname hash;
+        inherit (package) version;
+      }
     else
       let
         file = package.wheel.any or package.wheel.${stdenv.hostPlatform.system};
       in
       fetchPypi {
         inherit (package) version;
-        inherit (file) pname python abi platform hash;
+        inherit (file)
+          pname
+          python
+          abi
+          platform
+          hash
+          ;
         format = "wheel";
         dist = file.python;
       };
@@ -47,7 +56,7 @@ let
       dontUnpack = true;
       nativeBuildInputs = lib.optional compiled autoPatchelfHook;
       buildInputs = lib.optionals compiled [
-        (lib.getLib stdenv.cc.cc)
+        stdenv.cc.cc.lib
         zlib
       ];
       installPhase = ''
@@ -59,10 +68,9 @@ let
         if package ? wheel then
           ''
             ${interpreter} -m zipfile -e "$src" "$site"
-            for data in "$site"/*.data; do
-              ! [ -e "$data" ] || cp -r "$data"/{pure,plat}lib/. "$site" || true
-              rm -rf "$data"
-            done
+            # Headers, of one package. Modules would belong beside the others.
+            if ls -d "$site"/*.data/*lib >&2 2>/dev/null; then exit 1; fi
+            rm -rf "$site"/*.data
           ''
         else
           # Pure Python: what a build would do is to copy the modules.
@@ -76,6 +84,8 @@ let
           ''
       )
       + ''
+        # Half of the largest package is its own tests.
+        rm -rf "$site"/*/tests
         ${compile} "$site"
         runHook postInstall
       '';
@@ -97,8 +107,7 @@ let
     ${compile} "$out"
   '';
 
-  version =
-    (lib.head (lib.filter (package: package.name == "flowmachine") lock.packages)).version;
+  version = (lib.head (lib.filter (package: package.name == "flowmachine") lock.packages)).version;
 in
 runCommand "flowmachine-${version}"
   {

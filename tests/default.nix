@@ -5,7 +5,12 @@
 #   tests/nixos/*.nix     machines that boot; a file is a test as `runNixOSTest` takes it
 #
 # The names are known without the package set.
-{ pkgs, packages, roles, ... }@outputs:
+{
+  pkgs,
+  packages,
+  roles,
+  ...
+}@outputs:
 let
   files =
     dir:

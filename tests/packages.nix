@@ -56,24 +56,29 @@ let
     });
 in
 {
-  formatting = pkgs.runCommand "flowkit-formatting" {
-    nativeBuildInputs = [
-      pkgs.cargo
-      pkgs.rustfmt
-      pkgs.nixfmt
-    ];
-  } ''
-    cd ${source}
-    cargo fmt --check
-    nixfmt --check $(find ${
-      fileset.toSource {
-        root = ../.;
-        fileset = fileset.fileFilter (file: file.hasExt "nix") ../.;
+  formatting =
+    pkgs.runCommand "flowkit-formatting"
+      {
+        nativeBuildInputs = [
+          pkgs.cargo
+          pkgs.rustfmt
+          pkgs.nixfmt
+        ];
       }
-    } -name '*.nix')
-    touch $out
-  '';
-  clippy = cargo "flowkit-clippy" [ pkgs.clippy ] "cargo clippy --offline --all-targets -- -D warnings";
+      ''
+        cd ${source}
+        cargo fmt --check
+        nixfmt --check $(find ${
+          fileset.toSource {
+            root = ../.;
+            fileset = fileset.fileFilter (file: file.hasExt "nix") ../.;
+          }
+        } -name '*.nix')
+        touch $out
+      '';
+  clippy = cargo "flowkit-clippy" [
+    pkgs.clippy
+  ] "cargo clippy --offline --all-targets -- -D warnings";
   unit-tests = cargo "flowkit-unit-tests" [ ] "cargo test --offline --lib --bins";
 }
 // builtins.listToAttrs (

@@ -2,7 +2,9 @@
 let
   files = builtins.readDir ./.;
   role = file: builtins.fromTOML (builtins.readFile (./. + "/${file}"));
-  described = map role (builtins.filter (file: builtins.match ".*\\.toml" file != null) (builtins.attrNames files));
+  described = map role (
+    builtins.filter (file: builtins.match ".*\\.toml" file != null) (builtins.attrNames files)
+  );
 in
 builtins.listToAttrs (
   map (value: {
