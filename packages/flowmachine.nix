@@ -18,7 +18,7 @@ let
   interpreter = "${python313}/bin/python${lock.python}";
   site = "lib/python${lock.python}/site-packages";
   # Byte code that is known by the hash of its source: the time of a file means nothing in a store.
-  compile = "${interpreter} -m compileall -q --invalidation-mode unchecked-hash";
+  compile = "PYTHONHASHSEED=0 ${interpreter} -m compileall -q --invalidation-mode unchecked-hash";
 
   fetch =
     package:
