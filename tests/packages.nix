@@ -42,6 +42,24 @@ let
       installPhase = "touch $out";
     };
 
+  # Files of python/wheels.json that python/requirements.txt does not allow.
+  strays =
+    let
+      lock = builtins.fromJSON (builtins.readFile ../python/wheels.json);
+      allowed = builtins.readFile ../python/requirements.txt;
+      has = text: builtins.length (builtins.split text allowed) > 1;
+      base16 =
+        hash:
+        builtins.convertHash {
+          inherit hash;
+          toHashFormat = "base16";
+        };
+      files = package: lib.attrValues (package.wheel or { inherit (package) sdist; });
+    in
+    lib.concatMap (
+      package: lib.filter (file: !has "sha256:${base16 file.hash}") (files package)
+    ) lock.packages;
+
   # The same image, built in other surroundings: another name and place, one core, a strict umask, another time zone.
   again =
     role:
@@ -76,6 +94,13 @@ in
         } -name '*.nix')
         touch $out
       '';
+  python-lock =
+    if strays == [ ] then
+      pkgs.runCommand "flowkit-python-lock" { } "touch $out"
+    else
+      throw "python/wheels.json is not of python/requirements.txt (${
+        lib.concatMapStringsSep ", " (file: file.pname) strays
+      }): run scripts/relock-python.sh";
   clippy = cargo "flowkit-clippy" [
     pkgs.clippy
   ] "cargo clippy --offline --all-targets -- -D warnings";
