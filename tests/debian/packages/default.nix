@@ -1,0 +1,47 @@
+# The package set: what flake.nix gives as legacyPackages.
+{ lib, system }:
+let
+  callPackage =
+    function: overrides:
+    let
+      f = if lib.isFunction function then function else import function;
+      wanted = builtins.functionArgs f;
+      absent = lib.filter (name: !wanted.${name} && !(pkgs ? ${name}) && !(overrides ? ${name})) (lib.attrNames wanted);
+    in
+    if absent != [ ] then
+      throw "tests/debian has no package ${lib.concatStringsSep ", " absent} (asked for by ${toString function})"
+    else
+      f (builtins.intersectAttrs wanted pkgs // overrides);
+
+  builders = import ./builders.nix { inherit lib system; };
+  debs = import ./debs.nix { inherit lib system; };
+
+  pkgs =
+    builders
+    // {
+      inherit lib callPackage debs pkgs;
+      stdenv = builders.stdenvNoCC // {
+        cc.cc.lib = debs."libstdc++6";
+      };
+      zlib = debs.zlib1g;
+      nss_wrapper = debs.libnss-wrapper;
+      tzdata = debs.tzdata;
+      # One program with several names, as Debian has it too.
+      redis = builders.runCommand "redis-${debs.redis-tools.version}"
+        {
+          inherit (debs.redis-tools) version;
+          meta.mainProgram = "redis-cli";
+        }
+        ''
+          mkdir -p $out/bin
+          ln -s ${debs.redis-tools}/bin/* $out/bin
+          ln -s ${debs.redis-tools}/bin/redis-check-rdb $out/bin/redis-server
+        '';
+    }
+    // import ./tools.nix { inherit lib builders; }
+    // {
+      postgresql_17 = callPackage ./postgresql.nix { };
+      python313 = callPackage ./python.nix { };
+    };
+in
+pkgs
