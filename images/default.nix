@@ -155,7 +155,7 @@ let
       format = "archive";
       nativeBuildInputs = [ packages.flowkit ];
       buildCommand = ''
-        flowkit image build "$NIX_ATTRS_JSON_FILE" --format "$format" --out "$out"
+        flowkit image build "$NIX_ATTRS_JSON_FILE" --format "$format" --threads "$NIX_BUILD_CORES" --out "$out"
       '';
       # An image holds the closure that it names; it must not drag it along a second time.
       unsafeDiscardReferences.out = true;
