@@ -83,7 +83,7 @@ enter() {
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
     mount --rbind /sys "$root/sys"
-    for place in "$tree" "$(realpath "$(git -C "$tree" rev-parse --git-common-dir)")" "$CARGO_HOME" "$RUSTUP_HOME" ${PIP_FIND_LINKS:-}; do
+    for place in "$tree" "$(realpath "$(git -C "$tree" rev-parse --git-common-dir)")" "$CARGO_HOME" "$RUSTUP_HOME" ${PIP_FIND_LINKS:-} ${NIXPKGS_LIB:-}; do
         case $place in "$tree"/*) continue ;; esac
         [ -d "$place" ] || continue
         mkdir -p "$root$place"
