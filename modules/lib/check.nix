@@ -1,0 +1,18 @@
+# Settings as a file that exists only when `flowkit check-config` accepts them.
+{ lib, pkgs }:
+{
+  name,
+  settings,
+  package,
+  check,
+}:
+let
+  file = pkgs.writeText "flowkit-${name}-settings.json" (builtins.toJSON settings);
+in
+if check then
+  pkgs.runCommand "flowkit-${name}-settings" { } ''
+    ${lib.getExe' package "flowkit"} check-config ${name} ${file}
+    cp ${file} $out
+  ''
+else
+  file

@@ -1,0 +1,217 @@
+# A role as a NixOS module, made of the catalogue (src/roles) and the little that only Nix can say:
+#
+#   name           the role
+#   programs       packages -> settings that name programs of other packages
+#   relax          settings -> names of the relaxations of ./hardening.nix that it needs
+#   serviceConfig  what its unit has beside what every unit has
+#   assertions     its options -> what must hold of them alone
+{
+  name,
+  programs ? _: { },
+  relax ? _: [ ],
+  serviceConfig ? { },
+  assertions ? _: [ ],
+}:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  catalogue = import ./catalogue.nix;
+  make = import ./options.nix { inherit lib; };
+
+  role = catalogue.roles.${name};
+  flowkit = config.services.flowkit;
+  cfg = flowkit.${name};
+
+  # Whether a role runs on this host; it may not even be imported.
+  here = other: (flowkit.${other} or { enable = false; }).enable;
+
+  secrets = catalogue.secretsOf role;
+  settings = lib.filter (setting: !lib.elem setting.name places) (catalogue.settingsOf role);
+  volumes = lib.filter (volume: volume ? setting) (role.volume or [ ]);
+  places = lib.concatMap (volume: lib.optional (volume ? place) volume.place) (role.volume or [ ]);
+
+  # What the module knows better than the catalogue: programs are store paths, and what belongs to a role of this host is
+  # as that role has it. A host that runs no FlowDB must be told where one is.
+  known =
+    (lib.mapAttrs (setting: value: {
+      inherit value;
+      text = lib.literalMD "of `services.flowkit.packages`";
+    }) (programs flowkit.packages))
+    // lib.listToAttrs (
+      map (
+        setting:
+        lib.nameValuePair setting.name {
+          value =
+            if here setting.owner then
+              flowkit.${setting.owner}.settings.${setting.name}
+            else if setting.type == "host" then
+              null
+            else
+              setting.default or null;
+          text = lib.literalMD "as `services.flowkit.${setting.owner}` has it, where that role is on the same host${
+            lib.optionalString (setting.type != "host" && setting ? default) ", else `${builtins.toJSON setting.default}`"
+          }";
+        }
+      ) (lib.filter (setting: setting.owner != name) settings)
+    );
+
+  listens = lib.filter (port: port ? listen) (role.port or [ ]);
+  loopback = host: host == "localhost" || host == "::1" || lib.hasPrefix "127." host;
+  hosts =
+    map (port: cfg.settings.${port.listen}) listens
+    ++ lib.concatMap (
+      setting:
+      lib.optional (
+        setting.owner != name && setting.type == "host" && cfg.settings.${setting.name} != null
+      ) cfg.settings.${setting.name}
+    ) settings;
+
+  facts = {
+    inherit
+      name
+      role
+      catalogue
+      cfg
+      flowkit
+      here
+      secrets
+      settings
+      volumes
+      places
+      listens
+      loopback
+      relax
+      serviceConfig
+      ;
+    onlyLocal = builtins.all loopback hosts;
+  };
+  wrong = import ./wrong.nix { inherit lib; } facts;
+  unit = import ./unit.nix { inherit lib pkgs; } facts;
+  user = "flowkit-${name}";
+in
+{
+  imports = [ ./common.nix ];
+
+  options.services.flowkit.${name} = {
+    enable = lib.mkOption {
+      type = lib.types.bool;
+      default = false;
+      example = true;
+      description = "Whether to run ${role.title} on this host: ${role.summary}.";
+    };
+
+    package = lib.mkOption {
+      type = lib.types.package;
+      default = flowkit.package;
+      defaultText = lib.literalExpression "config.services.flowkit.package";
+      example = lib.literalExpression "inputs.flowkit.packages.\${pkgs.stdenv.hostPlatform.system}.flowkit";
+      description = "The program `flowkit` that runs ${role.title}.";
+    };
+
+    settings = lib.mkOption {
+      type = lib.types.submodule {
+        freeformType = make.freeform;
+        options = lib.listToAttrs (
+          map (setting: lib.nameValuePair setting.name (make.setting setting (known.${setting.name} or null))) settings
+        );
+      };
+      default = { };
+      example = lib.literalExpression (
+        let
+          first = lib.head (lib.filter (setting: setting.type == "port") settings);
+        in
+        "{ ${first.name} = ${toString (first.default + 100)}; }"
+      );
+      description = ''
+        Settings of ${role.title}, by their names in the reference of settings. They are checked when the configuration is
+        built. Everybody can read them: secrets do not belong here.
+      '';
+    };
+
+    secretsDir = lib.mkOption {
+      type = lib.types.nullOr make.secretPath;
+      default = flowkit.secretsDir;
+      defaultText = lib.literalExpression "config.services.flowkit.secretsDir";
+      example = "/run/keys/flowkit";
+      description = "Directory with the secrets that ${role.title} uses, each in a file of its name.";
+    };
+
+    secrets = lib.mkOption {
+      type = lib.types.submodule {
+        options = lib.listToAttrs (
+          map (secret: lib.nameValuePair secret.name (make.secret secret cfg.secretsDir)) secrets
+        );
+      };
+      default = { };
+      example = lib.literalExpression "{ ${(lib.last secrets).name} = config.sops.secrets.${(lib.last secrets).name}.path; }";
+      description = ''
+        Where each secret of ${role.title} is, when it is not in `secretsDir`. systemd reads the files as root and shows
+        copies to the unit alone, so they may stay closed to everybody.
+      '';
+    };
+
+    allowedAddresses = lib.mkOption {
+      type = lib.types.listOf lib.types.nonEmptyStr;
+      default = if facts.onlyLocal then [ "localhost" ] else [ "any" ];
+      defaultText = lib.literalMD "`[ \"localhost\" ]` while it listens on this host alone and reaches only roles of this host, else `[ \"any\" ]`";
+      example = [
+        "localhost"
+        "10.0.0.0/24"
+      ];
+      description = "Addresses and networks that ${role.title} may exchange packets with (systemd's `IPAddressAllow`).";
+    };
+
+    openFirewall = lib.mkOption {
+      type = lib.types.bool;
+      default = false;
+      example = true;
+      description = "Whether to open the ports of ${role.title} in this host's firewall.";
+    };
+  }
+  // lib.optionalAttrs (volumes != [ ]) {
+    directories = lib.mkOption {
+      type = lib.types.submodule {
+        options = lib.listToAttrs (
+          map (volume: lib.nameValuePair volume.setting (make.directory volume catalogue.settings)) volumes
+        );
+      };
+      default = { };
+      example = lib.literalExpression "{ ${(lib.head volumes).setting} = \"/srv/${name}\"; }";
+      description = "Directories of this host that ${role.title} uses, by their names in FlowKit's deployment guide.";
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    assertions = wrong.assertions ++ assertions cfg;
+    inherit (wrong) warnings;
+
+    services.flowkit.running.${name} = {
+      inherit secrets;
+      inherit (unit) environment;
+      ports = map (port: {
+        inherit (port) setting;
+        listen = cfg.settings.${port.listen};
+        number = cfg.settings.${port.setting};
+      }) listens;
+    };
+
+    systemd.services.${user} = unit.service;
+    systemd.tmpfiles.settings = lib.mkIf (unit.directories != { }) { "10-${user}" = unit.directories; };
+
+    users.users.${user} = {
+      isSystemUser = true;
+      group = user;
+      home = "/var/lib/flowkit/${name}";
+      description = "FlowKit's ${role.title}";
+    };
+    users.groups.${user} = { };
+
+    networking.firewall.allowedTCPPorts = lib.mkIf cfg.openFirewall (
+      map (port: cfg.settings.${port.setting}) listens
+    );
+  };
+}

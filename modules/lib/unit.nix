@@ -1,0 +1,121 @@
+# The systemd unit of a role. The same program and the same way to start and stop as in a container.
+{ lib, pkgs }:
+{
+  name,
+  role,
+  cfg,
+  flowkit,
+  here,
+  secrets,
+  volumes,
+  onlyLocal,
+  relax,
+  serviceConfig,
+  ...
+}:
+let
+  hardening = import ./hardening.nix { inherit lib; };
+  user = "flowkit-${name}";
+
+  # Directories of the host: the role's own, which it writes, and what it only reads, shown at the place that a container
+  # has it.
+  given = map (volume: volume // { host = cfg.directories.${volume.setting}; }) (
+    lib.filter (volume: cfg.directories.${volume.setting} != null) volumes
+  );
+  readOnly = lib.filter (volume: volume.read-only or false) given;
+  writable = lib.filter (volume: !(volume.read-only or false)) given;
+
+  settings =
+    lib.filterAttrs (_: value: value != null) cfg.settings
+    // lib.listToAttrs (map (volume: lib.nameValuePair volume.place volume.host) (lib.filter (volume: volume ? place) given));
+  checked = import ./check.nix { inherit lib pkgs; } {
+    inherit name settings;
+    inherit (cfg) package;
+    check = flowkit.checkSettings;
+  };
+
+  text = value: if builtins.isBool value then builtins.toJSON value else toString value;
+  # A per cent sign begins a specifier in a unit.
+  escape = lib.replaceStrings [ "%" ] [ "%%" ];
+  environment = lib.mapAttrs (_: value: escape (text value)) settings;
+
+  loaded = lib.filter (secret: cfg.secrets.${secret.name} != null) secrets;
+  neighbours = map (talk: "flowkit-${talk.role}.service") (
+    lib.filter (talk: here talk.role) (role.talks-to or [ ])
+  );
+  makes = lib.optional flowkit.makeSecrets "flowkit-secrets.service";
+  network = lib.optional (!onlyLocal) "network-online.target";
+
+  stop = if settings ? FLOWKIT_STOP_SECONDS then settings.FLOWKIT_STOP_SECONDS else 100;
+in
+{
+  inherit environment checked;
+
+  directories = lib.listToAttrs (
+    map (
+      volume:
+      lib.nameValuePair volume.host {
+        d = {
+          inherit user;
+          group = user;
+          mode = "0700";
+        };
+      }
+    ) writable
+  );
+
+  service = {
+    description = "FlowKit's ${role.title}";
+    wantedBy = [ "multi-user.target" ];
+    wants = neighbours ++ makes ++ network;
+    after = [ "network.target" ] ++ neighbours ++ makes ++ network;
+    inherit environment;
+    # A settings file that was not accepted stops the build of the unit.
+    restartTriggers = [ checked ];
+    unitConfig = lib.optionalAttrs (given != [ ]) {
+      RequiresMountsFor = map (volume: volume.host) given;
+    };
+
+    serviceConfig =
+      hardening.harden (relax cfg.settings)
+      // hardening.network cfg.allowedAddresses
+      // {
+        ExecStart = "${lib.getExe' cfg.package "flowkit"} run ${name} --dir /var/lib/flowkit/${name}";
+        User = user;
+        Group = user;
+        StateDirectory = "flowkit/${name}";
+        StateDirectoryMode = "0700";
+
+        # Ready when it answers a real request; silent when its main loop stands still.
+        Type = "notify";
+        NotifyAccess = "main";
+        WatchdogSec = 60;
+        # It asks for more while a database recovers.
+        TimeoutStartSec = 120;
+
+        # Only the supervisor hears the signal: it stops its services in order, and each in its own way. systemd comes
+        # with SIGKILL when its time is up, and a little more.
+        KillMode = "mixed";
+        TimeoutStopSec = stop + 20;
+
+        # It has restarted its services by itself before it gives up, so what remains needs time or a person. Waiting
+        # longer each time costs nothing; giving up would: an address may come late, a disk later.
+        Restart = "on-failure";
+        RestartSec = 5;
+        RestartSteps = 6;
+        RestartMaxDelaySec = 300;
+        # It knows which of its processes was killed for memory, and starts that one again.
+        OOMPolicy = "continue";
+
+        LoadCredential = map (secret: "${secret.name}:${escape cfg.secrets.${secret.name}}") loaded;
+        # What stands for a file that is not there: the name that everybody uses, or nothing at all, which the program
+        # reports by name, with all others, and with what to do; systemd would only say that credentials failed.
+        SetCredential = map (secret: "${secret.name}:${secret.make.fixed or "\\n"}") loaded;
+      }
+      // lib.optionalAttrs (writable != [ ]) { ReadWritePaths = map (volume: volume.host) writable; }
+      // lib.optionalAttrs (readOnly != [ ]) {
+        BindReadOnlyPaths = map (volume: "${volume.host}:${volume.container}") readOnly;
+      }
+      // serviceConfig;
+  };
+}
