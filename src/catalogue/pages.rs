@@ -227,7 +227,10 @@ fn in_container(port: &Port) -> String {
 
 fn on_host(volume: &Volume) -> String {
     match (&volume.state, &volume.setting) {
-        (Some(state), _) => format!("`{state}` in the state directory"),
+        (Some(state), _) => match &volume.place {
+            Some(place) => format!("`{state}` in the state directory (`{place}`)"),
+            None => format!("`{state}` in the state directory"),
+        },
         (None, Some(setting)) => format!("`{setting}`"),
         (None, None) => "none".into(),
     }

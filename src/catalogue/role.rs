@@ -285,8 +285,10 @@ pub struct Volume {
     pub state: Option<String>,
     /// Path inside a container.
     pub container: String,
-    /// The setting with the directory of the host.
+    /// The setting with the directory of the host, for whoever lays out a deployment.
     pub setting: Option<String>,
+    /// The setting that tells the role's own programs where it is; without it they look below the state directory.
+    pub place: Option<String>,
     /// Whether the role only reads it.
     #[serde(default)]
     pub read_only: bool,

@@ -129,6 +129,7 @@ fn ports_and_volumes_name_settings_and_host_ports_do_not_collide() {
         }
         for volume in &role.volumes {
             volume.setting.as_ref().inspect(|name| _ = of_type(name, Type::Path));
+            volume.place.as_ref().inspect(|name| assert_eq!(of_type(name, Type::Path).scope, Scope::Service));
             assert!(volume.state.is_some() || volume.setting.is_some(), "{} has no place on a host", volume.container);
         }
     }

@@ -25,7 +25,8 @@ pub struct Run {
     /// How log lines are written
     #[arg(long, value_enum, default_value_t = Lines::Text)]
     log: Lines,
-    /// Seconds in which everything must have stopped after SIGTERM [default: 8 as PID 1, where Docker allows 10; else 100]
+    /// Seconds in which everything must have stopped after SIGTERM [default: FLOWKIT_STOP_SECONDS, else 8 as PID 1, where
+    /// Docker allows 10, and 100 elsewhere]
     #[arg(long, value_name = "SECONDS")]
     stop_budget: Option<u64>,
 }
@@ -54,7 +55,8 @@ impl Run {
         let roles = [self.role];
         // Images and units are given their secrets; making them is `flowkit secrets init`, or `flowkit up`.
         let plan = begin(&deployment, &roles, |_, _| Ok(()))?;
-        let budget = self.stop_budget.unwrap_or(if std::process::id() == 1 { 8 } else { 100 });
+        let given = deployment.settings.int("FLOWKIT_STOP_SECONDS").map(i64::unsigned_abs);
+        let budget = self.stop_budget.or(given).unwrap_or(if std::process::id() == 1 { 8 } else { 100 });
         let options = Options {
             format: self.log.into(),
             budget: Duration::from_secs(budget),

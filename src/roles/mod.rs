@@ -12,7 +12,7 @@ mod redis;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use deployment::Deployment;
 pub use host::{HostError, become_owner, free_ports};
@@ -104,7 +104,12 @@ fn command(deployment: &Deployment, program: PathBuf, args: &[&str], env: &[(&st
 fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&path).chain(["/usr/bin".into(), "/usr/local/bin".into()]);
-    places.map(|dir| dir.join(name)).find(|file| rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok())
+    places.map(|dir| dir.join(name)).find(|file| is_program(file))
+}
+
+/// Whether it can be run.
+fn is_program(file: &Path) -> bool {
+    file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
 /// One of our own steps: `flowkit step NAME --dir STATE`, given the settings of this run and the way to its secrets.

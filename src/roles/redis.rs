@@ -1,19 +1,18 @@
 //! redis: the states of FlowMachine's queries, in memory.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Problem, Problems};
 use crate::redis_server::Ping;
-use crate::roles::{Deployment, MISTAKE, command, program, step};
+use crate::roles::{Deployment, MISTAKE, command, is_program, program, step};
 use crate::supervisor::{Kind, OnDependency, Restart, Service, StopStep};
 
 pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
     let state = &deployment.state;
     deployment.require_secrets("redis")?;
-    let program = program("redis-server").ok_or_else(|| {
-        Problem::new("redis-server is not there", "run `make setup`, or install the package redis-server")
-    })?;
+    let program = server(deployment)?;
     let configuration = state.redis().join("redis.conf");
     Ok(vec![Service {
         name: "redis".to_string(),
@@ -32,4 +31,18 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
         oom_score_adj: None,
         open_files: 10_240,
     }])
+}
+
+/// redis itself: what `FLOWKIT_REDIS_SERVER` names, else that of the PATH.
+fn server(deployment: &Deployment) -> Result<PathBuf, Problem> {
+    const SETTING: &str = "FLOWKIT_REDIS_SERVER";
+    let hint = "run `make setup`, or install the package redis-server";
+    match deployment.settings.text(SETTING) {
+        Some(path) if is_program(Path::new(path)) => Ok(path.into()),
+        Some(path) => {
+            let origin = deployment.settings.origin(SETTING);
+            Err(Problem::new(format!("{SETTING} is no program"), hint).value(path).origin(origin))
+        }
+        None => program("redis-server").ok_or_else(|| Problem::new("redis-server is not there", hint)),
+    }
 }
