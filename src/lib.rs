@@ -6,6 +6,7 @@
 //! commands       one file a subcommand of `flowkit`: arguments, help, one function
 //!    |
 //! roles          which services a role runs, and in what order (`roles/<role>.toml` says what the role *is*)
+//! stack          a deployment on Docker Swarm
 //! verify         does a deployment give right answers?
 //!    |
 //! flowmachine    upstream's server: asking it, mending its records, noticing when it hangs
@@ -30,6 +31,7 @@ pub mod hardware;
 pub mod redis_server;
 pub mod roles;
 pub mod secrets;
+pub mod stack;
 pub mod supervisor;
 pub mod tuning;
 pub mod verify;

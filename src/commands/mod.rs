@@ -10,6 +10,7 @@ mod follow;
 mod restart;
 mod run;
 mod secrets;
+mod stack;
 mod status;
 mod step;
 mod table;
@@ -42,6 +43,7 @@ enum Command {
     Run(run::Run),
     Secrets(secrets::Secrets),
     Tune(tune::Tune),
+    Stack(stack::Stack),
     #[command(subcommand)]
     Db(db::Db),
     Verify(verify::Verify),
@@ -63,6 +65,7 @@ impl Command {
             Command::Run(args) => args.run(),
             Command::Secrets(args) => args.run(),
             Command::Tune(args) => args.run(),
+            Command::Stack(args) => args.run(),
             Command::Db(command) => command.run(),
             Command::Verify(args) => args.run(),
             Command::Completions(args) => args.run(),

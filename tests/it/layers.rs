@@ -15,6 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("redis_server", &["catalogue", "config", "secrets", "hardware", "supervisor"]),
     ("flowmachine", &["catalogue", "config", "secrets", "supervisor", "flowdb", "redis_server"]),
     ("verify", &["catalogue", "config", "secrets", "flowdb", "flowmachine"]),
+    ("stack", &["catalogue", "config", "secrets", "hardware", "tuning"]),
     ("roles", &["catalogue", "config", "secrets", "supervisor", "flowdb", "redis_server", "flowmachine"]),
 ];
 
