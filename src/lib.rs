@@ -20,6 +20,7 @@
 //! catalogue      reads `roles/*.toml`: every name, default and port is said there once
 //! hardware       what the machine, or its cgroup, has
 //! supervisor     services, as data and in action; knows no FlowKit
+//! image          OCI images out of Nix closures; knows no FlowKit
 //! ```
 
 pub mod catalogue;
@@ -28,6 +29,7 @@ pub mod config;
 pub mod flowdb;
 pub mod flowmachine;
 pub mod hardware;
+pub mod image;
 pub mod redis_server;
 pub mod roles;
 pub mod secrets;

@@ -7,6 +7,7 @@ mod docs;
 mod down;
 mod failure;
 mod follow;
+mod image;
 mod restart;
 mod run;
 mod secrets;
@@ -47,6 +48,8 @@ enum Command {
     #[command(subcommand)]
     Db(db::Db),
     Verify(verify::Verify),
+    #[command(subcommand)]
+    Image(image::Image),
     Completions(completions::Completions),
     #[command(subcommand, hide = true)]
     Docs(docs::Docs),
@@ -68,6 +71,7 @@ impl Command {
             Command::Stack(args) => args.run(),
             Command::Db(command) => command.run(),
             Command::Verify(args) => args.run(),
+            Command::Image(command) => command.run(),
             Command::Completions(args) => args.run(),
             Command::Docs(command) => command.run(),
             Command::Step(args) => args.run(),

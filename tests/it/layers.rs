@@ -10,6 +10,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("secrets", &["catalogue", "config"]),
     ("hardware", &[]),
     ("supervisor", &[]),
+    ("image", &[]),
     ("tuning", &["catalogue", "config", "hardware"]),
     ("flowdb", &["catalogue", "config", "secrets", "hardware", "tuning", "supervisor"]),
     ("redis_server", &["catalogue", "config", "secrets", "hardware", "supervisor"]),
