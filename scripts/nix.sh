@@ -45,6 +45,8 @@ make_root() {
 	sandbox = false
 	max-jobs = auto
 	warn-dirty = false
+	# The Debian of virtual machines has setuid programs, until it is packed into one file.
+	filter-syscalls = false
 	CONF
     printf '%s\n' "$packages" >"$root/etc/flowkit-nix-root"
     rm -rf "$root".broken.*

@@ -18,7 +18,7 @@ let
       ../Cargo.lock
       ../rustfmt.toml
       ../src
-      ../tests/it
+      ../tests
       ../benches
       ../examples
       ../docs

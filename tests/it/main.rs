@@ -6,7 +6,6 @@ mod demo;
 mod deployment;
 mod flowdb;
 mod flowmachine;
-mod image;
 mod layers;
 mod secrets;
 mod supervisor;

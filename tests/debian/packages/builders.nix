@@ -257,7 +257,7 @@ in
     fetchurl
     mkShell
     ;
-  stdenvNoCC = rec {
+  stdenvNoCC = {
     inherit mkDerivation;
     hostPlatform = {
       inherit system;
@@ -265,8 +265,6 @@ in
       isx86_64 = true;
       isAarch64 = false;
       parsed.cpu.name = "x86_64";
-      canExecute = other: other.system == system;
     };
-    buildPlatform = hostPlatform;
   };
 }

@@ -35,9 +35,7 @@ in
     environment.systemPackages = list types.package;
 
     # nixos/modules/services/networking/firewall.nix
-    networking.firewall.allowedTCPPorts = list types.port // {
-      apply = ports: lib.unique (builtins.sort builtins.lessThan ports);
-    };
+    networking.firewall.allowedTCPPorts = list types.port;
 
     # nixos/modules/config/users-groups.nix
     users.users = mkOption {

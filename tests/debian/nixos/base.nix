@@ -1,0 +1,57 @@
+# Debian with systemd and a kernel for virtual machines, as a read-only file system: `debian.img` (its label is "debian"),
+# `vmlinuz`, `initrd`, the EFI stub for them, and its tables of accounts.
+#
+# Impure: mmdebstrap takes what the machine's mirror has today. One for all systems, made again only when this file changes.
+{ pkgs }:
+pkgs.stdenvNoCC.mkDerivation {
+  name = "debian-base";
+  __structuredAttrs = true;
+  include = [
+    "systemd-sysv"
+    "linux-image-cloud-amd64"
+    "dbus"
+    "udev"
+    "initramfs-tools"
+    "zstd"
+    "nftables"
+    "iproute2"
+    "e2fsprogs"
+    "systemd-repart"
+    "systemd-boot-efi"
+  ];
+  exclude = [
+    "/usr/share/doc/*"
+    "/usr/share/man/*"
+    "/usr/share/locale/*"
+    "/usr/share/info/*"
+    "/usr/lib/modules/*/kernel/sound/*"
+    "/usr/lib/modules/*/kernel/drivers/media/*"
+  ];
+  initramfs = ./initramfs;
+  buildCommand = ''
+    mirror=$(sed -n 's/^deb \(\[.*\] \)\?\(http[^ ]*\) .*/\2/p' /etc/apt/sources.list | head -n1)
+    options=()
+    for path in "''${exclude[@]}"; do options+=(--dpkgopt="path-exclude=$path"); done
+    # The initial file system gets what is listed, not every driver.
+    settings='
+      mkdir -p "$1/etc/initramfs-tools/hooks" "$1/etc/initramfs-tools/scripts" "$1/etc/initramfs-tools/conf.d"
+      install -m755 '$initramfs'/hook "$1/etc/initramfs-tools/hooks/layers"
+      install -m644 '$initramfs'/layers "$1/etc/initramfs-tools/scripts/debian-layers"
+      echo MODULES=list >"$1/etc/initramfs-tools/conf.d/modules"'
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    mmdebstrap --quiet --mode=root --variant=minbase "''${options[@]}" --setup-hook="$settings" \
+      --include="$(IFS=,; echo "''${include[*]}")" trixie "$work/root" "$mirror"
+    cd "$work/root"
+    mkdir -p $out/etc nix/store
+    cp etc/passwd etc/group etc/shadow $out/etc/
+    chmod a+r $out/etc/shadow
+    cp -L vmlinuz $out/vmlinuz
+    cp -L initrd.img $out/initrd
+    cp usr/lib/systemd/boot/efi/linuxx64.efi.stub $out/
+    rm -rf boot/* initrd.img* vmlinuz* var/lib/apt/lists/* var/cache/* var/log/* etc/hostname etc/resolv.conf
+    # Made at boot, or by whoever needs them.
+    rm -f etc/machine-id var/lib/dbus/machine-id
+    mkfs.erofs --quiet -L debian -T 1 -U 5f0bd8f1-6f6b-4a6e-9d0e-3a1f5f3f2c11 --all-time $out/debian.img . >/dev/null
+  '';
+}

@@ -1,0 +1,110 @@
+{ lib, config, pkgs, ... }:
+let
+  inherit (lib) mkOption types;
+  flag = default: mkOption {
+    type = types.bool;
+    inherit default;
+    description = "Whether it is on.";
+  };
+  names = mkOption {
+    type = types.listOf types.str;
+    default = [ ];
+    description = "Names.";
+  };
+  fileSystem = {
+    options = {
+      device = mkOption {
+        type = types.nullOr types.str;
+        default = null;
+        description = "What is mounted.";
+      };
+      fsType = mkOption {
+        type = types.str;
+        default = "auto";
+        description = "Its type.";
+      };
+      options = mkOption {
+        type = types.nonEmptyListOf types.str;
+        default = [ "defaults" ];
+        description = "Mount options.";
+      };
+      neededForBoot = flag false;
+      autoResize = flag false;
+    };
+  };
+  # "/" and "/nix/store" are mounted by the initial file system, by label: nothing is known of disks there.
+  label = device: lib.last (lib.splitString "/" device);
+  early = [
+    "/"
+    "/nix/store"
+  ];
+  root = config.fileSystems."/";
+  store = config.fileSystems."/nix/store";
+in
+{
+  options = {
+    # nixos/modules/tasks/filesystems.nix
+    fileSystems = mkOption {
+      type = types.attrsOf (types.submodule fileSystem);
+      default = { };
+      description = "What is mounted where.";
+    };
+    boot = {
+      # nixos/modules/system/boot/kernel.nix
+      kernelParams = names;
+      initrd.availableKernelModules = names;
+      initrd.kernelModules = names;
+      # nixos/modules/system/boot/systemd/initrd.nix
+      initrd.systemd.enable = flag true;
+      # nixos/modules/system/boot/loader/{grub/grub.nix,systemd-boot/systemd-boot.nix}; no loader is installed here
+      loader.grub.enable = flag false;
+      loader.systemd-boot.enable = flag false;
+      loader.timeout = mkOption {
+        type = types.nullOr types.int;
+        default = 5;
+        description = "Seconds until the default entry is booted.";
+      };
+    };
+    # nixos/modules/system/boot/uki.nix
+    system.boot.loader.ukiFile = mkOption {
+      type = types.str;
+      default = "nixos.efi";
+      description = "Name of the kernel with everything that it needs, as one EFI program.";
+    };
+    # nixos/modules/config/swap.nix
+    swapDevices = mkOption {
+      type = types.listOf types.raw;
+      default = [ ];
+      description = "Swap.";
+    };
+    # nixos/modules/misc/version.nix
+    system.image = lib.genAttrs [ "id" "version" ] (
+      _:
+      mkOption {
+        type = types.nullOr (types.strMatching "[a-zA-Z0-9._~^-]+");
+        default = null;
+        description = "What a disk image calls itself.";
+      }
+    );
+  };
+
+  config = {
+    assertions = map (path: {
+      assertion = config.fileSystems ? ${path};
+      message = "The `fileSystems' option does not specify what is mounted at ${path}.";
+    }) early;
+    boot.kernelParams = [
+      "boot=debian-layers"
+      "layers.root=${if root.fsType == "tmpfs" then "tmpfs" else label root.device}"
+      "layers.store=${label store.device}"
+    ];
+    files."/etc/fstab".text = lib.concatStrings (
+      lib.mapAttrsToList (
+        path: fs:
+        "${toString fs.device} ${path} ${fs.fsType} ${
+          lib.concatStringsSep "," (fs.options ++ lib.optional fs.autoResize "x-systemd.growfs")
+        } 0 0\n"
+      ) (builtins.removeAttrs config.fileSystems early)
+    );
+  };
+}

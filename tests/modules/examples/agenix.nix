@@ -1,7 +1,0 @@
-{ config, ... }:
-{
-  services.flowkit.redis = {
-    enable = true;
-    secrets.REDIS_PASSWORD = config.age.secrets.redis-password.path;
-  };
-}

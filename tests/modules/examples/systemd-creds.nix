@@ -1,4 +1,0 @@
-{
-  services.flowkit.secretsDir = "/etc/credstore.encrypted";
-  services.flowkit.redis.enable = true;
-}
