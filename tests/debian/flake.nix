@@ -5,12 +5,16 @@
     _:
     let
       lib = import ./lib;
-    in
-    {
-      inherit lib;
+      packagesFor = system: legacyPackages.${system};
       legacyPackages.x86_64-linux = import ./packages {
         inherit lib;
         system = "x86_64-linux";
       };
+    in
+    {
+      lib = lib // {
+        nixosSystem = import ./nixos { inherit lib packagesFor; };
+      };
+      inherit legacyPackages;
     };
 }
