@@ -72,6 +72,8 @@
 
       nixosModules = each (role: ./modules + "/${role}.nix") // {
         default = ./modules;
+        single-host = ./modules/presets/single-host.nix;
+        flowauth-outside = ./modules/presets/flowauth-outside.nix;
       };
 
       nixosConfigurations.appliance = (for "x86_64-linux").machines.appliance;

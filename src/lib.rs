@@ -6,6 +6,7 @@
 //! commands       one file a subcommand of `flowkit`: arguments, help, one function
 //!    |
 //! roles          which services a role runs, and in what order (`roles/<role>.toml` says what the role *is*)
+//! stack          a deployment on Docker Swarm
 //! verify         does a deployment give right answers?
 //!    |
 //! flowmachine    upstream's server: asking it, mending its records, noticing when it hangs
@@ -19,6 +20,7 @@
 //! catalogue      reads `roles/*.toml`: every name, default and port is said there once
 //! hardware       what the machine, or its cgroup, has
 //! supervisor     services, as data and in action; knows no FlowKit
+//! image          OCI images out of Nix closures; knows no FlowKit
 //! ```
 
 pub mod catalogue;
@@ -27,9 +29,11 @@ pub mod config;
 pub mod flowdb;
 pub mod flowmachine;
 pub mod hardware;
+pub mod image;
 pub mod redis_server;
 pub mod roles;
 pub mod secrets;
+pub mod stack;
 pub mod supervisor;
 pub mod tuning;
 pub mod verify;

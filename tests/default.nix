@@ -1,7 +1,7 @@
 # What `nix flake check` checks, found by reading folders:
 #
 #   tests/packages.nix    formatting, lints, unit tests; each image builds, and is the same bytes when built again
-#   tests/modules/*.nix   the NixOS modules with good and bad options; a file is `{ pkgs, packages }: derivation`
+#   tests/modules         the NixOS modules with good and bad options
 #   tests/nixos/*.nix     machines that boot; a file is a test as `runNixOSTest` takes it
 #
 # The names are known without the package set.
@@ -12,26 +12,27 @@
   ...
 }@outputs:
 let
-  files =
-    dir:
-    builtins.filter (file: builtins.match ".*\\.nix" file != null && file != "default.nix") (
-      if builtins.pathExists dir then builtins.attrNames (builtins.readDir dir) else [ ]
-    );
-  found =
-    prefix: dir: check:
-    builtins.listToAttrs (
-      map (file: {
-        name = prefix + builtins.substring 0 (builtins.stringLength file - 4) file;
-        value = check (dir + "/${file}");
-      }) (files dir)
-    );
+  machines = builtins.filter (file: builtins.match ".*\\.nix" file != null) (
+    if builtins.pathExists ./nixos then builtins.attrNames (builtins.readDir ./nixos) else [ ]
+  );
 in
 import ./packages.nix outputs
-// found "modules-" ./modules (file: import file { inherit pkgs packages; })
-// found "machine-" ./nixos (
-  file:
-  pkgs.testers.runNixOSTest {
-    imports = [ file ];
-    defaults.imports = [ ../modules ];
-  }
+// {
+  modules =
+    let
+      inherit (import ./modules { inherit (pkgs) lib; }) failures;
+    in
+    if failures == [ ] then
+      pkgs.runCommand "flowkit-modules" { } "touch $out"
+    else
+      throw "modules: ${pkgs.lib.concatStringsSep "\n" failures}";
+}
+// builtins.listToAttrs (
+  map (file: {
+    name = "machine-" + builtins.substring 0 (builtins.stringLength file - 4) file;
+    value = pkgs.testers.runNixOSTest {
+      imports = [ (./nixos + "/${file}") ];
+      defaults.imports = [ ../modules ];
+    };
+  }) machines
 )

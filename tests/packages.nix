@@ -18,7 +18,7 @@ let
       ../Cargo.lock
       ../rustfmt.toml
       ../src
-      ../tests
+      ../tests/it
       ../benches
       ../examples
       ../docs

@@ -150,7 +150,8 @@ in
       example = lib.literalExpression "{ ${(lib.last secrets).name} = config.sops.secrets.${(lib.last secrets).name}.path; }";
       description = ''
         Where each secret of ${role.title} is, when it is not in `secretsDir`. systemd reads the files as root and shows
-        copies to the unit alone, so they may stay closed to everybody.
+        copies to the unit alone, so they may stay closed to everybody. Files in a directory `credstore.encrypted` are
+        those of `systemd-creds encrypt`, and are decrypted for the unit.
       '';
     };
 

@@ -40,6 +40,9 @@ let
   environment = lib.mapAttrs (_: value: escape (text value)) settings;
 
   loaded = lib.filter (secret: cfg.secrets.${secret.name} != null) secrets;
+  credential = secret: "${secret.name}:${escape cfg.secrets.${secret.name}}";
+  # Where systemd itself looks for what systemd-creds has encrypted.
+  encrypted = secret: lib.elem "credstore.encrypted" (lib.splitString "/" cfg.secrets.${secret.name});
   neighbours = map (talk: "flowkit-${talk.role}.service") (
     lib.filter (talk: here talk.role) (role.talks-to or [ ])
   );
@@ -107,7 +110,8 @@ in
         # It knows which of its processes was killed for memory, and starts that one again.
         OOMPolicy = "continue";
 
-        LoadCredential = map (secret: "${secret.name}:${escape cfg.secrets.${secret.name}}") loaded;
+        LoadCredential = map credential (lib.filter (secret: !encrypted secret) loaded);
+        LoadCredentialEncrypted = map credential (lib.filter encrypted loaded);
         # What stands for a file that is not there: the name that everybody uses, or nothing at all, which the program
         # reports by name, with all others, and with what to do; systemd would only say that credentials failed.
         SetCredential = map (secret: "${secret.name}:${secret.make.fixed or "\\n"}") loaded;

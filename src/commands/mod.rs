@@ -7,9 +7,11 @@ mod docs;
 mod down;
 mod failure;
 mod follow;
+mod image;
 mod restart;
 mod run;
 mod secrets;
+mod stack;
 mod status;
 mod step;
 mod table;
@@ -42,9 +44,12 @@ enum Command {
     Run(run::Run),
     Secrets(secrets::Secrets),
     Tune(tune::Tune),
+    Stack(stack::Stack),
     #[command(subcommand)]
     Db(db::Db),
     Verify(verify::Verify),
+    #[command(subcommand)]
+    Image(image::Image),
     Completions(completions::Completions),
     #[command(subcommand, hide = true)]
     Docs(docs::Docs),
@@ -63,8 +68,10 @@ impl Command {
             Command::Run(args) => args.run(),
             Command::Secrets(args) => args.run(),
             Command::Tune(args) => args.run(),
+            Command::Stack(args) => args.run(),
             Command::Db(command) => command.run(),
             Command::Verify(args) => args.run(),
+            Command::Image(command) => command.run(),
             Command::Completions(args) => args.run(),
             Command::Docs(command) => command.run(),
             Command::Step(args) => args.run(),

@@ -10,11 +10,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("secrets", &["catalogue", "config"]),
     ("hardware", &[]),
     ("supervisor", &[]),
+    ("image", &[]),
     ("tuning", &["catalogue", "config", "hardware"]),
     ("flowdb", &["catalogue", "config", "secrets", "hardware", "tuning", "supervisor"]),
     ("redis_server", &["catalogue", "config", "secrets", "hardware", "supervisor"]),
     ("flowmachine", &["catalogue", "config", "secrets", "supervisor", "flowdb", "redis_server"]),
     ("verify", &["catalogue", "config", "secrets", "flowdb", "flowmachine"]),
+    ("stack", &["catalogue", "config", "secrets", "hardware", "tuning"]),
     ("roles", &["catalogue", "config", "secrets", "supervisor", "flowdb", "redis_server", "flowmachine"]),
 ];
 

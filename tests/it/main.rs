@@ -6,6 +6,7 @@ mod demo;
 mod deployment;
 mod flowdb;
 mod flowmachine;
+mod image;
 mod layers;
 mod secrets;
 mod supervisor;

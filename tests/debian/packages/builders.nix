@@ -257,7 +257,7 @@ in
     fetchurl
     mkShell
     ;
-  stdenvNoCC = {
+  stdenvNoCC = rec {
     inherit mkDerivation;
     hostPlatform = {
       inherit system;
@@ -265,6 +265,8 @@ in
       isx86_64 = true;
       isAarch64 = false;
       parsed.cpu.name = "x86_64";
+      canExecute = other: other.system == system;
     };
+    buildPlatform = hostPlatform;
   };
 }

@@ -1,46 +1,33 @@
 # A host with our modules, evaluated with nothing but a `lib`: its configuration, what it says is wrong, its unit files.
-{ lib }:
-let
-  # Packages by name only: what is looked at is what is made of them.
-  package = name: {
-    type = "derivation";
-    inherit name;
-    outPath = "/nix/store/00000000000000000000000000000000-${name}";
-    meta.mainProgram = name;
-  };
-  pkgs = {
-    stdenv = {
-      hostPlatform.system = "x86_64-linux";
-      buildPlatform.canExecute = _: true;
-    };
-    writeText = name: text: package name // { inherit text; };
-    runCommand = name: _: command: package name // { inherit command; };
-    callPackage = file: _: package (baseNameOf (dirOf file));
-    redis = package "redis";
-  };
-  packages = lib.genAttrs [ "flowkit" "postgresql" "redis" "flowmachine" ] package;
-  stub = import ./stub.nix { inherit lib pkgs; };
-in
+{
+  lib,
+  # Where nothing is built, packages by their names are enough.
+  pkgs ? import ./packages.nix,
+  packages ? lib.genAttrs [ "flowkit" "postgresql" "redis" "flowmachine" ] pkgs.named,
+}:
 rec {
   evaluated =
     modules:
     lib.evalModules {
       class = "nixos";
       modules = [
-        stub
+        (import ./stub.nix { inherit lib pkgs; })
+        # For whoever imports no module of ours.
+        ../../../modules/lib/common.nix
         { services.flowkit = { inherit packages; }; }
-      ] ++ modules;
+      ]
+      ++ modules;
     };
 
   host =
     modules:
     let
-      inherit (evaluated modules) config options;
+      inherit (evaluated modules) config;
     in
     {
-      inherit config options;
-      failed = map (it: it.message) (lib.filter (it: !it.assertion) config.assertions);
+      inherit config;
       inherit (config) warnings;
+      failed = map (it: it.message) (lib.filter (it: !it.assertion) config.assertions);
       units = lib.mapAttrs (_: unit) config.systemd.services;
     };
 

@@ -35,7 +35,9 @@ in
     environment.systemPackages = list types.package;
 
     # nixos/modules/services/networking/firewall.nix
-    networking.firewall.allowedTCPPorts = list types.port;
+    networking.firewall.allowedTCPPorts = list types.port // {
+      apply = ports: lib.unique (builtins.sort builtins.lessThan ports);
+    };
 
     # nixos/modules/config/users-groups.nix
     users.users = mkOption {

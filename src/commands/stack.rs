@@ -1,0 +1,125 @@
+//! `flowkit stack`: the stack file of a deployment on Docker Swarm.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::Failure;
+use crate::config::{Origin, Settings};
+use crate::roles::Deployment;
+use crate::stack::{self, Given, Scenario, Wish};
+
+/// Print the stack file of a deployment on Docker Swarm
+///
+/// For `docker stack deploy --compose-file -` of Docker 20.10 and later. Everything in it comes from the same description
+/// of the roles as the rest of FlowKit: images, users, secrets (by name only; `flowkit secrets swarm` makes them), networks,
+/// volumes, health checks. Settings are read from the environment and from flowkit.toml in the state directory: those of
+/// the guide that are about the host (FLOWDB_HOST_PORT, FLOWDB_DATA_DIR, FLOWDB_ETL_DIR, FLOWDB_HOST_USER_ID, ...) lay
+/// out the stack, those that a role reads (CACHE_SIZE, ...) are handed to it.
+#[derive(Args)]
+pub struct Stack {
+    #[command(flatten)]
+    layout: Layout,
+}
+
+/// What a stack is made of.
+#[derive(Args)]
+pub(super) struct Layout {
+    /// Role to include; may be given several times [default: those of the scenario]
+    #[arg(long = "role", value_name = "ROLE", conflicts_with = "scenario")]
+    roles: Vec<String>,
+    /// Which of the guide's deployments [default: complete]
+    #[arg(long, value_enum, value_name = "SCENARIO")]
+    scenario: Option<Scenario>,
+    /// Tag of the images [default: CONTAINER_TAG, else this version]
+    #[arg(long)]
+    tag: Option<String>,
+    /// Registry that nodes pull the images from, as HOST[:PORT][/PATH] [default: images that the nodes have]
+    #[arg(long, value_name = "REGISTRY")]
+    registry: Option<String>,
+    /// What stands before the names of the secrets in the swarm
+    #[arg(long)]
+    prefix: Option<String>,
+    /// A version of a secret that was rotated, as NAME=NUMBER; may be given several times
+    #[arg(long = "secret-version", value_name = "NAME=NUMBER")]
+    secret_versions: Vec<String>,
+    /// Nodes that a role may run on: a label that is true there, or a constraint as Docker writes it (node.hostname==db1);
+    /// may be given several times [default: a manager for roles that keep data, else any]
+    #[arg(long, value_name = "ROLE=LABEL")]
+    placement: Vec<String>,
+    /// Memory that a role may use at most; FlowDB is tuned to it [default: no limit]
+    #[arg(long, value_name = "ROLE=SIZE")]
+    memory: Vec<String>,
+    /// CPUs that a role may use at most [default: no limit]
+    #[arg(long, value_name = "ROLE=NUMBER")]
+    cpus: Vec<String>,
+    /// Role whose ports are not published; may be given several times
+    #[arg(long, value_name = "ROLE")]
+    private: Vec<String>,
+    /// Encrypt what goes from node to node
+    #[arg(long)]
+    encrypted: bool,
+    /// State directory with flowkit.toml [default: /var/lib/flowkit for root, the XDG state directory for others]
+    #[arg(long, value_name = "STATE")]
+    dir: Option<PathBuf>,
+    /// Change a setting for this stack
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    settings: Vec<String>,
+}
+
+impl Layout {
+    /// The wish and the settings, both checked.
+    pub(super) fn read(self) -> Result<(Wish, Settings), Failure> {
+        let deployment = Deployment::open(self.dir.as_deref(), &self.settings).map_err(Failure::mistake)?;
+        let settings = deployment.settings;
+        let tag = self.tag.unwrap_or_else(|| match settings.origin("CONTAINER_TAG") {
+            Origin::Default => env!("CARGO_PKG_VERSION").to_owned(),
+            _ => settings.text("CONTAINER_TAG").unwrap_or_default().to_owned(),
+        });
+        let given = Given {
+            roles: self.roles,
+            scenario: self.scenario,
+            tag,
+            registry: self.registry.map(|host| host.trim_end_matches('/').to_owned() + "/").unwrap_or_default(),
+            prefix: self.prefix,
+            placement: self.placement,
+            memory: self.memory,
+            cpus: self.cpus,
+            private: self.private,
+            secret_versions: self.secret_versions,
+            encrypted: self.encrypted,
+        };
+        let wish = Wish::new(&given).map_err(Failure::mistake)?;
+        for role in &wish.left_out {
+            eprintln!("note: {} is not built yet and left out", role.name);
+        }
+        Ok((wish, settings))
+    }
+}
+
+impl Stack {
+    /// Prints the file.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let (wish, settings) = self.layout.read()?;
+        settings.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+        let file = stack::plan(&wish, &settings).map_err(Failure::mistake)?;
+        std::io::stdout().write_all(file.text(&head(&wish)).as_bytes())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What a reader of the file should know.
+pub(super) fn head(wish: &Wish) -> String {
+    let roles: Vec<&str> = wish.roles.iter().map(|role| role.name.as_str()).collect();
+    format!(
+        "FlowKit on Docker Swarm: {}. Made by `flowkit stack` {}; make it again instead of changing it.\n\
+         Deploy it with: docker stack deploy --compose-file THIS-FILE --resolve-image never flowkit\n\
+         (leave out --resolve-image when the images come from a registry)\n\
+         It holds no secret: they are in the swarm, made by `flowkit secrets swarm`. A secret is a file in /run/secrets,\n\
+         readable by its service only: mode 256 is 0400.",
+        roles.join(", "),
+        env!("CARGO_PKG_VERSION")
+    )
+}

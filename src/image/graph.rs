@@ -1,0 +1,151 @@
+//! Store paths and what they refer to.
+
+use std::collections::BTreeMap;
+
+use super::spec::{RawPath, is_plain};
+
+/// A store path.
+#[derive(Clone, Debug)]
+pub struct StorePath {
+    /// Absolute path.
+    pub path: String,
+    /// Size of its serialisation, bytes: near enough that of its files.
+    pub nar_size: u64,
+    /// Hash of its serialisation, as Nix wrote it.
+    pub nar_hash: Option<String>,
+    /// Other paths that it refers to, as indices, sorted.
+    pub references: Vec<usize>,
+}
+
+impl StorePath {
+    /// Last part of the path without Nix's hash: `glibc-2.40-66`.
+    pub fn label(&self) -> &str {
+        label(&self.path)
+    }
+}
+
+/// Last part of a store path without Nix's hash (32 characters and a dash), where there is one.
+pub fn label(path: &str) -> &str {
+    let last = path.rsplit('/').next().unwrap_or(path);
+    match last.split_at_checked(33) {
+        Some((hash, rest)) if hash.ends_with('-') && !hash[..32].contains('-') && !rest.is_empty() => rest,
+        _ => last,
+    }
+}
+
+/// A closure: every reference is in it. Sorted by path, so that an index means the same whatever the input's order.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    paths: Vec<StorePath>,
+    /// For each path what it needs, itself included.
+    closures: Vec<Set>,
+}
+
+impl Graph {
+    /// Checks what was read.
+    pub(super) fn new(mut raw: Vec<RawPath>, problems: &mut Vec<String>) -> Graph {
+        raw.sort_by(|a, b| a.path.cmp(&b.path));
+        for pair in raw.windows(2) {
+            if pair[0].path == pair[1].path {
+                problems.push(format!("graph: `{}` is there twice", pair[0].path));
+            } else if pair[1].path.strip_prefix(&pair[0].path).is_some_and(|rest| rest.starts_with('/')) {
+                problems.push(format!("graph: `{}` is inside `{}`", pair[1].path, pair[0].path));
+            }
+        }
+        let index: BTreeMap<String, usize> = raw.iter().enumerate().map(|(i, path)| (path.path.clone(), i)).collect();
+        let mut paths = Vec::new();
+        for path in raw {
+            if let Err(why) = is_plain(&path.path) {
+                problems.push(format!("graph: `{}` {why}", path.path));
+            }
+            let mut references = Vec::new();
+            for reference in path.references.iter().filter(|reference| **reference != path.path) {
+                match index.get(reference) {
+                    Some(&at) => references.push(at),
+                    None => problems.push(format!("graph: `{}` refers to `{reference}`, which is missing", path.path)),
+                }
+            }
+            references.sort_unstable();
+            references.dedup();
+            paths.push(StorePath { path: path.path, nar_size: path.nar_size, nar_hash: path.nar_hash, references });
+        }
+        let closures = (0..paths.len()).map(|start| closure(&paths, start)).collect();
+        Graph { paths, closures }
+    }
+
+    /// The paths, sorted.
+    pub fn paths(&self) -> &[StorePath] {
+        &self.paths
+    }
+
+    /// Index of a path.
+    pub fn index(&self, path: &str) -> Option<usize> {
+        self.paths.binary_search_by(|store| store.path.as_str().cmp(path)).ok()
+    }
+
+    /// What a path needs, itself included.
+    pub fn closure(&self, index: usize) -> &Set {
+        &self.closures[index]
+    }
+
+    /// Bytes of a path with all that it needs. The same in every graph that holds the path.
+    pub fn closure_size(&self, index: usize) -> u64 {
+        self.size(self.closures[index].iter())
+    }
+
+    /// Bytes of some paths.
+    pub fn size(&self, paths: impl Iterator<Item = usize>) -> u64 {
+        paths.map(|index| self.paths[index].nar_size).fold(0, u64::saturating_add)
+    }
+}
+
+fn closure(paths: &[StorePath], start: usize) -> Set {
+    let mut found = Set::default();
+    let mut todo = vec![start];
+    while let Some(index) = todo.pop() {
+        if found.insert(index) {
+            todo.extend(&paths[index].references);
+        }
+    }
+    found
+}
+
+/// A set of paths, one bit each.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Set(Vec<u64>);
+
+impl Set {
+    /// Adds an index; false when it was there.
+    pub fn insert(&mut self, index: usize) -> bool {
+        let (word, bit) = (index / 64, 1 << (index % 64));
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        let new = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        new
+    }
+
+    /// Whether an index is in.
+    pub fn contains(&self, index: usize) -> bool {
+        self.0.get(index / 64).is_some_and(|word| word & (1 << (index % 64)) != 0)
+    }
+
+    /// The indices, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        let bits = |(word, &bits): (usize, &u64)| {
+            (0..64).filter(move |bit| bits & (1 << bit) != 0).map(move |bit| word * 64 + bit)
+        };
+        self.0.iter().enumerate().flat_map(bits)
+    }
+}
+
+impl FromIterator<usize> for Set {
+    fn from_iter<I: IntoIterator<Item = usize>>(indices: I) -> Set {
+        let mut set = Set::default();
+        indices.into_iter().for_each(|index| {
+            set.insert(index);
+        });
+        set
+    }
+}

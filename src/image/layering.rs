@@ -1,0 +1,104 @@
+//! Which store paths share a layer.
+//!
+//! A large path stands alone: its layer is the same in every image that holds the path. Small ones are grouped by the set
+//! of large paths that depend on them, so that what only PostgreSQL needs is apart from what everything needs. Groups
+//! too small to be worth a layer are put together. `top` paths come last, each alone.
+//!
+//! What the `top` paths need is planned first and from their own closure only: images with the same `top` therefore begin
+//! with the same layers whatever else is in them. The rest is ordered by the size of the closure, which a path has in
+//! every image alike, so that what others build on comes below them. Nothing here sees the image's name.
+
+use std::collections::BTreeMap;
+
+use super::graph::{Graph, Set};
+
+/// A path from this size on is worth a layer of its own, bytes: a registry's round trip costs about as much.
+const LARGE: u64 = 1 << 20;
+
+/// Some store paths in one layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Indices of the graph, ascending.
+    pub paths: Vec<usize>,
+    /// What brought them together.
+    pub why: Why,
+}
+
+/// Why paths share a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// A large path alone.
+    Large,
+    /// Small paths that exactly these large paths depend on.
+    NeededBy(Vec<usize>),
+    /// Small paths that no large path depends on.
+    Small,
+    /// Groups of small paths too small for a layer each.
+    Together,
+    /// A root that changes often.
+    Top,
+}
+
+/// Groups all paths of `graph` into at most `limit` layers, the lowest first.
+pub fn plan(graph: &Graph, top: &[usize], limit: usize) -> Vec<Group> {
+    let needed: Set = top.iter().flat_map(|&path| graph.closure(path).iter()).collect();
+    let all = || (0..graph.paths().len()).filter(|path| !top.contains(path));
+    let base: Set = all().filter(|&path| needed.contains(path)).collect();
+    let rest: Set = all().filter(|&path| !needed.contains(path)).collect();
+    let limit = limit.saturating_sub(top.len());
+    // The share of the base is fixed: were it what the rest leaves, the rest would decide on the base's layers.
+    let mut groups = section(graph, &base, limit / 3);
+    let left = limit - groups.len();
+    groups.extend(section(graph, &rest, left));
+    groups.extend(top.iter().map(|&path| Group { paths: vec![path], why: Why::Top }));
+    groups
+}
+
+/// Groups some of the paths, seeing only these, into at most `limit` layers.
+fn section(graph: &Graph, members: &Set, limit: usize) -> Vec<Group> {
+    let size = |path: usize| graph.paths()[path].nar_size;
+    let mut large: Vec<usize> = members.iter().filter(|&path| size(path) >= LARGE).collect();
+    large.sort_by_key(|&path| (std::cmp::Reverse(size(path)), path));
+    let mut best = split(graph, members, &[]);
+    for count in 1..=large.len() {
+        let next = split(graph, members, &large[..count]);
+        if next.len() > limit {
+            break;
+        }
+        best = next;
+    }
+    let place = |group: &Group| group.paths.iter().map(|&path| (graph.closure_size(path), path)).max();
+    best.sort_by_key(place);
+    best
+}
+
+/// `alone` alone, the others by which of `alone` depend on them.
+fn split(graph: &Graph, members: &Set, alone: &[usize]) -> Vec<Group> {
+    let mut by_users: BTreeMap<Set, Vec<usize>> = BTreeMap::new();
+    for path in members.iter().filter(|path| !alone.contains(path)) {
+        let users = alone.iter().copied().filter(|&user| graph.closure(user).contains(path)).collect();
+        by_users.entry(users).or_default().push(path);
+    }
+    let mut groups: Vec<Group> = alone.iter().map(|&path| Group { paths: vec![path], why: Why::Large }).collect();
+    let mut together = Vec::new();
+    for (users, paths) in by_users {
+        let users: Vec<usize> = users.iter().collect();
+        if users.is_empty() {
+            groups.push(Group { paths, why: Why::Small });
+        } else if graph.size(paths.iter().copied()) >= LARGE {
+            groups.push(Group { paths, why: Why::NeededBy(users) });
+        } else {
+            together.push((users, paths));
+        }
+    }
+    match <[_; 1]>::try_from(together) {
+        Ok([(users, paths)]) => groups.push(Group { paths, why: Why::NeededBy(users) }),
+        Err(together) if together.is_empty() => {}
+        Err(together) => {
+            let mut paths: Vec<usize> = together.into_iter().flat_map(|(_, paths)| paths).collect();
+            paths.sort_unstable();
+            groups.push(Group { paths, why: Why::Together });
+        }
+    }
+    groups
+}

@@ -1,0 +1,205 @@
+//! Layers made by several threads: read, hashed, compressed, hashed again and written, each byte once.
+//!
+//! Threads take chunks (fixed parts of a layer's stream): whoever takes one reads and compresses it. Hashing and appending
+//! must go in order, one chunk after the other; whoever brings the chunk that is next does it, for this one and for those
+//! behind it that others brought meanwhile. A thread takes the next chunk from the layer with the fewest chunks under
+//! way: with many layers each thread works through one of its own, with one layer left they share it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::{Condvar, Mutex, MutexGuard};
+
+use super::codec::{CHUNK, Codec, Compressor};
+use super::digest::{Digest, Hasher};
+use super::error::Error;
+use super::stream::Stream;
+
+/// Where the blob of a layer goes: a file, from a byte on.
+pub struct Sink {
+    /// Open for writing.
+    pub file: File,
+    /// Its name, for messages.
+    pub path: PathBuf,
+    /// Where the blob begins.
+    pub base: u64,
+}
+
+/// A layer that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blob {
+    /// Digest of the tar stream.
+    pub diff_id: Digest,
+    /// Digest of what was written.
+    pub digest: Digest,
+    /// Bytes written.
+    pub size: u64,
+}
+
+/// Makes all layers with `threads` threads. Largest first, so that the threads end together.
+pub fn run(layers: &[(Stream, Sink)], codec: Codec, threads: usize) -> Result<Vec<Blob>, Error> {
+    let mut order: Vec<usize> = (0..layers.len()).collect();
+    order.sort_by_key(|&layer| std::cmp::Reverse(layers[layer].0.size()));
+    let progress = layers.iter().map(|(stream, _)| Progress::new(stream.size())).collect();
+    let state = State { progress, order, failed: None, buffers: Vec::new() };
+    // Enough under way that nobody waits, few enough to stay in the processor's cache and in a small memory.
+    let shared = Shared { layers, codec, window: threads as u64 + 1, state: Mutex::new(state), moved: Condvar::new() };
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                if let Err(error) = shared.work() {
+                    shared.lock().failed.get_or_insert(error);
+                    shared.moved.notify_all();
+                }
+            });
+        }
+    });
+    let state = shared.state.into_inner().expect("no thread panicked");
+    match state.failed {
+        Some(error) => Err(error),
+        None => Ok(state.progress.into_iter().map(|layer| layer.tail.expect("given back").blob(codec)).collect()),
+    }
+}
+
+struct Shared<'a> {
+    layers: &'a [(Stream, Sink)],
+    codec: Codec,
+    /// The most chunks of one layer that are taken and not yet hashed.
+    window: u64,
+    state: Mutex<State>,
+    /// A chunk was hashed, or something failed.
+    moved: Condvar,
+}
+
+struct State {
+    progress: Vec<Progress>,
+    order: Vec<usize>,
+    failed: Option<Error>,
+    /// Chunks' memory, to be used again.
+    buffers: Vec<Chunk>,
+}
+
+/// How far a layer is, in chunks.
+struct Progress {
+    chunks: u64,
+    taken: u64,
+    hashed: u64,
+    /// Brought, but something before them is not there yet.
+    waiting: BTreeMap<u64, Chunk>,
+    /// What goes in order; away while a thread is at it.
+    tail: Option<Box<Tail>>,
+}
+
+/// The ordered half of a layer's work.
+#[derive(Default)]
+struct Tail {
+    diff_id: Hasher,
+    digest: Hasher,
+    size: u64,
+}
+
+#[derive(Default)]
+struct Chunk {
+    raw: Vec<u8>,
+    packed: Vec<u8>,
+}
+
+impl Progress {
+    fn new(size: u64) -> Progress {
+        let chunks = size.div_ceil(CHUNK);
+        Progress { chunks, taken: 0, hashed: 0, waiting: BTreeMap::new(), tail: Some(Box::default()) }
+    }
+}
+
+impl Tail {
+    fn blob(self, codec: Codec) -> Blob {
+        let diff_id = self.diff_id.finish();
+        let digest = if codec == Codec::None { diff_id } else { self.digest.finish() };
+        Blob { diff_id, digest, size: self.size }
+    }
+}
+
+impl Shared<'_> {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no thread panicked")
+    }
+
+    fn work(&self) -> Result<(), Error> {
+        let mut compressor = self.codec.compressor()?;
+        while let Some((layer, index, mut chunk)) = self.take() {
+            self.make(layer, index, &mut chunk, &mut compressor)?;
+            self.bring(layer, index, chunk)?;
+        }
+        Ok(())
+    }
+
+    /// The next chunk to make, or nothing when all are taken.
+    fn take(&self) -> Option<(usize, u64, Chunk)> {
+        let mut state = self.lock();
+        loop {
+            if state.failed.is_some() {
+                return None;
+            }
+            let State { progress, order, .. } = &*state;
+            let open = order.iter().copied().filter(|&layer| progress[layer].taken < progress[layer].chunks);
+            let layer = open.min_by_key(|&layer| progress[layer].taken - progress[layer].hashed)?;
+            let next = &mut state.progress[layer];
+            if next.taken - next.hashed < self.window {
+                let index = next.taken;
+                next.taken += 1;
+                return Some((layer, index, state.buffers.pop().unwrap_or_default()));
+            }
+            state = self.moved.wait(state).expect("no thread panicked");
+        }
+    }
+
+    fn make(&self, layer: usize, index: u64, chunk: &mut Chunk, compressor: &mut Compressor) -> Result<(), Error> {
+        let (stream, sink) = &self.layers[layer];
+        let start = index * CHUNK;
+        chunk.raw.resize(CHUNK.min(stream.size() - start) as usize, 0);
+        stream.fill(start, &mut chunk.raw)?;
+        if self.codec == Codec::None {
+            // Its place is known: no need to wait for those before it.
+            return sink.write(start, &chunk.raw);
+        }
+        compressor.compress(&chunk.raw, &mut chunk.packed)
+    }
+
+    /// Hands in a chunk, and does the ordered work for all that are next.
+    fn bring(&self, layer: usize, index: u64, chunk: Chunk) -> Result<(), Error> {
+        let mut state = self.lock();
+        state.progress[layer].waiting.insert(index, chunk);
+        let Some(mut tail) = state.progress[layer].tail.take() else { return Ok(()) };
+        loop {
+            let next = state.progress[layer].hashed;
+            let Some(chunk) = state.progress[layer].waiting.remove(&next) else { break };
+            drop(state);
+            self.append(layer, &mut tail, &chunk)?;
+            state = self.lock();
+            state.buffers.push(chunk);
+            state.progress[layer].hashed += 1;
+            self.moved.notify_all();
+        }
+        state.progress[layer].tail = Some(tail);
+        Ok(())
+    }
+
+    fn append(&self, layer: usize, tail: &mut Tail, chunk: &Chunk) -> Result<(), Error> {
+        tail.diff_id.update(&chunk.raw);
+        if self.codec == Codec::None {
+            tail.size += chunk.raw.len() as u64;
+            return Ok(());
+        }
+        tail.digest.update(&chunk.packed);
+        self.layers[layer].1.write(tail.size, &chunk.packed)?;
+        tail.size += chunk.packed.len() as u64;
+        Ok(())
+    }
+}
+
+impl Sink {
+    fn write(&self, at: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.file.write_all_at(bytes, self.base + at).map_err(Error::write(&self.path))
+    }
+}

@@ -1,0 +1,24 @@
+//! A deployment on Docker Swarm: the stack file, the secrets in the engine, and how both are brought up.
+//!
+//! ```text
+//! wish       what the operator asked for, checked: roles, tags, memory, placement
+//! plan       a role of the catalogue as a service, its networks, volumes, secrets
+//! compose    the shape of a Compose 3.8 file, and its text
+//! engine     the `docker` command: what is asked of it, and its errors
+//! vault      secrets in the swarm: made, kept, rotated
+//! rollout    images, deployment, waiting until everything is healthy
+//! job        one command run to its end inside a deployed stack
+//! ```
+//!
+//! The stack file is a pure function of the wish, the settings and the catalogue; it never asks an engine.
+
+mod compose;
+mod plan;
+mod wish;
+
+#[cfg(test)]
+mod tests;
+
+pub use compose::File;
+pub use plan::{inside, plan};
+pub use wish::{Given, Scenario, Wish};

@@ -1,0 +1,365 @@
+//! A role of the catalogue as a service of a stack.
+//!
+//! Why some things are as they are:
+//!
+//! - `endpoint_mode: dnsrr` and ports in mode `host`: Swarm's virtual addresses forget a connection that was silent for 15
+//!   minutes, and a query of FlowMachine may run for hours without a word. A name that leads to the container itself, and a
+//!   port of the node that it runs on, have no such limit.
+//! - `order: stop-first`: two servers on one data directory, one port or one set of query states is what must not be.
+//! - `internal` networks have no way out of the swarm. A role that publishes a port, or that talks to something outside of
+//!   the stack, is in a network of its own beside them.
+
+use std::collections::BTreeMap;
+
+use super::compose::{
+    Amount, Deploy, External, File, HealthCheck, Member, Mount, Network, Placement, Port, Resources, RestartPolicy,
+    SecretFile, Service, Tmpfs, UpdateConfig, Volume, literal,
+};
+use super::wish::Wish;
+use crate::catalogue::{Make, Role, Scope, Secret, Setting, Type, catalogue};
+use crate::config::{Origin, Problem, Problems, Settings};
+use crate::hardware::{Disk, Fact, Hardware, HugePages};
+use crate::tuning::{self, Database, value::MIB};
+
+/// Whom containers run as unless the guide's variables say otherwise: the images' own user.
+const USER: i64 = 1000;
+/// The setting that tells `flowkit run` how long it may take to stop.
+const STOP_SECONDS: &str = "FLOWKIT_STOP_SECONDS";
+/// What a role gets to stop in, and Docker on top of it, in seconds. A database may have to write a checkpoint.
+const STOP: (u32, u32) = (20, 30);
+const STOP_DATA: (u32, u32) = (110, 120);
+
+/// The stack file for a wish.
+///
+/// # Errors
+/// Everything that is wrong with the settings or the wish, in one report.
+pub fn plan(wish: &Wish, settings: &Settings) -> Result<File, Problems> {
+    let mut problems = Problems::default();
+    let mut file = File {
+        version: "3.8",
+        services: BTreeMap::new(),
+        networks: BTreeMap::new(),
+        volumes: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+    };
+    for role in &wish.roles {
+        match Builder::new(wish, settings, role).service(&mut file) {
+            Ok(service) => _ = file.services.insert(role.name.clone(), service),
+            Err(Problems(more)) => problems.0.extend(more),
+        }
+    }
+    problems.or(file)
+}
+
+/// The settings as services of the stack see them: where they reach one another, and nothing of the host's layout.
+/// Connection strings are made from these.
+///
+/// # Errors
+/// A neighbour that can't be reached.
+pub fn inside(wish: &Wish, settings: &Settings) -> Result<Settings, Problems> {
+    let mut inner = Settings::default();
+    let mut problems = Problems::default();
+    for role in &wish.roles {
+        match Builder::new(wish, settings, role).environment() {
+            Ok(environment) => {
+                for (name, value) in environment {
+                    if let Err(problem) = inner.set(&name, &value, Origin::Flag) {
+                        problems.0.push(problem);
+                    }
+                }
+            }
+            Err(Problems(more)) => problems.0.extend(more),
+        }
+    }
+    problems.or(inner)
+}
+
+/// Secrets that a role gets in a stack: those that it can't do without.
+pub(super) fn secrets_of(role: &'static Role) -> impl Iterator<Item = &'static Secret> {
+    let needed = |secret: &&Secret| !(secret.optional && matches!(secret.make, Make::Operator(_)));
+    catalogue().secrets_of(role).filter(needed)
+}
+
+/// The network in which a role is reached, if any role reaches it.
+pub(super) fn network_of(role: &Role) -> Option<&str> {
+    let talks = |other: &Role| other.talks_to.iter().any(|talk| talk.role == role.name);
+    catalogue().roles().iter().any(talks).then_some(role.name.as_str())
+}
+
+struct Builder<'a> {
+    wish: &'a Wish,
+    settings: &'a Settings,
+    role: &'static Role,
+}
+
+/// Where a neighbour is reached.
+struct Neighbour {
+    host: (&'static Setting, String),
+    port: Option<(&'static Setting, u16)>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(wish: &'a Wish, settings: &'a Settings, role: &'static Role) -> Builder<'a> {
+        Builder { wish, settings, role }
+    }
+
+    /// The service; what it needs beside it goes into the file.
+    fn service(&self, file: &mut File) -> Result<Service, Problems> {
+        let mut problems = Problems::default();
+        let mut take = |result: Result<(), Problems>| problems.0.extend(result.err().into_iter().flat_map(|p| p.0));
+        let (mut environment, mut user, mut volumes) = (BTreeMap::new(), (USER, USER), Vec::new());
+        take(self.environment().map(|made| environment = made));
+        take(self.user().map(|made| user = made));
+        take(self.volumes(file).map(|made| volumes = made));
+        let (stop, grace) = if self.keeps_data() { STOP_DATA } else { STOP };
+        if catalogue().settings_of(self.role).any(|setting| setting.name == STOP_SECONDS) {
+            environment.entry(STOP_SECONDS.into()).or_insert_with(|| stop.to_string());
+        }
+        let service = Service {
+            image: self.wish.image(&self.role.name),
+            user: format!("{}:{}", user.0, user.1),
+            read_only: true,
+            cap_drop: vec!["ALL"],
+            environment: environment.into_iter().map(|(name, value)| (name, literal(&value))).collect(),
+            networks: self.networks(file),
+            ports: self.ports(),
+            volumes,
+            secrets: self.secrets(file, user),
+            healthcheck: HealthCheck { interval: "10s", timeout: "30s", retries: 3, start_period: "15m" },
+            stop_grace_period: format!("{grace}s"),
+            deploy: self.deploy(),
+        };
+        problems.or(service)
+    }
+
+    /// Whether it writes what must be kept.
+    fn keeps_data(&self) -> bool {
+        self.role.volumes.iter().any(|volume| volume.state.is_some() && !volume.read_only)
+    }
+
+    /// Settings that were given and that this role reads, and where its neighbours are. Where it listens and where its
+    /// programs are is the image's business.
+    fn environment(&self) -> Result<BTreeMap<String, String>, Problems> {
+        let mut problems = Problems::default();
+        let layout = |name: &str| {
+            self.role.ports.iter().any(|port| port.setting == name || port.listen.as_deref() == Some(name))
+                || self.role.settings.iter().any(|own| own.name == name && own.r#type == Type::Host)
+        };
+        let reads = |name: &str| {
+            catalogue().settings_of(self.role).find(|setting| setting.name == name).is_some_and(|setting| {
+                let places = setting.r#type == Type::Path && name.starts_with("FLOWKIT_");
+                setting.scope == Scope::Service && !places && !layout(name)
+            })
+        };
+        let given = self.settings.explicit().filter(|(name, _)| reads(name));
+        let mut environment: BTreeMap<String, String> =
+            given.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        for talk in &self.role.talks_to {
+            match self.neighbour(&talk.role) {
+                Ok(Neighbour { host, port }) => {
+                    environment.insert(host.0.name.clone(), host.1);
+                    environment.extend(port.map(|(setting, port)| (setting.name.clone(), port.to_string())));
+                }
+                Err(problem) => problems.0.push(problem),
+            }
+        }
+        problems.or(environment)
+    }
+
+    /// Where this role reaches another: inside of the stack by the service's name, or the one that the operator gave; else
+    /// where the operator says it is.
+    fn neighbour(&self, name: &str) -> Result<Neighbour, Problem> {
+        let other = catalogue().role(name).expect("the catalogue's tests hold its names together");
+        let host = host_setting(other).expect("who is talked to has a setting that says where it is");
+        let port = other.ports.first();
+        let setting = |name: &str| catalogue().setting(name).expect("a setting of the catalogue");
+        let given = given_host(self.settings, host);
+        if self.wish.has(name) {
+            let inside = port.map(|port| (setting(&port.setting), port.container));
+            return Ok(Neighbour { host: (host, given.unwrap_or(name).to_owned()), port: inside });
+        }
+        match given {
+            Some(text) => {
+                let outside = port.map(|port| (setting(&port.setting), self.settings.port(&port.setting)));
+                Ok(Neighbour { host: (host, text.to_owned()), port: outside })
+            }
+            None => {
+                let what = format!("{} talks to {name}, which is not in this stack", self.role.name);
+                Err(Problem::new(what, format!("add --role {name}, or say in {} where it is", host.name)))
+            }
+        }
+    }
+
+    fn user(&self) -> Result<(i64, i64), Problems> {
+        let prefix = self.role.name.to_uppercase();
+        let id = |what: &str| {
+            let name = format!("{prefix}_HOST_{what}_ID");
+            let known = self.role.settings.iter().any(|setting| setting.name == name);
+            (known.then(|| self.settings.int(&name)).flatten(), name)
+        };
+        match (id("USER"), id("GROUP")) {
+            ((Some(user), _), (Some(group), _)) => Ok((user, group)),
+            ((None, _), (None, _)) => Ok((USER, USER)),
+            ((user, user_name), (_, group_name)) => {
+                let (there, missing) = if user.is_some() { (user_name, group_name) } else { (group_name, user_name) };
+                Err(Problem::new(format!("{there} is given without {missing}"), "give both, or neither").into())
+            }
+        }
+    }
+
+    /// The networks of the roles that it talks to, its own, and the one that leads outside.
+    fn networks(&self, file: &mut File) -> BTreeMap<String, Member> {
+        let mut networks = BTreeMap::new();
+        let mut join = |name: &str, internal: bool, aliases: Vec<String>| {
+            let driver_opts = self.wish.encrypted.then_some(("encrypted", "true")).into_iter().collect();
+            file.networks.insert(name.to_owned(), Network { driver: "overlay", internal, driver_opts });
+            networks.insert(name.to_owned(), Member { aliases });
+        };
+        if let Some(own) = network_of(self.role) {
+            let given = host_setting(self.role).and_then(|host| given_host(self.settings, host));
+            join(own, true, given.filter(|name| *name != self.role.name).map(str::to_owned).into_iter().collect());
+        }
+        let (here, elsewhere): (Vec<_>, Vec<_>) = self.role.talks_to.iter().partition(|talk| self.wish.has(&talk.role));
+        here.iter().for_each(|talk| join(&talk.role, true, Vec::new()));
+        if !elsewhere.is_empty() || !self.ports().is_empty() {
+            join(&format!("{}-outside", self.role.name), false, Vec::new());
+        }
+        networks
+    }
+
+    fn ports(&self) -> Vec<Port> {
+        if self.wish.private.contains(&self.role.name.as_str()) {
+            return Vec::new();
+        }
+        let published = |port: &crate::catalogue::Port| {
+            let name = port.published.as_deref()?;
+            // A plain host's port when no other is given.
+            let number = self.settings.int(name).and_then(|number| u16::try_from(number).ok());
+            let published = number.unwrap_or_else(|| self.settings.port(&port.setting));
+            Some(Port { target: port.container, published, protocol: "tcp", mode: "host" })
+        };
+        self.role.ports.iter().filter_map(published).collect()
+    }
+
+    /// Directories of the host where they were given, else volumes; and memory that processes share.
+    fn volumes(&self, file: &mut File) -> Result<Vec<Mount>, Problems> {
+        let mut mounts = Vec::new();
+        for volume in &self.role.volumes {
+            let mount = |r#type, source| Mount {
+                r#type,
+                source: Some(source),
+                target: volume.container.clone(),
+                read_only: volume.read_only,
+                tmpfs: None,
+            };
+            let given = volume.setting.as_deref().and_then(|name| self.settings.text(name));
+            match (given, &volume.state) {
+                (Some(path), _) => mounts.push(mount("bind", literal(path))),
+                (None, Some(state)) => {
+                    let name = state.replace('/', "-");
+                    file.volumes.insert(name.clone(), Volume {});
+                    mounts.push(mount("volume", name));
+                }
+                // Nothing to be read was named.
+                (None, None) => {}
+            }
+        }
+        mounts.extend(self.shared_memory()?);
+        Ok(mounts)
+    }
+
+    /// `/dev/shm`, where parallel queries of FlowDB meet. A stack has no `shm_size`, and Docker's own is 64 MiB. It is a
+    /// limit that costs nothing until it is used; what is used counts as the container's memory.
+    ///
+    /// Without a memory limit it is half of the node's memory, as on any Linux.
+    fn shared_memory(&self) -> Result<Option<Mount>, Problems> {
+        if self.role.name != "flowdb" {
+            return Ok(None);
+        }
+        let size = match self.wish.memory.get("flowdb") {
+            Some(&memory) => Some(Tmpfs { size: shared_memory(memory, self.wish.cpus.get("flowdb"), self.settings)? }),
+            None => None,
+        };
+        let target = "/dev/shm".to_owned();
+        Ok(Some(Mount { r#type: "tmpfs", source: None, target, read_only: false, tmpfs: size }))
+    }
+
+    fn secrets(&self, file: &mut File, (uid, gid): (i64, i64)) -> Vec<SecretFile> {
+        let names: Vec<&str> = secrets_of(self.role).map(|secret| secret.name.as_str()).collect();
+        for name in &names {
+            file.secrets.insert((*name).to_owned(), External { external: true, name: self.wish.secret(name) });
+        }
+        let mount = |name: &str| SecretFile {
+            source: name.to_owned(),
+            target: name.to_owned(),
+            uid: uid.to_string(),
+            gid: gid.to_string(),
+            mode: 0o400,
+        };
+        names.into_iter().map(mount).collect()
+    }
+
+    fn deploy(&self) -> Deploy {
+        let name = self.role.name.as_str();
+        let placement = match self.wish.placement.get(name) {
+            Some(constraints) => constraints.clone(),
+            // Its volume is where it first ran: a swarm with one manager never moves it.
+            None if self.keeps_data() => vec!["node.role == manager".to_owned()],
+            None => Vec::new(),
+        };
+        let mebibytes = |bytes: u64| format!("{}M", bytes / MIB);
+        let update =
+            |failure_action| UpdateConfig { order: "stop-first", parallelism: 1, failure_action, monitor: "30s" };
+        Deploy {
+            replicas: 1,
+            endpoint_mode: "dnsrr",
+            placement: Placement { constraints: placement },
+            resources: Resources {
+                reservations: Amount { memory: Some(format!("{}M", self.role.needs.memory_mib)), cpus: None },
+                limits: Amount {
+                    memory: self.wish.memory.get(name).copied().map(mebibytes),
+                    cpus: self.wish.cpus.get(name).map(f64::to_string),
+                },
+            },
+            restart_policy: RestartPolicy { condition: "any", delay: "5s" },
+            update_config: update("rollback"),
+            rollback_config: update("pause"),
+        }
+    }
+}
+
+/// The setting by which others say where a role is.
+fn host_setting(role: &'static Role) -> Option<&'static Setting> {
+    let wanted = format!("{}_HOST", role.name.to_uppercase());
+    role.settings.iter().find(|setting| setting.name == wanted)
+}
+
+/// What the operator gave for it; this host itself, which a plain deployment names there, means nothing in a container.
+fn given_host<'a>(settings: &'a Settings, host: &Setting) -> Option<&'a str> {
+    let given = settings.explicit().find(|(name, _)| *name == host.name)?.1;
+    let loopback = given == "localhost" || given.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+    (!loopback).then_some(given)
+}
+
+/// What parallel queries may need with so much memory, and a quarter of that memory if that is more.
+fn shared_memory(memory: u64, cpus: Option<&f64>, settings: &Settings) -> Result<u64, Problems> {
+    // As many as make the most of it when nobody says: more ask for more.
+    let cpus = cpus.map_or(16, |cpus| (*cpus as u32).max(1));
+    let room = || Some(Fact::given(u64::MAX, "--memory"));
+    let hardware = Hardware {
+        memory: Fact::given(memory, "--memory"),
+        cpus: Fact::given(cpus, "--cpus"),
+        disk: Fact::given(Disk::Unknown, "a node"),
+        free_space: None,
+        wal_space: None,
+        shm: room(),
+        huge_pages: HugePages::default(),
+        shmmax: None,
+        commit_limit: None,
+        open_files: None,
+        read_iops: None,
+    };
+    let newest = Database::new(*tuning::MAJORS.end());
+    let need = tuning::plan(&hardware, settings, &newest)?.demand.dynamic_shared_memory();
+    Ok(need.max(memory / 4))
+}

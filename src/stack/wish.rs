@@ -1,0 +1,254 @@
+//! What the operator asked for, checked as a whole.
+
+use std::collections::BTreeMap;
+
+use crate::catalogue::{Role, catalogue};
+use crate::config::{Problem, Problems};
+use crate::tuning::value::{MIB, parse_size, rounded};
+
+/// The ways of deploying FlowKit that its guide describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "kebab-case")]
+pub enum Scenario {
+    /// FlowDB and FlowETL: a database for SQL
+    FlowdbEtl,
+    /// The same and redis, for analysts who use FlowMachine as a library
+    Library,
+    /// Everything inside the firewall, and FlowAuth
+    Complete,
+    /// FlowAuth alone, outside the firewall
+    Flowauth,
+}
+
+impl Scenario {
+    /// Its roles.
+    pub fn roles(self) -> &'static [&'static str] {
+        match self {
+            Scenario::FlowdbEtl => &["flowdb", "flowetl"],
+            Scenario::Library => &["flowdb", "flowetl", "redis"],
+            Scenario::Complete => &["flowdb", "redis", "flowmachine", "flowapi", "flowauth", "flowetl"],
+            Scenario::Flowauth => &["flowauth"],
+        }
+    }
+}
+
+/// As it was typed.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// Roles by name.
+    pub roles: Vec<String>,
+    /// A scenario in their place.
+    pub scenario: Option<Scenario>,
+    /// Tag of the images.
+    pub tag: String,
+    /// What stands before `flowkit/ROLE`, with its slash.
+    pub registry: String,
+    /// What stands before the names of secrets in the swarm, without its underscore.
+    pub prefix: Option<String>,
+    /// `ROLE=LABEL`, `ROLE=LABEL=VALUE` or `ROLE=node.…==…`.
+    pub placement: Vec<String>,
+    /// `ROLE=SIZE`.
+    pub memory: Vec<String>,
+    /// `ROLE=NUMBER`.
+    pub cpus: Vec<String>,
+    /// Roles whose ports are not published.
+    pub private: Vec<String>,
+    /// `NAME=NUMBER`.
+    pub secret_versions: Vec<String>,
+    /// Whether traffic between nodes is encrypted.
+    pub encrypted: bool,
+}
+
+/// What the operator asked for.
+#[derive(Debug)]
+pub struct Wish {
+    /// In the order of the catalogue; all are built.
+    pub roles: Vec<&'static Role>,
+    /// Roles of the scenario that are not built yet.
+    pub left_out: Vec<&'static Role>,
+    pub(super) tag: String,
+    pub(super) registry: String,
+    pub(super) prefix: Option<String>,
+    pub(super) placement: BTreeMap<&'static str, Vec<String>>,
+    pub(super) memory: BTreeMap<&'static str, u64>,
+    pub(super) cpus: BTreeMap<&'static str, f64>,
+    pub(super) private: Vec<&'static str>,
+    pub(super) secret_versions: BTreeMap<&'static str, u32>,
+    pub(super) encrypted: bool,
+}
+
+impl Wish {
+    /// Checks what was typed.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in one report.
+    pub fn new(given: &Given) -> Result<Wish, Problems> {
+        let mut problems = Problems::default();
+        let (roles, left_out) = chosen(given, &mut problems);
+        let mut wish = Wish {
+            roles,
+            left_out,
+            tag: given.tag.clone(),
+            registry: given.registry.clone(),
+            prefix: given.prefix.clone(),
+            placement: BTreeMap::new(),
+            memory: BTreeMap::new(),
+            cpus: BTreeMap::new(),
+            private: Vec::new(),
+            secret_versions: BTreeMap::new(),
+            encrypted: given.encrypted,
+        };
+        for text in &given.placement {
+            match wish.split(text, "--placement", "flowdb=LABEL") {
+                Ok((role, place)) => wish.placement.entry(&role.name).or_default().push(constraint(place)),
+                Err(problem) => problems.0.push(problem),
+            }
+        }
+        for text in &given.memory {
+            match wish.split(text, "--memory", "flowdb=8GiB").and_then(|(role, size)| memory(role, size)) {
+                Ok((role, bytes)) => _ = wish.memory.insert(role, bytes),
+                Err(problem) => problems.0.push(problem),
+            }
+        }
+        for text in &given.cpus {
+            match wish.split(text, "--cpus", "flowdb=4").and_then(|(role, number)| cpus(role, number)) {
+                Ok((role, number)) => _ = wish.cpus.insert(role, number),
+                Err(problem) => problems.0.push(problem),
+            }
+        }
+        for name in &given.private {
+            match wish.role(name, "--private") {
+                Ok(role) => wish.private.push(&role.name),
+                Err(problem) => problems.0.push(problem),
+            }
+        }
+        for text in &given.secret_versions {
+            match version(text) {
+                Ok((name, number)) => _ = wish.secret_versions.insert(name, number),
+                Err(problem) => problems.0.push(problem),
+            }
+        }
+        if let Some(bad) = given.prefix.as_ref().filter(|prefix| !is_name(prefix)) {
+            let hint = "use letters, digits, dots, dashes and underscores, at most 20";
+            problems.0.push(Problem::new("--prefix can't begin the name of a secret", hint).value(bad));
+        }
+        problems.or(wish)
+    }
+
+    /// The name of a secret in the swarm.
+    pub fn secret(&self, name: &str) -> String {
+        versioned(self.prefix.as_deref(), name, self.secret_versions.get(name).copied().unwrap_or(1))
+    }
+
+    /// The image of a role.
+    pub fn image(&self, role: &str) -> String {
+        format!("{}flowkit/{role}:{}", self.registry, self.tag)
+    }
+
+    /// Whether a role is in the stack.
+    pub(super) fn has(&self, role: &str) -> bool {
+        self.roles.iter().any(|other| other.name == role)
+    }
+
+    fn role(&self, name: &str, flag: &str) -> Result<&'static Role, Problem> {
+        self.roles.iter().find(|role| role.name == name).copied().ok_or_else(|| {
+            let names: Vec<&str> = self.roles.iter().map(|role| role.name.as_str()).collect();
+            Problem::new(
+                format!("{flag} is for a role that is not in this stack"),
+                format!("in it: {}", names.join(", ")),
+            )
+            .value(name)
+        })
+    }
+
+    /// `ROLE=REST` of a flag.
+    fn split<'a>(&self, text: &'a str, flag: &str, example: &str) -> Result<(&'static Role, &'a str), Problem> {
+        let (role, rest) = text.split_once('=').filter(|(_, rest)| !rest.is_empty()).ok_or_else(|| {
+            Problem::new(format!("{flag} is not understood"), format!("write it like {flag} {example}")).value(text)
+        })?;
+        Ok((self.role(role, flag)?, rest))
+    }
+}
+
+/// The roles that are built, and those that are not.
+fn chosen(given: &Given, problems: &mut Problems) -> (Vec<&'static Role>, Vec<&'static Role>) {
+    for name in &given.roles {
+        match catalogue().role(name) {
+            Some(role) if role.built => {}
+            Some(_) => problems.0.push(
+                Problem::new("this role is described but not built yet", "leave it out of the stack").value(name),
+            ),
+            None => {
+                let names = catalogue().roles().iter().filter(|role| role.built).map(|role| role.name.as_str());
+                let hint = format!("roles that run: {}", names.collect::<Vec<_>>().join(", "));
+                problems.0.push(Problem::new("there is no such role", hint).value(name));
+            }
+        }
+    }
+    let scenario = given.scenario.unwrap_or(Scenario::Complete);
+    let wanted = |role: &&Role| match given.roles.as_slice() {
+        [] => scenario.roles().contains(&role.name.as_str()),
+        names => names.contains(&role.name),
+    };
+    let (roles, left_out): (Vec<_>, Vec<_>) = catalogue().roles().iter().filter(wanted).partition(|role| role.built);
+    if roles.is_empty() && problems.0.is_empty() {
+        let names: Vec<&str> = left_out.iter().map(|role: &&Role| role.name.as_str()).collect();
+        problems
+            .0
+            .push(Problem::new("no role of this scenario is built yet", "choose another").value(names.join(", ")));
+    }
+    (roles, left_out)
+}
+
+/// A label of the node that must be `true`, or a constraint in Docker's own words.
+fn constraint(place: &str) -> String {
+    match place.split_once('=') {
+        _ if place.contains("==") || place.contains("!=") => place.to_owned(),
+        Some((label, value)) => format!("node.labels.{label} == {value}"),
+        None => format!("node.labels.{place} == true"),
+    }
+}
+
+fn memory(role: &'static Role, size: &str) -> Result<(&'static str, u64), Problem> {
+    let least = u64::from(role.needs.memory_mib) * MIB;
+    let wrong = |hint: String| {
+        Problem::new(format!("--memory of {} is wrong", role.name), hint).value(size).origin("command line")
+    };
+    match parse_size(size) {
+        Some(bytes) if bytes >= least => Ok((&role.name, bytes)),
+        Some(_) => Err(wrong(format!("it is of no use with less than {}", rounded(least)))),
+        None => Err(wrong("give a size with its unit, such as 8GiB".into())),
+    }
+}
+
+fn cpus(role: &'static Role, number: &str) -> Result<(&'static str, f64), Problem> {
+    match number.parse::<f64>() {
+        Ok(cpus) if (0.01..=4096.0).contains(&cpus) => Ok((&role.name, cpus)),
+        _ => Err(Problem::new(format!("--cpus of {} is wrong", role.name), "give a number of CPUs, such as 2 or 0.5")
+            .value(number)),
+    }
+}
+
+fn version(text: &str) -> Result<(&'static str, u32), Problem> {
+    let number = |text: &str| text.parse().ok().filter(|&number: &u32| number > 0);
+    let Some((name, number)) = text.split_once('=').and_then(|(name, rest)| Some((name, number(rest)?))) else {
+        let hint = "write it like --secret-version REDIS_PASSWORD=2";
+        return Err(Problem::new("--secret-version is not understood", hint).value(text));
+    };
+    match catalogue().secret(name) {
+        Some(spec) => Ok((&spec.name, number)),
+        None => Err(Problem::new(format!("{name} is not a secret"), "`flowkit secrets list` names all of them")),
+    }
+}
+
+/// Docker's limit is 64 letters, of which our longest name and a version take 41.
+fn is_name(prefix: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    prefix.len() <= 20 && prefix.starts_with(|c: char| c.is_ascii_alphanumeric()) && prefix.chars().all(allowed)
+}
+
+/// `PREFIX_NAME`, and from the second version on `PREFIX_NAME_vNUMBER`.
+pub(super) fn versioned(prefix: Option<&str>, name: &str, version: u32) -> String {
+    let name = prefix.map_or_else(|| name.to_owned(), |prefix| format!("{prefix}_{name}"));
+    if version > 1 { format!("{name}_v{version}") } else { name }
+}

@@ -1,0 +1,157 @@
+# Roles on several hosts.
+{ lib }:
+let
+  all = ../../../modules;
+  has = line: text: lib.elem line (lib.splitString "\n" text);
+  secrets = {
+    FLOWMACHINE_FLOWDB_PASSWORD = "/run/keys/FLOWMACHINE_FLOWDB_PASSWORD";
+    REDIS_PASSWORD = "/run/keys/REDIS_PASSWORD";
+  };
+in
+{
+  "two hosts: the databases" = {
+    modules = [
+      all
+      ../examples/databases.nix
+    ];
+    holds = host: {
+      "their units, and no other" =
+        lib.attrNames host.units == [
+          "flowkit-flowdb"
+          "flowkit-redis"
+          "flowkit-secrets"
+        ];
+      "reached from the other host, and from nowhere else" =
+        host.config.networking.firewall.allowedTCPPorts == [
+          6379
+          9000
+        ]
+        && has "IPAddressAllow=10.0.0.0/24" host.units.flowkit-flowdb
+        && has "IPAddressDeny=any" host.units.flowkit-flowdb;
+      "an address of the network may come late" =
+        has "Wants=flowkit-secrets.service network-online.target" host.units.flowkit-flowdb;
+    };
+  };
+
+  "two hosts: FlowMachine" = {
+    modules = [
+      all
+      ../examples/flowmachine.nix
+    ];
+    holds = host: {
+      "its unit, and no other" = lib.attrNames host.units == [ "flowkit-flowmachine" ];
+      "it knows where the databases are" =
+        has ''Environment="FLOWDB_HOST=10.0.0.5"'' host.units.flowkit-flowmachine
+        && has ''Environment="REDIS_HOST=10.0.0.5"'' host.units.flowkit-flowmachine
+        && has ''Environment="FLOWDB_PORT=9000"'' host.units.flowkit-flowmachine;
+      "its packets are not filtered unless addresses are given" =
+        !(has "IPAddressDeny=any" host.units.flowkit-flowmachine);
+      "it waits for the network, and for no unit of this host" =
+        has "Wants=network-online.target" host.units.flowkit-flowmachine;
+    };
+  };
+
+  "the same, importing one file" = {
+    modules = [
+      ../../../modules/flowmachine.nix
+      ../examples/flowmachine.nix
+    ];
+    holds = host: { "its unit is there" = host.units ? flowkit-flowmachine; };
+  };
+
+  "a tunnel may end at localhost" = {
+    modules = [
+      all
+      {
+        services.flowkit.flowmachine = {
+          enable = true;
+          inherit secrets;
+          settings.FLOWDB_HOST = "localhost";
+          settings.REDIS_HOST = "127.0.0.1";
+        };
+      }
+    ];
+    holds = host: {
+      "and then nothing else is reached" = has "IPAddressAllow=localhost" host.units.flowkit-flowmachine;
+    };
+  };
+
+  "FlowMachine without a FlowDB" = {
+    modules = [
+      all
+      {
+        services.flowkit.redis.enable = true;
+        services.flowkit.secretsDir = "/run/keys";
+        services.flowkit.flowmachine.enable = true;
+      }
+    ];
+    says = [
+      "FlowDB does not run on this host"
+      "services.flowkit.flowmachine.settings.FLOWDB_HOST"
+      "services.flowkit.flowdb.enable"
+    ];
+  };
+
+  "FlowMachine for everybody" = {
+    modules = [
+      ../../../modules/presets/single-host.nix
+      { services.flowkit.flowmachine.settings.FLOWKIT_FLOWMACHINE_LISTEN = "0.0.0.0"; }
+    ];
+    says = [
+      "FLOWKIT_FLOWMACHINE_LISTEN is 0.0.0.0"
+      "can run any query"
+      "Give 127.0.0.1"
+    ];
+  };
+
+  "FlowMachine at a public address" = {
+    modules = [
+      ../../../modules/presets/single-host.nix
+      { services.flowkit.flowmachine.settings.FLOWKIT_FLOWMACHINE_LISTEN = "203.0.113.7"; }
+    ];
+    says = [ "FLOWKIT_FLOWMACHINE_LISTEN is 203.0.113.7" ];
+  };
+
+  "two roles on one port" = {
+    modules = [
+      ../../../modules/presets/single-host.nix
+      {
+        services.flowkit.redis.settings.REDIS_PORT = 9000;
+        services.flowkit.redis.settings.FLOWKIT_REDIS_LISTEN = "0.0.0.0";
+      }
+    ];
+    says = [
+      "services.flowkit.flowdb.settings.FLOWDB_PORT and services.flowkit.redis.settings.REDIS_PORT are both 9000"
+    ];
+  };
+
+  "one port at two addresses" = {
+    modules = [
+      ../../../modules/presets/single-host.nix
+      {
+        services.flowkit.redis.settings.REDIS_PORT = 9000;
+        services.flowkit.redis.settings.FLOWKIT_REDIS_LISTEN = "127.0.0.2";
+      }
+    ];
+    holds = host: { "is two ports" = host.units ? flowkit-redis; };
+  };
+
+  "an open firewall before a closed door" = {
+    modules = [
+      ../../../modules/presets/single-host.nix
+      { services.flowkit.redis.openFirewall = true; }
+    ];
+    warns = [
+      "services.flowkit.redis.openFirewall opens port 6379"
+      "FLOWKIT_REDIS_LISTEN"
+    ];
+  };
+
+  "FlowAuth outside, before it exists" = {
+    modules = [ ../../../modules/presets/flowauth-outside.nix ];
+    says = [
+      "flowauth-outside"
+      "cannot run yet"
+    ];
+  };
+}

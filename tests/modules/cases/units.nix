@@ -1,0 +1,188 @@
+# What the units of one host are told, and what they are kept from.
+{ lib }:
+let
+  single = ../../../modules/presets/single-host.nix;
+  all = ../../../modules;
+  hardening = import ../../../modules/lib/hardening.nix { inherit lib; };
+  roles = lib.attrNames (import ../../../src/roles);
+  has = line: text: lib.elem line (lib.splitString "\n" text);
+  service = host: role: host.config.systemd.services."flowkit-${role}";
+
+  # Which named relaxations make a unit's settings what they are.
+  allowed =
+    host: role: names:
+    let
+      actual = (service host role).serviceConfig;
+      expected = hardening.harden names;
+    in
+    builtins.all (key: actual.${key} == expected.${key}) (lib.attrNames expected);
+in
+{
+  "one host, every role" = {
+    modules = [ single ];
+    holds = host: {
+      "a unit for each role, and one that makes secrets" =
+        lib.attrNames host.units == lib.attrNames (lib.genAttrs (map (role: "flowkit-${role}") (roles ++ [ "secrets" ])) (_: 0));
+      "each runs its role in its own directory" = builtins.all (
+        role:
+        let
+          flowkit = "/nix/store/00000000000000000000000000000000-flowkit/bin/flowkit";
+        in
+        has "ExecStart=${flowkit} run ${role} --dir /var/lib/flowkit/${role}" host.units."flowkit-${role}"
+        && has "StateDirectory=flowkit/${role}" host.units."flowkit-${role}"
+      ) roles;
+      "each is its own user" = builtins.all (
+        role:
+        has "User=flowkit-${role}" host.units."flowkit-${role}"
+        && host.config.users.users."flowkit-${role}".isSystemUser
+        && host.config.users.users."flowkit-${role}".group == "flowkit-${role}"
+        && host.config.users.groups ? "flowkit-${role}"
+      ) roles;
+      "ready by notification, watched, stopped in order" = builtins.all (
+        role:
+        builtins.all (line: has line host.units."flowkit-${role}") [
+          "Type=notify"
+          "NotifyAccess=main"
+          "WatchdogSec=60"
+          "KillMode=mixed"
+          "TimeoutStopSec=120"
+          "Restart=on-failure"
+        ]
+      ) roles;
+      "FlowMachine comes after whom it talks to" =
+        has "After=network.target flowkit-flowdb.service flowkit-redis.service flowkit-secrets.service" host.units.flowkit-flowmachine
+        && has "Wants=flowkit-flowdb.service flowkit-redis.service flowkit-secrets.service" host.units.flowkit-flowmachine;
+      "programs are store paths" =
+        has ''Environment="FLOWKIT_POSTGRES_BIN=/nix/store/00000000000000000000000000000000-postgresql/bin"'' host.units.flowkit-flowdb
+        && has ''Environment="FLOWKIT_REDIS_SERVER=/nix/store/00000000000000000000000000000000-redis/bin/redis-server"'' host.units.flowkit-redis
+        && has ''Environment="FLOWKIT_PYTHON=/nix/store/00000000000000000000000000000000-flowmachine/bin/python"'' host.units.flowkit-flowmachine;
+      "nothing but this host is reached" = builtins.all (
+        role:
+        has "IPAddressDeny=any" host.units."flowkit-${role}" && has "IPAddressAllow=localhost" host.units."flowkit-${role}"
+      ) roles;
+      "the firewall stays closed" = host.config.networking.firewall.allowedTCPPorts == [ ];
+      "the units wait for the check of their settings" = builtins.all (
+        role:
+        map (it: it.name) (service host role).restartTriggers == [ "flowkit-${role}-settings" ]
+        && builtins.match ".*flowkit check-config ${role} .*" (lib.replaceStrings [ "\n" ] [ " " ] (lib.head (service host role).restartTriggers).command) != null
+      ) roles;
+    };
+  };
+
+  "hardening, and what each role is given back" = {
+    modules = [ single ];
+    holds = host: {
+      "FlowDB compiles and looks at the machine" = allowed host "flowdb" [ "machine" "jit" ];
+      "redis nothing" = allowed host "redis" [ ];
+      "FlowMachine sees interfaces" = allowed host "flowmachine" [ "netlink" ];
+      "secrets are made by a unit that can do nothing else" = allowed host "secrets" [ ];
+    };
+  };
+
+  "without the compiler FlowDB may not write code" = {
+    modules = [
+      single
+      { services.flowkit.flowdb.settings.NO_USE_JIT = true; }
+    ];
+    holds = host: { "no relaxation for it" = allowed host "flowdb" [ "machine" ]; };
+  };
+
+  "a setting of one role reaches those that use it" = {
+    modules = [
+      single
+      {
+        services.flowkit.flowdb.settings.FLOWDB_PORT = 9100;
+        services.flowkit.flowdb.settings.FLOWKIT_STOP_SECONDS = 300;
+        services.flowkit.redis.settings.REDIS_PORT = 6400;
+      }
+    ];
+    holds = host: {
+      "ports" =
+        has ''Environment="FLOWDB_PORT=9100"'' host.units.flowkit-flowmachine
+        && has ''Environment="REDIS_PORT=6400"'' host.units.flowkit-flowmachine
+        && has ''Environment="FLOWDB_PORT=9100"'' host.units.flowkit-flowdb
+        && has ''Environment="FLOWDB_PORT=9100"'' host.units.flowkit-secrets;
+      "systemd allows the time that the roles are told" =
+        has "TimeoutStopSec=320" host.units.flowkit-flowdb && has "TimeoutStopSec=320" host.units.flowkit-redis;
+      "what was not given is not said" = !(host.config.systemd.services.flowkit-flowdb.environment ? FLOWDB_TOTAL_MEMORY);
+    };
+  };
+
+  "values are written as systemd reads them" = {
+    modules = [
+      all
+      {
+        services.flowkit.makeSecrets = true;
+        services.flowkit.flowdb = {
+          enable = true;
+          settings = {
+            LOCATION_TABLE = ''a "b" 100%'';
+            CACHE_SIZE = "10GB";
+            CACHE_HALF_LIFE = 12.5;
+            NO_USE_JIT = false;
+            MAX_CPUS = 4;
+          };
+        };
+      }
+    ];
+    holds = host: {
+      "quotes, per cent signs" = has ''Environment="LOCATION_TABLE=a \"b\" 100%%"'' host.units.flowkit-flowdb;
+      "numbers, flags, sizes" = builtins.all (line: has line host.units.flowkit-flowdb) [
+        ''Environment="CACHE_SIZE=10GB"''
+        ''Environment="CACHE_HALF_LIFE=12.500000"''
+        ''Environment="NO_USE_JIT=false"''
+        ''Environment="MAX_CPUS=4"''
+      ];
+    };
+  };
+
+  "directories of the host" = {
+    modules = [
+      single
+      {
+        services.flowkit.flowdb.directories = {
+          FLOWDB_DATA_DIR = "/srv/flowdb";
+          FLOWDB_ETL_DIR = "/srv/cdr";
+        };
+      }
+    ];
+    holds = host: {
+      "the role is told, and may write there" =
+        has ''Environment="FLOWKIT_FLOWDB_DATA=/srv/flowdb"'' host.units.flowkit-flowdb
+        && has "ReadWritePaths=/srv/flowdb" host.units.flowkit-flowdb
+        && host.config.systemd.tmpfiles.settings."10-flowkit-flowdb"."/srv/flowdb".d.user == "flowkit-flowdb";
+      "files to load are where a container has them" = has "BindReadOnlyPaths=/srv/cdr:/etl" host.units.flowkit-flowdb;
+      "it waits for their disks" = has "RequiresMountsFor=/srv/flowdb" host.units.flowkit-flowdb;
+      "nobody else has anything to do with them" = !(has "ReadWritePaths=/srv/flowdb" host.units.flowkit-redis);
+    };
+  };
+
+  "nothing enabled is nothing done" = {
+    modules = [ all ];
+    holds = host: {
+      "no unit" = host.units == { };
+      "no user" = host.config.users.users == { };
+      "no program" = host.config.environment.systemPackages == [ ];
+    };
+  };
+
+  "a role's file can be imported alone" = {
+    modules = [
+      ../../../modules/redis.nix
+      {
+        services.flowkit.redis.enable = true;
+        services.flowkit.makeSecrets = true;
+      }
+    ];
+    holds = host: {
+      "its unit is there" = host.units ? flowkit-redis;
+    };
+  };
+
+  "every role that can be run has a module" = {
+    modules = [ ];
+    holds = _: {
+      "a file for each" = builtins.all (role: builtins.pathExists (../../../modules + "/${role}.nix")) roles;
+    };
+  };
+}

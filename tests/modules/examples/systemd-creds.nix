@@ -1,0 +1,4 @@
+{
+  services.flowkit.secretsDir = "/etc/credstore.encrypted";
+  services.flowkit.redis.enable = true;
+}
