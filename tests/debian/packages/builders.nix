@@ -159,11 +159,9 @@ let
         inherit paths;
         buildCommand = ''
           mkdir -p "$out"
+          cd "$out"
           for path in $paths; do
-            (cd -L "$path"; find -L . -mindepth 1 -type d -printf '%P\0') | (cd "$out"; xargs -0r mkdir -p --)
-            (cd -L "$path"; find . -mindepth 1 ! -type d -printf '%P\0') | while IFS= read -r -d "" file; do
-              [ -d "$path/$file" ] || [ -e "$out/$file" ] || [ -L "$out/$file" ] || ln -s "$path/$file" "$out/$file"
-            done
+            cp -rs --update=none --no-preserve=mode "$path"/* .
           done
           ${postBuild}
         '';

@@ -39,6 +39,14 @@ let
 
   # What differs for single packages.
   overrides = {
+    # A link to the machine's own zone.
+    tzdata.drop = [ "share/zoneinfo/localtime" ];
+    # Wanted for the locale C.UTF-8.
+    libc-bin.drop = [
+      "bin"
+      "sbin"
+      "share"
+    ];
     # Its just-in-time compiler, left out (debs.toml). The time zones are at a compiled-in place, which a store path does
     # not fit into; a descriptor that the wrapper opens does (postgresql.nix).
     postgresql-17 = {

@@ -16,16 +16,24 @@ let
   builders = import ./builders.nix { inherit lib system; };
   debs = import ./debs.nix { inherit lib system; };
 
+  # `elf.patch TREE DEPENDENCY...`, a command: lets the ELF files of a tree find libc and the libraries of dependencies.
+  elf.patch = "python3 -B ${./elf.py} --libc ${debs.libc6}";
+
   pkgs =
     builders
     // {
-      inherit lib callPackage debs pkgs;
+      inherit lib callPackage debs elf pkgs;
       stdenv = builders.stdenvNoCC // {
         cc.cc.lib = debs."libstdc++6";
       };
       zlib = debs.zlib1g;
+      inherit (debs) dash tzdata;
       nss_wrapper = debs.libnss-wrapper;
-      tzdata = debs.tzdata;
+      cacert = builders.runCommand "ca-certificates-${debs.ca-certificates.version}" { } ''
+        mkdir -p $out/etc/ssl/certs
+        cd ${debs.ca-certificates}/share/ca-certificates/mozilla
+        cat *.crt >$out/etc/ssl/certs/ca-bundle.crt
+      '';
       # One program with several names, as Debian has it too.
       redis = builders.runCommand "redis-${debs.redis-tools.version}"
         {

@@ -1,9 +1,10 @@
 """Points ELF files at the store: the interpreter at libc's, the run path at the folders that hold what is needed.
 
 A file is given the folders of the libraries that it names itself and no others, so that a store path refers to exactly
-what its programs load. As a program, patches all of a tree: elf.py TREE LIBC DEPENDENCY...
+what its programs load. As a program: elf.py --libc LIBC TREE-OR-FILE DEPENDENCY...
 """
 
+import argparse
 import os
 import subprocess
 import sys
@@ -20,6 +21,8 @@ def patchelf(*args: str) -> str | None:
 
 
 def elf_files(tree: Path) -> list[Path]:
+    if tree.is_file():
+        return [tree]
     found = []
     for folder, _, names in os.walk(tree):
         for name in names:
@@ -86,5 +89,14 @@ def patch_tree(tree: Path, libc: Path, dependencies: list[Path]) -> None:
         sys.exit(1)
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--libc", type=Path, required=True)
+    parser.add_argument("tree", type=Path)
+    parser.add_argument("dependencies", type=Path, nargs="*")
+    args = parser.parse_args()
+    patch_tree(args.tree, args.libc, args.dependencies)
+
+
 if __name__ == "__main__":
-    patch_tree(Path(sys.argv[1]), Path(sys.argv[2]), [Path(arg) for arg in sys.argv[3:]])
+    main()

@@ -1,1 +1,1 @@
-{ }: { }
+{ runCommand }: runCommand "python" { } "exit 1"

@@ -76,7 +76,7 @@ def main() -> None:
         for path in sorted(out.glob(name)):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     for folder, _, _ in os.walk(out, topdown=False):
-        if not os.listdir(folder):
+        if folder != str(out) and not os.listdir(folder):
             os.rmdir(folder)
     for name, old, new in attrs["replace"]:
         replace(out / name, old.encode(), new.encode())
