@@ -90,7 +90,8 @@ let
           .${pkgs.stdenv.hostPlatform.system};
         os = "linux";
         created = "1970-01-01T00:00:01Z";
-        compression = "zstd";
+        # Docker before 23 loads no zstd.
+        compression = "gzip";
         max-layers = 60;
         top = own.top ++ [ packages.flowkit ];
         config = {
