@@ -18,7 +18,8 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
         name: "redis".to_string(),
         kind: Kind::Daemon,
         before: vec![step(deployment, "redis-prepare")],
-        command: command(deployment, program, &[&configuration.to_string_lossy()], &[], state.redis()),
+        // It ends when it does not find the locale that it is told, and has no use for one.
+        command: command(deployment, program, &[&configuration.to_string_lossy()], &[("LANG", "C")], state.redis()),
         needs: vec![],
         on_dependency: OnDependency::Keep,
         ready: Some(Arc::new(Ping::of(state, &deployment.settings, &deployment.store))),
