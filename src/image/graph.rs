@@ -140,12 +140,18 @@ impl Set {
     }
 }
 
+impl Extend<usize> for Set {
+    fn extend<I: IntoIterator<Item = usize>>(&mut self, indices: I) {
+        for index in indices {
+            self.insert(index);
+        }
+    }
+}
+
 impl FromIterator<usize> for Set {
     fn from_iter<I: IntoIterator<Item = usize>>(indices: I) -> Set {
         let mut set = Set::default();
-        indices.into_iter().for_each(|index| {
-            set.insert(index);
-        });
+        set.extend(indices);
         set
     }
 }

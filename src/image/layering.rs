@@ -4,16 +4,23 @@
 //! of large paths that depend on them, so that what only PostgreSQL needs is apart from what everything needs. Groups
 //! too small to be worth a layer are put together. `top` paths come last, each alone.
 //!
-//! What the `top` paths need is planned first and from their own closure only: images with the same `top` therefore begin
+//! What the `top` paths need is planned first, and from their own closure only: images with the same `top` therefore begin
 //! with the same layers whatever else is in them. The rest is ordered by the size of the closure, which a path has in
 //! every image alike, so that what others build on comes below them. Nothing here sees the image's name.
+//!
+//! Tried on the closures of FlowDB, redis and FlowMachine as Debian's packages (526, 54 and 189 MB) with 60 layers: of the
+//! bytes that an image has in common with its siblings, 90, 99 and 91 % are in common layers (grouping by dependants alone,
+//! as nixpkgs does: 69, 65 and 72 %). A change of one path moves 1.12, 1.03 and 1.04 times the bytes of the paths that
+//! change with it.
 
 use std::collections::BTreeMap;
 
 use super::graph::{Graph, Set};
 
-/// A path from this size on is worth a layer of its own, bytes: a registry's round trip costs about as much.
-const LARGE: u64 = 1 << 20;
+/// A path from this size on is worth a layer of its own, bytes.
+const LARGE: u64 = 256 << 10;
+/// A group of small paths from this size on is worth a layer of its own, bytes.
+const WORTH: u64 = 1 << 20;
 
 /// Some store paths in one layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,14 +48,22 @@ pub enum Why {
 
 /// Groups all paths of `graph` into at most `limit` layers, the lowest first.
 pub fn plan(graph: &Graph, top: &[usize], limit: usize) -> Vec<Group> {
-    let needed: Set = top.iter().flat_map(|&path| graph.closure(path).iter()).collect();
-    let all = || (0..graph.paths().len()).filter(|path| !top.contains(path));
-    let base: Set = all().filter(|&path| needed.contains(path)).collect();
-    let rest: Set = all().filter(|&path| !needed.contains(path)).collect();
-    let limit = limit.saturating_sub(top.len());
-    // The share of the base is fixed: were it what the rest leaves, the rest would decide on the base's layers.
-    let mut groups = section(graph, &base, limit / 3);
-    let left = limit - groups.len();
+    // What a top path needs decides on the order, not its own size, which changes often.
+    let needs = |&path: &usize| (graph.closure_size(path) - graph.paths()[path].nar_size, path);
+    let mut bases = top.to_vec();
+    bases.sort_by_key(needs);
+    let mut placed: Set = top.iter().copied().collect();
+    let mut left = limit.saturating_sub(top.len());
+    let mut groups = Vec::new();
+    for path in bases {
+        let members: Set = graph.closure(path).iter().filter(|&path| !placed.contains(path)).collect();
+        // The share of a base is fixed: were it what the rest leaves, the rest would decide on the base's layers.
+        let layers = section(graph, &members, (limit / 3).min(left));
+        left -= layers.len();
+        groups.extend(layers);
+        placed.extend(members.iter());
+    }
+    let rest = (0..graph.paths().len()).filter(|&path| !placed.contains(path)).collect();
     groups.extend(section(graph, &rest, left));
     groups.extend(top.iter().map(|&path| Group { paths: vec![path], why: Why::Top }));
     groups
@@ -85,7 +100,7 @@ fn split(graph: &Graph, members: &Set, alone: &[usize]) -> Vec<Group> {
         let users: Vec<usize> = users.iter().collect();
         if users.is_empty() {
             groups.push(Group { paths, why: Why::Small });
-        } else if graph.size(paths.iter().copied()) >= LARGE {
+        } else if graph.size(paths.iter().copied()) >= WORTH {
             groups.push(Group { paths, why: Why::NeededBy(users) });
         } else {
             together.push((users, paths));
