@@ -123,7 +123,13 @@ fn used(dir: &Path) -> u64 {
         let found = fs::symlink_metadata(path).unwrap();
         if found.is_dir() { fs::read_dir(path).unwrap().flatten().map(|e| size(&e.path())).sum() } else { found.len() }
     }
-    fs::read_dir(dir).unwrap().flatten().map(|entry| entry.path()).filter(|path| !path.ends_with("root")).map(|path| size(&path)).sum()
+    fs::read_dir(dir)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| !path.ends_with("root"))
+        .map(|path| size(&path))
+        .sum()
 }
 
 fn report(candidates: &[(&str, &str, String)], runs: &mut BTreeMap<usize, Vec<Run>>) {
@@ -172,7 +178,8 @@ fn generate(dir: &Path, part: u64) -> (Value, PathBuf) {
         let place = root.join(&path[1..]);
         let count = ((files as f64 * weight / sum) as u64).max(1);
         fill(&mut rng, &place, (bytes as f64 * weight / sum) as u64, count);
-        let references: Vec<&Value> = graph.iter().map(|node: &Value| &node["path"]).skip(rank.saturating_sub(3)).collect();
+        let references: Vec<&Value> =
+            graph.iter().map(|node: &Value| &node["path"]).skip(rank.saturating_sub(3)).collect();
         graph.push(json!({ "path": path, "narSize": (bytes as f64 * weight / sum) as u64, "references": references }));
     }
     let image = json!({ "name": "bench/bench", "tag": "1", "architecture": "amd64", "compression": "none" });

@@ -15,8 +15,9 @@ use super::graph::Graph;
 
 /// The most layers an image may have: overlayfs takes 128 directories, one of them the container's own.
 const MOST_LAYERS: usize = 127;
-/// The fewest that a plan needs: one of dependencies, one for a small root, one for the entries.
-const FEWEST_LAYERS: usize = 3;
+/// The fewest that a plan needs without `top` paths: the store's, and one for the entries. Each `top` path takes one more
+/// for itself and one for what it needs.
+const FEWEST_LAYERS: usize = 2;
 
 #[derive(Deserialize)]
 struct Raw {
@@ -201,7 +202,7 @@ impl Raw {
                 None => problems.push(format!("top: `{path}` is not in the graph")),
             }
         }
-        let fewest = FEWEST_LAYERS + top.len();
+        let fewest = FEWEST_LAYERS + 2 * top.len();
         if !(fewest..=MOST_LAYERS).contains(&image.max_layers) {
             problems.push(format!("max-layers: {} is not between {fewest} and {MOST_LAYERS}", image.max_layers));
         }

@@ -109,7 +109,7 @@ fn everything_wrong_is_said_at_once() {
   name: `Upper/Case` is not a repository: lower-case words between slashes
   tag: `not a tag` is not a tag: letters, digits, `_`, `.` and `-`, 128 at most
   top: `/nix/store/nowhere` is not in the graph
-  max-layers: 200 is not between 3 and 127
+  max-layers: 200 is not between 2 and 127
   entries: `/bin/su` has mode 4755: set-uid and set-gid are not allowed
   entries: `/a/../b` has an empty part, `.` or `..`
   entries: `{inside}` would change the store path {}
