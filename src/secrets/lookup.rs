@@ -1,7 +1,7 @@
 //! Where a secret was found, or why it was not.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::catalogue::{self, Make, catalogue};
 use crate::config::Problem;
@@ -144,6 +144,11 @@ fn put_right(spec: &catalogue::Secret, place: &Place) -> String {
         (Make::Generate, Place::Deployment(path)) if !spec.loses_data => {
             let dir = path.parent().unwrap_or(path).display();
             format!("put the right value there, or: flowkit secrets rotate {} --dir {dir}", spec.name)
+        }
+        // A copy that systemd made: what is to be mended is what it was made of, or the default that stands for it.
+        (_, Place::Credential(path)) => {
+            let unit = path.parent().and_then(Path::file_name).unwrap_or_default().display();
+            format!("put the right value into the file that its LoadCredential names: systemctl cat {unit}")
         }
         _ => "put the right value there".into(),
     }

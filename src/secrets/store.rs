@@ -328,6 +328,14 @@ mod tests {
                  and put a file named FLOWDB_POSTGRES_PASSWORD there"
             )
         );
+        let unit = Surroundings::new();
+        assert_eq!(
+            unit.write("credentials/FLOWDB_POSTGRES_PASSWORD", "\n").get(&[]).unwrap_err(),
+            format!(
+                "FLOWDB_POSTGRES_PASSWORD is empty: credentials/FLOWDB_POSTGRES_PASSWORD {purpose}; put the right value \
+                 into the file that its LoadCredential names: systemctl cat credentials"
+            )
+        );
         let nowhere = Surroundings::new();
         assert_eq!(
             nowhere.get(&[("FLOWDB_POSTGRES_PASSWORD_FILE", "/nowhere")]).unwrap_err(),
