@@ -47,6 +47,10 @@ let
         '';
     }
     // import ./tools.nix { inherit lib builders; }
+    // import ./rust.nix {
+      inherit lib debs elf;
+      inherit (builders) stdenvNoCC writeShellScriptBin;
+    }
     // {
       postgresql_17 = callPackage ./postgresql.nix { };
       python313 = callPackage ./python.nix { };

@@ -61,12 +61,14 @@ def patch(path: Path, libraries: dict[str, Path], libc: Path) -> list[str]:
             missing.append(name)
         elif str(folder) not in folders:
             folders.append(str(folder))
-    change = ["--force-rpath", "--set-rpath", ":".join(folders)] if folders else ["--remove-rpath"]
-    if patchelf("--print-interpreter", str(path)):
-        change += ["--set-interpreter", str(libc / "lib/ld-linux-x86-64.so.2")]
     mode = path.stat().st_mode
     path.chmod(mode | 0o200)
+    change = ["--force-rpath", "--set-rpath", ":".join(folders)] if folders else ["--remove-rpath"]
     subprocess.run(["patchelf", *change, str(path)], check=True)
+    # After it and on its own: in the other order, and at once, patchelf 0.18 breaks programs that are not PIE.
+    if patchelf("--print-interpreter", str(path)):
+        interpreter = str(libc / "lib/ld-linux-x86-64.so.2")
+        subprocess.run(["patchelf", "--set-interpreter", interpreter, str(path)], check=True)
     path.chmod(mode)
     return missing
 
