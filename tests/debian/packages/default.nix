@@ -46,9 +46,13 @@ let
           ln -s ${debs.redis-tools}/bin/redis-check-rdb $out/bin/redis-server
         '';
     }
-    // import ./tools.nix { inherit lib builders; }
+    // import ./tools.nix {
+      inherit lib elf;
+      inherit (builders) runCommand writeShellScriptBin;
+      inherit (builders.stdenvNoCC) mkDerivation;
+    }
     // import ./rust.nix {
-      inherit lib debs elf;
+      inherit lib elf;
       inherit (builders) stdenvNoCC writeShellScriptBin;
     }
     // {

@@ -7,7 +7,6 @@
   lib,
   stdenvNoCC,
   writeShellScriptBin,
-  debs,
   elf,
 }:
 let
@@ -26,37 +25,35 @@ let
       ...
     }:
     stdenvNoCC.mkDerivation (
-      removeAttrs args [
-        "cargoLock"
-        "cargoBuildFlags"
-        "buildFeatures"
-      ]
-      // {
-        lockFile = cargoLock.lockFile;
-        flags = cargoBuildFlags ++ map (feature: "--features=${feature}") buildFeatures;
-        buildPhase = ''
+      {
+        # The folder is the same in every build: cargo compiles anew what moves. So one build at a time.
+        configurePhase = ''
+          runHook preConfigure
+          cmp Cargo.lock "$lockFile"
           . /etc/machine.env
           export PATH=$CARGO_HOME/bin:$PATH
-          cmp Cargo.lock "$lockFile"
-          runHook preBuild
 
-          # The same folder in every build: cargo compiles what depends on a path anew when it moves. One build at a time.
-          place=/var/cache/flowkit/rust/$pname
-          mkdir -p "$place"
-          exec 9>"$place/lock"
+          export NIX_BUILD_TOP=/var/cache/flowkit/rust
+          mkdir -p "$NIX_BUILD_TOP"
+          exec 9>"$NIX_BUILD_TOP/lock"
           flock 9
-          rm -rf "$place/source"
-          cp -r . "$place/source"
+          rm -rf "$NIX_BUILD_TOP/source"
+          cp -r . "$NIX_BUILD_TOP/source"
+          cd "$NIX_BUILD_TOP/source"
           # Newer than anything compiled before: cargo looks at times, and those of the store are all the same.
-          find "$place/source" -type f -exec touch {} +
-          cd "$place/source"
+          find . -type f -exec touch {} +
 
-          export CARGO_TARGET_DIR=$place/target CARGO_INCREMENTAL=0
-          RUSTFLAGS+=" --remap-path-prefix=$place/source=/build --remap-path-prefix=$CARGO_HOME=/cargo"
-          RUSTFLAGS+=" -Clink-arg=-Wl,--build-id=none"
-          export RUSTFLAGS
+          export CARGO_TARGET_DIR=$NIX_BUILD_TOP/target CARGO_INCREMENTAL=0
+          export RUSTFLAGS="-Clink-arg=-Wl,--build-id=none --remap-path-prefix=$CARGO_HOME=/cargo"
+          cargo fetch --locked --quiet
+          runHook postConfigure
+        '';
+        buildPhase = ''
+          runHook preBuild
+          mkdir -p "$CARGO_TARGET_DIR/release"
+          find "$CARGO_TARGET_DIR/release" -maxdepth 1 -type f -delete # what other builds left
           # shellcheck disable=SC2046
-          cargo build --release --locked $(listed flags)
+          cargo build --release --locked --offline $(listed flags)
           runHook postBuild
         '';
         installPhase = ''
@@ -66,6 +63,15 @@ let
           ${elf.patch} "$out"
           runHook postInstall
         '';
+      }
+      // removeAttrs args [
+        "cargoLock"
+        "cargoBuildFlags"
+        "buildFeatures"
+      ]
+      // {
+        lockFile = cargoLock.lockFile;
+        flags = cargoBuildFlags ++ map (feature: "--features=${feature}") buildFeatures;
       }
     );
 in
