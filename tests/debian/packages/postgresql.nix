@@ -32,7 +32,7 @@ let
       done
       # As Debian's alternatives do, which are made at installation: postgis.control is postgis-3.control.
       for control in share/${tree}/extension/*-[0-9].control; do
-        ln -s "$(basename "$control")" "''${control%-[0-9].control}.control"
+        [ ! -e "$control" ] || ln -s "$(basename "$control")" "''${control%-[0-9].control}.control"
       done
     '';
 

@@ -1,7 +1,7 @@
 # What a derivation of builders.nix runs: the phases, as nixpkgs' stdenv names and orders them, and no more of them than
 # we use. Programs are the machine's own (/usr/bin).
-set -euo pipefail
-shopt -s inherit_errexit nullglob
+set -eo pipefail # not -u: neither has it in nixpkgs
+shopt -s inherit_errexit
 umask 022
 
 # With structured attributes, attributes are variables and arrays; without, they are in the environment.
