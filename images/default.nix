@@ -189,12 +189,13 @@ images
   bundle =
     pkgs.runCommand "flowkit-bundle-${version}" { nativeBuildInputs = [ packages.flowkit ]; }
       ''
-        mkdir "$out"
-        ${lib.concatMapStringsSep "\n" (name: "cp ${images.${name}} \"$out/${name}-image\"") (
-          lib.attrNames images
-        )}
-        flowkit stack > "$out/stack.yml"
-        cd "$out"
-        sha256sum -- * > SHA256SUMS
+            mkdir "$out"
+            ${lib.concatMapStringsSep "\n" (name: "cp ${images.${name}} \"$out/${name}-image\"") (
+              lib.attrNames images
+            )}
+            # No settings but the defaults: those of a machine are given where it is deployed.
+        flowkit stack --dir "$PWD" > "$out/stack.yml"
+            cd "$out"
+            sha256sum -- * > SHA256SUMS
       '';
 }
