@@ -12,7 +12,6 @@ rustPlatform.buildRustPackage {
     fileset = fileset.unions [
       ../Cargo.toml
       ../Cargo.lock
-      ../benches # cargo wants to see all that Cargo.toml names
       (fileset.fileFilter (file: !file.hasExt "nix") ../src)
     ];
   };
