@@ -1,13 +1,13 @@
-#!/usr/bin/python3
 """Writes debs.lock.json from debs.toml and what apt knows: one entry a store path, with versions, files and hashes.
 
-Called by relock.sh, which sees to apt's lists. Prints what moved.
+Run by relock.sh, in the root that Nix runs in. Prints what moved.
 """
 
 import json
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -105,16 +105,30 @@ def versions(lock: dict) -> dict[str, str]:
     return {name: deb["version"] for path in lock["paths"].values() for name, deb in path["debs"].items()}
 
 
+def fetch(lock: dict) -> bool:
+    """Whether all locked files can be had; they are here then. Says which can't."""
+    debs = [(name, deb) for path in lock["paths"].values() for name, deb in path["debs"].items()]
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.writelines(f"{deb['sha256']} {deb['file']} {name} {deb['version']}\n" for name, deb in debs)
+        file.flush()
+        return subprocess.run(["bash", HERE / "packages/fetch-debs.sh", file.name]).returncode == 0
+
+
 def main() -> None:
     place = HERE / "debs.lock.json"
-    old = versions(json.loads(place.read_text())) if place.exists() else {}
-    new_lock = lock(tomllib.loads((HERE / "debs.toml").read_text()))
-    new = versions(new_lock)
-    place.write_text(json.dumps(new_lock, indent=1) + "\n")
-    moved = [n for n in sorted(old.keys() | new.keys()) if old and old.get(n) != new.get(n)]
-    for name in moved:
-        print(f"relock: {name} {old.get(name, '(new)')} -> {new.get(name, '(gone)')}")
-    print(f"relock: {len(new)} packages in {len(new_lock['paths'])} store paths, {len(moved)} moved", file=sys.stderr)
+    old = json.loads(place.read_text()) if place.exists() else {"paths": {}}
+    if sys.argv[1:] == ["--if-gone"] and fetch(old):
+        return
+    subprocess.run(["apt-get", "update", "--quiet=2"], check=True)
+    new = lock(tomllib.loads((HERE / "debs.toml").read_text()))
+    place.write_text(json.dumps(new, indent=1) + "\n")
+    before, after = versions(old), versions(new)
+    moved = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
+    for name in moved if before else []:
+        print(f"relock: {name} {before.get(name, '(new)')} -> {after.get(name, '(gone)')}")
+    print(f"relock: {len(after)} packages in {len(new['paths'])} store paths, {len(moved)} moved", file=sys.stderr)
+    if not fetch(new):
+        sys.exit(1)
 
 
 if __name__ == "__main__":
