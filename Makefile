@@ -4,7 +4,7 @@
 PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
 export PREFIX
 
-.PHONY: help setup setup-tests build install up down test lint bench
+.PHONY: help setup setup-tests build install up down test lint bench relock
 
 help:
 	@echo "make up      install what is missing, build, start FlowKit with a month of made-up data, run a real query"
@@ -14,6 +14,7 @@ help:
 	@echo "make setup   install what is missing: Debian's packages, the Python environment"
 	@echo "make build   the release binary; make install puts it into $(PREFIX)/bin"
 	@echo "make bench   the figures that the README claims"
+	@echo "make relock  the Debian packages that tests/debian builds with, as Debian has them now"
 
 setup:
 	@scripts/setup.sh
@@ -48,3 +49,6 @@ lint:
 
 bench: setup
 	cargo bench --locked
+
+relock:
+	@tests/debian/relock.sh
