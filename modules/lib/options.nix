@@ -3,7 +3,16 @@
 let
   inherit (lib) mkOption types;
 
-  sentence = text: lib.toUpper (builtins.substring 0 1 text) + builtins.substring 1 (-1) text + ".";
+  # A value that is spoken of keeps its own spelling.
+  sentence =
+    text:
+    (
+      if builtins.match "(true|false) .*|[^ ]+: .*" text != null then
+        text
+      else
+        lib.toUpper (builtins.substring 0 1 text) + builtins.substring 1 (-1) text
+    )
+    + ".";
 
   whole =
     setting:
@@ -99,7 +108,7 @@ rec {
     in
     mkOption (
       {
-        type = if default == null || given != null then types.nullOr kind.type else kind.type;
+        type = if given != null || default == null then types.nullOr kind.type else kind.type;
         inherit default;
         inherit (kind) example;
         description =

@@ -48,6 +48,19 @@ let
     setting: setting.owner != name && setting.type == "host" && cfg.settings.${setting.name} == null
   ) settings;
 
+  # A role of this host that would be asked at an address at which it does not listen.
+  deaf = lib.filter (
+    setting:
+    setting.owner != name
+    && setting.type == "host"
+    && here setting.owner
+    && cfg.settings.${setting.name} != null
+    && loopback cfg.settings.${setting.name}
+    && builtins.all (listen: !loopback listen && !everywhere listen) (listensOf setting.owner)
+  ) settings;
+  listensOf = owner: map (port: port.listen) flowkit.running.${owner}.ports;
+  everywhere = address: address == "0.0.0.0" || address == "::";
+
   # Files that are needed and that nobody names.
   missing = lib.filter (
     secret: !(secret.optional or false) && !(secret.make ? fixed) && cfg.secrets.${secret.name} == null
@@ -74,6 +87,13 @@ in
       setting:
       fault "${option}: ${catalogue.title setting.owner} does not run on this host. Set ${option}.settings.${setting.name} to the host where it does, or services.flowkit.${setting.owner}.enable = true."
     ) nowhere
+    ++ map (
+      setting:
+      let
+        address = lib.head (listensOf setting.owner);
+      in
+      fault "${option} would look for ${catalogue.title setting.owner} at ${cfg.settings.${setting.name}}, but on this host it listens on ${address} only. Set services.flowkit.${setting.owner}.settings.${setting.name} = \"${address}\"."
+    ) deaf
     ++ lib.optional (missing != [ ]) (
       fault "${option} has no files for its secrets ${names missing}. Let services.flowkit.makeSecrets = true make them; or put them into a directory, each in a file of its name, and set services.flowkit.secretsDir to it; or give ${option}.secrets.${(lib.head missing).name} and the others as paths, of sops-nix, agenix or your own."
     )

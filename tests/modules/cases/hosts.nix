@@ -112,6 +112,32 @@ in
     says = [ "FLOWKIT_FLOWMACHINE_LISTEN is 203.0.113.7" ];
   };
 
+  "a database that does not hear its own host" = {
+    modules = [
+      ../../../modules/presets/single-host.nix
+      { services.flowkit.flowdb.settings.FLOWKIT_FLOWDB_LISTEN = "10.0.0.5"; }
+    ];
+    says = [
+      "services.flowkit.flowmachine would look for FlowDB at localhost"
+      "listens on 10.0.0.5 only"
+      ''services.flowkit.flowdb.settings.FLOWDB_HOST = "10.0.0.5"''
+    ];
+  };
+
+  "a database that others reach too" = {
+    modules = [
+      ../../../modules/presets/single-host.nix
+      {
+        services.flowkit.flowdb.settings.FLOWKIT_FLOWDB_LISTEN = "10.0.0.5";
+        services.flowkit.flowdb.settings.FLOWDB_HOST = "10.0.0.5";
+        services.flowkit.redis.settings.FLOWKIT_REDIS_LISTEN = "0.0.0.0";
+      }
+    ];
+    holds = host: {
+      "FlowMachine is told where" = has ''Environment="FLOWDB_HOST=10.0.0.5"'' host.units.flowkit-flowmachine;
+    };
+  };
+
   "two roles on one port" = {
     modules = [
       ../../../modules/presets/single-host.nix
