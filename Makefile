@@ -4,12 +4,13 @@
 PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
 export PREFIX
 
-.PHONY: help setup setup-tests build install up down test lint bench relock
+.PHONY: help setup setup-tests build install up down test test-modules docs-options lint bench relock
 
 help:
 	@echo "make up      install what is missing, build, start FlowKit with a month of made-up data, run a real query"
 	@echo "make down    stop it (the data stays)"
 	@echo "make test    everything that must hold: lint, unit and integration tests"
+	@echo "make test-modules  the NixOS modules alone; NIXPKGS_LIB=… takes nixpkgs' own library for it"
 	@echo "make lint    formatting, clippy, licences of all dependencies"
 	@echo "make setup   install what is missing: Debian's packages, the Python environment"
 	@echo "make build   the release binary; make install puts it into $(PREFIX)/bin"
@@ -41,6 +42,12 @@ down:
 
 test: setup-tests lint
 	@scripts/test.sh
+
+test-modules:
+	@scripts/test-modules.sh
+
+docs-options:
+	@scripts/test-modules.sh --docs
 
 lint:
 	cargo fmt --all --check

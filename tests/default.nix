@@ -26,6 +26,7 @@ import ./packages.nix outputs
       pkgs.runCommand "flowkit-modules" { } "touch $out"
     else
       throw "modules: ${pkgs.lib.concatStringsSep "\n" failures}";
+  modules-settings = import ./modules/settings.nix { inherit pkgs packages; };
 }
 // builtins.listToAttrs (
   map (file: {

@@ -1,0 +1,70 @@
+# A wrong setting fails the build: the derivation that a unit depends on, built with good settings, and what it runs, tried
+# with wrong ones.
+{ pkgs, packages }:
+let
+  inherit (pkgs) lib;
+  roles = lib.attrNames (import ../../src/roles);
+  evaluate = import ./lib/evaluate.nix { inherit lib pkgs packages; };
+  units = modules: (evaluate.host ([ ../../modules/presets/single-host.nix ] ++ modules)).config.systemd.services;
+  checked = modules: role: (units modules)."flowkit-${role}".restartTriggers;
+
+  # Every option's example, in one configuration: what the reference shows is accepted.
+  examples =
+    role:
+    lib.mapAttrs (_: option: option.example) (
+      lib.filterAttrs (_: option: option ? example)
+        (evaluate.evaluated [ ../../modules ]).options.services.flowkit.${role}.settings.type.getSubOptions [ ]
+    );
+
+  wrong = {
+    flowdb = {
+      FLOWDB_PROT = 9000;
+      CACHE_SIZE = "many";
+      MAX_LOCKS_PER_TRANSACTION = 5;
+    };
+    redis.FLOWKIT_REDIS_LISTEN = "everywhere";
+    flowmachine.FLOWDB_HOST = "flowdb:9000";
+  };
+  says = {
+    flowdb = [
+      "FLOWDB_PROT"
+      "CACHE_SIZE"
+      "MAX_LOCKS_PER_TRANSACTION"
+    ];
+    redis = [ "FLOWKIT_REDIS_LISTEN" ];
+    flowmachine = [ "FLOWDB_HOST" ];
+  };
+  refused =
+    role:
+    let
+      # The command of the very derivation, without it being built.
+      unit = lib.head (checked [ { services.flowkit.${role}.settings = wrong.${role}; } ] role);
+    in
+    ''
+      if (${unit.buildCommand}) >said 2>&1; then
+        echo "${role}: wrong settings were accepted" >&2
+        exit 1
+      fi
+      cat said
+      ${lib.concatMapStringsSep "\n" (part: "grep -q ${part} said") says.${role}}
+    '';
+in
+pkgs.runCommand "flowkit-modules-settings"
+  {
+    # Built only when they are accepted.
+    good = lib.concatMap (checked [ ]) roles;
+    examples = map (
+      role:
+      import ../../modules/lib/check.nix { inherit lib pkgs; } {
+        name = role;
+        settings = examples role;
+        package = packages.flowkit;
+        check = true;
+      }
+    ) roles;
+  }
+  ''
+    echo accepted: $good $examples
+    ${lib.concatMapStringsSep "\n" refused (lib.attrNames wrong)}
+    touch $out
+  ''
