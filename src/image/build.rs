@@ -5,17 +5,15 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::digest::Digest;
+use super::documents::{CONFIG, CONTAINERD_NAME, INDEX, MANIFEST, REF_NAME};
 use super::error::Error;
 use super::graph::Graph;
 use super::layering::{self, Group, Why};
 use super::output::{Format, Output};
 use super::pipeline::{self, Blob};
+use super::sbom;
 use super::spec::Spec;
 use super::stream::Stream;
-
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
 /// What was built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,20 +107,21 @@ fn describe(spec: &Spec, mut output: Output, layers: Vec<Blob>, comments: &[Stri
     }
     let manifest = canonical(&manifest);
     let manifest_digest = output.add_blob(&manifest)?;
-    let index = json!({
-        "schemaVersion": 2,
-        "mediaType": INDEX,
-        "manifests": [{
-            "mediaType": MANIFEST,
-            "digest": manifest_digest,
-            "size": manifest.len(),
-            "platform": { "architecture": spec.architecture, "os": spec.os },
-            "annotations": {
-                "org.opencontainers.image.ref.name": spec.tag,
-                "io.containerd.image.name": full_name(&spec.name, &spec.tag),
-            },
-        }],
+    let mut entry = json!({ "mediaType": MANIFEST, "digest": manifest_digest, "size": manifest.len() });
+    let (about, about_size) = add_sbom(spec, &mut output, &entry)?;
+    entry["platform"] = json!({ "architecture": spec.architecture, "os": spec.os });
+    entry["annotations"] = json!({
+        REF_NAME: spec.tag,
+        CONTAINERD_NAME: full_name(&spec.name, &spec.tag),
+        sbom::SBOM: about,
     });
+    let mut entries = vec![entry];
+    if matches!(output, Output::Layout(_)) {
+        entries.push(json!({
+            "mediaType": MANIFEST, "artifactType": sbom::SPDX, "digest": about, "size": about_size,
+        }));
+    }
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries });
     output.add("index.json", &canonical(&index))?;
     let docker = json!([{
         "Config": config_digest.blob(),
@@ -133,6 +132,15 @@ fn describe(spec: &Spec, mut output: Output, layers: Vec<Blob>, comments: &[Stri
     output.add("oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}")?;
     output.finish()?;
     Ok(Built { manifest: manifest_digest, config: config_digest, layers })
+}
+
+/// Adds the bill of materials about the image of `subject`; gives digest and size of its manifest.
+fn add_sbom(spec: &Spec, output: &mut Output, subject: &Value) -> Result<(Digest, usize), Error> {
+    let document = canonical(&sbom::document_of(spec));
+    let digest = output.add_blob(&document)?;
+    let empty = output.add_blob(b"{}")?;
+    let manifest = canonical(&sbom::manifest_of(&spec.created, (digest, document.len()), empty, subject));
+    Ok((output.add_blob(&manifest)?, manifest.len()))
 }
 
 fn config(spec: &Spec, layers: &[Blob], comments: &[String]) -> Value {

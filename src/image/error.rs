@@ -50,6 +50,32 @@ pub enum Error {
         /// Which.
         path: PathBuf,
     },
+    /// An image holds something else than it says.
+    #[error("{image}: {place}: {what}")]
+    Damaged {
+        /// Archive or directory.
+        image: PathBuf,
+        /// Which file of it.
+        place: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The container engine's program cannot be run.
+    #[error("cannot run {program}: is the engine installed?")]
+    NoEngine {
+        /// Which.
+        program: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The container engine refused.
+    #[error("`{command}` failed: {said}")]
+    Engine {
+        /// What was run.
+        command: String,
+        /// What it said.
+        said: String,
+    },
     /// A compressor refused.
     #[error("{codec} cannot compress: {reason}")]
     Compress {

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+
+use super::digest::Digest;
 use super::spec::{RawPath, is_plain};
 
 /// A store path.
@@ -11,8 +14,8 @@ pub struct StorePath {
     pub path: String,
     /// Size of its serialisation, bytes: near enough that of its files.
     pub nar_size: u64,
-    /// Hash of its serialisation, as Nix wrote it.
-    pub nar_hash: Option<String>,
+    /// SHA-256 of its serialisation, where Nix said it.
+    pub nar_hash: Option<Digest>,
     /// Other paths that it refers to, as indices, sorted.
     pub references: Vec<usize>,
 }
@@ -22,6 +25,20 @@ impl StorePath {
     pub fn label(&self) -> &str {
         label(&self.path)
     }
+}
+
+/// A hash as Nix writes it: `sha256:` and hexadecimal digits or Nix's own base 32, or `sha256-` and base 64.
+fn nar_hash(text: &str) -> Option<Digest> {
+    if let Ok(digest) = text.parse() {
+        return Some(digest);
+    }
+    let bytes = match (text.strip_prefix("sha256-"), text.strip_prefix("sha256:")) {
+        (Some(base64), _) => base64::engine::general_purpose::STANDARD.decode(base64).ok()?,
+        // The crate reads any length; 52 digits are 32 bytes.
+        (_, Some(base32)) if base32.len() == 52 => nix_base32::from_nix_base32(base32)?,
+        _ => return None,
+    };
+    bytes.try_into().ok().map(Digest::from_bytes)
 }
 
 /// Last part of a store path without Nix's hash (32 characters and a dash), where there is one.
@@ -67,7 +84,14 @@ impl Graph {
             }
             references.sort_unstable();
             references.dedup();
-            paths.push(StorePath { path: path.path, nar_size: path.nar_size, nar_hash: path.nar_hash, references });
+            let nar_hash = path.nar_hash.as_deref().and_then(|text| {
+                let hash = nar_hash(text);
+                if hash.is_none() {
+                    problems.push(format!("graph: `{}` has the narHash `{text}`, which is no SHA-256", path.path));
+                }
+                hash
+            });
+            paths.push(StorePath { path: path.path, nar_size: path.nar_size, nar_hash, references });
         }
         let closures = (0..paths.len()).map(|start| closure(&paths, start)).collect();
         Graph { paths, closures }
@@ -153,5 +177,34 @@ impl FromIterator<usize> for Set {
         let mut set = Set::default();
         set.extend(indices);
         set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_read_in_all_of_nixs_spellings() {
+        let abc = Digest::of(b"abc");
+        let base32 = "sha256:1b8m03r63zqhnjf7l5wnldhh7c134ap5vpj0850ymkq1iyzicy5s";
+        for text in [&abc.to_string(), base32, "sha256-ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0="] {
+            assert_eq!(nar_hash(text), Some(abc), "{text}");
+        }
+        for wrong in ["", "sha256:", "sha256-", "md5:abc", "sha256-ungW", "sha256:1b8m", &base32.replace('1', "e")] {
+            assert_eq!(nar_hash(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn labels_lose_the_hash_only() {
+        for (path, expected) in [
+            ("/nix/store/0123456789abcdfghijklmnpqrsvwxyz-glibc-2.40", "glibc-2.40"),
+            ("/nix/store/short-name", "short-name"),
+            ("etc", "etc"),
+            ("/nix/store/0123456789abcdfghijklmnpqrsvwxyz-", "0123456789abcdfghijklmnpqrsvwxyz-"),
+        ] {
+            assert_eq!(label(path), expected);
+        }
     }
 }

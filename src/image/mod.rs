@@ -4,24 +4,44 @@
 //! spec ──> graph ──> layering ──> stream ──> pipeline ──> output
 //! what is  who needs  what shares  the bytes  read, hash,  archive or
 //! asked    whom       a layer      of a layer compress     directory
+//!
+//! store ──> open ──> unpack ──> inspect, diff, verify, load
+//! files     documents layers
 //! ```
+//!
+//! What is written is the same bytes for the same input, whatever the machine; what is read may be hostile.
 
 mod build;
 mod codec;
+mod diff;
 mod digest;
+mod documents;
 mod error;
 mod graph;
+mod inspect;
 mod layering;
+mod load;
+mod open;
 mod output;
+mod parallel;
 mod pipeline;
+mod sbom;
 mod spec;
+mod store;
 mod stream;
 mod tar;
+mod unpack;
+mod verify;
 
 pub use build::{Built, Options, build};
 pub use codec::Codec;
+pub use diff::{Difference, PathDifference, diff};
 pub use digest::Digest;
 pub use error::Error;
+pub use inspect::{LayerSummary, PathSummary, Summary, inspect};
+pub use load::{Engine, Loaded, load};
+pub use open::Image;
 pub use output::Format;
 pub use pipeline::Blob;
 pub use spec::Spec;
+pub use verify::{Problem, Report, verify};

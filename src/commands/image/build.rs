@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
+use super::{cpus, size, sort};
 use crate::commands::Failure;
-use crate::image::{self, Built, Error, Options, Spec};
+use crate::image::{self, Built, Options, Spec};
 
 /// Build an image from a Nix closure
 ///
@@ -54,19 +55,7 @@ impl Build {
     }
 }
 
-fn cpus() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// A description that makes no sense is the user's mistake.
-fn sort(error: Error) -> Failure {
-    match error {
-        Error::Spec { .. } | Error::InTheWay { .. } => Failure::mistake(error),
-        error => error.into(),
-    }
-}
-
 fn summary(built: &Built, out: &std::path::Path) -> String {
     let bytes: u64 = built.layers.iter().map(|layer| layer.size).sum();
-    format!("{} layers, {} bytes, in {}", built.layers.len(), bytes, out.display())
+    format!("{} layers, {}, in {}", built.layers.len(), size(bytes), out.display())
 }

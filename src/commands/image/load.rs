@@ -1,0 +1,46 @@
+//! `flowkit image load`: an image for the engine at hand.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use super::{open, size, sort};
+use crate::commands::Failure;
+use crate::image::{self, Loaded};
+
+/// Load an image into Docker, sending only the layers that it lacks
+///
+/// With containerd's image store, and with podman, everything is sent. Docker's usual variables say which engine is meant
+/// (DOCKER_HOST, DOCKER_CONTEXT). Prints what the engine says.
+#[derive(Args)]
+pub struct Load {
+    /// Archive or layout directory
+    image: PathBuf,
+    /// The engine
+    #[arg(long, value_enum, default_value_t = Engine::Docker)]
+    engine: Engine,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Engine {
+    Docker,
+    Podman,
+}
+
+impl Load {
+    /// Runs the command.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let engine = match self.engine {
+            Engine::Docker => image::Engine::Docker,
+            Engine::Podman => image::Engine::Podman,
+        };
+        let Loaded { skipped, sent, bytes, said, refused } = image::load(&open(&self.image)?, engine).map_err(sort)?;
+        println!("{said}");
+        if let Some(why) = refused {
+            eprintln!("the engine wanted all layers: {why}");
+        }
+        eprintln!("layers sent: {sent} ({}); there already: {skipped}", size(bytes));
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,52 @@
+//! `flowkit image verify`: does an image hold what it promises?
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{Format, cpus, size, sort};
+use crate::commands::Failure;
+use crate::image::{self, Report};
+
+/// Check every digest, size and header of an image
+///
+/// Reads an archive or the directory of an OCI image layout to its last byte. Everything wrong is listed; the exit status is
+/// then 1. The rules are those that images built by this program keep: besides digests, sizes and media types, entries are
+/// sorted, with no absolute path or one that leads out, none twice, no set-uid bit, no owner's name and no time but 1.
+#[derive(Args)]
+pub struct Verify {
+    /// Archive or layout directory
+    image: PathBuf,
+    /// Text for people, or JSON
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+impl Verify {
+    /// Runs the command.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let report = image::verify(&self.image, cpus()).map_err(sort)?;
+        let mut out = io::stdout().lock();
+        match self.format {
+            Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
+            Format::Table => write!(out, "{}", text(&report))?,
+        }
+        Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn text(report: &Report) -> String {
+    let Report { name, manifest, layers, entries, bytes, problems } = report;
+    let mut text = format!("{name} {manifest}\n");
+    for problem in problems {
+        text += &format!("{}: {}\n", problem.place, problem.what);
+    }
+    let holds = if problems.is_empty() {
+        "everything holds".to_owned()
+    } else {
+        format!("{} things are wrong", problems.len())
+    };
+    text + &format!("{layers} layers, {entries} entries, {}: {holds}\n", size(*bytes))
+}

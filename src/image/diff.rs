@@ -1,0 +1,193 @@
+//! What differs between two images: layers, store paths, files, and the first field of a header.
+//!
+//! A store path that was built anew has another hash in its name; its files are compared with those of the path of the same
+//! name in the other image, so that a rebuild that changed one file shows one file.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::digest::Digest;
+use super::documents::Descriptor;
+use super::error::Error;
+use super::graph::label;
+use super::inspect::top;
+use super::open::Image;
+use super::parallel::each;
+use super::tar::Entry;
+use super::unpack::unpack;
+
+/// What differs.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Difference {
+    /// Keys of the configuration with other values, such as `config.Env`.
+    pub config: Vec<String>,
+    /// Layers that both have.
+    pub common_layers: usize,
+    /// Bytes of the blobs of these.
+    pub common_bytes: u64,
+    /// Layers that only the first has.
+    pub old_layers: Vec<Digest>,
+    /// Layers that only the second has: what goes over the wire to who has the first.
+    pub new_layers: Vec<Digest>,
+    /// Bytes of the blobs of these.
+    pub new_bytes: u64,
+    /// Store paths, and directories outside the store, with differences.
+    pub paths: Vec<PathDifference>,
+}
+
+/// What differs in a store path.
+#[derive(Clone, Debug, Serialize)]
+pub struct PathDifference {
+    /// Its name without the hash.
+    pub name: String,
+    /// `added`, `removed`, `rebuilt` (same files under another hash) or `changed`.
+    pub what: &'static str,
+    /// Files of it that differ, with how.
+    pub files: Vec<String>,
+}
+
+impl Difference {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.config.is_empty() && self.old_layers.is_empty() && self.new_layers.is_empty()
+    }
+}
+
+/// Compares two images, reading the layers that are not in both.
+pub fn diff(old: &Image, new: &Image, threads: usize) -> Result<Difference, Error> {
+    let digests = |image: &Image| image.manifest.layers.iter().map(|layer| layer.digest).collect::<BTreeSet<_>>();
+    let (in_old, in_new) = (digests(old), digests(new));
+    let only = |image: &Image, other: &BTreeSet<Digest>| -> Vec<Descriptor> {
+        image.manifest.layers.iter().filter(|layer| !other.contains(&layer.digest)).cloned().collect()
+    };
+    let (old_layers, new_layers) = (only(old, &in_new), only(new, &in_old));
+    let common = old.manifest.layers.iter().filter(|layer| in_new.contains(&layer.digest));
+    Ok(Difference {
+        config: config(old, new)?,
+        common_layers: common.clone().count(),
+        common_bytes: common.map(|layer| layer.size).sum(),
+        new_bytes: new_layers.iter().map(|layer| layer.size).sum(),
+        paths: paths(&tree(old, &old_layers, threads)?, &tree(new, &new_layers, threads)?),
+        old_layers: old_layers.iter().map(|layer| layer.digest).collect(),
+        new_layers: new_layers.iter().map(|layer| layer.digest).collect(),
+    })
+}
+
+/// Keys of the configurations that differ; the layers and their history speak for themselves.
+fn config(old: &Image, new: &Image) -> Result<Vec<String>, Error> {
+    let read = |image: &Image| -> Result<BTreeMap<String, serde_json::Value>, Error> {
+        let json: serde_json::Value = super::open::document(&image.store, &image.manifest.config)?;
+        let mut flat = BTreeMap::new();
+        for (key, value) in
+            json.as_object().into_iter().flatten().filter(|(key, _)| *key != "rootfs" && *key != "history")
+        {
+            match value.as_object().filter(|_| key == "config") {
+                Some(inner) => {
+                    flat.extend(inner.iter().map(|(inner, value)| (format!("{key}.{inner}"), value.clone())))
+                }
+                None => {
+                    flat.insert(key.clone(), value.clone());
+                }
+            }
+        }
+        Ok(flat)
+    };
+    let (old, new) = (read(old)?, read(new)?);
+    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    Ok(keys.into_iter().filter(|key| old.get(*key) != new.get(*key)).cloned().collect())
+}
+
+/// The files of one store path by their names below it, as one image has them.
+struct Found {
+    path: String,
+    files: BTreeMap<String, (Entry, Option<Digest>)>,
+}
+
+/// What some layers hold, by the name of the store path without its hash.
+fn tree(image: &Image, layers: &[Descriptor], threads: usize) -> Result<BTreeMap<String, Vec<Found>>, Error> {
+    let mut tree: BTreeMap<String, Vec<Found>> = BTreeMap::new();
+    for (unpacked, layer) in each(layers, threads, |layer| unpack(&image.store, layer, true)).into_iter().zip(layers) {
+        let unpacked = unpacked?;
+        if let Some(why) = unpacked.stopped {
+            return Err(image.store.damaged(&layer.digest.blob(), why));
+        }
+        for (entry, content) in unpacked.entries.into_iter().zip(unpacked.contents) {
+            let name = String::from_utf8_lossy(entry.path()).into_owned();
+            let Some(path) = top(&name, entry.is_directory()) else { continue };
+            let inside = name[path.len()..].trim_start_matches('/').to_owned();
+            let places = tree.entry(label(path).to_owned()).or_default();
+            let place = match places.iter().position(|found| found.path == path) {
+                Some(place) => place,
+                None => {
+                    places.push(Found { path: path.to_owned(), files: BTreeMap::new() });
+                    places.len() - 1
+                }
+            };
+            places[place].files.insert(inside, (entry, content));
+        }
+    }
+    Ok(tree)
+}
+
+fn paths(old: &BTreeMap<String, Vec<Found>>, new: &BTreeMap<String, Vec<Found>>) -> Vec<PathDifference> {
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let none = Vec::new();
+    let mut differences = Vec::new();
+    for name in names {
+        let (olds, news) = (old.get(name).unwrap_or(&none), new.get(name).unwrap_or(&none));
+        // A path that merely moved to another layer is the same.
+        let gone: Vec<&Found> = olds.iter().filter(|found| !news.iter().any(|other| same(found, other))).collect();
+        let came: Vec<&Found> = news.iter().filter(|found| !olds.iter().any(|other| same(found, other))).collect();
+        for at in 0..gone.len().max(came.len()) {
+            let (what, files) = match (gone.get(at), came.get(at)) {
+                (Some(gone), Some(came)) => match files(gone, came) {
+                    files if files.is_empty() => ("rebuilt", files),
+                    files => ("changed", files),
+                },
+                (Some(_), None) => ("removed", Vec::new()),
+                _ => ("added", Vec::new()),
+            };
+            differences.push(PathDifference { name: name.clone(), what, files });
+        }
+    }
+    differences
+}
+
+fn same(a: &Found, b: &Found) -> bool {
+    a.path == b.path && files(a, b).is_empty()
+}
+
+/// The files that differ, each with how.
+fn files(old: &Found, new: &Found) -> Vec<String> {
+    let names: BTreeSet<&String> = old.files.keys().chain(new.files.keys()).collect();
+    let mut differences = Vec::new();
+    for name in names {
+        let how = match (old.files.get(name), new.files.get(name)) {
+            (Some(old), Some(new)) => how(old, new),
+            (Some(_), None) => Some("removed".to_owned()),
+            _ => Some("added".to_owned()),
+        };
+        differences.extend(how.map(|how| format!("{}: {how}", if name.is_empty() { "." } else { name })));
+    }
+    differences
+}
+
+/// The first field of the header that differs, else the contents.
+fn how((old, before): &(Entry, Option<Digest>), (new, after): &(Entry, Option<Digest>)) -> Option<String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let owner = |entry: &Entry| format!("{}:{}", entry.uid, entry.gid);
+    let fields = [
+        ("kind", old.kind().to_owned(), new.kind().to_owned()),
+        ("mode", format!("{:04o}", old.mode), format!("{:04o}", new.mode)),
+        ("owner", owner(old), owner(new)),
+        ("time", old.mtime.to_string(), new.mtime.to_string()),
+        ("target", text(&old.target), text(&new.target)),
+        ("owner's name", text(&old.owners.0), text(&new.owners.0)),
+        ("size", old.size.to_string(), new.size.to_string()),
+        ("extended attributes", format!("{:?}", old.other.keys()), format!("{:?}", new.other.keys())),
+    ];
+    let field =
+        fields.iter().find(|(_, old, new)| old != new).map(|(field, old, new)| format!("{field} {old}, now {new}"));
+    field.or_else(|| (before != after).then(|| "contents".to_owned()))
+}
