@@ -48,7 +48,7 @@ let
     }
     // import ./tools.nix {
       inherit lib elf;
-      inherit (builders) runCommand writeShellScriptBin;
+      inherit (builders) runCommand;
       inherit (builders.stdenvNoCC) mkDerivation;
     }
     // import ./rust.nix {

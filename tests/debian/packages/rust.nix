@@ -81,4 +81,17 @@ in
   rustc = tool "rustc";
   clippy = tool "cargo-clippy";
   rustfmt = tool "rustfmt";
+
+  # Debian 13 has none: the re-implementation in Rust that aims at the same output.
+  nixfmt = stdenvNoCC.mkDerivation {
+    pname = "nixfmt";
+    version = "0.5.3";
+    dontUnpack = true;
+    buildPhase = ''
+      . /etc/machine.env
+      export CARGO_TARGET_DIR=$NIX_BUILD_TOP/target
+      "$CARGO_HOME/bin/cargo" install --quiet --locked --no-track --root "$out" "nixfmt_rs@$version"
+    '';
+    meta.mainProgram = "nixfmt";
+  };
 }

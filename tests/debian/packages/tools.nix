@@ -4,7 +4,6 @@
   lib,
   runCommand,
   mkDerivation,
-  writeShellScriptBin,
   elf,
 }:
 let
@@ -112,9 +111,4 @@ in
     "qemu-system-x86_64"
     "qemu-img"
   ];
-  # Debian 13 has no nixfmt.
-  nixfmt = writeShellScriptBin "nixfmt" ''
-    echo "nixfmt: Debian 13 has none, so tests/debian has none; with a Nix cache: nix fmt" >&2
-    exit 1
-  '';
 }
