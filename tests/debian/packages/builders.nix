@@ -64,7 +64,13 @@ let
 
   runCommand =
     name: attributes: command:
-    mkDerivation (attributes // { inherit name; buildCommand = command; });
+    mkDerivation (
+      attributes
+      // {
+        inherit name;
+        buildCommand = command;
+      }
+    );
 
   writeTextFile =
     {
@@ -80,7 +86,12 @@ let
     mkDerivation (
       derivationArgs
       // {
-        inherit name text meta passthru;
+        inherit
+          name
+          text
+          meta
+          passthru
+          ;
         passAsFile = [ "text" ];
         buildCommand = ''
           target=$out${destination}
@@ -177,14 +188,16 @@ let
         else
           entries;
     in
-    runCommand name { passthru.entries = lib.listToAttrs (map (e: lib.nameValuePair e.name e.path) list); } ''
-      mkdir -p "$out"
-      cd "$out"
-      ${lib.concatMapStringsSep "\n" (entry: ''
-        mkdir -p "$(dirname ${lib.escapeShellArg entry.name})"
-        ln -s ${lib.escapeShellArg "${entry.path}"} ${lib.escapeShellArg entry.name}
-      '') list}
-    '';
+    runCommand name
+      { passthru.entries = lib.listToAttrs (map (e: lib.nameValuePair e.name e.path) list); }
+      ''
+        mkdir -p "$out"
+        cd "$out"
+        ${lib.concatMapStringsSep "\n" (entry: ''
+          mkdir -p "$(dirname ${lib.escapeShellArg entry.name})"
+          ln -s ${lib.escapeShellArg "${entry.path}"} ${lib.escapeShellArg entry.name}
+        '') list}
+      '';
 
   # The closure of some paths: `store-paths`, one a line, and `registration` for nix-store --load-db.
   closureInfo =

@@ -9,7 +9,9 @@ let
   storeName = builtins.replaceStrings [ "~" ":" "%3a" ] [ "-" "-" "-" ];
   withoutEpoch = version: lib.last (builtins.split "^[0-9]+:" version);
 
-  allDebs = lib.concatMap (path: lib.mapAttrsToList (name: deb: deb // { inherit name; }) path.debs) (lib.attrValues lock.paths);
+  allDebs = lib.concatMap (path: lib.mapAttrsToList (name: deb: deb // { inherit name; }) path.debs) (
+    lib.attrValues lock.paths
+  );
   list = builtins.toFile "debs" (
     lib.concatMapStringsSep "" (deb: "${deb.sha256} ${deb.file} ${deb.name} ${deb.version}\n") allDebs
   );
@@ -54,21 +56,34 @@ let
         "lib/postgresql/17/lib/bitcode"
         "lib/postgresql/17/lib/llvmjit*"
       ];
-      replace = map (program: [
-        "lib/postgresql/17/bin/${program}"
-        "/usr/share/zoneinfo"
-        "/proc/self/fd/99"
-      ]) [ "postgres" "initdb" ];
+      replace =
+        map
+          (program: [
+            "lib/postgresql/17/bin/${program}"
+            "/usr/share/zoneinfo"
+            "/proc/self/fd/99"
+          ])
+          [
+            "postgres"
+            "initdb"
+          ];
     };
   }
-  // lib.genAttrs [ "postgresql-17-postgis-3" "postgresql-17-pgrouting" "postgresql-17-ogr-fdw" ] (_: {
-    drop = [ "lib/postgresql/17/lib/bitcode" ];
-  });
+  //
+    lib.genAttrs [ "postgresql-17-postgis-3" "postgresql-17-pgrouting" "postgresql-17-ogr-fdw" ]
+      (_: {
+        drop = [ "lib/postgresql/17/lib/bitcode" ];
+      });
 
   python = builtins.path {
     name = "unpack-deb";
     path = ./.;
-    filter = path: _: lib.elem (baseNameOf path) [ "elf.py" "unpack_deb.py" ];
+    filter =
+      path: _:
+      lib.elem (baseNameOf path) [
+        "elf.py"
+        "unpack_deb.py"
+      ];
   };
 
   storePath =

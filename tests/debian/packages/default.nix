@@ -6,7 +6,9 @@ let
     let
       f = if lib.isFunction function then function else import function;
       wanted = builtins.functionArgs f;
-      absent = lib.filter (name: !wanted.${name} && !(pkgs ? ${name}) && !(overrides ? ${name})) (lib.attrNames wanted);
+      absent = lib.filter (name: !wanted.${name} && !(pkgs ? ${name}) && !(overrides ? ${name})) (
+        lib.attrNames wanted
+      );
     in
     if absent != [ ] then
       throw "tests/debian has no package ${lib.concatStringsSep ", " absent} (asked for by ${toString function})"
@@ -22,7 +24,13 @@ let
   pkgs =
     builders
     // {
-      inherit lib callPackage debs elf pkgs;
+      inherit
+        lib
+        callPackage
+        debs
+        elf
+        pkgs
+        ;
       stdenv = builders.stdenvNoCC // {
         cc.cc.lib = debs."libstdc++6";
       };
@@ -35,16 +43,17 @@ let
         cat *.crt >$out/etc/ssl/certs/ca-bundle.crt
       '';
       # One program with several names, as Debian has it too.
-      redis = builders.runCommand "redis-${debs.redis-tools.version}"
-        {
-          inherit (debs.redis-tools) version;
-          meta.mainProgram = "redis-cli";
-        }
-        ''
-          mkdir -p $out/bin
-          ln -s ${debs.redis-tools}/bin/* $out/bin
-          ln -s ${debs.redis-tools}/bin/redis-check-rdb $out/bin/redis-server
-        '';
+      redis =
+        builders.runCommand "redis-${debs.redis-tools.version}"
+          {
+            inherit (debs.redis-tools) version;
+            meta.mainProgram = "redis-cli";
+          }
+          ''
+            mkdir -p $out/bin
+            ln -s ${debs.redis-tools}/bin/* $out/bin
+            ln -s ${debs.redis-tools}/bin/redis-check-rdb $out/bin/redis-server
+          '';
     }
     // import ./tools.nix {
       inherit lib elf;

@@ -70,7 +70,9 @@ let
         gcc -O2 -Wall -Werror -s -Wl,--build-id=none -o wrapper ${./exec-wrapper.c} \
           -DPROGRAMS='"${server}/lib/${tree}/bin"' -DZONES='"${debs.tzdata}/share/zoneinfo"' -DZONES_FD=99 \
           -DENVIRONMENT='${
-            lib.concatStringsSep ", " (lib.mapAttrsToList (name: value: ''{"${name}", "${value}"}'') environment)
+            lib.concatStringsSep ", " (
+              lib.mapAttrsToList (name: value: ''{"${name}", "${value}"}'') environment
+            )
           }'
         ${elf.patch} wrapper
         mkdir bin

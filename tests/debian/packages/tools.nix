@@ -91,15 +91,23 @@ let
         type = json;
         generate =
           name: value:
-          runCommand name { passAsFile = [ "value" ]; value = builtins.toJSON value; } ''jq . "$valuePath" >"$out"'';
+          runCommand name {
+            passAsFile = [ "value" ];
+            value = builtins.toJSON value;
+          } ''jq . "$valuePath" >"$out"'';
       };
       toml = _: {
         type = json;
         generate =
           name: value:
-          runCommand name { passAsFile = [ "value" ]; value = builtins.toJSON value; } ''
-            python3 ${./to_toml.py} <"$valuePath" >"$out"
-          '';
+          runCommand name
+            {
+              passAsFile = [ "value" ];
+              value = builtins.toJSON value;
+            }
+            ''
+              python3 ${./to_toml.py} <"$valuePath" >"$out"
+            '';
       };
     };
 in
