@@ -41,7 +41,7 @@ let
       unit = lib.head (checked [ { services.flowkit.${role}.settings = wrong.${role}; } ] role);
     in
     ''
-      if (${unit.buildCommand}) >said 2>&1; then
+      if out=$PWD/accepted bash -euc ${lib.escapeShellArg unit.buildCommand} >said 2>&1; then
         echo "${role}: wrong settings were accepted" >&2
         exit 1
       fi
