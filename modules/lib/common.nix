@@ -97,9 +97,8 @@ in
 
     systemd.services.flowkit-secrets = lib.mkIf cfg.makeSecrets {
       description = "Secrets of FlowKit's roles";
-      before = map (role: "flowkit-${role}.service") (lib.attrNames cfg.running);
       # Connection strings among the secrets hold hosts and ports.
-      environment = lib.foldl' (all: role: all // role.environment) { } running;
+      environment = lib.foldl' (all: role: all // role.addresses) { } running;
       unitConfig.RequiresMountsFor = [ cfg.secretsDir ];
       serviceConfig = hardening.harden [ ] // hardening.network [ ] // {
         Type = "oneshot";

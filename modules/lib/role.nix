@@ -191,8 +191,10 @@ in
     inherit (wrong) warnings;
 
     services.flowkit.running.${name} = {
-      inherit secrets;
-      inherit (unit) environment;
+      # What connection strings among the secrets hold.
+      addresses = lib.filterAttrs (
+        setting: _: lib.elem (catalogue.settings.${setting}.type or null) [ "host" "port" ]
+      ) unit.environment;
       ports = map (port: {
         inherit (port) setting;
         listen = cfg.settings.${port.listen};

@@ -20,7 +20,13 @@ in
     modules = [ single ];
     holds = host: {
       "before the roles start, for them" =
-        has "Before=flowkit-flowdb.service flowkit-flowmachine.service flowkit-redis.service" host.units.flowkit-secrets
+        builtins.all
+          (role: lib.elem "flowkit-secrets.service" host.config.systemd.services."flowkit-${role}".after)
+          [
+            "flowdb"
+            "flowmachine"
+            "redis"
+          ]
         && builtins.match ".*secrets init --dir /var/lib/flowkit/secrets --role flowdb --role flowmachine --role redis.*" (
           lib.replaceStrings [ "\n" ] [ " " ] host.units.flowkit-secrets
         ) != null;
