@@ -8,12 +8,14 @@ mod down;
 mod failure;
 mod follow;
 mod image;
+mod quickstart;
 mod restart;
 mod run;
 mod secrets;
 mod stack;
 mod status;
 mod step;
+mod swarm;
 mod table;
 mod tune;
 mod up;
@@ -45,6 +47,7 @@ enum Command {
     Secrets(secrets::Secrets),
     Tune(tune::Tune),
     Stack(stack::Stack),
+    Quickstart(quickstart::Quickstart),
     #[command(subcommand)]
     Db(db::Db),
     Verify(verify::Verify),
@@ -69,6 +72,7 @@ impl Command {
             Command::Secrets(args) => args.run(),
             Command::Tune(args) => args.run(),
             Command::Stack(args) => args.run(),
+            Command::Quickstart(args) => args.run(),
             Command::Db(command) => command.run(),
             Command::Verify(args) => args.run(),
             Command::Image(command) => command.run(),

@@ -31,6 +31,7 @@ enum Command {
     Check(Check),
     List(List),
     Rotate(Rotate),
+    Swarm(super::swarm::Swarm),
 }
 
 /// Which directory.
@@ -176,6 +177,7 @@ impl Secrets {
             Command::Check(args) => args.run(),
             Command::List(args) => args.run(),
             Command::Rotate(args) => args.run(),
+            Command::Swarm(args) => args.run(),
         }
     }
 }

@@ -71,24 +71,25 @@ pub(super) struct Layout {
 
 impl Layout {
     /// The wish and the settings, both checked.
-    pub(super) fn read(self) -> Result<(Wish, Settings), Failure> {
+    pub(super) fn read(&self) -> Result<(Wish, Settings), Failure> {
         let deployment = Deployment::open(self.dir.as_deref(), &self.settings).map_err(Failure::mistake)?;
         let settings = deployment.settings;
-        let tag = self.tag.unwrap_or_else(|| match settings.origin("CONTAINER_TAG") {
+        let tag = self.tag.clone().unwrap_or_else(|| match settings.origin("CONTAINER_TAG") {
             Origin::Default => env!("CARGO_PKG_VERSION").to_owned(),
             _ => settings.text("CONTAINER_TAG").unwrap_or_default().to_owned(),
         });
+        let registry = self.registry.as_ref().map(|host| host.trim_end_matches('/').to_owned() + "/");
         let given = Given {
-            roles: self.roles,
+            roles: self.roles.clone(),
             scenario: self.scenario,
             tag,
-            registry: self.registry.map(|host| host.trim_end_matches('/').to_owned() + "/").unwrap_or_default(),
-            prefix: self.prefix,
-            placement: self.placement,
-            memory: self.memory,
-            cpus: self.cpus,
-            private: self.private,
-            secret_versions: self.secret_versions,
+            registry: registry.unwrap_or_default(),
+            prefix: self.prefix.clone(),
+            placement: self.placement.clone(),
+            memory: self.memory.clone(),
+            cpus: self.cpus.clone(),
+            private: self.private.clone(),
+            secret_versions: self.secret_versions.clone(),
             encrypted: self.encrypted,
         };
         let wish = Wish::new(&given).map_err(Failure::mistake)?;

@@ -1,6 +1,7 @@
 //! `flowkit verify`: does a running deployment give right answers?
 
 use std::io::IsTerminal;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,7 +13,9 @@ use serde_json::json;
 use time::Date;
 
 use super::{Failure, demo};
+use crate::config::Problem;
 use crate::roles::{Deployment, flowmachine};
+use crate::stack::{Docker, Job};
 use crate::verify::{Check, Error, Target, verify};
 
 /// Ask a running deployment a real question in three ways and compare the answers
@@ -32,8 +35,11 @@ pub struct Verify {
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "table")]
     format: Format,
     /// State directory of the deployment [default: /var/lib/flowkit for root, else flowkit in the XDG state directory]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "stack")]
     dir: Option<PathBuf>,
+    /// A stack on Docker Swarm instead: the questions are asked from inside of it
+    #[arg(long, value_name = "NAME")]
+    stack: Option<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -53,12 +59,15 @@ struct Wrong {
 impl Verify {
     /// Checks, prints, and says by its exit status whether all is right.
     pub fn run(self) -> Result<ExitCode, Failure> {
+        if let Some(stack) = &self.stack {
+            return self.run_inside(stack);
+        }
         let deployment = Deployment::open_running(self.dir.as_deref()).map_err(Failure::mistake)?;
         let target = Target {
             state: &deployment.state,
             settings: &deployment.settings,
             store: &deployment.store,
-            flowmachine: flowmachine::address(&deployment).map_err(Failure::mistake)?,
+            flowmachine: server(&deployment).map_err(Failure::mistake)?,
             python: &flowmachine::python(&deployment).map_err(Failure::mistake)?,
             patience: Duration::from_secs(self.patience),
         };
@@ -82,6 +91,39 @@ impl Verify {
         wrong.iter().for_each(|failure| eprint!("{failure}"));
         Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+impl Verify {
+    /// The same command as a job of the swarm, in the stack's networks and with its secrets.
+    fn run_inside(&self, stack: &str) -> Result<ExitCode, Failure> {
+        let (day, patience) = (self.day.map(|day| day.to_string()), self.patience.to_string());
+        let mut command = vec!["verify", "--dir", "/dev/shm/flowkit", "--patience", &patience];
+        command.extend(["--format", if matches!(self.format, Format::Json) { "json" } else { "table" }]);
+        command.extend(day.iter().flat_map(|day| ["--day", day]));
+        // Three answers, each within its own patience, and the start of a container.
+        let patience = Duration::from_secs(self.patience.saturating_mul(4).saturating_add(60));
+        let outcome = inside(stack, &command, patience).run(&Docker::connect()?)?;
+        print!("{}", outcome.stdout);
+        eprint!("{}", outcome.stderr);
+        Ok(if outcome.success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// A check of a stack, which needs FlowMachine's library and reaches everything.
+pub(super) fn inside<'a>(stack: &'a str, command: &'a [&'a str], patience: Duration) -> Job<'a> {
+    Job { stack, image_of: "flowmachine", speaks_to: &["flowdb", "redis", "flowmachine"], command, patience }
+}
+
+/// Where FlowMachine's server is: here, or on the host or in the container that the settings name.
+fn server(deployment: &Deployment) -> Result<SocketAddr, Problem> {
+    let here = flowmachine::address(deployment)?;
+    let named = deployment.settings.explicit().find(|(name, _)| *name == "FLOWMACHINE_HOST");
+    let Some((name, host)) = named else { return Ok(here) };
+    let found = (host, here.port()).to_socket_addrs().ok().and_then(|mut found| found.find(SocketAddr::is_ipv4));
+    found.ok_or_else(|| {
+        let problem = Problem::new(format!("{name} has no IPv4 address"), "give the host that FlowMachine runs on");
+        problem.value(host).origin(deployment.settings.origin(name))
+    })
 }
 
 /// What was looked at, what came of it, how long it took.

@@ -38,6 +38,14 @@ impl Endpoint {
         }
     }
 
+    /// The FlowDB of another host that the settings name, when there is none here.
+    fn elsewhere(&self, settings: &Settings) -> Option<Endpoint> {
+        let host = settings.explicit().find(|(name, _)| *name == "FLOWDB_HOST")?.1;
+        let loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        let here = self.socket.join(format!(".s.PGSQL.{}", self.port)).exists();
+        (!loopback && !here).then(|| Endpoint { listen: host.to_owned(), ..self.clone() })
+    }
+
     /// An address at which the server is reached from here: a server on all addresses answers on loopback.
     pub fn host(&self) -> String {
         match self.listen.parse::<IpAddr>() {
@@ -72,9 +80,17 @@ impl Endpoint {
 /// Connects as `user`; the connection itself is driven by a task of the current runtime.
 ///
 /// The superuser goes through the socket, where the user that runs FlowDB needs no password: so a rotated one can be
-/// set. FlowMachine's and FlowAPI's logins go over TCP with their own passwords, as the programs do.
+/// set. FlowMachine's and FlowAPI's logins go over TCP with their own passwords, as the programs do. Where no FlowDB runs
+/// here and the settings name another host or container, everybody goes there, with a password.
 pub async fn connect(state: &StateDir, settings: &Settings, store: &Store, user: &str) -> Result<Client, Error> {
     let endpoint = Endpoint::new(state, settings);
+    if let Some(elsewhere) = endpoint.elsewhere(settings) {
+        let password = match user {
+            SUPERUSER => Some(store.get(SUPERUSER_PASSWORD)?),
+            _ => password_of(store, user)?,
+        };
+        return over_tcp(&elsewhere, user, password.as_ref(), DATABASE).await;
+    }
     if user == SUPERUSER {
         return as_superuser(state, settings, store, DATABASE).await;
     }

@@ -140,7 +140,7 @@ fn new_value(
 }
 
 /// The secrets that are made from this one.
-pub(super) fn made_from(name: &str) -> impl Iterator<Item = &'static Spec> {
+pub fn made_from(name: &str) -> impl Iterator<Item = &'static Spec> {
     catalogue().secrets().filter(move |other| derive::sources(&other.make).contains(&name))
 }
 

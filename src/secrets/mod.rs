@@ -21,9 +21,10 @@ mod store;
 mod tests;
 
 pub use check::{Checked, Finding, State, check};
+pub use derive::sources;
 pub use files::FileError;
 pub use form::plain;
-pub use init::{MakeError, Missing, Options, Report, init};
+pub use init::{MakeError, Missing, Options, Report, init, made_from};
 pub use lookup::{LookupError, Place};
 pub use random::{RandomError, password};
 pub use rotate::{RotateError, Rotation, rotate};

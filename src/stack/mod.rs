@@ -6,6 +6,7 @@
 //! compose    the shape of a Compose 3.8 file, and its text
 //! engine     the `docker` command: what is asked of it, and its errors
 //! vault      secrets in the swarm: made, kept, rotated
+//! services   what runs in a stack, how it goes, and what it was given
 //! rollout    images, deployment, waiting until everything is healthy
 //! job        one command run to its end inside a deployed stack
 //! ```
@@ -13,12 +14,19 @@
 //! The stack file is a pure function of the wish, the settings and the catalogue; it never asks an engine.
 
 mod compose;
+mod engine;
+mod job;
 mod plan;
+pub mod rollout;
+pub mod services;
+pub mod vault;
 mod wish;
 
 #[cfg(test)]
 mod tests;
 
 pub use compose::File;
+pub use engine::{Docker, Error};
+pub use job::{Job, Outcome};
 pub use plan::{inside, plan};
 pub use wish::{Given, Scenario, Wish};

@@ -86,6 +86,13 @@ pub(super) fn network_of(role: &Role) -> Option<&str> {
     catalogue().roles().iter().any(talks).then_some(role.name.as_str())
 }
 
+/// The settings that say where a role is, with their values inside of a stack.
+pub(super) fn host_of(role: &'static Role) -> impl Iterator<Item = (String, String)> {
+    let host = host_setting(role).map(|host| (host.name.clone(), role.name.clone()));
+    let port = role.ports.first().map(|port| (port.setting.clone(), port.container.to_string()));
+    host.into_iter().chain(port)
+}
+
 struct Builder<'a> {
     wish: &'a Wish,
     settings: &'a Settings,

@@ -145,8 +145,20 @@ impl Wish {
         format!("{}flowkit/{role}:{}", self.registry, self.tag)
     }
 
+    /// What stands before the names of secrets.
+    pub fn prefix(&self) -> Option<&str> {
+        self.prefix.as_deref()
+    }
+
+    /// Takes these versions of secrets where none was asked for.
+    pub fn take_versions(&mut self, versions: BTreeMap<&'static str, u32>) {
+        for (name, version) in versions {
+            self.secret_versions.entry(name).or_insert(version);
+        }
+    }
+
     /// Whether a role is in the stack.
-    pub(super) fn has(&self, role: &str) -> bool {
+    pub fn has(&self, role: &str) -> bool {
         self.roles.iter().any(|other| other.name == role)
     }
 

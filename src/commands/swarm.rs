@@ -1,0 +1,114 @@
+//! `flowkit secrets swarm`: the secrets of a deployment on Docker Swarm.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::Failure;
+use crate::config::{Settings, StateDir};
+use crate::stack::vault::{self, Change, Turned, VaultError};
+use crate::stack::{Docker, Given, Wish, inside};
+
+/// Make the secrets of a Docker Swarm, or rotate them
+///
+/// Makes those that are missing and keeps those that are there; the swarm must exist (`docker swarm init`). Values go to
+/// Docker through a pipe. Nobody can read them in the swarm afterwards: with --dir they are those of that directory, which
+/// is filled where it lacks one; without it they are made for the swarm alone.
+///
+/// --rotate gives a secret, and what is made from it, a new value as a new secret of the swarm with a version in its name,
+/// and prints the commands with which the services of the stack get it, or runs them (--update). FlowDB's and redis' come
+/// first: they take new passwords over when they start, and lose no data.
+#[derive(Args)]
+pub struct Swarm {
+    /// What stands before the names of the secrets in the swarm
+    #[arg(long)]
+    prefix: Option<String>,
+    /// Directory of the values [default: made for the swarm alone, and forgotten]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Only what this role needs; may be given several times [default: every role that is built]
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<String>,
+    /// Secret to rotate; may be given several times
+    #[arg(long, value_name = "NAME")]
+    rotate: Vec<String>,
+    /// The stack whose services use it
+    #[arg(long, value_name = "NAME", default_value = "flowkit", requires = "rotate")]
+    stack: String,
+    /// Update the stack's services, one after the other, instead of printing how
+    #[arg(long, requires = "rotate")]
+    update: bool,
+    /// Replace a key although what it has encrypted can't be read without it
+    #[arg(long, requires = "rotate")]
+    lose_data: bool,
+}
+
+impl Swarm {
+    /// Makes or rotates.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let given = Given { roles: self.roles.clone(), prefix: self.prefix.clone(), ..Given::default() };
+        let wish = Wish::new(&given).map_err(Failure::mistake)?;
+        let file = StateDir::usual().settings_file();
+        let settings = Settings::load(Some(&file), &|name| std::env::var(name).ok()).map_err(Failure::mistake)?;
+        // A role alone may have neighbours elsewhere; only what is made from their places must know them.
+        let settings = inside(&wish, &settings).unwrap_or(settings);
+        let docker = Docker::connect()?;
+        if self.rotate.is_empty() { self.make(&docker, &wish, &settings) } else { self.turn(&docker, &wish, &settings) }
+    }
+
+    fn make(&self, docker: &Docker, wish: &Wish, settings: &Settings) -> Result<ExitCode, Failure> {
+        let made = vault::make(docker, wish, self.dir.as_deref(), settings).map_err(failure)?;
+        let mut out = io::stdout().lock();
+        for name in &made.made {
+            writeln!(out, "made  {name}")?;
+        }
+        for name in &made.kept {
+            writeln!(out, "kept  {name}")?;
+        }
+        eprintln!("{} made, {} kept in the swarm", made.made.len(), made.kept.len());
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn turn(&self, docker: &Docker, wish: &Wish, settings: &Settings) -> Result<ExitCode, Failure> {
+        let dir = self.dir.as_deref();
+        let turned = vault::rotate(docker, wish, &self.rotate, dir, settings, self.lose_data).map_err(failure)?;
+        turned.notes.iter().for_each(|note| eprintln!("note: {note}"));
+        let changes = vault::changes(docker, wish, &self.stack, &turned)?;
+        let mut out = io::stdout().lock();
+        for change in &changes {
+            if self.update {
+                change.apply(docker)?;
+                writeln!(out, "updated  {}", change.service)?;
+            } else {
+                writeln!(out, "{}", change.command())?;
+            }
+        }
+        if changes.is_empty() {
+            eprintln!("no service of the stack {} has an older version", self.stack);
+        }
+        self.say_what_follows(&turned, &changes);
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn say_what_follows(&self, turned: &Turned, changes: &[Change]) {
+        let versions: Vec<String> =
+            turned.versions.iter().map(|(name, version)| format!("--secret-version {name}={version}")).collect();
+        eprintln!("from now on: flowkit stack {} (flowkit quickstart finds the newest itself)", versions.join(" "));
+        let mut old: Vec<&str> = changes.iter().flat_map(|change| change.removed()).collect();
+        old.sort_unstable();
+        old.dedup();
+        if !old.is_empty() {
+            eprintln!("when all is well: docker secret rm {}", old.join(" "));
+        }
+    }
+}
+
+/// What the operator has to mend is a mistake.
+pub(super) fn failure(error: VaultError) -> Failure {
+    match error {
+        VaultError::Refused(problems) => Failure::mistake(problems),
+        other => other.into(),
+    }
+}

@@ -1,0 +1,229 @@
+//! A stack brought up on an engine: a swarm, images, the stack itself, and waiting until everything is healthy.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use super::engine::{Docker, Error};
+pub use super::services::Progress;
+use super::services::{of_stack, progress};
+use super::wish::Wish;
+use crate::catalogue::catalogue;
+
+/// How many tasks of one service may fail before it is given up: Swarm itself would go on for ever.
+const FAILURES: usize = 5;
+
+/// What the engine says about its swarm.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Swarm {
+    /// `active`, `inactive`, `pending`, `locked` or `error`.
+    pub local_node_state: String,
+    /// Whether this node is a manager.
+    pub control_available: bool,
+    /// Why not, when something is wrong.
+    #[serde(default)]
+    pub error: String,
+    /// Nodes in all; only managers know.
+    #[serde(default)]
+    pub nodes: u32,
+}
+
+/// What was done about the swarm.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// A new one, with this node alone.
+    Made,
+    /// It was in one.
+    There {
+        /// Its nodes.
+        nodes: u32,
+    },
+}
+
+/// Why a stack did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum RolloutError {
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] Error),
+    /// The operator has to do something first.
+    #[error("{0}")]
+    Refused(String),
+    /// Services that did not become healthy.
+    #[error("{0}")]
+    NotHealthy(String),
+}
+
+/// Sees to it that this node manages a swarm: of its own, if it is in none.
+///
+/// # Errors
+/// A node that can't manage; an address that can't be chosen.
+pub fn swarm(docker: &Docker, advertise: Option<&str>) -> Result<Joined, RolloutError> {
+    let swarm: Swarm = docker.json(&["info", "--format", "{{json .Swarm}}"])?;
+    match swarm.local_node_state.as_str() {
+        "active" if swarm.control_available => Ok(Joined::There { nodes: swarm.nodes }),
+        "active" => {
+            let what = "this node is a worker of its swarm; run this on a manager, or make it one: docker node promote";
+            Err(RolloutError::Refused(what.to_owned()))
+        }
+        "inactive" => {
+            let mut args = vec!["swarm", "init"];
+            args.extend(advertise.map(|address| ["--advertise-addr", address]).into_iter().flatten());
+            docker.ask(&args).map(|_| Joined::Made).map_err(|error| match error {
+                error if error.says(&["--advertise-addr"]) => RolloutError::Refused(format!(
+                    "{error}\n  say with --advertise-addr by which address of this machine other nodes would reach it; on \
+                     a single node any of its own will do, such as 127.0.0.1"
+                )),
+                error => error.into(),
+            })
+        }
+        state => {
+            let hint = if state == "locked" { "docker swarm unlock" } else { "docker info" };
+            Err(RolloutError::Refused(format!("this node's swarm is {state} {}; see `{hint}`", swarm.error)))
+        }
+    }
+}
+
+/// Brings every image of the wish: from `dir` (files named `ROLE-image`), else it must be there. Says what was loaded.
+///
+/// # Errors
+/// An image that is nowhere.
+pub fn images(
+    docker: &Docker,
+    wish: &Wish,
+    dir: Option<&Path>,
+    told: &mut dyn FnMut(String),
+) -> Result<(), RolloutError> {
+    let mut missing = Vec::new();
+    for role in &wish.roles {
+        let image = wish.image(&role.name);
+        let archive = dir.map(|dir| dir.join(format!("{}-image", role.name))).filter(|path| path.exists());
+        if let Some(archive) = &archive {
+            let path = archive.display().to_string();
+            docker.ask(&["load", "--quiet", "--input", &path])?;
+        }
+        match docker.ask(&["image", "inspect", "--format", "{{.Id}}", &image]) {
+            Ok(_) if archive.is_some() => told(format!("loaded {image}")),
+            Ok(_) => {}
+            Err(error) if error.says(&["No such image"]) => missing.push(image),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match missing.as_slice() {
+        [] => Ok(()),
+        missing => Err(RolloutError::Refused(format!(
+            "the engine has no image {}; build it (nix build .#ROLE-image) and give the directory of the results with \
+             --images, where each is called ROLE-image",
+            missing.join(", ")
+        ))),
+    }
+}
+
+/// Deploys the stack file.
+///
+/// # Errors
+/// The engine's.
+pub fn deploy(docker: &Docker, stack: &str, text: &str) -> Result<(), Error> {
+    // Networks of a stack that was just removed go slowly, and Docker takes them for there until it needs them.
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        // Images are the engine's own: a registry has nothing to say about them.
+        let args = ["stack", "deploy", "--resolve-image", "never", "--compose-file", "-", stack];
+        match docker.tell(&args, text.as_bytes()) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.says(&["network", "not found"]) && Instant::now() < until => {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Restarts services whose image has been loaded anew under the same name. Gives their names.
+///
+/// # Errors
+/// The engine's.
+pub fn refresh(docker: &Docker, stack: &str, wish: &Wish) -> Result<Vec<String>, Error> {
+    let mut restarted = Vec::new();
+    for role in &wish.roles {
+        let service = format!("{stack}_{}", role.name);
+        let wanted = docker.ask(&["image", "inspect", "--format", "{{.Id}}", &wish.image(&role.name)])?;
+        let filter = format!("label=com.docker.swarm.service.name={service}");
+        let containers = docker.lines(&["ps", "--quiet", "--filter", &filter])?;
+        let mut stale = false;
+        for container in &containers {
+            stale |= docker.ask(&["inspect", "--format", "{{.Image}}", container])?.trim() != wanted.trim();
+        }
+        if stale {
+            docker.ask(&["service", "update", "--quiet", "--detach", "--force", "--no-resolve-image", &service])?;
+            restarted.push(service);
+        }
+    }
+    Ok(restarted)
+}
+
+/// Waits until every service of the stack is healthy; `tell` gets each change of state.
+///
+/// # Errors
+/// A service whose tasks fail again and again, or that is not healthy in time, with its last lines of log.
+pub fn wait(
+    docker: &Docker,
+    stack: &str,
+    patience: Duration,
+    tell: &mut dyn FnMut(&Progress),
+) -> Result<(), RolloutError> {
+    let until = Instant::now() + patience;
+    let mut last: BTreeMap<String, Progress> = BTreeMap::new();
+    // Tasks that failed for reasons of the past: an earlier deployment, or a neighbour that was not ready.
+    let mut excused: BTreeSet<String> = BTreeSet::new();
+    let mut counted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    loop {
+        let first = last.is_empty();
+        for service in of_stack(docker, stack)? {
+            let now = progress(docker, &service)?;
+            if last.get(&service).is_none_or(|last| last.state != now.state) {
+                tell(&now);
+            }
+            last.insert(service, now);
+        }
+        if !last.is_empty() && last.values().all(|progress| progress.ready) {
+            return Ok(());
+        }
+        for progress in last.values() {
+            let ids = progress.failures.iter().map(|(id, _)| id.clone());
+            if first || !neighbours_ready(stack, &progress.service, &last) {
+                excused.extend(ids);
+            } else {
+                let counted = counted.entry(progress.service.clone()).or_default();
+                counted.extend(ids.filter(|id| !excused.contains(id)));
+            }
+        }
+        let often = |progress: &&Progress| counted.get(&progress.service).is_some_and(|ids| ids.len() >= FAILURES);
+        let hopeless = last.values().filter(|progress| !progress.ready).find(often);
+        let late = (Instant::now() > until).then(|| last.values().find(|p| !p.ready)).flatten();
+        if let Some(progress) = hopeless.or(late) {
+            return Err(RolloutError::NotHealthy(obituary(docker, progress)));
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// Whether the roles that a service talks to, and that are in the stack, are healthy.
+fn neighbours_ready(stack: &str, service: &str, all: &BTreeMap<String, Progress>) -> bool {
+    let role = service.strip_prefix(stack).and_then(|rest| catalogue().role(rest.strip_prefix('_')?));
+    let talks = role.iter().flat_map(|role| &role.talks_to);
+    talks.filter_map(|talk| all.get(&format!("{stack}_{}", talk.role))).all(|progress| progress.ready)
+}
+
+fn obituary(docker: &Docker, progress: &Progress) -> String {
+    let Progress { service, state, failures, .. } = progress;
+    let (out, err) = docker.talk(&["service", "logs", "--raw", "--tail", "5", service]);
+    let why = failures.first().map_or_else(String::new, |(_, why)| format!(", before that: {why}"));
+    // The newest task's come last.
+    let lines: Vec<&str> = out.lines().chain(err.lines()).collect();
+    let end = lines[lines.len().saturating_sub(15)..].join("\n  ");
+    format!("{service} does not become healthy: {state}{why}\n  {end}\nmore: docker service logs {service}")
+}
