@@ -73,9 +73,10 @@ let
           map (target: lib.nameValuePair "/etc/systemd/system/${target}.${kind}/${file}" { link = place; }) targets
         );
       in
-      lib.optionalAttrs u.enable (
+      if !u.enable then
+        { ${place}.link = "/dev/null"; }
+      else
         { ${place}.text = lib.concatLines (render name u); } // wanted "wants" u.wantedBy // wanted "requires" u.requiredBy
-      )
     ) units;
 in
 {

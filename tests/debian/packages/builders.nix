@@ -274,6 +274,7 @@ in
       inherit system;
       isLinux = true;
       isx86_64 = true;
+      efiArch = "x64";
       isAarch64 = false;
       parsed.cpu.name = "x86_64";
       canExecute = other: other.system == system;

@@ -65,6 +65,9 @@ let
       inherit (builders) stdenvNoCC writeShellScriptBin;
     }
     // {
+      testers.runNixOSTest = import ../nixos/testing { inherit lib pkgs; };
+    }
+    // {
       postgresql_17 = callPackage ./postgresql.nix { };
       python313 = callPackage ./python.nix { };
     };

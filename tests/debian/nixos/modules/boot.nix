@@ -95,6 +95,8 @@ in
     }) early;
     boot.kernelParams = [
       "boot=debian-layers"
+      "loglevel=4"
+      "audit=0"
       "layers.root=${if root.fsType == "tmpfs" then "tmpfs" else label root.device}"
       "layers.store=${label store.device}"
     ];

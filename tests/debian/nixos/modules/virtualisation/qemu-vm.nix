@@ -163,7 +163,8 @@ in
         cd "$TMPDIR"
         # shellcheck disable=SC2086
         exec qemu-system-x86_64 -machine q35,accel=kvm:tcg -cpu max -name ${name} \
-          -m ${toString cfg.memorySize} -smp ${toString cfg.cores} -nographic -device virtio-rng-pci \
+          -m ${toString cfg.memorySize} -smp ${toString cfg.cores} \
+          -nodefaults -no-user-config -display none -serial mon:stdio -device virtio-rng-pci \
           -nic user,model=virtio-net-pci,${forwards}"''${QEMU_NET_OPTS:-}" \
           ${drive "debian" "${build.base}/debian.img" "format=raw,read-only=on"} \
           ${drive "store" "${build.storeImage}" "format=raw,read-only=on"} \
