@@ -46,13 +46,13 @@
           ...
         }:
         named roles (role: "${role}-image") (role: images.${role})
-        // named roles (role: "${role}-vm") (role: machines.${role}.config.system.build.vm)
+        // named roles (role: "${role}-vm") (role: machines.${role}.config.system.build.runner)
         // {
           inherit (packages) flowkit;
           default = packages.flowkit;
           # Every role's image with what it takes to run them, to carry behind a firewall.
           inherit (images) bundle;
-          appliance-vm = machines.appliance.config.system.build.vm;
+          appliance-vm = machines.appliance-vm.config.system.build.runner;
           appliance-disk = machines.appliance.config.system.build.image;
           docs-options = import ./modules/docs.nix { inherit pkgs; };
         }

@@ -1,5 +1,5 @@
 # One machine a role, and the appliance with all of them: evaluated NixOS systems, whose `config.system.build` has what
-# the flake gives out (`vm`, `image`).
+# the flake gives out (`runner`, `image`).
 {
   nixosSystem,
   system,
@@ -26,5 +26,13 @@ builtins.listToAttrs (
   }) roles
 )
 // {
-  appliance = machine [ ./appliance.nix ];
+  # The disk to give to a hypervisor, and the same in QEMU.
+  appliance = machine [
+    ./appliance.nix
+    ./disk.nix
+  ];
+  appliance-vm = machine [
+    ./appliance.nix
+    ./vm.nix
+  ];
 }

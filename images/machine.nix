@@ -1,0 +1,95 @@
+# What every machine of ours has beside its roles: their ports open to others, secrets that come from outside or are made
+# at the first start, and nobody who could log in.
+{
+  config,
+  lib,
+  ...
+}:
+let
+  catalogue = import ../modules/lib/catalogue.nix;
+  cfg = config.services.flowkit;
+  running = lib.filterAttrs (name: _: cfg.${name}.enable) catalogue.roles;
+  # Whether every secret that is used here belongs to a role that is here: others can't be made, they must be the same.
+  own = builtins.all (secret: running ? ${secret.owner}) (
+    lib.concatMap catalogue.secretsOf (lib.attrValues running)
+  );
+  # What others may reach: the ports that the guide publishes.
+  published = role: lib.filter (port: port ? published) (role.port or [ ]);
+  # The settings of a role that name programs.
+  programs = lib.filterAttrs (_: value: lib.isString value && lib.hasPrefix builtins.storeDir value);
+
+  units = map (name: "flowkit-${name}.service") (lib.attrNames running);
+
+  # Where secrets may come from, each a directory of files named as the secrets are.
+  offered = [ "/mnt/flowkit-secrets" ];
+in
+{
+  options.flowkit.published = lib.mkOption {
+    type = lib.types.listOf lib.types.attrs;
+    internal = true;
+    readOnly = true;
+    default = lib.concatLists (
+      lib.mapAttrsToList (
+        name: role:
+        map (port: {
+          inherit (port) published;
+          number = cfg.${name}.settings.${port.setting};
+        }) (published role)
+      ) running
+    );
+    description = "Ports that others may reach: the number, and the setting that names the port outside.";
+  };
+
+  config = {
+    services.flowkit = {
+      makeSecrets = lib.mkDefault own;
+      secretsDir = lib.mkDefault "/var/lib/flowkit/secrets";
+    }
+    // lib.mapAttrs (
+      _: role: {
+        openFirewall = lib.mkDefault (published role != [ ]);
+        settings = lib.listToAttrs (
+          map (port: lib.nameValuePair port.listen (lib.mkDefault "0.0.0.0")) (published role)
+        );
+      }
+    ) catalogue.roles;
+
+    # Secrets that are offered replace those that are here; what is missing after that is made.
+    systemd.services.flowkit-secrets-offered = {
+      description = "Secrets of FlowKit that come from outside the machine";
+      wantedBy = [ "multi-user.target" ];
+      before = lib.optional cfg.makeSecrets "flowkit-secrets.service" ++ units;
+      requiredBy = units;
+      unitConfig.RequiresMountsFor = offered;
+      serviceConfig = {
+        Type = "oneshot";
+        RemainAfterExit = true;
+        UMask = "0077";
+      };
+      script = ''
+        mkdir -p -m 0700 ${cfg.secretsDir}
+        for file in ${lib.concatMapStringsSep " " (dir: "${dir}/*") offered}; do
+            [ -f "$file" ] || continue
+            name=''${file##*/}
+            # Renamed into place: a power cut leaves the old one or the new one.
+            install -m 0600 "$file" "${cfg.secretsDir}/.$name.new"
+            mv "${cfg.secretsDir}/.$name.new" "${cfg.secretsDir}/$name"
+            echo "$name was taken from outside"
+        done
+      '';
+    };
+
+    networking = {
+      firewall.enable = true;
+      useNetworkd = true;
+      nftables.enable = true;
+      useDHCP = lib.mkDefault true;
+    };
+
+    # So that `flowkit verify` and its like work for root.
+    environment.variables = lib.foldl' (all: name: all // programs cfg.${name}.settings) { } (lib.attrNames running);
+
+    documentation.enable = lib.mkDefault false;
+    system.stateVersion = lib.mkDefault "26.05";
+  };
+}

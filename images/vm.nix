@@ -1,0 +1,78 @@
+# A machine in QEMU: `system.build.runner` boots it headless, with ports of the host that lead to its roles, secrets from a
+# directory of the host, and its state in a file that survives.
+{
+  config,
+  lib,
+  modulesPath,
+  pkgs,
+  ...
+}:
+let
+  catalogue = import ../modules/lib/catalogue.nix;
+  running = lib.filter (role: config.services.flowkit.${role.name}.enable) (lib.attrValues catalogue.roles);
+  memory = lib.foldl' (sum: role: sum + role.needs.memory-mib) 0 running;
+in
+{
+  imports = [
+    ./machine.nix
+    "${modulesPath}/virtualisation/qemu-vm.nix"
+  ];
+
+  networking.hostName = lib.mkDefault "flowkit";
+
+  # What is not in the machine is looked for on the host.
+  services.flowkit = lib.mapAttrs (_: role: {
+    settings = lib.listToAttrs (
+      map (setting: lib.nameValuePair setting.name (lib.mkDefault "10.0.2.2")) (
+        lib.filter (
+          setting: setting.type == "host" && setting.owner != role.name && !config.services.flowkit.${setting.owner}.enable
+        ) (catalogue.settingsOf role)
+      )
+    );
+  }) catalogue.roles;
+
+  virtualisation = {
+    graphics = false;
+    cores = lib.mkDefault 2;
+    # The roles' own, and as much for the system and for the page cache.
+    memorySize = lib.mkDefault (1024 + memory);
+    # Grows in the file as it is used.
+    diskSize = lib.mkDefault (64 * 1024);
+    # The runner says where.
+    diskImage = "./flowkit.qcow2";
+    # Python reads thousands of files, for which 9p is slow.
+    useNixStoreImage = lib.mkDefault true;
+    writableStore = false;
+    sharedDirectories.secrets = {
+      source = ''"$FLOWKIT_VM_SECRETS"'';
+      # Not below /run, which the initial system would hide.
+      target = "/mnt/flowkit-secrets";
+      securityModel = "none";
+    };
+  };
+
+  # Where the processor is emulated, a start takes minutes.
+  systemd.services = lib.listToAttrs (
+    map (
+      role:
+      lib.nameValuePair "flowkit-${role.name}" {
+        serviceConfig.TimeoutStartSec = lib.mkForce 900;
+      }
+    ) running
+  );
+
+  # Whoever runs the machine holds its disk: the console asks for no password.
+  services.getty.autologinUser = lib.mkDefault "root";
+
+  system.build.runner = pkgs.writeShellApplication {
+    name = "flowkit-vm";
+    runtimeInputs = [ config.virtualisation.qemu.package ];
+    runtimeEnv = {
+      BOOT = "${config.system.build.vm}/bin/run-${config.system.name}-vm";
+      PORTS = lib.concatMapStringsSep " " (port: "${port.published}:${toString port.number}") config.flowkit.published;
+      ARCHITECTURE = pkgs.stdenv.hostPlatform.parsed.cpu.name;
+    };
+    text = builtins.readFile ./run-vm.sh;
+    meta.description = "Boot FlowKit's virtual machine";
+  };
+}
