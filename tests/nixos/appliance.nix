@@ -1,0 +1,124 @@
+# The appliance: every role in one machine. It answers a real query, its units are shut in, secrets reach only their own
+# service, and a power cut costs nothing that was committed.
+#
+# One boot, and one more after the cut, for all of it: under emulation a boot is what takes time.
+{ lib, ... }:
+let
+  roles = lib.attrNames (import ../../src/roles);
+  units = map (role: "flowkit-${role}.service") roles;
+  python = builtins.toJSON;
+in
+{
+  name = "appliance";
+  globalTimeout = 1800;
+
+  nodes.machine =
+    { config, pkgs, ... }:
+    {
+      imports = [
+        ../../images/appliance.nix
+        ../../images/vm.nix
+      ];
+      networking.hostName = "machine";
+      environment.systemPackages = [
+        (pkgs.writeShellScriptBin "superuser-sql" ''
+          export PGPASSWORD=$(cat /var/lib/flowkit/secrets/FLOWDB_POSTGRES_PASSWORD)
+          exec ${config.services.flowkit.packages.postgresql}/bin/psql -h localhost -p ${
+            toString config.services.flowkit.flowdb.settings.FLOWDB_PORT
+          } -U flowdb -d flowdb -XtAc "$1"
+        '')
+      ];
+      # A password from outside, as a host directory brings it.
+      virtualisation.sharedDirectories.secrets.source = lib.mkForce "${pkgs.writeTextFile {
+        name = "secrets";
+        destination = "/REDIS_PASSWORD";
+        text = "from-outside-the-machine";
+      }}";
+    };
+
+  testScript = ''
+    units = ${python units}
+
+    import shlex
+
+    # Runs as a user of the machine, without what root may do.
+    def as_user(user, command):
+        return f"setpriv --reuid {user} --regid {user} --clear-groups --inh-caps=-all -- sh -c {shlex.quote(command)}"
+
+    with subtest("from power-on to all roles ready"):
+        machine.start()
+        for unit in units:
+            machine.wait_for_unit(unit)
+        print(machine.succeed("systemd-analyze || true"))
+
+    with subtest("every role says that it is healthy"):
+        for role in ${python roles}:
+            machine.succeed(f"flowkit health {role} --dir /var/lib/flowkit/{role}")
+            print(machine.succeed(f"flowkit status --dir /var/lib/flowkit/{role}"))
+
+    with subtest("nothing failed while starting"):
+        failed = machine.succeed("systemctl --failed --plain --no-legend")
+        assert failed.strip() == "", failed
+
+    with subtest("units are shut in"):
+        for unit in units:
+            overall = machine.succeed(f"systemd-analyze security --no-pager {unit} | tail -n1")
+            print(overall)
+            score = float(overall.split(":")[1].split()[0])
+            assert score < 3.0, f"the exposure of {unit} is {score}"
+
+    with subtest("secrets from outside are used, others were made"):
+        machine.succeed("test \"$(cat /var/lib/flowkit/secrets/REDIS_PASSWORD)\" = from-outside-the-machine")
+        machine.succeed("test -s /var/lib/flowkit/secrets/FLOWMACHINE_FLOWDB_PASSWORD")
+
+    with subtest("secrets are readable by their service only"):
+        assert machine.succeed("find /var/lib/flowkit/secrets -perm /077").strip() == ""
+        for unit, secret, other in [
+            ("flowkit-redis", "REDIS_PASSWORD", "flowkit-flowdb"),
+            ("flowkit-flowdb", "FLOWDB_POSTGRES_PASSWORD", "flowkit-redis"),
+        ]:
+            credential = f"/run/credentials/{unit}.service/{secret}"
+            machine.succeed(f"test -s {credential}")
+            machine.succeed(as_user(unit, f"cat {credential} >/dev/null"))
+            machine.fail(as_user(other, f"cat {credential}"))
+            machine.fail(as_user(other, f"cat /var/lib/flowkit/secrets/{secret}"))
+        # A role gets what it uses and no more.
+        machine.fail("test -e /run/credentials/flowkit-redis.service/FLOWDB_POSTGRES_PASSWORD")
+        # Neither in a unit's text, nor on a command line, nor in the journal.
+        for file in machine.succeed("ls /var/lib/flowkit/secrets").split():
+            machine.succeed(
+                f"secret=$(head -c 200 /var/lib/flowkit/secrets/{file} | head -n1); [ ''${{#secret}} -ge 12 ] || exit 0; "
+                "! systemctl show '*' --property=Environment,ExecStart | grep -qF -- \"$secret\"; "
+                "! cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -qF -- \"$secret\"; "
+                "! journalctl -b --no-pager | grep -qF -- \"$secret\""
+            )
+
+    with subtest("a real query is answered"):
+        machine.succeed("flowkit db demo --days 2 --subscribers 300 --sites 20")
+        print(machine.succeed("flowkit verify"))
+
+    def sql(text):
+        return f"superuser-sql {shlex.quote(text)}"
+
+    with subtest("a power cut in the middle of writing"):
+        machine.succeed(sql("create table written (n bigint primary key)"))
+        machine.execute(
+            "systemd-run --unit=writer --setenv=PATH=\"$PATH\" "
+            "sh -c 'n=0; while n=$((n+1)); do superuser-sql \"insert into written values ($n)\"; done'"
+        )
+        machine.wait_until_succeeds(sql("select 1 from written having count(*) > 20") + " | grep -q 1")
+        committed = int(machine.succeed(sql("select max(n) from written")).split()[-1])
+        machine.crash()
+        machine.start()
+        for unit in units:
+            machine.wait_for_unit(unit)
+        found = int(machine.succeed(sql("select count(*) from written")).split()[-1])
+        print(f"{committed} rows were committed, {found} are there")
+        assert found >= committed
+
+    with subtest("the query is answered as before"):
+        print(machine.succeed("flowkit verify"))
+
+    machine.shutdown()
+  '';
+}
