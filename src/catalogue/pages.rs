@@ -43,7 +43,8 @@ fn secrets() -> String {
 fn settings() -> String {
     let mut page = page(
         "Settings",
-        "Every setting of every role. A value comes from a flag, else from the environment, else from `flowkit.toml` in \
+        "Every setting of every role. A value comes from a flag, else from a file of its own in `/run/secrets` (any setting \
+         may be given like a secret, as to upstream's programs), else from the environment, else from `flowkit.toml` in \
          the state directory (`NAME = \"value\"`, one a line), else it is the default. An empty value counts as none. All \
          values are checked before anything starts, and everything that is wrong is told at once.\n\n\
          Sizes are bytes, or a number with kB, MB, GB or TB, which are powers of 1024 as in PostgreSQL. Flags are true \

@@ -52,9 +52,9 @@ impl Run {
     /// Runs the command; returns when the role has stopped.
     pub fn run(self) -> Result<ExitCode, Failure> {
         let deployment = Deployment::open(self.dir.as_deref(), &self.settings).map_err(Failure::mistake)?;
-        let roles = [self.role];
+        let deployment = deployment.running(vec![self.role]);
         // Images and units are given their secrets; making them is `flowkit secrets init`, or `flowkit up`.
-        let plan = begin(&deployment, &roles, |_, _| Ok(()))?;
+        let plan = begin(&deployment, |_| Ok(()))?;
         let given = deployment.settings.int("FLOWKIT_STOP_SECONDS").map(i64::unsigned_abs);
         let budget = self.stop_budget.or(given).unwrap_or(if std::process::id() == 1 { 8 } else { 100 });
         let options = Options {

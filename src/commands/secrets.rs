@@ -165,7 +165,7 @@ impl Place {
 fn options(dir: &Path, san: Vec<String>) -> Result<Options, Failure> {
     let state = dir.parent().map(StateDir::new).filter(|state| state.secrets() == dir);
     let file = state.map(|state| state.settings_file());
-    let settings = Settings::load(file.as_deref(), &|name| std::env::var(name).ok()).map_err(Failure::mistake)?;
+    let settings = Settings::given(file.as_deref()).map_err(Failure::mistake)?;
     Ok(Options { settings, san })
 }
 

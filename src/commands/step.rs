@@ -16,6 +16,9 @@ pub struct StepArgs {
     /// State directory
     #[arg(long, value_name = "STATE")]
     dir: PathBuf,
+    /// A role that runs beside it
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -36,17 +39,13 @@ impl StepArgs {
     /// Runs the command.
     pub fn run(self) -> Result<ExitCode, Failure> {
         let Deployment { state, settings, store, .. } =
-            Deployment::open(Some(&self.dir), &[]).map_err(Failure::mistake)?;
+            Deployment::open_step(&self.dir, self.roles).map_err(Failure::mistake)?;
         match self.step {
             Step::FlowdbPrepare => {
                 let prepared = flowdb::cluster::prepare(&state, &settings, &store).map_err(of_flowdb)?;
                 prepared.warnings.iter().for_each(|warning| println!("warning: {warning}"));
                 let what = if prepared.created { "made" } else { "found" };
-                println!(
-                    "{what} a cluster of PostgreSQL {} in {}",
-                    prepared.postgres.major,
-                    state.flowdb_data().display()
-                );
+                println!("{what} a cluster of PostgreSQL {} in {}", prepared.postgres.major, prepared.data.display());
             }
             Step::FlowdbServer => return Err(of_flowdb(flowdb::cluster::serve(&state, &settings))),
             Step::FlowdbSchema => {

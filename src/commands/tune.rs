@@ -1,7 +1,7 @@
 //! `flowkit tune`: what PostgreSQL would be told here, and why.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -12,6 +12,7 @@ use super::Failure;
 use crate::config::{Settings, StateDir};
 use crate::flowdb::{self, Postgres};
 use crate::hardware::{self, Disk, Fact, Hardware};
+use crate::roles::{Deployment, built};
 use crate::tuning::value::{parse_size, rounded};
 use crate::tuning::{self, Database, Plan, Setting};
 
@@ -23,7 +24,7 @@ use crate::tuning::{self, Database, Plan, Setting};
 /// another machine. Nothing is changed.
 #[derive(Args)]
 pub struct Tune {
-    /// Memory to plan for, such as 32GiB [default: what the machine or its cgroup has]
+    /// Memory to plan for, such as 32GiB [default: what the machine or its cgroup has and the other roles leave]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<u64>,
     /// CPUs to plan for [default: what the machine or its cgroup has]
@@ -60,11 +61,10 @@ fn size(text: &str) -> Result<u64, String> {
 impl Tune {
     /// Plans and prints: the plan to stdout, warnings to stderr.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let state = self.dir.as_ref().map_or_else(StateDir::usual, StateDir::new);
-        let settings =
-            Settings::load(Some(&state.settings_file()), &|name| std::env::var(name).ok()).map_err(Failure::mistake)?;
-        let hardware = self.hardware(&state);
-        let database = self.database(&settings, &state)?;
+        let (state, settings) = self.deployment()?;
+        let data = flowdb::cluster::data_directory(&state, &settings);
+        let hardware = self.hardware(&data);
+        let database = self.database(&settings, &data)?;
         let plan = tuning::plan(&hardware, &settings, &database).map_err(Failure::mistake)?;
         for warning in &plan.warnings {
             eprintln!("warning: {warning}");
@@ -81,9 +81,20 @@ impl Tune {
         }
     }
 
+    /// State directory and settings: those of the deployment that runs there or, if none does, of one with every role. A
+    /// memory that is given is FlowDB's own.
+    fn deployment(&self) -> Result<(StateDir, Settings), Failure> {
+        let dir = self.dir.as_deref();
+        let deployment = match self.memory {
+            Some(_) => Deployment::open(dir, &[]),
+            None => Deployment::open_running(dir).map(|found| found.running(built().map(str::to_string).collect())),
+        };
+        deployment.map(|Deployment { state, settings, .. }| (state, settings)).map_err(Failure::mistake)
+    }
+
     /// This machine, with what the flags say otherwise.
-    fn hardware(&self, state: &StateDir) -> Hardware {
-        let mut hardware = hardware::detect(&state.flowdb_data());
+    fn hardware(&self, data: &Path) -> Hardware {
+        let mut hardware = hardware::detect(data);
         if let Some(memory) = self.memory {
             hardware.memory = Fact::given(memory, "--memory");
         }
@@ -97,8 +108,8 @@ impl Tune {
         hardware
     }
 
-    fn database(&self, settings: &Settings, state: &StateDir) -> Result<Database, Failure> {
-        let installed = match Postgres::find(settings, &state.flowdb_data()) {
+    fn database(&self, settings: &Settings, data: &Path) -> Result<Database, Failure> {
+        let installed = match Postgres::find(settings, data) {
             Ok(found) => Some(found),
             // Planning needs none.
             Err(flowdb::Error::NoPostgres { .. }) => None,
@@ -106,7 +117,7 @@ impl Tune {
         };
         let mut database = match (installed, self.postgres) {
             (Some(found), wanted) if wanted.is_none_or(|w| w == found.major) => {
-                Database::look(&found.bin, found.major, &state.flowdb_data())
+                Database::look(&found.bin, found.major, data)
             }
             (_, wanted) => Database::new(wanted.unwrap_or(15)),
         };

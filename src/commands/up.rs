@@ -50,8 +50,9 @@ impl Up {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let deployment = Deployment::open(self.dir.as_deref(), &self.settings).map_err(Failure::mistake)?;
         let roles = if self.roles.is_empty() { roles::built().map(str::to_string).collect() } else { self.roles };
+        let deployment = deployment.running(roles);
         refuse_second(&deployment)?;
-        let plan = begin(&deployment, &roles, make_secrets)?;
+        let plan = begin(&deployment, make_secrets)?;
         let log = deployment.state.log().join("flowkit.log");
         let options = Options {
             log: LogTarget::File { path: log.clone(), max_bytes: 64 << 20, keep: 5 },
@@ -93,8 +94,8 @@ fn refuse_second(deployment: &Deployment) -> Result<(), Failure> {
 }
 
 /// Makes the secrets that are missing.
-fn make_secrets(deployment: &Deployment, roles: &[String]) -> Result<(), Failure> {
-    let roles: Vec<_> = roles.iter().filter_map(|role| catalogue().role(role)).collect();
+fn make_secrets(deployment: &Deployment) -> Result<(), Failure> {
+    let roles: Vec<_> = deployment.roles.iter().filter_map(|role| catalogue().role(role)).collect();
     let options = secrets::Options { settings: deployment.settings.clone(), ..secrets::Options::default() };
     let report = secrets::init(&deployment.state.secrets(), &roles, &options)?;
     if !report.made.is_empty() {
@@ -105,25 +106,21 @@ fn make_secrets(deployment: &Deployment, roles: &[String]) -> Result<(), Failure
 
 /// Everything that can be wrong is found before anything is started: roles, ports, the host, secrets, programs. Root has
 /// become the deployment's owner when this returns.
-pub(super) fn begin(
-    deployment: &Deployment,
-    roles: &[String],
-    secrets: fn(&Deployment, &[String]) -> Result<(), Failure>,
-) -> Result<Plan, Failure> {
-    Problems(roles::unknown_roles(roles)).or(()).map_err(Failure::mistake)?;
+pub(super) fn begin(deployment: &Deployment, secrets: fn(&Deployment) -> Result<(), Failure>) -> Result<Plan, Failure> {
+    Problems(roles::unknown_roles(&deployment.roles)).or(()).map_err(Failure::mistake)?;
     // Asked as root, which sees who holds a port.
-    let mut taken = roles::free_ports(deployment, roles);
+    let mut taken = roles::free_ports(deployment);
     roles::become_owner(deployment.state.root(), &deployment.program).map_err(Failure::mistake)?;
     deployment.make_directories().map_err(Failure::mistake)?;
     // It may be what a killed run of our own has left behind.
     if client::clear(&deployment.state.run()).map_err(of_supervisor)? > 0 {
-        taken = roles::free_ports(deployment, roles);
+        taken = roles::free_ports(deployment);
     }
     Problems(taken).or(()).map_err(Failure::mistake)?;
-    secrets(deployment, roles)?;
+    secrets(deployment)?;
     let pools = Pools::of(&deployment.settings).warnings();
     deployment.settings.warnings().iter().chain(&pools).for_each(|warning| eprintln!("warning: {warning}"));
-    roles::plan(deployment, roles).map_err(Failure::mistake)
+    roles::plan(deployment).map_err(Failure::mistake)
 }
 
 /// Shows the services until all are ready.

@@ -1,6 +1,7 @@
 //! The deployment's settings and where it keeps its state.
 //!
-//! A value comes from a flag, else the environment, else the settings file, else the catalogue's default; it is checked
+//! A value comes from a flag, else a file of its own in /run/secrets, else the environment, else the settings file, else the
+//! catalogue's default; it is checked
 //! once, here, and remembers where it came from. All that is wrong is told in one report, and then nothing starts.
 
 mod pools;
@@ -10,5 +11,5 @@ mod state;
 
 pub use pools::Pools;
 pub use problem::{Problem, Problems};
-pub use settings::{Origin, Settings};
+pub use settings::{Origin, RUN_SECRETS, Settings};
 pub use state::StateDir;

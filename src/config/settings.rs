@@ -8,6 +8,12 @@ use crate::catalogue::{self, Setting, Type, catalogue};
 
 use super::{Problem, Problems};
 
+/// Where Docker and Podman put what a container is given as a secret, which may be a setting.
+pub const RUN_SECRETS: &str = "/run/secrets";
+
+/// No value is longer, in bytes; a file that is was not meant to be one.
+const LONGEST: u64 = 64 << 10;
+
 /// Where a value was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -15,8 +21,10 @@ pub enum Origin {
     Flag,
     /// In the environment.
     Environment,
-    /// In a settings file.
+    /// In a file: one of settings, or one of a secret's kind that holds a single value.
     File(PathBuf),
+    /// Worked out from the roles that are started together.
+    Roles,
     /// Nowhere: the catalogue's own.
     Default,
 }
@@ -27,6 +35,7 @@ impl fmt::Display for Origin {
             Origin::Flag => f.write_str("command line"),
             Origin::Environment => f.write_str("environment"),
             Origin::File(path) => path.display().fmt(f),
+            Origin::Roles => f.write_str("the roles started together"),
             Origin::Default => f.write_str("default"),
         }
     }
@@ -41,15 +50,35 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads the settings file, if there is one, and the environment, which beats it. The file is TOML with the names
-    /// of the settings as keys; an unknown key is a mistake. All mistakes are reported at once.
-    pub fn load(file: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Problems> {
+    /// What this process was given: the settings file, if there is one, then its environment, then files in
+    /// [`RUN_SECRETS`], each beating the one before.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn given(file: Option<&Path>) -> Result<Settings, Problems> {
+        Settings::load(file, &|name| std::env::var(name).ok(), Some(Path::new(RUN_SECRETS)))
+    }
+
+    /// Reads the settings file, the environment, and the files of a directory, if there are any; the later beats the
+    /// earlier. The settings file is TOML with the names of the settings as keys. In the directory each setting is a file
+    /// of its own, as upstream's programs accept it: there, too, the file beats the variable.
+    ///
+    /// # Errors
+    /// All that is unknown or malformed, at once.
+    pub fn load(
+        file: Option<&Path>,
+        env: &dyn Fn(&str) -> Option<String>,
+        files: Option<&Path>,
+    ) -> Result<Settings, Problems> {
         let mut settings = Settings::default();
         let mut problems = Problems::default();
         if let Some(path) = file {
             settings.load_file(path, &mut problems);
         }
         settings.load_environment(env, &mut problems);
+        if let Some(dir) = files {
+            settings.load_files(dir, &mut problems);
+        }
         problems.or(settings)
     }
 
@@ -90,6 +119,27 @@ impl Settings {
         let names = catalogue().settings().flat_map(Setting::spellings);
         let values = names.filter_map(|name| Some((name.to_string(), env(name)?))).collect::<Vec<_>>();
         self.take(&values, &Origin::Environment, problems);
+    }
+
+    fn load_files(&mut self, dir: &Path, problems: &mut Problems) {
+        for setting in catalogue().settings() {
+            for name in setting.spellings() {
+                let path = dir.join(name);
+                // What is no file of ours to look at is somebody else's business.
+                if !std::fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() <= LONGEST) {
+                    continue;
+                }
+                match std::fs::read_to_string(&path) {
+                    Ok(text) => self.take(&[(name.to_string(), text)], &Origin::File(path), problems),
+                    Err(error) => {
+                        let what = format!("{name} can't be read: {error}");
+                        problems
+                            .0
+                            .push(Problem::new(what, "make the file readable, or remove it").origin(path.display()));
+                    }
+                }
+            }
+        }
     }
 
     /// All values of one origin: two spellings of one setting must agree there.
@@ -244,7 +294,7 @@ mod tests {
             std::fs::write(&path, text).unwrap();
         }
         let env = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string());
-        Settings::load(Some(&path), &env)
+        Settings::load(Some(&path), &env, None)
             .map_err(|problems| problems.to_string().replace(path.to_str().unwrap(), "flowkit.toml"))
     }
 
@@ -266,6 +316,25 @@ mod tests {
         let settings = load(None, &[("FLOWDB_HOST_PORT", "9100")]).unwrap();
         assert_eq!(settings.port("FLOWDB_PORT"), 9100);
         assert_eq!(settings.origin("FLOWDB_PORT"), &Origin::Environment);
+    }
+
+    #[test]
+    fn a_file_of_its_own_beats_the_variable() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("FLOWDB_HOST"), "flowdb\n").unwrap();
+        std::fs::write(dir.path().join("REDIS_PASSWORD"), "a secret, and none of ours").unwrap();
+        std::fs::create_dir(dir.path().join("REDIS_HOST")).unwrap();
+        let env = |name: &str| name.ends_with("_HOST").then(|| "elsewhere".to_string());
+        let settings = Settings::load(None, &env, Some(dir.path())).unwrap();
+        assert_eq!(settings.text("FLOWDB_HOST"), Some("flowdb"));
+        assert_eq!(settings.origin("FLOWDB_HOST"), &Origin::File(dir.path().join("FLOWDB_HOST")));
+        assert_eq!(settings.text("REDIS_HOST"), Some("elsewhere"));
+        let port = dir.path().join("FLOWDB_PORT");
+        std::fs::write(&port, "http").unwrap();
+        assert_eq!(
+            Settings::load(None, &env, Some(dir.path())).unwrap_err().to_string(),
+            format!("FLOWDB_PORT is wrong: \"http\" ({}); give a port number from 1 to 65535", port.display())
+        );
     }
 
     #[test]

@@ -39,6 +39,17 @@ pub enum Error {
         source: Option<io::Error>,
     },
 
+    /// It would start, and then lack what the schema is made of.
+    #[error(
+        "PostgreSQL in {bin} has no PostGIS (no postgis.control in {looked}); install it for this version of PostgreSQL"
+    )]
+    NoPostgis {
+        /// The directory of its programs.
+        bin: PathBuf,
+        /// Where extensions were looked for.
+        looked: String,
+    },
+
     /// Another major version's data: to start it would be refused, to initialise would destroy it.
     #[error(
         "{data} holds data of PostgreSQL {made_by}, and {installed} is what is installed; install PostgreSQL {made_by} \
@@ -77,6 +88,20 @@ pub enum Error {
     /// PostgreSQL refuses a directory that belongs to somebody else.
     #[error("{path} belongs to user id {owner}, not to {me}, who runs this; change it with chown, or run as its owner")]
     WrongOwner {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// Us.
+        me: u32,
+    },
+
+    /// Nothing can be made in a directory.
+    #[error(
+        "{path} belongs to user id {owner}, and {me}, who runs this, may make nothing in it; change that with chown or \
+         chmod 1777, or run as its owner"
+    )]
+    NotOurs {
         /// The directory.
         path: PathBuf,
         /// Its owner.
@@ -225,7 +250,9 @@ impl Error {
             | Error::NotPostgres { .. }
             | Error::OtherMajor { .. }
             | Error::Foreign { .. }
+            | Error::NoPostgis { .. }
             | Error::WrongOwner { .. }
+            | Error::NotOurs { .. }
             | Error::Root
             | Error::NoUserName { .. }
             | Error::SocketPath { .. }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::connect::{self, SUPERUSER_PASSWORD, is_refusal};
-use super::{DATABASE, Endpoint, Error, FLOWMACHINE, SUPERUSER};
+use super::{DATABASE, Endpoint, Error, FLOWMACHINE, SUPERUSER, cluster};
 use crate::config::{Settings, StateDir};
 use crate::secrets::Store;
 use crate::supervisor::Probe;
@@ -63,7 +63,7 @@ impl ProbeSql {
             (None, Question::Server) => self.log_in_to_server().await?,
             (None, Question::Schema) => self.log_in_as_flowmachine().await?,
         };
-        let data = self.state.flowdb_data();
+        let data = cluster::data_directory(&self.state, &self.settings);
         if !is_ours(&client, &data).await? {
             let address = Endpoint::new(&self.state, &self.settings).address();
             return Err(Error::OtherServer { address, data });

@@ -26,8 +26,8 @@ pub struct Postgres {
 impl Postgres {
     /// The installation that serves `data`.
     ///
-    /// In this order: the setting `FLOWKIT_POSTGRES_BIN`; the newest of Debian's that has PostGIS; the PATH. A data
-    /// directory that is already initialised decides the major version.
+    /// In this order: the setting `FLOWKIT_POSTGRES_BIN`; the newest of Debian's; the PATH. Without PostGIS none will do.
+    /// A data directory that is already initialised decides the major version.
     pub fn find(settings: &Settings, data: &Path) -> Result<Postgres, Error> {
         let wanted = version_of(data);
         let candidates = match settings.text("FLOWKIT_POSTGRES_BIN") {
@@ -35,16 +35,17 @@ impl Postgres {
             None => installed(),
         };
         let fits = |postgres: &&Postgres| wanted.as_deref().is_none_or(|wanted| postgres.major.to_string() == wanted);
-        if let Some(postgres) = candidates.iter().find(fits) {
+        if let Some(postgres) = candidates.iter().find(|postgres| fits(postgres) && postgres.has_postgis()) {
             return Ok(postgres.clone());
         }
-        match (wanted, candidates.is_empty()) {
-            (Some(made_by), false) => Err(Error::OtherMajor {
+        match (candidates.iter().find(fits), wanted) {
+            (Some(bare), _) => Err(bare.without_postgis()),
+            (None, Some(made_by)) if !candidates.is_empty() => Err(Error::OtherMajor {
                 data: data.into(),
                 made_by,
                 installed: candidates.iter().map(|p| p.major.to_string()).collect::<Vec<_>>().join(", "),
             }),
-            _ => Err(Error::NoPostgres { looked: format!("{DEBIAN}/*/bin and the PATH"), oldest: OLDEST }),
+            (None, _) => Err(Error::NoPostgres { looked: format!("{DEBIAN}/*/bin and the PATH"), oldest: OLDEST }),
         }
     }
 
@@ -66,20 +67,40 @@ impl Postgres {
     pub fn program(&self, name: &str) -> PathBuf {
         self.bin.join(name)
     }
+
+    fn has_postgis(&self) -> bool {
+        extensions(&self.bin, self.major).iter().any(|dir| dir.join("postgis.control").exists())
+    }
+
+    fn without_postgis(&self) -> Error {
+        let looked = extensions(&self.bin, self.major).iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>();
+        Error::NoPostgis { bin: self.bin.clone(), looked: looked.join(", ") }
+    }
 }
 
-/// Debian's installations with PostGIS, newest first, then that of the PATH.
+/// Where the extensions of the programs in `bin` are described. The server finds them from its own place, as this does:
+/// beside `bin` in nixpkgs' layout and that of a build of one's own, three levels up in Debian's, wherever that stands.
+/// nixpkgs puts server and extensions together by links, so the place that is named counts, then the one it leads to.
+fn extensions(bin: &Path, major: u32) -> Vec<PathBuf> {
+    let real = bin.join("postgres").canonicalize().ok().and_then(|program| Some(program.parent()?.to_owned()));
+    let mut found = Vec::new();
+    for bin in [Some(bin.to_owned()), bin.canonicalize().ok(), real].into_iter().flatten() {
+        let beside = bin.parent().map(|prefix| prefix.join("share/postgresql/extension"));
+        let own = bin.parent().map(|prefix| prefix.join("share/extension"));
+        let debian = bin.ancestors().nth(4).map(|usr| usr.join(format!("share/postgresql/{major}/extension")));
+        for dir in [beside, own, debian].into_iter().flatten() {
+            if dir.is_dir() && !found.contains(&dir) {
+                found.push(dir);
+            }
+        }
+    }
+    found
+}
+
+/// Debian's installations, newest first, then that of the PATH.
 fn installed() -> Vec<Postgres> {
-    let mut found: Vec<Postgres> = fs::read_dir(DEBIAN)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| {
-            let extensions = Path::new("/usr/share/postgresql").join(entry.file_name()).join("extension");
-            extensions.join("postgis.control").exists()
-        })
-        .filter_map(|entry| Postgres::at(&entry.path().join("bin")).ok())
-        .collect();
+    let entries = fs::read_dir(DEBIAN).into_iter().flatten().flatten();
+    let mut found: Vec<Postgres> = entries.filter_map(|entry| Postgres::at(&entry.path().join("bin")).ok()).collect();
     found.sort_by_key(|postgres| std::cmp::Reverse(postgres.major));
     let on_path = env::var_os("PATH").unwrap_or_default();
     found.extend(
@@ -102,7 +123,10 @@ pub(super) fn version_of(data: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+    use crate::config::Origin;
 
     #[test]
     fn versions_are_read_from_every_spelling() {
@@ -111,5 +135,48 @@ mod tests {
         assert_eq!(major("postgres (PostgreSQL) 17.5\n"), Some(17));
         assert_eq!(major("mysqld  Ver 8.0\n"), None);
         assert_eq!(major(""), None);
+    }
+
+    /// A tree with an executable that claims to be PostgreSQL 17, at `bin`, and PostGIS in `extension`.
+    fn tree(bin: &str, extension: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let (bin, extension) = (dir.path().join(bin), dir.path().join(extension));
+        fs::create_dir_all(&bin).unwrap();
+        fs::create_dir_all(&extension).unwrap();
+        fs::write(extension.join("postgis.control"), "").unwrap();
+        fs::write(bin.join("postgres"), "#!/bin/sh\necho 'postgres (PostgreSQL) 17.5'\n").unwrap();
+        fs::set_permissions(bin.join("postgres"), fs::Permissions::from_mode(0o755)).unwrap();
+        dir
+    }
+
+    fn found(bin: &Path) -> Result<Postgres, Error> {
+        let mut settings = Settings::default();
+        settings.set("FLOWKIT_POSTGRES_BIN", bin.to_str().unwrap(), Origin::Flag).unwrap();
+        Postgres::find(&settings, Path::new("/nowhere"))
+    }
+
+    #[test]
+    fn extensions_are_found_from_the_programs_own_place() {
+        // nixpkgs' tree of links, Debian's tree below a store path, a build of one's own.
+        for (bin, extension) in [
+            ("bin", "share/postgresql/extension"),
+            ("usr/lib/postgresql/17/bin", "usr/share/postgresql/17/extension"),
+            ("bin", "share/extension"),
+        ] {
+            let dir = tree(bin, extension);
+            let bin = dir.path().join(bin);
+            assert_eq!(found(&bin).unwrap(), Postgres { bin: bin.clone(), major: 17 });
+        }
+        // `bin` itself may be a link into such a tree, and the program one to a package without extensions.
+        let debian = tree("usr/lib/postgresql/17/bin", "usr/share/postgresql/17/extension");
+        let link = debian.path().join("bin");
+        std::os::unix::fs::symlink("usr/lib/postgresql/17/bin", &link).unwrap();
+        assert_eq!(found(&link).unwrap().bin, link);
+        let nix = tree("base/bin", "env/share/postgresql/extension");
+        fs::create_dir(nix.path().join("env/bin")).unwrap();
+        std::os::unix::fs::symlink("../../base/bin/postgres", nix.path().join("env/bin/postgres")).unwrap();
+        assert_eq!(found(&nix.path().join("env/bin")).unwrap().major, 17);
+        let bare = nix.path().join("base/bin");
+        assert!(matches!(found(&bare), Err(Error::NoPostgis { bin, .. }) if bin == bare));
     }
 }

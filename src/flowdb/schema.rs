@@ -43,7 +43,8 @@ pub struct Applied {
 
 /// Brings the running server of this deployment to where this program wants it. Step `flowdb-schema`.
 pub async fn apply(state: &StateDir, settings: &Settings, store: &Store) -> Result<Applied, Error> {
-    let wishes = Wishes::gather(settings, store, &state.flowdb_data())?;
+    let data = cluster::data_directory(state, settings);
+    let wishes = Wishes::gather(settings, store, &data)?;
     let created = ensure_database(state, settings, store).await?;
     let mut client = connect::as_superuser(state, settings, store, DATABASE).await?;
     client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map_err(Error::sql("wait for another start"))?;
@@ -54,7 +55,7 @@ pub async fn apply(state: &StateDir, settings: &Settings, store: &Store) -> Resu
     transaction.batch_execute(include_str!("grants.sql")).await.map_err(Error::sql("grant what roles may do"))?;
     set_rows(&transaction, &wishes).await?;
     transaction.commit().await.map_err(Error::sql("commit roles, grants and settings"))?;
-    note_partitions(&client, state).await?;
+    note_partitions(&client, &data).await?;
     Ok(Applied { created, migrations })
 }
 
@@ -141,7 +142,7 @@ async fn ensure_database(state: &StateDir, settings: &Settings, store: &Store) -
 }
 
 async fn refuse_other_server(client: &Client, state: &StateDir, settings: &Settings) -> Result<(), Error> {
-    let data = state.flowdb_data();
+    let data = cluster::data_directory(state, settings);
     if super::probe::is_ours(client, &data).await? {
         return Ok(());
     }
@@ -264,8 +265,8 @@ async fn set_rows(transaction: &Transaction<'_>, wishes: &Wishes) -> Result<(), 
 }
 
 /// Counts for the tuning of the next start.
-async fn note_partitions(client: &Client, state: &StateDir) -> Result<(), Error> {
+async fn note_partitions(client: &Client, data: &Path) -> Result<(), Error> {
     let count = "SELECT count(*) FROM pg_class WHERE relispartition AND relkind = 'r'";
     let row = client.query_one(count, &[]).await.map_err(Error::sql("count partitions"))?;
-    cluster::write_whole(&cluster::partitions_file(state), &format!("{}\n", row.get::<_, i64>(0)))
+    cluster::write_whole(&cluster::partitions_file(data), &format!("{}\n", row.get::<_, i64>(0)))
 }

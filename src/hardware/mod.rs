@@ -127,15 +127,17 @@ pub struct Hardware {
 }
 
 impl Hardware {
-    /// Leaves `bytes` of the memory to `whom` (FlowMachine, redis: neighbours in the same machine or cgroup).
-    /// Never takes more than half: a database with less is no help to its neighbours either.
-    pub fn set_aside(&mut self, bytes: u64, whom: &str) {
+    /// The memory when `bytes` of it are left to others (FlowMachine, redis: neighbours in the same machine or cgroup);
+    /// `why` says who wants that. Never takes more than half: a database with less is no help to its neighbours either.
+    pub fn memory_without(&self, bytes: u64, why: &str) -> Fact<u64> {
         let taken = bytes.min(self.memory.value / 2);
-        self.memory.value -= taken;
-        let note = format!(" less {} MiB for {whom}", taken >> 20);
-        match &mut self.memory.origin {
+        let mut memory = self.memory.clone();
+        memory.value -= taken;
+        let note = format!(" less {} MiB: {why}", taken >> 20);
+        match &mut memory.origin {
             Origin::Machine(s) | Origin::Cgroup(s) | Origin::Given(s) | Origin::Unknown(s) => s.push_str(&note),
         }
+        memory
     }
 }
 

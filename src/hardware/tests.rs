@@ -287,12 +287,8 @@ fn this_machine_can_be_read() {
 
 #[test]
 fn neighbours_get_at_most_half() {
-    let mut hardware = Machine::new(&[]).read();
-    hardware.set_aside(GIB, "FlowMachine");
-    assert_eq!(
-        (hardware.memory.value, origin(&hardware.memory)),
-        (15 * GIB, "hardware: MemTotal less 1024 MiB for FlowMachine".into())
-    );
-    hardware.set_aside(40 * GIB, "redis");
-    assert_eq!(hardware.memory.value, 15 * GIB / 2);
+    let hardware = Machine::new(&[]).read();
+    let memory = hardware.memory_without(GIB, "FlowMachine");
+    assert_eq!((memory.value, origin(&memory)), (15 * GIB, "hardware: MemTotal less 1024 MiB: FlowMachine".into()));
+    assert_eq!(hardware.memory_without(40 * GIB, "redis").value, 8 * GIB);
 }

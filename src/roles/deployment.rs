@@ -24,6 +24,8 @@ pub struct Deployment {
     pub store: Store,
     /// This program, for the steps that services run.
     pub program: PathBuf,
+    /// The roles that are run together here; others are somewhere else.
+    pub roles: Vec<String>,
 }
 
 impl Deployment {
@@ -34,14 +36,41 @@ impl Deployment {
     /// Every setting that is unknown or malformed, in one report.
     pub fn open(dir: Option<&Path>, overrides: &[String]) -> Result<Deployment, Problems> {
         let state = dir.map_or_else(StateDir::usual, StateDir::new);
-        let mut settings = Settings::load(Some(&state.settings_file()), &|name| std::env::var(name).ok())?;
+        let mut settings = Settings::given(Some(&state.settings_file()))?;
         let problems: Vec<Problem> = overrides.iter().filter_map(|text| set(&mut settings, text).err()).collect();
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
+        Ok(Deployment::new(state, settings))
+    }
+
+    /// The same for a step, which whoever started it has given every setting, as its environment.
+    ///
+    /// # Errors
+    /// As [`Deployment::open`].
+    pub fn open_step(dir: &Path, roles: Vec<String>) -> Result<Deployment, Problems> {
+        let state = StateDir::new(dir);
+        let settings = Settings::load(Some(&state.settings_file()), &|name| std::env::var(name).ok(), None)?;
+        Ok(Deployment { roles, ..Deployment::new(state, settings) })
+    }
+
+    fn new(state: StateDir, settings: Settings) -> Deployment {
         let store = Store::new(Some(state.secrets()));
         let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("flowkit"));
-        Ok(Deployment { state, settings, store, program })
+        Deployment { state, settings, store, program, roles: Vec::new() }
+    }
+
+    /// The same with these roles run together: FlowDB leaves to the others the memory that they need, unless the settings
+    /// say how much.
+    #[must_use]
+    pub fn running(mut self, roles: Vec<String>) -> Deployment {
+        const SETTING: &str = "FLOWKIT_FLOWDB_SET_ASIDE";
+        let others = roles.iter().filter(|role| *role != "flowdb").filter_map(|role| catalogue().role(role));
+        let bytes: u64 = others.map(|role| u64::from(role.needs.memory_mib) << 20).sum();
+        if self.settings.origin(SETTING) == &Origin::Default && roles.iter().any(|role| role == "flowdb") {
+            self.settings.set(SETTING, &bytes.to_string(), Origin::Roles).expect("it is a size");
+        }
+        Deployment { roles, ..self }
     }
 
     /// The same, seen from a second command: what the running supervisor was started with stands in for the

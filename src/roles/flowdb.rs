@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Problem, Problems};
-use crate::flowdb::{Postgres, ProbeSql};
+use crate::flowdb::{Postgres, ProbeSql, cluster};
 use crate::roles::{Deployment, MISTAKE, step};
 use crate::supervisor::{Kind, OnDependency, Restart, Service, StopStep};
 
 pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
     let state = &deployment.state;
     deployment.require_secrets("flowdb")?;
-    Postgres::find(&deployment.settings, &state.flowdb_data()).map_err(|error| {
+    Postgres::find(&deployment.settings, &cluster::data_directory(state, &deployment.settings)).map_err(|error| {
         let hint = "run `make setup`, or set FLOWKIT_POSTGRES_BIN to the directory of its programs";
         Problem::new(error.to_string(), hint)
     })?;

@@ -112,10 +112,10 @@ fn passwd(name: &str) -> Option<(u32, u32)> {
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
-/// A problem for each address of `roles` that somebody else listens on, naming who where that can be seen: root sees
+/// A problem for each address of the deployment's roles that somebody else listens on, naming who where that can be seen: root sees
 /// more, so it is asked before root becomes somebody else.
-pub fn free_ports(deployment: &Deployment, roles: &[String]) -> Vec<Problem> {
-    let roles = roles.iter().filter_map(|role| catalogue().role(role));
+pub fn free_ports(deployment: &Deployment) -> Vec<Problem> {
+    let roles = deployment.roles.iter().filter_map(|role| catalogue().role(role));
     let ports = roles.flat_map(|role| role.ports.iter().map(move |port| (role, port)));
     let mut problems = Vec::new();
     for (role, port) in ports {

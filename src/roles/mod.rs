@@ -47,16 +47,16 @@ pub struct Plan {
     pub roles: BTreeMap<String, Vec<String>>,
 }
 
-/// The services of `roles`, needing only one another: what is not in the set is somewhere else, and waited for by the
+/// The services of the deployment's roles, needing only one another: what is not in the set is somewhere else, and waited for by the
 /// steps themselves.
 ///
 /// # Errors
 /// A role that does not exist or is not built yet; programs that are missing; settings that contradict each other. All
 /// of them in one report.
-pub fn plan(deployment: &Deployment, roles: &[String]) -> Result<Plan, Problems> {
+pub fn plan(deployment: &Deployment) -> Result<Plan, Problems> {
     let mut problems = Vec::new();
     let mut plan = Plan { services: Vec::new(), roles: BTreeMap::new() };
-    for role in roles {
+    for role in &deployment.roles {
         let made = match BUILT.iter().find(|(name, _)| name == role) {
             Some((_, make)) => make(deployment),
             None => Err(Problems(vec![unknown(role)])),
@@ -112,11 +112,13 @@ fn is_program(file: &Path) -> bool {
     file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
-/// One of our own steps: `flowkit step NAME --dir STATE`, given the settings of this run and the way to its secrets.
+/// One of our own steps: `flowkit step NAME --dir STATE --role ROLE...`, given the settings of this run and the way to its
+/// secrets.
 fn step(deployment: &Deployment, name: &str) -> Command {
     let state = deployment.state.root();
     let mut step = command(deployment, deployment.program.clone(), &["step", name, "--dir"], &[], state.to_owned());
     step.args.push(state.into());
+    step.args.extend(deployment.roles.iter().flat_map(|role| ["--role".into(), role.into()]));
     step.env.extend(deployment.settings.explicit().map(|(name, value)| (name.into(), value.into())));
     step.env.extend(deployment.secret_sources());
     step

@@ -13,7 +13,7 @@ use super::files::{self, Directory, FileError};
 use super::lookup::spec;
 use super::{LookupError, Place, Secret, form};
 use crate::catalogue::{self, Make};
-use crate::config::Problems;
+use crate::config::{Problems, RUN_SECRETS};
 
 /// No secret is longer; a file that is was not meant to be one.
 const LONGEST: u64 = 1 << 20;
@@ -52,7 +52,7 @@ pub enum MaterialiseError {
 impl Store {
     /// Looks in this process's environment, in /run/secrets and in the deployment's secrets directory.
     pub fn new(deployment_dir: Option<PathBuf>) -> Store {
-        Store::with(deployment_dir, "/run/secrets".into(), Arc::new(|name| std::env::var_os(name)))
+        Store::with(deployment_dir, RUN_SECRETS.into(), Arc::new(|name| std::env::var_os(name)))
     }
 
     /// A store whose surroundings are given.

@@ -207,6 +207,11 @@ pub fn plan_with(hardware: &Hardware, overrides: &Overrides, database: &Database
 
 fn inputs(hardware: &Hardware, overrides: &Overrides, warnings: &mut Vec<String>) -> Inputs {
     let mut inputs = Inputs { memory: hardware.memory.clone(), cpus: hardware.cpus.clone() };
+    if let (Some(aside), None) = (&overrides.set_aside, &overrides.memory)
+        && aside.value > 0
+    {
+        inputs.memory = hardware.memory_without(aside.value, &aside.origin());
+    }
     if let Some(given) = &overrides.memory {
         if given.value <= hardware.memory.value {
             inputs.memory = Fact::given(given.value, &given.origin());

@@ -39,6 +39,8 @@ pub enum LogDestination {
 pub struct Overrides {
     /// FLOWDB_TOTAL_MEMORY, bytes
     pub memory: Option<Given<u64>>,
+    /// FLOWKIT_FLOWDB_SET_ASIDE, bytes
+    pub set_aside: Option<Given<u64>>,
     /// SHARED_BUFFERS_SIZE, bytes
     pub shared_buffers: Option<Given<u64>>,
     /// EFFECTIVE_CACHE_SIZE, bytes
@@ -98,6 +100,7 @@ impl Overrides {
         let mut reader = Reader { lookup, problems: Vec::new() };
         let overrides = Overrides {
             memory: reader.size("FLOWDB_TOTAL_MEMORY", 64 * MIB..=1 << 50),
+            set_aside: reader.bytes("FLOWKIT_FLOWDB_SET_ASIDE"),
             shared_buffers: reader.size("SHARED_BUFFERS_SIZE", 16 * MIB..=8192 * GIB),
             effective_cache: reader.size("EFFECTIVE_CACHE_SIZE", MIB..=16_383 * GIB),
             cpus: reader.count("MAX_CPUS", 1..=1024),

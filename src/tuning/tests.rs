@@ -539,3 +539,15 @@ fn the_manual_holds_the_tables_of_the_code() {
     }
     assert!(text == wanted, "docs/tuning.md is stale: FLOWKIT_WRITE_DOCS=1 cargo test --lib tuning, then look at it");
 }
+
+#[test]
+fn what_others_need_is_left_to_them_unless_flowdbs_share_is_said() {
+    let inputs = |given: &[(&str, &str)]| planned(4 * GIB, 2, given, &large(15)).unwrap().inputs.memory;
+    let left = inputs(&[("FLOWKIT_FLOWDB_SET_ASIDE", "1GB")]);
+    assert_eq!(left.value, 3 * GIB);
+    let why = "hardware: MemTotal less 1024 MiB: FLOWKIT_FLOWDB_SET_ASIDE (environment)";
+    assert_eq!(left.origin.to_string(), why);
+    assert_eq!(inputs(&[("FLOWKIT_FLOWDB_SET_ASIDE", "0")]), inputs(&[]));
+    let said = inputs(&[("FLOWKIT_FLOWDB_SET_ASIDE", "1GB"), ("FLOWDB_TOTAL_MEMORY", "4GB")]);
+    assert_eq!(said.value, 4 * GIB);
+}

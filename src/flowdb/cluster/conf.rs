@@ -6,8 +6,6 @@
 use std::fs;
 use std::path::Path;
 
-use rustix::process::geteuid;
-
 use super::write_whole;
 use crate::config::Settings;
 use crate::flowdb::{Endpoint, Error, Postgres, SUPERUSER};
@@ -31,19 +29,20 @@ pub fn include_ours(data: &Path) -> Result<(), Error> {
     write_whole(&data.join(OURS), HEADER)
 }
 
-/// Writes the configuration for this start; what the operator should know comes back.
+/// Writes the configuration for this start; what the operator should know comes back. `user` is the name that the server
+/// sees for the user that runs it, if any.
 pub fn write(
     data: &Path,
     endpoint: &Endpoint,
     settings: &Settings,
     postgres: &Postgres,
     partitions: u64,
+    user: Option<&str>,
 ) -> Result<Vec<String>, Error> {
     let (tuning, warnings) = tuning(data, settings, postgres, partitions)?;
     write_whole(&data.join(OURS), &format!("{HEADER}{}{tuning}", fixed(endpoint)))?;
-    let name = user_name(geteuid().as_raw());
-    write_whole(&data.join("pg_hba.conf"), &access(name.is_some()))?;
-    write_whole(&data.join("pg_ident.conf"), &idents(name.as_deref()))?;
+    write_whole(&data.join("pg_hba.conf"), &access(user.is_some()))?;
+    write_whole(&data.join("pg_ident.conf"), &idents(user))?;
     Ok(warnings)
 }
 
@@ -103,25 +102,6 @@ fn double_quoted(value: &str) -> String {
     format!("\"{}\"", value.replace('"', "\"\""))
 }
 
-/// The name that the system has for a user id.
-pub fn user_name(uid: u32) -> Option<String> {
-    let mut buffer = vec![0; 16384];
-    // SAFETY: all zeroes is a valid value of this C struct.
-    #[allow(unsafe_code)]
-    let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
-    let mut found = std::ptr::null_mut();
-    // SAFETY: every pointer is to something that outlives the call, and the length is the buffer's.
-    #[allow(unsafe_code)]
-    let status = unsafe { libc::getpwuid_r(uid, &mut entry, buffer.as_mut_ptr(), buffer.len(), &mut found) };
-    if status != 0 || found.is_null() {
-        return None;
-    }
-    // SAFETY: on success the name is a string that ends in a zero, in the buffer, which is still there.
-    #[allow(unsafe_code)]
-    let name = unsafe { std::ffi::CStr::from_ptr(entry.pw_name) };
-    Some(name.to_string_lossy().into_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,7 +135,5 @@ mod tests {
                 "{HEADER}# map  user of the system  user of the database\nflowkit  \"flowkit\"  flowdb\nflowkit  \"root\"  flowdb\n"
             )
         );
-        assert_eq!(user_name(0).as_deref(), Some("root"));
-        assert_eq!(user_name(3_999_999_999), None);
     }
 }

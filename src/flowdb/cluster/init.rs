@@ -7,11 +7,12 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::process::geteuid;
 
+use super::user::Named;
 use super::{LOCK, MARK, conf, inherited, sync_directory, version_of, write_whole};
 use crate::flowdb::{Error, Postgres, SUPERUSER};
 use crate::secrets::Secret;
@@ -57,13 +58,20 @@ pub fn stage(data: &Path) -> Result<Stage, Error> {
 /// Goes on until the directory is whole; says whether it was not so before.
 ///
 /// initdb holds the `lock` too: if we are killed and it goes on, the next start waits for it to end.
-pub fn finish(data: &Path, lock: &File, postgres: &Postgres, password: &Secret) -> Result<bool, Error> {
+pub fn finish(
+    data: &Path,
+    lock: &File,
+    postgres: &Postgres,
+    password: &Secret,
+    user: Option<&Named>,
+) -> Result<bool, Error> {
     let stage = stage(data)?;
     if stage == Stage::Empty {
+        let Some(user) = user else { return Err(Error::NoUserName { uid: geteuid().as_raw() }) };
         refuse_full_disk(data)?;
         discard(&data.join(INNER))?;
         let _inherited = inherited(lock.try_clone().map_err(Error::file("hand on", data.join(LOCK)))?)?;
-        make(&data.join(INNER), postgres, password).inspect_err(|_| {
+        make(&data.join(INNER), postgres, password, user).inspect_err(|_| {
             // What is left of it would be discarded at the next start as well.
             let _ = discard(&data.join(INNER));
         })?;
@@ -107,8 +115,8 @@ fn discard(inner: &Path) -> Result<(), Error> {
 }
 
 /// A complete cluster in `inner`, on disk before its mark is.
-fn make(inner: &Path, postgres: &Postgres, password: &Secret) -> Result<(), Error> {
-    initdb(inner, postgres, password)?;
+fn make(inner: &Path, postgres: &Postgres, password: &Secret, user: &Named) -> Result<(), Error> {
+    initdb(inner, postgres, password, user)?;
     conf::include_ours(inner)?;
     sync_directory(inner).map_err(Error::file("write", inner))?;
     write_whole(
@@ -117,7 +125,7 @@ fn make(inner: &Path, postgres: &Postgres, password: &Secret) -> Result<(), Erro
     )
 }
 
-fn initdb(inner: &Path, postgres: &Postgres, password: &Secret) -> Result<(), Error> {
+fn initdb(inner: &Path, postgres: &Postgres, password: &Secret, user: &Named) -> Result<(), Error> {
     let program = postgres.program("initdb");
     let mut command = Command::new(&program);
     // C.UTF-8 for what a letter is, C for how text is ordered: bytes compare faster than any language's rules, and no
@@ -131,14 +139,13 @@ fn initdb(inner: &Path, postgres: &Postgres, password: &Secret) -> Result<(), Er
         .env_clear()
         .envs(std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "LD_LIBRARY_PATH"))
         .env("TZ", "UTC")
+        .envs(user.env.iter().cloned())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     if let Some(provider) = postgres_needs_provider(postgres) {
         command.arg(provider);
     }
-    let wrapper = user_name(inner)?;
-    command.envs(wrapper);
     let mut child = command.spawn().map_err(Error::file("run", &program))?;
     let mut stdin = child.stdin.take().expect("it is a pipe");
     // A failure to write shows in the exit status.
@@ -160,27 +167,6 @@ fn initdb(inner: &Path, postgres: &Postgres, password: &Secret) -> Result<(), Er
 /// From 15 on initdb may have been built to prefer ICU; only libc knows `C`.
 fn postgres_needs_provider(postgres: &Postgres) -> Option<&'static str> {
     (postgres.major >= 15).then_some("--locale-provider=libc")
-}
-
-/// initdb insists on a name for the user. Containers run as any number, often without one: nss_wrapper can make one up.
-fn user_name(inner: &Path) -> Result<Vec<(&'static str, OsString)>, Error> {
-    let uid = geteuid().as_raw();
-    if super::conf::user_name(uid).is_some() {
-        return Ok(Vec::new());
-    }
-    let Some(library) = nss_wrapper() else { return Err(Error::NoUserName { uid }) };
-    let parent = inner.parent().expect("it is in the data directory");
-    let gid = rustix::process::getegid().as_raw();
-    let passwd = parent.with_extension("passwd");
-    let group = parent.with_extension("group");
-    write_whole(&passwd, &format!("flowkit:x:{uid}:{gid}:FlowKit:/nonexistent:/bin/false\n"))?;
-    write_whole(&group, &format!("flowkit:x:{gid}:\n"))?;
-    Ok(vec![("LD_PRELOAD", library.into()), ("NSS_WRAPPER_PASSWD", passwd.into()), ("NSS_WRAPPER_GROUP", group.into())])
-}
-
-fn nss_wrapper() -> Option<PathBuf> {
-    let places = ["/usr/lib", "/usr/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
-    places.iter().map(|dir| Path::new(dir).join("libnss_wrapper.so")).find(|path| path.exists())
 }
 
 /// Moves every entry of the inner directory up, the mark last: with it the directory is whole.

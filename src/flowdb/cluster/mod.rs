@@ -6,6 +6,8 @@
 mod busy;
 mod conf;
 mod init;
+mod place;
+mod user;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -14,6 +16,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub use place::data_directory;
 use rustix::io::FdFlags;
 use rustix::process::geteuid;
 
@@ -37,6 +40,8 @@ const SOCKET_PATH: usize = 107;
 pub struct Prepared {
     /// The installation that serves the data directory.
     pub postgres: Postgres,
+    /// The data directory.
+    pub data: PathBuf,
     /// Whether the data directory was made just now.
     pub created: bool,
     /// What the operator should know.
@@ -50,22 +55,24 @@ pub fn prepare(state: &StateDir, settings: &Settings, store: &Store) -> Result<P
     if geteuid().is_root() {
         return Err(Error::Root);
     }
-    let data = state.flowdb_data();
+    let data = data_directory(state, settings);
     let endpoint = Endpoint::new(state, settings);
     check_socket_path(&endpoint)?;
     // Before anything is made: secrets that are missing would leave a cluster that nobody can log in to.
     let password = store.require(&[super::connect::SUPERUSER_PASSWORD])?;
     let postgres = Postgres::find(settings, &data)?;
     init::stage(&data)?;
-    own_directory(data.parent().expect("it is below the state directory"))?;
-    own_directory(&data)?;
+    own_directory(endpoint.socket.parent().expect("it is below the state directory"))?;
     own_directory(&endpoint.socket)?;
+    own_directory(&data)?;
     let lock = busy::take_lock(&data)?;
     busy::refuse(&data)?;
     let password = &password[super::connect::SUPERUSER_PASSWORD];
-    let created = init::finish(&data, &lock, &postgres, password)?;
-    let warnings = conf::write(&data, &endpoint, settings, &postgres, partitions(state))?;
-    Ok(Prepared { postgres, created, warnings })
+    let user = user::find(settings, &endpoint.socket)?;
+    let created = init::finish(&data, &lock, &postgres, password, user.as_ref())?;
+    let name = user.as_ref().map(|user| user.name.as_str());
+    let warnings = conf::write(&data, &endpoint, settings, &postgres, partitions(&data), name)?;
+    Ok(Prepared { postgres, data, created, warnings })
 }
 
 /// Becomes the server. Step `flowdb-server`; returns only when that fails.
@@ -73,26 +80,33 @@ pub fn prepare(state: &StateDir, settings: &Settings, store: &Store) -> Result<P
 /// The lock that it takes is inherited by every process of the server, so that nobody starts a second one while a
 /// single one of them lives, in whatever container.
 pub fn serve(state: &StateDir, settings: &Settings) -> Error {
-    let data = state.flowdb_data();
-    let locked = Postgres::find(settings, &data).and_then(|postgres| Ok((postgres, busy::take_lock(&data)?)));
-    let (postgres, lock) = match locked.and_then(|(postgres, lock)| inherited(lock).map(|lock| (postgres, lock))) {
-        Ok(found) => found,
-        Err(error) => return error,
-    };
-    let program = postgres.program("postgres");
-    let source = Command::new(&program).arg("-D").arg(&data).exec();
-    drop(lock);
-    Error::File { action: "run", path: program, source }
+    become_server(state, settings).unwrap_or_else(|error| error)
+}
+
+fn become_server(state: &StateDir, settings: &Settings) -> Result<Error, Error> {
+    let mut server = server_command(state, settings)?;
+    let _inherited = inherited(busy::take_lock(&data_directory(state, settings))?)?;
+    let source = server.exec();
+    Ok(Error::File { action: "run", path: server.get_program().into(), source })
+}
+
+/// The server on its prepared data directory, without the lock.
+pub fn server_command(state: &StateDir, settings: &Settings) -> Result<Command, Error> {
+    let data = data_directory(state, settings);
+    let user = user::find(settings, &state.flowdb_run())?;
+    let mut server = Command::new(Postgres::find(settings, &data)?.program("postgres"));
+    server.arg("-D").arg(&data).envs(user.into_iter().flat_map(|user| user.env));
+    Ok(server)
 }
 
 /// Where the number of event partitions is kept for the next start's tuning, when nobody can be asked.
-pub(super) fn partitions_file(state: &StateDir) -> PathBuf {
-    state.root().join("flowdb/partitions")
+pub(super) fn partitions_file(data: &Path) -> PathBuf {
+    data.join("flowkit.partitions")
 }
 
 /// As of the last start; a database that was never started has none.
-fn partitions(state: &StateDir) -> u64 {
-    fs::read_to_string(partitions_file(state)).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+fn partitions(data: &Path) -> u64 {
+    fs::read_to_string(partitions_file(data)).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Writes a file so that whoever reads it sees all of the old text or all of the new, whatever happens.
@@ -123,7 +137,9 @@ fn check_socket_path(endpoint: &Endpoint) -> Result<(), Error> {
 
 /// Makes a directory unless it is there, and sees to it that it is ours alone: PostgreSQL insists on that.
 fn own_directory(path: &Path) -> Result<(), Error> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::file("make the directory", path))?;
+    if let Err(source) = fs::DirBuilder::new().recursive(true).mode(0o700).create(path) {
+        return Err(no_place(path, source));
+    }
     let found = fs::metadata(path).map_err(Error::file("look at", path))?;
     let me = geteuid().as_raw();
     if found.uid() != me {
@@ -133,6 +149,17 @@ fn own_directory(path: &Path) -> Result<(), Error> {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(Error::file("protect", path))?;
     }
     Ok(())
+}
+
+/// Why a directory could not be made: the one around it is somebody else's, if that is why.
+fn no_place(path: &Path, source: std::io::Error) -> Error {
+    let parent = path.parent().unwrap_or(path);
+    match fs::metadata(parent) {
+        Ok(found) if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            Error::NotOurs { path: parent.into(), owner: found.uid(), me: geteuid().as_raw() }
+        }
+        _ => Error::File { action: "make the directory", path: path.into(), source },
+    }
 }
 
 /// Has the programs that are started from here hold the lock as well, for as long as they live.

@@ -45,6 +45,9 @@ fn what_is_not_ours_stays_as_it_is() {
     let cluster = Cluster::new();
     let data = cluster.state.flowdb_data();
     fs::create_dir_all(&data).unwrap();
+    for dir in [data.parent().unwrap(), &data] {
+        chown(dir, Some(cluster.uid), Some(cluster.uid)).unwrap();
+    }
     fs::write(data.join("letter.txt"), "to mum").unwrap();
     assert_eq!(
         refusal(&cluster),
@@ -182,13 +185,13 @@ fn directories_that_are_not_ours_to_write_are_named() {
     fs::create_dir_all(&data).unwrap();
     chown(data.parent().unwrap(), Some(65534), Some(65534)).unwrap();
     let me = fs::metadata(cluster.state.root()).unwrap().uid();
-    let text = refusal(&cluster);
-    let expected = format!(
-        "{} belongs to user id 0, not to {me}, who runs this; change it with chown, or run as its owner",
-        data.display()
-    );
-    assert_eq!(text, expected);
-    fs::remove_dir(&data).unwrap();
+    let expected = |what: &str| format!("{} belongs to user id 0, {what}, or run as its owner", data.display());
+    let nothing = format!("and {me}, who runs this, may make nothing in it; change that with chown or chmod 1777");
+    assert_eq!(refusal(&cluster), expected(&nothing));
+    fs::write(data.join("PG_VERSION"), "15\n").unwrap();
+    fs::write(data.join("flowkit.cluster"), "").unwrap();
+    assert_eq!(refusal(&cluster), expected(&format!("not to {me}, who runs this; change it with chown")));
+    fs::remove_dir_all(&data).unwrap();
     fs::set_permissions(data.parent().unwrap(), fs::Permissions::from_mode(0o555)).unwrap();
     chown(data.parent().unwrap(), Some(0), Some(0)).unwrap();
     let error = cluster.prepare().unwrap_err().to_string();
@@ -239,6 +242,32 @@ fn a_mount_point_will_do_for_a_data_directory_if_there_is_room() {
     cluster.apply().unwrap();
     cluster.stop();
     drop(room);
+}
+
+/// Docker gives volumes to root, and images can make them open to all like `/tmp`: PostgreSQL wants a directory of its own.
+#[test]
+fn a_volume_of_roots_gets_a_directory_inside_and_keeps_it() {
+    if !geteuid().is_root() {
+        return; // root's directory takes root to make
+    }
+    let mut cluster = Cluster::new();
+    let volume = cluster.state.root().join("volume");
+    fs::create_dir(&volume).unwrap();
+    fs::set_permissions(&volume, fs::Permissions::from_mode(0o1777)).unwrap();
+    cluster.settings.set("FLOWKIT_FLOWDB_DATA", volume.to_str().unwrap(), Origin::Environment).unwrap();
+    let data = volume.join("pgdata");
+    assert_eq!(cluster.prepare().unwrap().data, data);
+    cluster.start();
+    cluster.apply().unwrap();
+    cluster.stop();
+    assert!(!cluster.state.flowdb_data().exists());
+    // A new state directory, as in a new container, and a volume that was given to its user meanwhile.
+    fs::remove_dir_all(cluster.state.root().join("flowdb")).unwrap();
+    chown(&volume, Some(cluster.uid), None).unwrap();
+    let prepared = cluster.prepare().unwrap();
+    assert_eq!((prepared.data, prepared.created), (data, false));
+    cluster.start();
+    cluster.stop();
 }
 
 /// Containers run as any number. initdb asks for its name; without one this has to be said before anything is made.

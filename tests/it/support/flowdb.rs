@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use flowkit::config::{Origin, Settings, StateDir};
-use flowkit::flowdb::{self, Postgres, ProbeSql, cluster, schema};
+use flowkit::flowdb::{self, ProbeSql, cluster, schema};
 use flowkit::secrets::Store;
 use flowkit::supervisor::Probe;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -72,7 +72,7 @@ impl Cluster {
     /// One that somebody else has made, seen from here.
     pub fn of(state: StateDir) -> Cluster {
         Cluster {
-            settings: Settings::load(None, &|_| None).expect("no settings are no problem"),
+            settings: Settings::load(None, &|_| None, None).expect("no settings are no problem"),
             store: Store::with(Some(state.secrets()), state.root().join("none"), Arc::new(|_| None)),
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"),
             server: None,
@@ -129,10 +129,10 @@ impl Cluster {
 
     /// The server, as the right user, logging into a file.
     pub fn server_command(&self) -> Command {
-        let postgres = Postgres::find(&self.settings, &self.state.flowdb_data()).expect("PostgreSQL; run `make setup`");
+        let server = self.as_user(|| cluster::server_command(&self.state, &self.settings));
+        let mut command = server.expect("PostgreSQL; run `make setup`");
         let log = File::options().create(true).append(true).open(self.log_path()).expect("a log file");
-        let mut command = Command::new(postgres.program("postgres"));
-        command.arg("-D").arg(self.state.flowdb_data()).current_dir("/");
+        command.current_dir("/");
         command.stderr(log.try_clone().expect("a second handle")).stdout(log);
         self.as_service_user(&mut command);
         command
