@@ -51,7 +51,7 @@ impl Swarm {
         let given = Given { roles: self.roles.clone(), prefix: self.prefix.clone(), ..Given::default() };
         let wish = Wish::new(&given).map_err(Failure::mistake)?;
         let file = StateDir::usual().settings_file();
-        let settings = Settings::load(Some(&file), &|name| std::env::var(name).ok()).map_err(Failure::mistake)?;
+        let settings = Settings::given(Some(&file)).map_err(Failure::mistake)?;
         // A role alone may have neighbours elsewhere; only what is made from their places must know them.
         let settings = inside(&wish, &settings).unwrap_or(settings);
         let docker = Docker::connect()?;
