@@ -21,6 +21,10 @@ let
     Type = "srv";
     Label = "flowkit-state";
   };
+  keys = {
+    device = "/dev/disk/by-label/flowkit-keys";
+    at = "/mnt/flowkit-secrets";
+  };
 in
 {
   imports = [
@@ -95,16 +99,24 @@ in
       autoResize = true;
       neededForBoot = true;
     };
-    "/mnt/flowkit-secrets" = {
-      device = "/dev/disk/by-label/flowkit-keys";
+    ${keys.at} = {
+      device = keys.device;
       options = [
         "ro"
+        "noauto"
         "nofail"
-        # Without such a volume nothing waits for one.
-        "x-systemd.device-timeout=2s"
       ];
     };
   };
+
+  # A volume with secrets is mounted when there is one, which is known when all devices have been looked at. One that cannot
+  # be mounted stops the start: other secrets must not be made instead.
+  systemd.services.flowkit-secrets-offered.preStart = ''
+    udevadm settle --timeout=600
+    if [ -e ${keys.device} ]; then
+        systemctl start "$(systemd-escape --path --suffix=mount ${keys.at})"
+    fi
+  '';
 
   # The disk may be larger than the image: always at the first start, and whenever somebody enlarges it.
   environment.etc."flowkit/grow.d/state.conf".text = lib.concatLines (

@@ -20,8 +20,8 @@ let
 
   units = map (name: "flowkit-${name}.service") (lib.attrNames running);
 
-  # Where secrets may come from, each a directory of files named as the secrets are.
-  offered = [ "/mnt/flowkit-secrets" ];
+  # Where secrets from outside are found, each in a file of its name: vm.nix and disk.nix bring something there.
+  offered = "/mnt/flowkit-secrets";
 in
 {
   options.flowkit.published = lib.mkOption {
@@ -60,7 +60,6 @@ in
       wantedBy = [ "multi-user.target" ];
       before = lib.optional cfg.makeSecrets "flowkit-secrets.service" ++ units;
       requiredBy = units;
-      unitConfig.RequiresMountsFor = offered;
       serviceConfig = {
         Type = "oneshot";
         RemainAfterExit = true;
@@ -68,7 +67,7 @@ in
       };
       script = ''
         mkdir -p -m 0700 ${cfg.secretsDir}
-        for file in ${lib.concatMapStringsSep " " (dir: "${dir}/*") offered}; do
+        for file in ${offered}/*; do
             [ -f "$file" ] || continue
             name=''${file##*/}
             # Renamed into place: a power cut leaves the old one or the new one.

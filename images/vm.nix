@@ -52,7 +52,10 @@ in
   };
 
   # Where the processor is emulated, a start takes minutes.
-  systemd.services = lib.listToAttrs (
+  systemd.services = {
+    flowkit-secrets-offered.unitConfig.RequiresMountsFor = config.virtualisation.sharedDirectories.secrets.target;
+  }
+  // lib.listToAttrs (
     map (
       role:
       lib.nameValuePair "flowkit-${role.name}" {

@@ -4,7 +4,10 @@ import ./lib/role.nix {
 
   programs = packages: { FLOWKIT_PYTHON = "${packages.flowmachine}/bin/python"; };
 
-  relax = _: [ "netlink" ];
+  relax = _: [
+    "netlink"
+    "scheduling"
+  ];
 
   assertions =
     { settings, ... }:

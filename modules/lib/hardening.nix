@@ -58,6 +58,8 @@ rec {
     machine.ProcSubset = "all";
     # ZeroMQ asks the kernel for the names of network interfaces and gives up for good without an answer.
     netlink.RestrictAddressFamilies = strict.RestrictAddressFamilies ++ [ "AF_NETLINK" ];
+    # ZeroMQ tells the kernel how to schedule its threads (as they are anyway), and aborts when it may not.
+    scheduling.SystemCallFilter = strict.SystemCallFilter ++ [ "sched_setscheduler" ];
   };
 
   # The settings of a unit that is allowed these relaxations.

@@ -74,7 +74,7 @@ in
     holds = host: {
       "FlowDB compiles and looks at the machine" = allowed host "flowdb" [ "machine" "jit" ];
       "redis nothing" = allowed host "redis" [ ];
-      "FlowMachine sees interfaces" = allowed host "flowmachine" [ "netlink" ];
+      "FlowMachine sees interfaces and may say how its threads are scheduled" = allowed host "flowmachine" [ "netlink" "scheduling" ];
       "secrets are made by a unit that can do nothing else" = allowed host "secrets" [ ];
     };
   };

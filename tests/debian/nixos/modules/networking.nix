@@ -73,7 +73,7 @@ in
             type filter hook input priority filter; policy drop;
             iif lo accept
             ct state established,related accept
-            meta l4proto { icmp, ipv6-icmp } accept
+            meta l4proto { 1, 58 } accept # ICMP, by number: Debian has the names in a package of its own
             udp dport 68 accept
         ${accept "tcp" cfg.firewall.allowedTCPPorts}${accept "udp" cfg.firewall.allowedUDPPorts}  }
         }
