@@ -68,6 +68,8 @@ missing_packages() {
 missing_test_packages() {
     command -v mmdebstrap >/dev/null || echo mmdebstrap
     [ -x /usr/sbin/dockerd ] || [ -x /usr/bin/dockerd ] || echo docker.io
+    command -v skopeo >/dev/null || echo skopeo
+    command -v umoci >/dev/null || echo umoci
 }
 
 # Units that start at boot, one link a line.

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::digest::Digest;
-use super::documents::{CONFIG, CONTAINERD_NAME, INDEX, MANIFEST, REF_NAME};
+use super::documents::{CONFIG, CONTAINERD_NAME, INDEX, MANIFEST, REF_NAME, full_name};
 use super::error::Error;
 use super::graph::Graph;
 use super::layering::{self, Group, Why};
@@ -112,7 +112,7 @@ fn describe(spec: &Spec, mut output: Output, layers: Vec<Blob>, comments: &[Stri
     entry["platform"] = json!({ "architecture": spec.architecture, "os": spec.os });
     entry["annotations"] = json!({
         REF_NAME: spec.tag,
-        CONTAINERD_NAME: full_name(&spec.name, &spec.tag),
+        CONTAINERD_NAME: full_name(&format!("{}:{}", spec.name, spec.tag)),
         sbom::SBOM: about,
     });
     let mut entries = vec![entry];
@@ -171,14 +171,4 @@ fn config(spec: &Spec, layers: &[Blob], comments: &[String]) -> Value {
 /// JSON with sorted keys and no spaces: the same bytes for the same value.
 fn canonical(value: &Value) -> Vec<u8> {
     value.to_string().into_bytes()
-}
-
-/// A reference as containerd wants it, with the host that Docker leaves out.
-fn full_name(name: &str, tag: &str) -> String {
-    let host = name.split_once('/').map(|(host, _)| host);
-    match host {
-        Some(host) if host.contains(['.', ':']) || host == "localhost" => format!("{name}:{tag}"),
-        Some(_) => format!("docker.io/{name}:{tag}"),
-        None => format!("docker.io/library/{name}:{tag}"),
-    }
 }

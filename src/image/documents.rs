@@ -33,9 +33,21 @@ pub struct Descriptor {
     /// Of an artefact: what kind.
     #[serde(default)]
     pub artifact_type: Option<String>,
+    /// Of an image: what it runs on.
+    #[serde(default)]
+    pub platform: Option<Platform>,
     /// What else is said of them.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
+}
+
+/// What an image runs on.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Platform {
+    /// Processor.
+    pub architecture: String,
+    /// Operating system.
+    pub os: String,
 }
 
 /// `index.json`.
@@ -44,6 +56,9 @@ pub struct Descriptor {
 pub struct Index {
     /// Always 2.
     pub schema_version: u32,
+    /// Its own.
+    #[serde(default)]
+    pub media_type: Option<String>,
     /// What is in the layout.
     pub manifests: Vec<Descriptor>,
 }
@@ -121,4 +136,13 @@ pub struct DockerImage {
     pub repo_tags: Option<Vec<String>>,
     /// Names of the layers' files.
     pub layers: Vec<String>,
+}
+
+/// A reference as containerd wants it, with the host that Docker leaves out.
+pub fn full_name(name: &str) -> String {
+    match name.split_once('/') {
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => name.to_owned(),
+        Some(_) => format!("docker.io/{name}"),
+        None => format!("docker.io/library/{name}"),
+    }
 }

@@ -110,6 +110,7 @@ impl Image {
                 // Said nowhere: what is there counts, as the digest covers it.
                 size: self.store.size(&digest.blob()).unwrap_or_default(),
                 artifact_type: Some(SPDX.to_owned()),
+                platform: None,
                 annotations: Default::default(),
             });
         }

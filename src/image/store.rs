@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::digest::Digest;
 use super::error::Error;
-use super::tar::Reader;
+use super::tar::{Entry, Header, Kind, Reader};
 
 /// The most bytes of a JSON document that are read: an index of images of 127 layers is far below.
 pub const MOST_JSON: u64 = 16 << 20;
@@ -19,6 +19,8 @@ pub struct Store {
     files: BTreeMap<String, Place>,
     /// The archive; none for a directory.
     archive: Option<File>,
+    /// Entries of the archive whose header is not as we write it.
+    odd: Vec<String>,
 }
 
 /// Where a file's bytes are.
@@ -39,7 +41,7 @@ impl Store {
     /// Lists the files of an archive or of a layout directory.
     pub fn open(path: &Path) -> Result<Store, Error> {
         let found = std::fs::metadata(path).map_err(Error::read(path))?;
-        let mut store = Store { path: path.to_owned(), files: BTreeMap::new(), archive: None };
+        let mut store = Store { path: path.to_owned(), files: BTreeMap::new(), archive: None, odd: Vec::new() };
         if found.is_dir() {
             store.list_directory("", 0)?;
         } else {
@@ -63,6 +65,12 @@ impl Store {
     /// All files with their sizes.
     pub fn files(&self) -> impl Iterator<Item = (&str, u64)> {
         self.files.iter().map(|(name, place)| (name.as_str(), place.size))
+    }
+
+    /// Entries of the archive whose header is not the one that we write: made by another program, or changed. No digest
+    /// covers these.
+    pub fn odd(&self) -> &[String] {
+        &self.odd
     }
 
     /// Size of a file, where there is one of this name.
@@ -119,6 +127,9 @@ impl Store {
             };
             let name = String::from_utf8_lossy(entry.path()).into_owned();
             let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
+            if !as_written(file, &entry, reader.position()).map_err(Error::read(&self.path))? {
+                self.odd.push(name.clone());
+            }
             if entry.is_directory() {
                 continue;
             }
@@ -155,6 +166,19 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Whether an entry's header, which ends at byte `end`, is what [`Header`] makes of it.
+fn as_written(file: &File, entry: &Entry, end: u64) -> io::Result<bool> {
+    let (kind, mode) = if entry.is_directory() { (Kind::Directory, 0o755) } else { (Kind::File, 0o644) };
+    let mut expected = Vec::new();
+    Header { name: &entry.name, kind, mode, uid: 0, gid: 0, size: entry.size, target: b"" }.write(&mut expected);
+    if end - entry.at != expected.len() as u64 {
+        return Ok(false);
+    }
+    let mut found = vec![0; expected.len()];
+    file.read_exact_at(&mut found, entry.at)?;
+    Ok(found == expected)
 }
 
 impl Part {

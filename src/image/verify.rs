@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::digest::{Digest, Hasher};
-use super::documents::{Descriptor, EMPTY, MANIFEST, Manifest};
+use super::documents::{CONFIG, CONTAINERD_NAME, Descriptor, EMPTY, INDEX, MANIFEST, Manifest, REF_NAME, full_name};
 use super::error::Error;
 use super::open::{Image, document};
 use super::parallel::each;
@@ -93,28 +93,71 @@ impl Found {
         self.known.extend(["index.json", "oci-layout", "manifest.json"].map(str::to_owned));
         self.known.extend([image.descriptor.digest.blob(), image.manifest.config.digest.blob()]);
         let layout = image.store.read("oci-layout").unwrap_or_default();
-        if serde_json::from_slice::<serde_json::Value>(&layout).map_or(true, |v| v["imageLayoutVersion"] != "1.0.0") {
-            self.add("oci-layout", "it does not say that this is an image layout of version 1.0.0");
+        let layout: serde_json::Value = serde_json::from_slice(&layout).unwrap_or_default();
+        let Image { index, descriptor, manifest, config, .. } = image;
+        let platform = descriptor.platform.as_ref();
+        let history = config.history.iter().filter(|step| !step.empty_layer).count();
+        let other = |said: &Option<String>, is: &str| said.as_ref().is_some_and(|said| said != is);
+        // Others leave out what may be left out; with Docker's manifest beside it, an index is one of ours and says all.
+        let ours = image.docker.is_some();
+        let (its_manifest, its_config) = (descriptor.digest.blob(), manifest.config.digest.blob());
+        let rules = [
+            (
+                layout["imageLayoutVersion"] != "1.0.0",
+                "oci-layout",
+                "it does not say that this is a layout of version 1.0.0",
+            ),
+            (
+                index.schema_version != 2 || ours && index.media_type.is_none() || other(&index.media_type, INDEX),
+                "index.json",
+                "it does not say that it is an index",
+            ),
+            (manifest.schema_version != 2, &its_manifest, "schemaVersion is not 2"),
+            (
+                other(&manifest.media_type, &descriptor.media_type),
+                &its_manifest,
+                "the index says that it is something else",
+            ),
+            (
+                descriptor.media_type == MANIFEST && manifest.config.media_type != CONFIG,
+                &its_manifest,
+                "its configuration is not one of an image",
+            ),
+            (
+                platform.map_or(ours, |said| (&said.architecture, &said.os) != (&config.architecture, &config.os)),
+                "index.json",
+                "the platform is not that of the configuration",
+            ),
+            (
+                history != 0 && history != manifest.layers.len(),
+                &its_config,
+                "its history is of another number of layers",
+            ),
+        ];
+        for (_, place, what) in rules.iter().filter(|(is, ..)| *is) {
+            self.add(*place, *what);
         }
-        let manifest = image.descriptor.digest.blob();
-        if image.index.schema_version != 2 || image.manifest.schema_version != 2 {
-            self.add(&manifest, "schemaVersion is not 2");
+        self.names(image);
+    }
+
+    /// What Docker's manifest and the index's annotations say, which no digest covers.
+    fn names(&mut self, image: &Image) {
+        let said = |key: &str| image.descriptor.annotations.get(key).map(String::as_str);
+        let (full, tag) = (said(CONTAINERD_NAME), said(REF_NAME));
+        if let (Some(full), Some(tag)) = (full, tag)
+            && full.rsplit_once(':').is_none_or(|(_, own)| own != tag)
+        {
+            self.add("index.json", format!("the image's name is `{full}`, but its tag `{tag}`"));
         }
-        if image.manifest.media_type.as_ref().is_some_and(|media_type| *media_type != image.descriptor.media_type) {
-            self.add(&manifest, "its media type is not the one that the index gives it");
+        let Some(docker) = &image.docker else { return };
+        let layers: Vec<String> = image.manifest.layers.iter().map(|layer| layer.digest.blob()).collect();
+        if docker.config != image.manifest.config.digest.blob() || docker.layers != layers {
+            self.add("manifest.json", "Docker would load something else than the OCI manifest says");
         }
-        if image.descriptor.media_type == MANIFEST && image.manifest.config.media_type != super::documents::CONFIG {
-            self.add(&manifest, format!("`{}` is no configuration of an image", image.manifest.config.media_type));
-        }
-        let history = image.config.history.iter().filter(|step| !step.empty_layer).count();
-        if history != 0 && history != image.manifest.layers.len() {
-            self.add(image.manifest.config.digest.blob(), format!("its history has {history} layers"));
-        }
-        if let Some(docker) = &image.docker {
-            let layers: Vec<String> = image.manifest.layers.iter().map(|layer| layer.digest.blob()).collect();
-            if docker.config != image.manifest.config.digest.blob() || docker.layers != layers {
-                self.add("manifest.json", "Docker would load something else than the OCI manifest says");
-            }
+        let names = docker.repo_tags.as_deref().unwrap_or_default();
+        let named = |name: &String| full == Some(&*full_name(name)) && tag.is_some();
+        if names.is_empty() || !names.iter().all(named) {
+            self.add("manifest.json", "Docker would give it another name than the index says");
         }
     }
 
@@ -130,6 +173,9 @@ impl Found {
                 }
                 Err(error) => return Err(error),
             };
+            if artefact.artifact_type != entry.artifact_type {
+                self.add("index.json", format!("{} is another kind of artefact", entry.digest));
+            }
             if artefact.subject.as_ref().is_none_or(|subject| subject.digest != image.descriptor.digest) {
                 self.add(entry.digest.blob(), "it is not about the image beside it");
             }
@@ -221,6 +267,9 @@ impl Found {
     }
 
     fn unknown(&mut self, store: &Store) {
+        for name in store.odd() {
+            self.add(name, "its header in the archive is not as this program writes it");
+        }
         let extra: Vec<String> =
             store.files().map(|(name, _)| name.to_owned()).filter(|name| !self.known.contains(name)).collect();
         extra.into_iter().for_each(|name| self.add(name, "nothing refers to it"));

@@ -120,12 +120,10 @@ impl<R: Read> Reader<R> {
         &mut self.inner
     }
 
-    /// Says that the caller has moved the reader below past the current entry's data and padding; gives how far.
+    /// Says that the caller moves the reader below past the current entry's data; gives how far.
     pub fn passed(&mut self) -> u64 {
-        let by = self.data + self.padding;
-        self.at += by;
-        (self.data, self.padding) = (0, 0);
-        by
+        self.at += self.data;
+        std::mem::take(&mut self.data)
     }
 
     /// The next entry, or nothing at the end. What was not read of the one before is skipped.
@@ -189,21 +187,20 @@ impl<R: Read> Reader<R> {
 
     /// The second empty block, and nothing but emptiness behind it.
     fn end(&mut self) -> Result<Option<Entry>, TarError> {
-        let mut block = [0; BLOCK as usize];
-        self.fill(&mut block)?;
+        let mut rest = self.block()?.to_vec();
+        let mut read = rest.len();
         loop {
-            if block.iter().any(|&byte| byte != 0) {
+            if rest[..read].iter().any(|&byte| byte != 0) {
                 return Err(self.damaged("something behind the end"));
             }
-            match self.inner.read(&mut block) {
+            rest.resize(64 << 10, 0);
+            match self.inner.read(&mut rest) {
                 Ok(0) => return Ok(None),
-                Ok(read) => {
-                    self.at += read as u64;
-                    block[read..].fill(0);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(more) => read = more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => read = 0,
                 Err(source) => return Err(TarError::Io { at: self.at, source }),
             }
+            self.at += read as u64;
         }
     }
 

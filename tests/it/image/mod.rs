@@ -1,4 +1,8 @@
 //! Images: the same bytes whatever changes that should not matter, read by others, and never believed unread.
 
 mod bytes;
+mod hostile;
+mod layers;
+mod oci;
+mod others;
 mod rig;
