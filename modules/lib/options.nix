@@ -36,7 +36,13 @@ let
     };
     integer = setting: {
       type = whole setting;
-      example = setting.max or (if setting.min or 0 > 16 then setting.min else 16);
+      example =
+        if setting.min or 0 > 16 then
+          setting.min
+        else if setting.max or 16 < 16 then
+          setting.max
+        else
+          16;
     };
     seconds = setting: {
       type = whole setting;

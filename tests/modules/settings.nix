@@ -8,13 +8,20 @@ let
   units = modules: (evaluate.host ([ ../../modules/presets/single-host.nix ] ++ modules)).config.systemd.services;
   checked = modules: role: (units modules)."flowkit-${role}".restartTriggers;
 
-  # Every option's example, in one configuration: what the reference shows is accepted.
-  examples =
+  # Every option's example: what the reference shows is accepted.
+  shown =
     role:
-    lib.mapAttrs (_: option: option.example) (
-      lib.filterAttrs (_: option: option ? example)
+    let
+      options = lib.filterAttrs (_: option: option ? example) (
         (evaluate.evaluated [ ../../modules ]).options.services.flowkit.${role}.settings.type.getSubOptions [ ]
-    );
+      );
+    in
+    lib.concatMapStringsSep "\n" (
+      setting:
+      "flowkit check-config ${role} ${
+        pkgs.writeText "example.json" (builtins.toJSON { ${setting} = options.${setting}.example; })
+      }"
+    ) (lib.attrNames options);
 
   wrong = {
     flowdb = {
@@ -53,18 +60,11 @@ pkgs.runCommand "flowkit-modules-settings"
   {
     # Built only when they are accepted.
     good = lib.concatMap (checked [ ]) roles;
-    examples = map (
-      role:
-      import ../../modules/lib/check.nix { inherit lib pkgs; } {
-        name = role;
-        settings = examples role;
-        package = packages.flowkit;
-        check = true;
-      }
-    ) roles;
+    nativeBuildInputs = [ packages.flowkit ];
   }
   ''
-    echo accepted: $good $examples
+    echo accepted: $good
+    ${lib.concatMapStringsSep "\n" shown roles}
     ${lib.concatMapStringsSep "\n" refused (lib.attrNames wrong)}
     touch $out
   ''
