@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::catalogue::catalogue;
 use crate::config::{Origin, Problem, Problems, Settings, StateDir};
 use crate::roles::Plan;
-use crate::secrets::{Found, Place, Store};
+use crate::secrets::{Place, Store};
 use crate::supervisor::client;
 
 /// Everything that a role needs to know in order to say what it runs.
@@ -140,22 +140,36 @@ impl Deployment {
         Ok(names)
     }
 
-    /// A directory with the secrets that `role` uses as files, for a program that reads nothing else: the
-    /// deployment's own where they are all there, else a private copy of what was found elsewhere.
+    /// A directory with the secrets that `role` uses as files, for a program that reads nothing else: the one where they
+    /// all are (systemd's credentials, say), else a private copy of what was found here and there.
     pub(super) fn secrets_for(&self, role: &str) -> Result<PathBuf, Problems> {
         let names = self.require_secrets(role)?;
-        // A fixed value is the program's own default as well.
-        let deployed = |name: &&str| {
-            matches!(self.store.find(name), Ok(Found { place: Place::Deployment(_) | Place::Default, .. }))
-        };
-        if names.iter().all(deployed) {
-            return Ok(self.state.secrets());
+        if let Some(dir) = self.one_directory(&names) {
+            return Ok(dir);
         }
         let private = self.state.run().join("secrets").join(role);
         self.store.materialise(&names, &private).map_err(|error| {
             Problem::new(format!("cannot give {role} its secrets: {error}"), "mend the directory's permissions")
         })?;
         Ok(private)
+    }
+
+    /// The directory in which all of these are files of their own names. A fixed value needs none: it is the program's own
+    /// default as well.
+    fn one_directory(&self, names: &[&str]) -> Option<PathBuf> {
+        let mut one = None;
+        for name in names {
+            let file = match self.store.find(name).ok()?.place {
+                Place::Default => continue,
+                Place::Credential(file) | Place::RunSecrets(file) | Place::Deployment(file) => file,
+                Place::FileVariable(..) | Place::Variable(_) => return None,
+            };
+            let dir = file.parent().filter(|_| file.ends_with(name))?.to_owned();
+            if one.get_or_insert_with(|| dir.clone()) != &dir {
+                return None;
+            }
+        }
+        Some(one.unwrap_or_else(|| self.state.secrets()))
     }
 
     /// The variables by which a child finds secrets that are not in the deployment's own directory. They hold paths,
@@ -173,5 +187,44 @@ fn set(settings: &mut Settings, text: &str) -> Result<(), Problem> {
     match text.split_once('=') {
         Some((name, value)) => settings.set(name, value, Origin::Flag),
         None => Err(Problem::new("--set is not understood", "write it as NAME=VALUE").value(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn secrets_are_copied_only_when_they_are_not_in_one_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path());
+        let credentials = dir.path().join("credentials");
+        for place in [&credentials, &state.secrets(), &state.run()] {
+            fs::create_dir(place).unwrap();
+        }
+        let environment = {
+            let credentials = credentials.clone();
+            Arc::new(move |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| credentials.clone().into_os_string()))
+        };
+        let deployment = Deployment {
+            store: Store::with(Some(state.secrets()), dir.path().join("run-secrets"), environment),
+            state,
+            settings: Settings::default(),
+            program: PathBuf::new(),
+            roles: Vec::new(),
+        };
+        let put = |place: &Path, name: &str| fs::write(place.join(name), "value").unwrap();
+        put(&credentials, "FLOWMACHINE_FLOWDB_PASSWORD");
+        put(&credentials, "REDIS_PASSWORD");
+        assert_eq!(deployment.secrets_for("flowmachine").unwrap(), credentials);
+
+        fs::remove_file(credentials.join("REDIS_PASSWORD")).unwrap();
+        put(&deployment.state.secrets(), "REDIS_PASSWORD");
+        let copy = deployment.secrets_for("flowmachine").unwrap();
+        assert_eq!(copy, deployment.state.run().join("secrets/flowmachine"));
+        assert_eq!(fs::read_to_string(copy.join("REDIS_PASSWORD")).unwrap(), "value");
     }
 }
