@@ -1,7 +1,8 @@
 """Where the server listens.
 
 Upstream binds ``tcp://*:PORT``. Whoever reaches that socket can run queries and read SQL: it asks for no password. So
-the appliance binds it to one address.
+the appliance binds it to one address; which one may be every interface is decided before this program is started
+(`src/roles/flowmachine.rs`: only in a container).
 """
 
 import ipaddress
@@ -13,18 +14,13 @@ class CannotListen(Exception):
 
 
 def checked(address):
-    """The address as ZeroMQ wants it; ValueError when it is none, or stands for every interface."""
+    """The address as ZeroMQ wants it; ValueError when it is none."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
         raise ValueError(
             f"FLOWKIT_FLOWMACHINE_LISTEN={address}: not an IP address"
         ) from None
-    if (getattr(ip, "ipv4_mapped", None) or ip).is_unspecified:
-        raise ValueError(
-            f"FLOWKIT_FLOWMACHINE_LISTEN={address}: that is every interface, and the server's port asks for no password."
-            " Give one address that only the machines of this deployment reach"
-        )
     return f"[{ip}]" if ip.version == 6 else str(ip)
 
 

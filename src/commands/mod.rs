@@ -1,5 +1,6 @@
 //! The subcommands of `flowkit`: one file each, with its arguments, its help and one function.
 
+mod check_config;
 mod completions;
 mod db;
 mod demo;
@@ -46,6 +47,7 @@ enum Command {
     Run(run::Run),
     Secrets(secrets::Secrets),
     Tune(tune::Tune),
+    CheckConfig(check_config::CheckConfig),
     Stack(stack::Stack),
     Quickstart(quickstart::Quickstart),
     #[command(subcommand)]
@@ -71,6 +73,7 @@ impl Command {
             Command::Run(args) => args.run(),
             Command::Secrets(args) => args.run(),
             Command::Tune(args) => args.run(),
+            Command::CheckConfig(args) => args.run(),
             Command::Stack(args) => args.run(),
             Command::Quickstart(args) => args.run(),
             Command::Db(command) => command.run(),

@@ -116,7 +116,7 @@ pub(super) fn inside<'a>(stack: &'a str, command: &'a [&'a str], patience: Durat
 
 /// Where FlowMachine's server is: here, or on the host or in the container that the settings name.
 fn server(deployment: &Deployment) -> Result<SocketAddr, Problem> {
-    let here = flowmachine::address(deployment)?;
+    let here = flowmachine::reached(deployment)?;
     let named = deployment.settings.explicit().find(|(name, _)| *name == "FLOWMACHINE_HOST");
     let Some((name, host)) = named else { return Ok(here) };
     let found = (host, here.port()).to_socket_addrs().ok().and_then(|mut found| found.find(SocketAddr::is_ipv4));

@@ -4,11 +4,13 @@
 //! catalogue's default; it is checked
 //! once, here, and remembers where it came from. All that is wrong is told in one report, and then nothing starts.
 
+mod address;
 mod pools;
 mod problem;
 mod settings;
 mod state;
 
+pub use address::{from_here, is_everywhere};
 pub use pools::Pools;
 pub use problem::{Problem, Problems};
 pub use settings::{Origin, RUN_SECRETS, Settings};

@@ -142,8 +142,8 @@ impl Settings {
         }
     }
 
-    /// All values of one origin: two spellings of one setting must agree there.
-    fn take(&mut self, values: &[(String, String)], origin: &Origin, problems: &mut Problems) {
+    /// Takes all values of one origin: two spellings of one setting must agree there. What is wrong joins `problems`.
+    pub fn take(&mut self, values: &[(String, String)], origin: &Origin, problems: &mut Problems) {
         let mut taken: BTreeMap<&'static str, (&str, String)> = BTreeMap::new();
         for (name, value) in values {
             let (setting, plain) = match checked(name, value, origin) {

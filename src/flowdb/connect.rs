@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::{DATABASE, Error, SUPERUSER};
-use crate::config::{Settings, StateDir};
+use crate::config::{Settings, StateDir, from_here};
 use crate::secrets::{LookupError, Secret, Store};
 
 /// Longest wait for a connection.
@@ -49,10 +49,8 @@ impl Endpoint {
     /// An address at which the server is reached from here: a server on all addresses answers on loopback.
     pub fn host(&self) -> String {
         match self.listen.parse::<IpAddr>() {
-            Ok(IpAddr::V4(ip)) if ip.is_unspecified() => "127.0.0.1".into(),
-            Ok(IpAddr::V6(ip)) if ip.is_unspecified() => "::1".into(),
-            _ if self.listen == "*" => "127.0.0.1".into(),
-            _ => self.listen.clone(),
+            Ok(ip) => from_here(ip).to_string(),
+            Err(_) => self.listen.clone(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Is redis there, and is it ours?
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnec
 
 use super::PASSWORD;
 use super::conf::{CONF_FILE, Conf};
-use crate::config::{Settings, StateDir};
+use crate::config::{Settings, StateDir, from_here};
 use crate::secrets::Store;
 use crate::supervisor::Probe;
 
@@ -42,12 +42,7 @@ impl Ping {
     }
 
     fn config_file_of_server(&self, password: &str, patience: Duration) -> Result<String, redis::RedisError> {
-        let host = match self.address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        let info = connection_info(&host.to_string(), self.address.port(), password);
+        let info = connection_info(&from_here(self.address.ip()).to_string(), self.address.port(), password);
         let client = redis::Client::open(info)?;
         let mut connection = client.get_connection_with_timeout(patience)?;
         connection.set_read_timeout(Some(patience))?;

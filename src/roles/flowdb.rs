@@ -3,10 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Problem, Problems};
+use crate::config::{Problem, Problems, Settings};
 use crate::flowdb::{Postgres, ProbeSql, cluster};
 use crate::roles::{Deployment, MISTAKE, step};
 use crate::supervisor::{Kind, OnDependency, Restart, Service, StopStep};
+use crate::tuning::overrides::Overrides;
+
+/// What is wrong with settings that are right one by one.
+pub(super) fn check(settings: &Settings) -> Vec<Problem> {
+    Overrides::from_settings(settings).err().map_or(Vec::new(), |Problems(problems)| problems)
+}
 
 pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
     let state = &deployment.state;

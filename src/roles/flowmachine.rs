@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Pools, Problem, Problems};
+use crate::config::{Pools, Problem, Problems, Settings, from_here, is_everywhere};
 use crate::flowmachine::{Hung, Ready, Sources};
-use crate::roles::{Deployment, MISTAKE, command, step};
+use crate::roles::{Deployment, MISTAKE, command, in_container, step};
 use crate::supervisor::{Alive, Kind, OnDependency, Restart, Service, StopStep};
 
 /// Settings that upstream's programs read from their environment; the connection settings are added to them.
@@ -28,16 +28,38 @@ const VARIABLES: &[&str] = &[
     "REDIS_PORT",
 ];
 
+/// Time between two shrinkings of the cache.
+const PRUNING: &str = "FLOWMACHINE_CACHE_PRUNING_FREQUENCY";
+
+/// Where the server listens.
+const LISTEN: &str = "FLOWKIT_FLOWMACHINE_LISTEN";
+
+/// What is wrong with settings that are right one by one. Only a container may listen everywhere: who reaches it there is
+/// up to the networks that it was given.
+pub(super) fn check(settings: &Settings, in_container: bool) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let listen = settings.text(LISTEN).expect("it has a default");
+    if listen.parse().is_ok_and(is_everywhere) && !in_container {
+        let what = format!("{LISTEN} may not be every interface: the server's port asks for no password");
+        let problem = Problem::new(what, "give one address of this machine");
+        problems.push(problem.value(listen).origin(settings.origin(LISTEN)));
+    }
+    // Upstream spins when it is given 0.
+    if settings.int(PRUNING) == Some(0) {
+        let problem = Problem::new(format!("{PRUNING} may not be 0"), "give seconds, or -1 for no pruning");
+        problems.push(problem.origin(settings.origin(PRUNING)));
+    }
+    problems
+}
+
 pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
     let settings = &deployment.settings;
     let python = python(deployment)?;
     let secrets = deployment.secrets_for("flowmachine")?;
     let pools = Pools::of(settings);
     let address = address(deployment)?;
-    if address.ip().is_unspecified() {
-        let what = "FLOWKIT_FLOWMACHINE_LISTEN may not be every interface: the server's port asks for no password";
-        return Err(Problem::new(what, "give one address of this machine").value(address.ip().to_string()).into());
-    }
+    Problems(check(settings, in_container())).or(())?;
+    let reached = reached(deployment)?;
     let run = |what: &str| {
         let mut command = command(
             deployment,
@@ -62,9 +84,9 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
         needs: ["flowdb", "flowdb-schema", "redis"].map(String::from).to_vec(),
         // Queries that ran when the database or redis went away end "errored", and stay so until the repair step.
         on_dependency: OnDependency::Restart,
-        ready: Some(Arc::new(Ready { address })),
+        ready: Some(Arc::new(Ready { address: reached })),
         alive: Some(Alive {
-            probe: Arc::new(hung(deployment, address)),
+            probe: Arc::new(hung(deployment, reached)),
             every: Duration::from_secs(15),
             patience: Duration::from_secs(30),
             // Six minutes: while it builds a query with thousands of parts, the server answers nobody for over three.
@@ -80,13 +102,8 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
         open_files: 4_096,
     };
     let mut services = vec![server.clone()];
-    // Upstream documents a negative frequency as "off", and spins when it is given one, or 0.
-    let frequency = "FLOWMACHINE_CACHE_PRUNING_FREQUENCY";
-    let seconds = settings.int(frequency).expect("it has a default");
-    if seconds == 0 {
-        let problem = Problem::new(format!("{frequency} may not be 0"), "give seconds, or -1 for no pruning");
-        return Err(problem.origin(settings.origin(frequency)).into());
-    }
+    // Upstream documents a negative frequency as "off", and spins when it is given one.
+    let seconds = settings.int(PRUNING).expect("it has a default");
     if seconds > 0 {
         services.push(Service {
             name: "cache-cleanup".to_string(),
@@ -105,8 +122,14 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
 }
 
 /// Where the server listens.
-pub(crate) fn address(deployment: &Deployment) -> Result<SocketAddr, Problem> {
-    deployment.socket("FLOWKIT_FLOWMACHINE_LISTEN", "FLOWMACHINE_PORT")
+fn address(deployment: &Deployment) -> Result<SocketAddr, Problem> {
+    deployment.socket(LISTEN, "FLOWMACHINE_PORT")
+}
+
+/// Where the server is reached from this machine.
+pub(crate) fn reached(deployment: &Deployment) -> Result<SocketAddr, Problem> {
+    let address = address(deployment)?;
+    Ok(SocketAddr::new(from_here(address.ip()), address.port()))
 }
 
 /// Building the SQL of a query takes minutes at worst; one that stands still for longer will not go on by itself.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -62,7 +62,9 @@ pub fn become_owner(root: &Path, program: &Path) -> Result<(), HostError> {
             .and_then(|()| rustix::thread::set_thread_res_uid(uid, uid, uid));
         dropped.map_err(|error| HostError::Become(uid.as_raw(), error.into()))?;
     } else {
-        fs::create_dir_all(root).map_err(|error| HostError::State(root.to_owned(), error))?;
+        // Closed to others from the start: it may be made where everybody can write, as in a container's /dev/shm.
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
+        made.map_err(|error| HostError::State(root.to_owned(), error))?;
         let owner = fs::metadata(root).map_err(|error| HostError::State(root.to_owned(), error))?.uid();
         if owner != us.as_raw() {
             return Err(HostError::NotOurs { dir: root.to_owned(), owner, us: us.as_raw() });

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 pub use deployment::Deployment;
 pub use host::{HostError, become_owner, free_ports};
 
-use crate::config::{Problem, Problems};
+use crate::config::{Problem, Problems, Settings};
 use crate::supervisor::{Command, Service};
 
 type Make = fn(&Deployment) -> Result<Vec<Service>, Problems>;
@@ -29,6 +29,24 @@ const BUILT: &[(&str, Make)] =
 /// Names of the roles that can be run.
 pub fn built() -> impl Iterator<Item = &'static str> {
     BUILT.iter().map(|(name, _)| *name)
+}
+
+/// What is wrong with a role's settings that are right one by one. In a container some things are allowed that a host
+/// refuses.
+pub fn check(role: &str, settings: &Settings, in_container: bool) -> Vec<Problem> {
+    match role {
+        "flowdb" => flowdb::check(settings),
+        "flowmachine" => flowmachine::check(settings, in_container),
+        _ => Vec::new(),
+    }
+}
+
+/// Whether this process is what a container was made for: its first process, or the child of a small init that the engine
+/// has put there (Docker and Podman leave a mark in the root of what they made).
+fn in_container() -> bool {
+    let marked = ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists());
+    let below_first = rustix::process::getppid().is_some_and(|parent| parent.as_raw_nonzero().get() == 1);
+    std::process::id() == 1 || (marked && below_first)
 }
 
 /// A problem for each of `roles` that does not exist or is not built.

@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("flowmachine", &["catalogue", "config", "secrets", "supervisor", "flowdb", "redis_server"]),
     ("verify", &["catalogue", "config", "secrets", "flowdb", "flowmachine"]),
     ("stack", &["catalogue", "config", "secrets", "hardware", "tuning"]),
-    ("roles", &["catalogue", "config", "secrets", "supervisor", "flowdb", "redis_server", "flowmachine"]),
+    ("roles", &["catalogue", "config", "secrets", "tuning", "supervisor", "flowdb", "redis_server", "flowmachine"]),
 ];
 
 #[test]
