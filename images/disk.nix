@@ -41,6 +41,11 @@ in
     name = "flowkit";
     # Partitions get their identifiers from it: the same ones each time.
     seed = "6f1d6a52-6b9e-4c58-9d61-7a2f9b1c0d11";
+    # What would be the clock's, the builder's, or random.
+    mkfsOptions = {
+      erofs = [ "-T 1 --all-root" ];
+      ext4 = [ "-E hash_seed=6f1d6a52-6b9e-4c58-9d61-7a2f9b1c0d11" ];
+    };
     partitions = {
       "10-esp" = {
         contents."/EFI/BOOT/BOOT${lib.toUpper efi}.EFI".source =
@@ -71,6 +76,11 @@ in
   };
 
   boot.loader.grub.enable = false;
+  # Screen and serial line; what is started last speaks on the serial line.
+  boot.kernelParams = [
+    "console=tty0"
+    "console=${if pkgs.stdenv.hostPlatform.isAarch64 then "ttyAMA0" else "ttyS0"}"
+  ];
   boot.initrd.availableKernelModules = [
     "ahci"
     "erofs"

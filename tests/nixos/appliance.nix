@@ -85,13 +85,14 @@ in
         # A role gets what it uses and no more.
         machine.fail("test -e /run/credentials/flowkit-redis.service/FLOWDB_POSTGRES_PASSWORD")
         # Neither in a unit's text, nor on a command line, nor in the journal.
-        for file in machine.succeed("ls /var/lib/flowkit/secrets").split():
-            machine.succeed(
-                f"secret=$(head -c 200 /var/lib/flowkit/secrets/{file} | head -n1); [ ''${{#secret}} -ge 12 ] || exit 0; "
-                "! systemctl show '*' --property=Environment,ExecStart | grep -qF -- \"$secret\"; "
-                "! cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -qF -- \"$secret\"; "
-                "! journalctl -b --no-pager | grep -qF -- \"$secret\""
-            )
+        machine.succeed(
+            "{ systemctl show '*' --property=Environment,ExecStart; cat /proc/[0-9]*/cmdline; journalctl -b --no-pager; } "
+            ">/tmp/seen 2>/dev/null || true"
+        )
+        # (What is fixed, such as a user's name, is no secret: shorter than any that is made.)
+        for file in machine.succeed("find /var/lib/flowkit/secrets -type f -size +11c -printf '%f\\n'").split():
+            found = machine.succeed(f"LC_ALL=C grep -acF -f /var/lib/flowkit/secrets/{file} /tmp/seen || true")
+            assert int(found) == 0, f"{file} is seen {found} times"
 
     with subtest("a real query is answered"):
         machine.succeed("flowkit db demo --days 2 --subscribers 300 --sites 20")

@@ -208,6 +208,10 @@ names = {"machine": machine, "subtest": subtest, "log": log, "start_all": machin
 try:
     with open(script) as file:
         exec(compile(file.read(), "testScript", "exec"), names)
+except BaseException:
+    # The console lags behind.
+    time.sleep(2)
+    raise
 finally:
     if machine.process is not None:
         machine.process.kill()

@@ -20,5 +20,7 @@
       Restart = "no";
     };
   };
+  # A login on a console hangs it up, and what others write there then fails.
   systemd.services."serial-getty@hvc0".enable = false;
+  systemd.services."serial-getty@ttyS0".enable = false;
 }

@@ -37,6 +37,11 @@ in
         default = "0867da16-f251-457d-a9e8-c31f9a3c220b";
         description = "What the identifiers of partitions are made from.";
       };
+      mkfsOptions = mkOption {
+        type = types.attrsOf (types.listOf types.str);
+        default = { };
+        description = "Further options of the programs that make file systems, by type.";
+      };
       partitions = mkOption {
         default = { };
         description = "Partitions, in the order of their names.";
@@ -95,7 +100,7 @@ in
 
     system.build.uki = pkgs.runCommand config.system.boot.loader.ukiFile { } ''
       mkdir -p $out
-      printf '%s console=ttyS0' "$(cat ${build.toplevel}/kernel-params)" >cmdline
+      printf '%s' "$(cat ${build.toplevel}/kernel-params)" >cmdline
       printf 'ID=nixos\nPRETTY_NAME="${config.system.name}"\n' >osrel
       # Sections are added behind those of the stub, each at the next free page of its memory.
       alignment=4096
@@ -120,7 +125,12 @@ in
       passthru.filePath = cfg.imageFile;
       buildCommand = ''
         mkdir definitions tmp $out
-        export TMPDIR=$PWD/tmp SYSTEMD_REPART_MKFS_OPTIONS_EROFS="-T 1 --all-root" SOURCE_DATE_EPOCH=1
+        export TMPDIR=$PWD/tmp SOURCE_DATE_EPOCH=1
+        ${lib.concatStrings (
+          lib.mapAttrsToList (
+            type: options: "export SYSTEMD_REPART_MKFS_OPTIONS_${lib.toUpper type}=${lib.escapeShellArg (lib.concatStringsSep " " options)}\n"
+          ) cfg.mkfsOptions
+        )}
         python3 ${../../repart.py} "$NIX_ATTRS_JSON_FILE" definitions
         systemd-repart --definitions=definitions --empty=create --size=auto --offline=yes --dry-run=no --no-pager \
           --seed=${toString cfg.seed} --sector-size=512 --architecture=x86-64 $out/${cfg.imageFile}
