@@ -138,6 +138,17 @@ in
     };
   };
 
+  "FlowMachine in a private network" = {
+    modules = [
+      ../../../modules/presets/single-host.nix
+      {
+        services.flowkit.flowmachine.settings.FLOWKIT_FLOWMACHINE_LISTEN = "100.101.2.3";
+        services.flowkit.flowmachine.openFirewall = true;
+      }
+    ];
+    holds = host: { "others reach it" = host.config.networking.firewall.allowedTCPPorts == [ 5555 ]; };
+  };
+
   "two roles on one port" = {
     modules = [
       ../../../modules/presets/single-host.nix
