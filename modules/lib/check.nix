@@ -11,7 +11,9 @@ let
 in
 if check then
   pkgs.runCommand "flowkit-${name}-settings" { } ''
-    ${lib.getExe' package "flowkit"} check-config ${name} ${file}
+    # Under the name by which people know them: messages say where a value comes from.
+    ln -s ${file} services.flowkit.${name}.settings
+    ${lib.getExe' package "flowkit"} check-config ${name} services.flowkit.${name}.settings
     cp ${file} $out
   ''
 else
