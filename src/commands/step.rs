@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::Failure;
+use crate::flowmachine::neighbours::Neighbours;
 use crate::roles::Deployment;
 use crate::{flowdb, flowmachine, redis_server};
 
@@ -33,12 +34,16 @@ enum Step {
     RedisPrepare,
     /// Make redis and the database agree on what is cached
     FlowmachineRepair,
+    /// Wait for FlowDB and redis where they run somewhere else
+    FlowmachineAwait,
+    /// End when one of them was started anew
+    FlowmachineWatch,
 }
 
 impl StepArgs {
     /// Runs the command.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let Deployment { state, settings, store, .. } =
+        let Deployment { state, settings, store, roles, .. } =
             Deployment::open_step(&self.dir, self.roles).map_err(Failure::mistake)?;
         match self.step {
             Step::FlowdbPrepare => {
@@ -57,8 +62,21 @@ impl StepArgs {
             }
             Step::RedisPrepare => redis_server::prepare(&state, &settings, &store).map(drop)?,
             Step::FlowmachineRepair => {
-                let report = wait(flowmachine::repair::run(&settings, &store))??;
-                println!("{report}");
+                let report = wait(flowmachine::repair::run(&settings, &store))?;
+                let mistake = |error: flowmachine::repair::Error| match error.is_mistake() {
+                    true => Failure::mistake(error),
+                    false => error.into(),
+                };
+                println!("{}", report.map_err(mistake)?);
+            }
+            Step::FlowmachineAwait => {
+                let mut neighbours = Neighbours::new(&settings, &store, &roles);
+                wait(neighbours.wait(|line| println!("{line}")))?.map_err(Failure::mistake)?;
+            }
+            Step::FlowmachineWatch => {
+                let mut neighbours = Neighbours::new(&settings, &store, &roles);
+                println!("{}", wait(neighbours.watch())?.map_err(Failure::mistake)?);
+                return Ok(ExitCode::FAILURE);
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -5,6 +5,7 @@
 //! records  what redis and `cache.cached` say about queries, and the names upstream gives to that
 //! repair   makes the two agree, before each start of the server
 //! sources  where these two are
+//! neighbours  waiting for them, and noticing their restarts, when they run somewhere else
 //! health   is it ready? has it hung?
 //! ```
 //!
@@ -12,6 +13,7 @@
 
 mod client;
 mod health;
+pub mod neighbours;
 mod records;
 pub mod repair;
 mod sources;

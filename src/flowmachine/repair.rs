@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
 
 use super::Sources;
@@ -47,6 +48,17 @@ pub enum Error {
     /// Sessions of the dead server would not end.
     #[error("{0} sessions of an earlier FlowMachine server do not end; is another server at work on this FlowDB?")]
     StillThere(i64),
+}
+
+impl Error {
+    /// Whether the operator has to change something before trying again makes sense.
+    pub fn is_mistake(&self) -> bool {
+        match self {
+            Error::Secrets(_) => true,
+            Error::Database { source, .. } => source.code() == Some(&SqlState::INVALID_PASSWORD),
+            Error::Redis { .. } | Error::StillThere(_) => false,
+        }
+    }
 }
 
 fn database(what: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Error {

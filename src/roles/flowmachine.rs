@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Pools, Problem, Problems, Settings, from_here, is_everywhere};
+use crate::flowmachine::neighbours::Neighbour;
 use crate::flowmachine::{Hung, Ready, Sources};
 use crate::roles::{Deployment, MISTAKE, command, in_container, step};
 use crate::supervisor::{Alive, Kind, OnDependency, Restart, Service, StopStep};
@@ -30,6 +31,9 @@ const VARIABLES: &[&str] = &[
 
 /// Time between two shrinkings of the cache.
 const PRUNING: &str = "FLOWMACHINE_CACHE_PRUNING_FREQUENCY";
+
+/// The service that stands for those who run somewhere else.
+const NEIGHBOURS: &str = "neighbours";
 
 /// Where the server listens.
 const LISTEN: &str = "FLOWKIT_FLOWMACHINE_LISTEN";
@@ -81,7 +85,7 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
         before: vec![step(deployment, "flowmachine-repair")],
         command: run("server"),
         // The database itself too: the schema's task does not run again when the database has crashed and come back.
-        needs: ["flowdb", "flowdb-schema", "redis"].map(String::from).to_vec(),
+        needs: ["flowdb", "flowdb-schema", "redis", NEIGHBOURS].map(String::from).to_vec(),
         // Queries that ran when the database or redis went away end "errored", and stay so until the repair step.
         on_dependency: OnDependency::Restart,
         ready: Some(Arc::new(Ready { address: reached })),
@@ -101,7 +105,8 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
         oom_score_adj: None,
         open_files: 4_096,
     };
-    let mut services = vec![server.clone()];
+    let mut services: Vec<Service> = neighbours(deployment).into_iter().collect();
+    services.push(server.clone());
     // Upstream documents a negative frequency as "off", and spins when it is given one.
     let seconds = settings.int(PRUNING).expect("it has a default");
     if seconds > 0 {
@@ -119,6 +124,31 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
         });
     }
     Ok(services)
+}
+
+/// Stands for FlowDB and redis where they run somewhere else: waits for them before it starts, and ends when one of them
+/// was started anew, so that the server is mended and started again too.
+fn neighbours(deployment: &Deployment) -> Option<Service> {
+    let who = Neighbour::elsewhere(&deployment.roles);
+    let addresses: Vec<String> = who.iter().map(|who| who.address(&deployment.settings)).collect();
+    (!who.is_empty()).then(|| Service {
+        name: NEIGHBOURS.to_string(),
+        kind: Kind::Daemon,
+        before: vec![step(deployment, "flowmachine-await")],
+        command: step(deployment, "flowmachine-watch"),
+        needs: vec![],
+        on_dependency: OnDependency::Keep,
+        ready: None,
+        alive: None,
+        stop: vec![StopStep { signal: libc::SIGTERM, patience: Duration::from_secs(1) }],
+        // It ends whenever a neighbour does, however often that is.
+        restart: Restart { limit: u32::MAX, ..Restart::default() },
+        success: vec![0],
+        hopeless: vec![MISTAKE],
+        address: Some(addresses.join(", ")),
+        oom_score_adj: None,
+        open_files: 1_024,
+    })
 }
 
 /// Where the server listens.

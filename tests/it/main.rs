@@ -2,6 +2,7 @@
 //!
 //! What they need comes with `make setup`; where it is missing they fail and say so, they never skip in silence.
 
+mod apart;
 mod check_config;
 mod demo;
 mod deployment;
