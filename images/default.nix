@@ -164,10 +164,10 @@ let
 
       passthru = {
         # The OCI layout as a directory.
-        layout = self.finalPackage.overrideAttrs {
+        layout = self.finalPackage.overrideAttrs (_: {
           name = "${name}-image-layout";
           format = "layout";
-        };
+        });
         # Gives the image to the engine at hand, and only the layers that it lacks where that can be had.
         load = pkgs.writeShellApplication {
           name = "load-${name}-image";
