@@ -9,7 +9,9 @@
 }:
 let
   catalogue = import ../modules/lib/catalogue.nix;
-  running = lib.filter (role: config.services.flowkit.${role.name}.enable) (lib.attrValues catalogue.roles);
+  running = lib.filter (role: config.services.flowkit.${role.name}.enable) (
+    lib.attrValues catalogue.roles
+  );
   memory = lib.foldl' (sum: role: sum + role.needs.memory-mib) 0 running;
 in
 {
@@ -25,7 +27,10 @@ in
     settings = lib.listToAttrs (
       map (setting: lib.nameValuePair setting.name (lib.mkDefault "10.0.2.2")) (
         lib.filter (
-          setting: setting.type == "host" && setting.owner != role.name && !config.services.flowkit.${setting.owner}.enable
+          setting:
+          setting.type == "host"
+          && setting.owner != role.name
+          && !config.services.flowkit.${setting.owner}.enable
         ) (catalogue.settingsOf role)
       )
     );
@@ -53,7 +58,8 @@ in
 
   # Where the processor is emulated, a start takes minutes.
   systemd.services = {
-    flowkit-secrets-offered.unitConfig.RequiresMountsFor = config.virtualisation.sharedDirectories.secrets.target;
+    flowkit-secrets-offered.unitConfig.RequiresMountsFor =
+      config.virtualisation.sharedDirectories.secrets.target;
   }
   // lib.listToAttrs (
     map (
@@ -72,7 +78,9 @@ in
     runtimeInputs = [ config.virtualisation.qemu.package ];
     runtimeEnv = {
       BOOT = "${config.system.build.vm}/bin/run-${config.system.name}-vm";
-      PORTS = lib.concatMapStringsSep " " (port: "${port.published}:${toString port.number}") config.flowkit.published;
+      PORTS = lib.concatMapStringsSep " " (
+        port: "${port.published}:${toString port.number}"
+      ) config.flowkit.published;
       ARCHITECTURE = pkgs.stdenv.hostPlatform.parsed.cpu.name;
     };
     text = builtins.readFile ./run-vm.sh;

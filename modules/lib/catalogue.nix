@@ -1,7 +1,9 @@
 # The catalogue as modules ask for it: what a role reads, and who owns what. Needs no package set.
 let
   dir = ../../src/roles;
-  files = builtins.filter (file: builtins.match ".*\\.toml" file != null) (builtins.attrNames (builtins.readDir dir));
+  files = builtins.filter (file: builtins.match ".*\\.toml" file != null) (
+    builtins.attrNames (builtins.readDir dir)
+  );
   byName =
     list:
     builtins.listToAttrs (
@@ -12,8 +14,13 @@ let
     );
   # Every role that is described: one that runs may use what one that does not run yet owns.
   described = map (file: builtins.fromTOML (builtins.readFile (dir + "/${file}"))) files;
-  owned = kind: byName (builtins.concatMap (role: map (it: it // { owner = role.name; }) (role.${kind} or [ ])) described);
-  used = from: role: map (name: from.${name}) (builtins.filter (name: from ? ${name}) (role.uses or [ ]));
+  owned =
+    kind:
+    byName (
+      builtins.concatMap (role: map (it: it // { owner = role.name; }) (role.${kind} or [ ])) described
+    );
+  used =
+    from: role: map (name: from.${name}) (builtins.filter (name: from ? ${name}) (role.uses or [ ]));
 in
 rec {
   # Roles that can be run, by name.

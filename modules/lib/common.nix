@@ -15,10 +15,13 @@ let
   # Two roles on one port: the later one would not start.
   ports = lib.concatMap (
     role:
-    map (port: port // { option = "services.flowkit.${role}.settings.${port.setting}"; }) cfg.running.${role}.ports
+    map (
+      port: port // { option = "services.flowkit.${role}.settings.${port.setting}"; }
+    ) cfg.running.${role}.ports
   ) (lib.attrNames cfg.running);
   everywhere = address: address == "0.0.0.0" || address == "::";
-  meet = a: b: a.number == b.number && (a.listen == b.listen || everywhere a.listen || everywhere b.listen);
+  meet =
+    a: b: a.number == b.number && (a.listen == b.listen || everywhere a.listen || everywhere b.listen);
   collisions = lib.concatMap (
     a: map (b: { inherit a b; }) (lib.filter (b: a.option < b.option && meet a b) ports)
   ) ports;
@@ -91,7 +94,9 @@ in
       message = "${collision.a.option} and ${collision.b.option} are both ${toString collision.a.number}: give one of them another port.";
     }) collisions;
 
-    warnings = lib.optional (!cfg.checkSettings) "services.flowkit: settings are not checked in this build; a wrong one is reported by its unit at start.";
+    warnings =
+      lib.optional (!cfg.checkSettings)
+        "services.flowkit: settings are not checked in this build; a wrong one is reported by its unit at start.";
 
     environment.systemPackages = [ cfg.package ];
 
@@ -100,14 +105,17 @@ in
       # Connection strings among the secrets hold hosts and ports.
       environment = lib.foldl' (all: role: all // role.addresses) { } running;
       unitConfig.RequiresMountsFor = [ cfg.secretsDir ];
-      serviceConfig = hardening.harden [ ] // hardening.network [ ] // {
-        Type = "oneshot";
-        RemainAfterExit = true;
-        ExecStart = "${lib.getExe' cfg.package "flowkit"} secrets init --dir ${cfg.secretsDir} ${
-          lib.concatMapStringsSep " " (role: "--role ${role}") (lib.attrNames cfg.running)
-        }";
-        ReadWritePaths = [ cfg.secretsDir ];
-      };
+      serviceConfig =
+        hardening.harden [ ]
+        // hardening.network [ ]
+        // {
+          Type = "oneshot";
+          RemainAfterExit = true;
+          ExecStart = "${lib.getExe' cfg.package "flowkit"} secrets init --dir ${cfg.secretsDir} ${
+            lib.concatMapStringsSep " " (role: "--role ${role}") (lib.attrNames cfg.running)
+          }";
+          ReadWritePaths = [ cfg.secretsDir ];
+        };
     };
     systemd.tmpfiles.settings = lib.mkIf cfg.makeSecrets {
       "10-flowkit-secrets".${cfg.secretsDir}.d = {

@@ -119,7 +119,9 @@ rec {
         inherit (kind) example;
         description =
           sentence setting.purpose
-          + lib.optionalString (given == null && setting ? default-text) "\n\nWhen null: ${setting.default-text}.";
+          + lib.optionalString (
+            given == null && setting ? default-text
+          ) "\n\nWhen null: ${setting.default-text}.";
       }
       // lib.optionalAttrs (given != null) { defaultText = given.text; }
     );
@@ -128,7 +130,8 @@ rec {
     secret: secretsDir:
     mkOption {
       type = types.nullOr secretPath;
-      default = if secretsDir == null || secret.optional or false then null else "${secretsDir}/${secret.name}";
+      default =
+        if secretsDir == null || secret.optional or false then null else "${secretsDir}/${secret.name}";
       defaultText = lib.literalMD (
         if secret.optional or false then "`null`" else "`${secret.name}` in `secretsDir`, if that is set"
       );

@@ -34,12 +34,13 @@ let
     "allowedAddresses"
     "openFirewall"
   ];
-  under = depth: name: lib.filter (option: builtins.length option.loc > depth && builtins.elemAt option.loc depth == name);
+  under =
+    depth: name:
+    lib.filter (option: builtins.length option.loc > depth && builtins.elemAt option.loc depth == name);
   ordered = depth: options: lib.concatMap (name: under depth name options) order;
 
   code =
-    text:
-    if builtins.match ".*\n.*" text != null then "\n\n```nix\n${text}\n```" else " `${text}`";
+    text: if builtins.match ".*\n.*" text != null then "\n\n```nix\n${text}\n```" else " `${text}`";
   literal = value: if value._type or null == "literalMD" then " ${value.text}" else code value.text;
   entry =
     option:
@@ -62,7 +63,9 @@ in
 {
   # What the reference has no words for.
   undocumented = map (option: option.name) (
-    lib.filter (option: option.description or null == null || !(option ? default) || !(option ? example)) options
+    lib.filter (
+      option: option.description or null == null || !(option ? default) || !(option ? example)
+    ) options
   );
 
   text = lib.concatStringsSep "\n" (

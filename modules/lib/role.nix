@@ -53,7 +53,9 @@ let
             else
               setting.default or null;
           text = lib.literalMD "as `services.flowkit.${setting.owner}` has it, where that role is on the same host${
-            lib.optionalString (setting.type != "host" && setting ? default) ", else `${builtins.toJSON setting.default}`"
+            lib.optionalString (
+              setting.type != "host" && setting ? default
+            ) ", else `${builtins.toJSON setting.default}`"
           }";
         }
       ) (lib.filter (setting: setting.owner != name) settings)
@@ -116,7 +118,9 @@ in
       type = lib.types.submodule {
         freeformType = make.freeform;
         options = lib.listToAttrs (
-          map (setting: lib.nameValuePair setting.name (make.setting setting (known.${setting.name} or null))) settings
+          map (
+            setting: lib.nameValuePair setting.name (make.setting setting (known.${setting.name} or null))
+          ) settings
         );
       };
       default = { };
@@ -193,7 +197,11 @@ in
     services.flowkit.running.${name} = {
       # What connection strings among the secrets hold.
       addresses = lib.filterAttrs (
-        setting: _: lib.elem (catalogue.settings.${setting}.type or null) [ "host" "port" ]
+        setting: _:
+        lib.elem (catalogue.settings.${setting}.type or null) [
+          "host"
+          "port"
+        ]
       ) unit.environment;
       ports = map (port: {
         inherit (port) setting;

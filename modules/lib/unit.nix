@@ -27,7 +27,9 @@ let
 
   settings =
     lib.filterAttrs (_: value: value != null) cfg.settings
-    // lib.listToAttrs (map (volume: lib.nameValuePair volume.place volume.host) (lib.filter (volume: volume ? place) given));
+    // lib.listToAttrs (
+      map (volume: lib.nameValuePair volume.place volume.host) (lib.filter (volume: volume ? place) given)
+    );
   checked = import ./check.nix { inherit lib pkgs; } {
     inherit name settings;
     inherit (cfg) package;

@@ -20,7 +20,11 @@ let
   known = lib.concatMap (setting: catalogue.spellings setting) settings;
   strange = lib.filter (it: !lib.elem it known) given;
 
-  owner = spelling: all: lib.head (lib.filter (it: lib.elem spelling (catalogue.spellings it)) (lib.attrValues all) ++ [ null ]);
+  owner =
+    spelling: all:
+    lib.head (
+      lib.filter (it: lib.elem spelling (catalogue.spellings it)) (lib.attrValues all) ++ [ null ]
+    );
   fault = message: {
     assertion = false;
     inherit message;
@@ -32,14 +36,24 @@ let
     let
       secret = owner it catalogue.secrets;
       setting = owner it catalogue.settings;
-      directory = lib.filter (volume: it == volume.place or null || it == volume.setting or null) (role.volume or [ ]);
+      directory = lib.filter (volume: it == volume.place or null || it == volume.setting or null) (
+        role.volume or [ ]
+      );
     in
     if secret != null then
-      [ (fault "${option}.settings.${it} is a secret, and settings can be read by everybody. Remove it, and let ${option}.secrets.${secret.name} name a file that holds it.") ]
+      [
+        (fault "${option}.settings.${it} is a secret, and settings can be read by everybody. Remove it, and let ${option}.secrets.${secret.name} name a file that holds it.")
+      ]
     else if directory != [ ] then
-      [ (fault "${option}.settings.${it} is set by ${option}.directories.${(lib.head directory).setting}, which also lets the unit in: give that.") ]
+      [
+        (fault "${option}.settings.${it} is set by ${option}.directories.${(lib.head directory).setting}, which also lets the unit in: give that.")
+      ]
     else if setting != null && (setting.scope or "service") == "deployment" then
-      [ (fault "${option}.settings.${it} is for stacks of containers and changes nothing here. Remove it; ports and addresses are set by ${lib.concatMapStringsSep ", " (port: "${port.setting}, ${port.listen}") listens}.") ]
+      [
+        (fault "${option}.settings.${it} is for stacks of containers and changes nothing here. Remove it; ports and addresses are set by ${
+          lib.concatMapStringsSep ", " (port: "${port.setting}, ${port.listen}") listens
+        }.")
+      ]
     else
       [ ];
 
@@ -77,7 +91,13 @@ let
   names = lib.concatMapStringsSep ", " (secret: secret.name);
 
   homes = lib.filter (
-    directory: directory != null && builtins.any (home: directory == home || lib.hasPrefix "${home}/" directory) [ "/home" "/root" "/run/user" ]
+    directory:
+    directory != null
+    && builtins.any (home: directory == home || lib.hasPrefix "${home}/" directory) [
+      "/home"
+      "/root"
+      "/run/user"
+    ]
   ) (lib.attrValues (cfg.directories or { }));
 in
 {
@@ -108,11 +128,15 @@ in
     ) homes;
 
   warnings =
-    map (
-      setting: "${option}.settings.${setting.name} has no effect: ${setting.ignored}."
-    ) (lib.filter (setting: setting ? ignored) (lib.filter (it: it != null) (map (it: owner it catalogue.settings) strange)))
+    map (setting: "${option}.settings.${setting.name} has no effect: ${setting.ignored}.") (
+      lib.filter (setting: setting ? ignored) (
+        lib.filter (it: it != null) (map (it: owner it catalogue.settings) strange)
+      )
+    )
     ++ map (
       port:
-      "${option}.openFirewall opens port ${toString cfg.settings.${port.setting}}, but ${role.title} listens on ${cfg.settings.${port.listen}} only; set ${option}.settings.${port.listen} to an address that others can reach."
+      "${option}.openFirewall opens port ${
+        toString cfg.settings.${port.setting}
+      }, but ${role.title} listens on ${cfg.settings.${port.listen}} only; set ${option}.settings.${port.listen} to an address that others can reach."
     ) (lib.filter (port: cfg.openFirewall && loopback cfg.settings.${port.listen}) listens);
 }

@@ -38,14 +38,18 @@ let
       lib.optional forced.success "was accepted, and should be refused: ${case.refused}"
     else
       one "assertion" (case.says or [ ]) (if case ? says then host.failed else host.failed ++ [ "" ])
-      ++ one "warning" (case.warns or [ ]) (if case ? warns then host.warnings else host.warnings ++ [ "" ])
+      ++ one "warning" (case.warns or [ ]) (
+        if case ? warns then host.warnings else host.warnings ++ [ "" ]
+      )
       ++ lib.optionals (case ? holds) (
         map (fact: "is not so: ${fact}") (lib.filter (fact: !facts.${fact}) (lib.attrNames facts))
       );
 in
 {
   count = builtins.length (lib.attrNames cases);
-  failures = lib.concatMap (name: map (failure: "${name}: ${failure}") (run cases.${name})) (lib.attrNames cases);
+  failures = lib.concatMap (name: map (failure: "${name}: ${failure}") (run cases.${name})) (
+    lib.attrNames cases
+  );
   # For the messages: the unit files of what should be refused, and the part of the message to look for.
   refusals = lib.mapAttrs (_: case: {
     message = case.refused;

@@ -5,7 +5,9 @@ let
   inherit (pkgs) lib;
   roles = lib.attrNames (import ../../src/roles);
   evaluate = import ./lib/evaluate.nix { inherit lib pkgs packages; };
-  units = modules: (evaluate.host ([ ../../modules/presets/single-host.nix ] ++ modules)).config.systemd.services;
+  units =
+    modules:
+    (evaluate.host ([ ../../modules/presets/single-host.nix ] ++ modules)).config.systemd.services;
   checked = modules: role: (units modules)."flowkit-${role}".restartTriggers;
 
   # Every option's example: what the reference shows is accepted.
@@ -13,7 +15,8 @@ let
     role:
     let
       options = lib.filterAttrs (_: option: option ? example) (
-        (evaluate.evaluated [ ../../modules ]).options.services.flowkit.${role}.settings.type.getSubOptions [ ]
+        (evaluate.evaluated [ ../../modules ]).options.services.flowkit.${role}.settings.type.getSubOptions
+          [ ]
       );
     in
     lib.concatMapStringsSep "\n" (

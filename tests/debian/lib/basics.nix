@@ -89,9 +89,7 @@ rec {
   toList = x: if isList x then x else [ x ];
   optional = condition: x: if condition then [ x ] else [ ];
   optionals = condition: xs: if condition then xs else [ ];
-  last =
-    xs:
-    if xs == [ ] then throw "lib.last: the list is empty" else elemAt xs (length xs - 1);
+  last = xs: if xs == [ ] then throw "lib.last: the list is empty" else elemAt xs (length xs - 1);
   init = xs: sublist 0 (length xs - 1) xs;
   take = n: sublist 0 n;
   drop = n: xs: sublist n (length xs) xs;
@@ -137,8 +135,7 @@ rec {
   concatMapAttrs = f: set: mergeAttrsList (mapAttrsToList f set);
   mergeAttrsList = foldl' (a: b: a // b) { };
   filterAttrs =
-    wanted: set:
-    builtins.removeAttrs set (filter (name: !wanted name set.${name}) (attrNames set));
+    wanted: set: builtins.removeAttrs set (filter (name: !wanted name set.${name}) (attrNames set));
   filterAttrsRecursive =
     wanted: set:
     mapAttrs (_: value: if isAttrs value then filterAttrsRecursive wanted value else value) (
@@ -174,10 +171,7 @@ rec {
         path:
         mapAttrs (
           name: value:
-          if isAttrs value && descend value then
-            go (path ++ [ name ]) value
-          else
-            f (path ++ [ name ]) value
+          if isAttrs value && descend value then go (path ++ [ name ]) value else f (path ++ [ name ]) value
         );
     in
     go [ ] set;

@@ -31,23 +31,26 @@ let
     if x._type or null == "fileset" then
       x.files
     else if !isPath x then
-      throw "lib.fileset.${what}: expected a path or a file set, got a ${builtins.typeOf x}${
-        lib.optionalString (builtins.isString x) " (a string: write the path without quotes)"
-      }"
+      throw "lib.fileset.${what}: expected a path or a file set, got a ${builtins.typeOf x}${lib.optionalString (builtins.isString x) " (a string: write the path without quotes)"}"
     else if !pathExists x then
       throw "lib.fileset.${what}: ${toString x} does not exist (a file that git does not track is not there for a flake)"
     else
       below x (readFileType x);
 
-  ancestors =
-    path:
-    if path == "/" then [ "/" ] else [ path ] ++ ancestors (dirOf path);
+  ancestors = path: if path == "/" then [ "/" ] else [ path ] ++ ancestors (dirOf path);
 in
 rec {
   unions = sets: make (lib.mergeAttrsList (map (toSet "unions") sets));
-  union = a: b: unions [ a b ];
-  intersection = a: b: make (builtins.intersectAttrs (toSet "intersection" a) (toSet "intersection" b));
-  difference = a: b: make (builtins.removeAttrs (toSet "difference" a) (attrNames (toSet "difference" b)));
+  union =
+    a: b:
+    unions [
+      a
+      b
+    ];
+  intersection =
+    a: b: make (builtins.intersectAttrs (toSet "intersection" a) (toSet "intersection" b));
+  difference =
+    a: b: make (builtins.removeAttrs (toSet "difference" a) (attrNames (toSet "difference" b)));
   maybeMissing = path: if pathExists path then unions [ path ] else make { };
 
   # The files at or below a path for which wanted { name type hasExt } holds.
@@ -74,7 +77,9 @@ rec {
     let
       files = toSet "toSource" fileset;
       directories = listToAttrs (
-        map (name: lib.nameValuePair name true) (lib.concatMap (file: ancestors (dirOf file)) (attrNames files))
+        map (name: lib.nameValuePair name true) (
+          lib.concatMap (file: ancestors (dirOf file)) (attrNames files)
+        )
       );
       outside = filter (file: !lib.hasPrefix "${toString root}/" file) (attrNames files);
     in

@@ -77,7 +77,11 @@ let
         "freeformType"
       ];
       strange = builtins.attrNames (builtins.removeAttrs m known);
-      config = if structured then m.config or { } else builtins.removeAttrs m (lib.remove "meta" (lib.remove "config" known));
+      config =
+        if structured then
+          m.config or { }
+        else
+          builtins.removeAttrs m (lib.remove "meta" (lib.remove "config" known));
     in
     if !isAttrs m then
       throw "module ${file} (${key}) does not look like a module."
@@ -159,7 +163,10 @@ let
         map (
           value:
           if isAttrs value then
-            mapAttrs (_: value: { inherit (def) file; inherit value; }) value
+            mapAttrs (_: value: {
+              inherit (def) file;
+              inherit value;
+            }) value
           else
             throw "The option `${showOption loc}' has options below it, so its definition has to be an attribute set.${showDefs [ def ]}"
         ) (pushDown def.value)
@@ -192,10 +199,9 @@ let
       values = mapAttrs (_: child: child.values) children;
       unmatched =
         concatMap (child: child.unmatched) (builtins.attrValues children)
-        ++ concatMap (
-          name:
-          map (def: def // { loc = loc ++ [ name ]; }) defined.${name}
-        ) (builtins.attrNames (builtins.removeAttrs defined (builtins.attrNames declared)));
+        ++ concatMap (name: map (def: def // { loc = loc ++ [ name ]; }) defined.${name}) (
+          builtins.attrNames (builtins.removeAttrs defined (builtins.attrNames declared))
+        );
     };
 
   # One option may be declared in several places when the declarations do not contradict each other.
@@ -211,9 +217,13 @@ let
             "description"
             "apply"
           ];
-          joined = if merged ? type && decl.value ? type then types.join merged.type decl.value.type else null;
+          joined =
+            if merged ? type && decl.value ? type then types.join merged.type decl.value.type else null;
         in
-        if merged.declarations != [ ] && (clash != [ ] || (merged ? type && decl.value ? type && joined == null)) then
+        if
+          merged.declarations != [ ]
+          && (clash != [ ] || (merged ? type && decl.value ? type && joined == null))
+        then
           throw "The option `${showOption loc}' in `${decl.file}' is already declared in ${
             lib.concatMapStringsSep " and " (f: "`${f}'") merged.declarations
           }."
@@ -236,7 +246,8 @@ let
     let
       option = {
         type = types.unspecified;
-      } // declared;
+      }
+      // declared;
       withDefault =
         lib.optional (option ? default) {
           file = head option.declarations;
@@ -284,9 +295,16 @@ let
     let
       there = concatMap (
         def:
-        map (value: { inherit (def) file; inherit value; }) (
-          builtins.addErrorContext "while evaluating definitions from `${toString def.file}':" (discharge def.value)
-        )
+        map
+          (value: {
+            inherit (def) file;
+            inherit value;
+          })
+          (
+            builtins.addErrorContext "while evaluating definitions from `${toString def.file}':" (
+              discharge def.value
+            )
+          )
       ) definitions;
       priority =
         def: if def.value._type or null == "override" then def.value.priority else defaultOverridePriority;
@@ -294,7 +312,8 @@ let
       strongest = map (def: def // { value = strip "override" def.value; }) (
         filter (def: priority def == highestPrio) there
       );
-      order = def: if def.value._type or null == "order" then def.value.priority else defaultOrderPriority;
+      order =
+        def: if def.value._type or null == "order" then def.value.priority else defaultOrderPriority;
       defs = map (def: def // { value = strip "order" def.value; }) (
         builtins.sort (a: b: order a < order b) strongest
       );
@@ -351,7 +370,12 @@ let
     }:
     let
       args = {
-        inherit lib config options specialArgs;
+        inherit
+          lib
+          config
+          options
+          specialArgs
+          ;
         _class = class;
         _prefix = prefix;
       }
@@ -359,12 +383,28 @@ let
       collected = collect class args (
         modules
         ++ [
-          (internals // { config._module.specialArgs = specialArgs; _file = "lib/modules.nix"; key = "internals"; })
+          (
+            internals
+            // {
+              config._module.specialArgs = specialArgs;
+              _file = "lib/modules.nix";
+              key = "internals";
+            }
+          )
         ]
       );
-      tree = mergeTree prefix (map (m: { inherit (m) file; value = m.options; }) collected) (
-        map (m: { inherit (m) file; value = m.config; }) collected
-      );
+      tree =
+        mergeTree prefix
+          (map (m: {
+            inherit (m) file;
+            value = m.options;
+          }) collected)
+          (
+            map (m: {
+              inherit (m) file;
+              value = m.config;
+            }) collected
+          );
       options = tree.options;
       free = tree.values._module.freeformType;
       # What is not declared, merged by the free-form type: each definition wrapped in the sets that lead to it.

@@ -69,7 +69,9 @@ rec {
       block =
         open: close: lines:
         "${open}\n" + lib.concatMapStrings (line: "${deeper}${line}\n") lines + "${indent}${close}";
-      key = name: if builtins.match "[a-zA-Z_][a-zA-Z0-9_'-]*" name != null then name else lib.escapeNixString name;
+      key =
+        name:
+        if builtins.match "[a-zA-Z_][a-zA-Z0-9_'-]*" name != null then name else lib.escapeNixString name;
     in
     if isString value && lib.hasInfix "\n" value then
       "''\n${deeper}${concatStringsSep "\n${deeper}" (lib.splitString "\n" value)}''"
@@ -166,9 +168,12 @@ rec {
             type = option.type.description;
           }
           // lib.optionalAttrs (option ? example) { example = renderOptionValue option.example; }
-          // lib.optionalAttrs (documented || (option.type.emptyValue ? value && option.type.getSubModules == null)) {
-            default = renderOptionValue (option.defaultText or option.default or option.type.emptyValue.value);
-          }
+          //
+            lib.optionalAttrs
+              (documented || (option.type.emptyValue ? value && option.type.getSubModules == null))
+              {
+                default = renderOptionValue (option.defaultText or option.default or option.type.emptyValue.value);
+              }
           // lib.optionalAttrs (option.relatedPackages or null != null) { inherit (option) relatedPackages; }
         )
       ]

@@ -1,7 +1,8 @@
 # What concerns packages: their programs, outputs, sources and the words of `meta`.
 { lib }:
 rec {
-  getOutput = output: pkg: if pkg.outputSpecified or false then pkg else pkg.${output} or pkg.out or pkg;
+  getOutput =
+    output: pkg: if pkg.outputSpecified or false then pkg else pkg.${output} or pkg.out or pkg;
   getBin = getOutput "bin";
   getLib = getOutput "lib";
   getDev = getOutput "dev";
@@ -17,8 +18,12 @@ rec {
       pkg.meta.mainProgram
         or (throw "lib.getExe: ${pkg.name or "the package"} does not say which program it is for (meta.mainProgram)")
     );
-  makeSearchPath = sub: pkgs: builtins.concatStringsSep ":" (map (pkg: "${pkg}/${sub}") (builtins.filter (p: p != null) pkgs));
-  makeSearchPathOutput = output: sub: pkgs: makeSearchPath sub (map (getOutput output) pkgs);
+  makeSearchPath =
+    sub: pkgs:
+    builtins.concatStringsSep ":" (map (pkg: "${pkg}/${sub}") (builtins.filter (p: p != null) pkgs));
+  makeSearchPathOutput =
+    output: sub: pkgs:
+    makeSearchPath sub (map (getOutput output) pkgs);
   makeBinPath = makeSearchPathOutput "bin" "bin";
   makeLibraryPath = makeSearchPathOutput "lib" "lib";
 
@@ -39,7 +44,9 @@ rec {
     in
     lib.mkOption (
       {
-        description = "The ${shownName} package to use." + lib.optionalString (extraDescription != "") " ${extraDescription}";
+        description =
+          "The ${shownName} package to use."
+          + lib.optionalString (extraDescription != "") " ${extraDescription}";
         type = if nullable then lib.types.nullOr lib.types.package else lib.types.package;
       }
       // (
@@ -63,11 +70,24 @@ rec {
     builtins.path {
       path = root;
       name = "source";
-      filter = path: _: !builtins.elem (baseNameOf path) [ ".git" "result" "target" ];
+      filter =
+        path: _:
+        !builtins.elem (baseNameOf path) [
+          ".git"
+          "result"
+          "target"
+        ];
     };
   cleanSourceWith =
-    { src, filter, name ? "source" }:
-    builtins.path { path = src; inherit filter name; };
+    {
+      src,
+      filter,
+      name ? "source",
+    }:
+    builtins.path {
+      path = src;
+      inherit filter name;
+    };
 
   licenses = {
     mpl20 = {

@@ -1,7 +1,12 @@
 # Modules that look after options that have moved or gone, and definitions that come with a condition.
 { lib }:
 let
-  inherit (lib) mkIf mkMerge mkOption showOption;
+  inherit (lib)
+    mkIf
+    mkMerge
+    mkOption
+    showOption
+    ;
 in
 {
   mkAssert =
@@ -30,7 +35,8 @@ in
   mkRemovedOptionModule = path: advice: { options, ... }: {
     options = lib.setAttrByPath path (mkOption {
       visible = false;
-      apply = _: throw "The option `${showOption path}' can no longer be used since it's been removed. ${advice}";
+      apply =
+        _: throw "The option `${showOption path}' can no longer be used since it's been removed. ${advice}";
     });
     config.assertions =
       let

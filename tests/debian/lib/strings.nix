@@ -47,11 +47,9 @@ rec {
     start >= 0 && substring start (-1) s == suffix;
   hasInfix =
     infix: s: builtins.match ".*${escapeRegex infix}.*" (replaceStrings [ "\n" ] [ " " ] s) != null;
-  removePrefix =
-    prefix: s: if hasPrefix prefix s then substring (stringLength prefix) (-1) s else s;
+  removePrefix = prefix: s: if hasPrefix prefix s then substring (stringLength prefix) (-1) s else s;
   removeSuffix =
-    suffix: s:
-    if hasSuffix suffix s then substring 0 (stringLength s - stringLength suffix) s else s;
+    suffix: s: if hasSuffix suffix s then substring 0 (stringLength s - stringLength suffix) s else s;
   splitString = sep: s: filter isString (builtins.split (escapeRegex sep) s);
   toLower = replaceStrings upper lower;
   toUpper = replaceStrings lower upper;
@@ -62,9 +60,7 @@ rec {
     concatStrings (replicate (lib.max 0 (width - stringLength s)) filler) + s;
   escape = chars: replaceStrings chars (map (c: "\\" + c) chars);
   escapeRegex = escape (stringToCharacters "\\[{()^$?*+|.");
-  escapeNixString =
-    s:
-    escape [ "$" ] (builtins.toJSON s);
+  escapeNixString = s: escape [ "$" ] (builtins.toJSON s);
   # A word that needs no quotes is left as it is.
   escapeShellArg =
     value:
@@ -78,7 +74,8 @@ rec {
   escapeShellArgs = concatMapStringsSep " " escapeShellArg;
   boolToString = b: if b then "true" else "false";
   boolToYesNo = b: if b then "yes" else "no";
-  isStringLike = value: isString value || builtins.isPath value || value ? outPath || value ? __toString;
+  isStringLike =
+    value: isString value || builtins.isPath value || value ? outPath || value ? __toString;
   isConvertibleWithToString =
     value:
     isStringLike value
@@ -106,8 +103,18 @@ rec {
       value = if digits == null then null else builtins.fromJSON (builtins.head digits);
     in
     if builtins.isInt value then value else throw "lib.toInt: '${s}' is not an integer";
-  getName = x: if isString x then (builtins.parseDrvName x).name else x.pname or (builtins.parseDrvName x.name).name;
-  getVersion = x: if isString x then (builtins.parseDrvName x).version else x.version or (builtins.parseDrvName x.name).version;
+  getName =
+    x:
+    if isString x then
+      (builtins.parseDrvName x).name
+    else
+      x.pname or (builtins.parseDrvName x.name).name;
+  getVersion =
+    x:
+    if isString x then
+      (builtins.parseDrvName x).version
+    else
+      x.version or (builtins.parseDrvName x.name).version;
   versionAtLeast = a: b: builtins.compareVersions a b >= 0;
   versionOlder = a: b: builtins.compareVersions b a == 1;
   versions = {

@@ -22,7 +22,12 @@ let
     mapAttrs
     match
     ;
-  inherit (lib.options) mergeEqualOption mergeOneOption showDefs showOption;
+  inherit (lib.options)
+    mergeEqualOption
+    mergeOneOption
+    showDefs
+    showOption
+    ;
   inherit (lib.modules) evalModules mergeDefinitions;
 
   mkOptionType =
@@ -36,7 +41,9 @@ let
       emptyValue = { };
       getSubOptions = _: { };
       getSubModules = null;
-      join = other: if other.name == t.name && other.description == (t.description or t.name) then other else null;
+      join =
+        other:
+        if other.name == t.name && other.description == (t.description or t.name) then other else null;
     }
     // t;
   noun =
@@ -50,8 +57,7 @@ let
   isPathLike = x: lib.isStringLike x && lib.hasPrefix "/" (toString x);
 
   # A type's description inside another one's.
-  phrase =
-    plain: t: if elem t.descriptionClass plain then t.description else "(${t.description})";
+  phrase = plain: t: if elem t.descriptionClass plain then t.description else "(${t.description})";
   simple = phrase [ "noun" ];
   chained = phrase [
     "noun"
@@ -113,17 +119,22 @@ let
     lines = separatedString "\n";
     commas = separatedString ",";
     envVar = separatedString ":";
-    attrs =
-      noun "attrs" "attribute set" isAttrs
-      // {
-        descriptionClass = null;
-        emptyValue.value = { };
-        merge = _: defs: lib.mergeAttrsList (valuesOf defs);
-      };
+    attrs = noun "attrs" "attribute set" isAttrs // {
+      descriptionClass = null;
+      emptyValue.value = { };
+      merge = _: defs: lib.mergeAttrsList (valuesOf defs);
+    };
     enum =
       values:
       let
-        show = x: if isString x then ''"${x}"'' else if builtins.isBool x then lib.boolToString x else toString x;
+        show =
+          x:
+          if isString x then
+            ''"${x}"''
+          else if builtins.isBool x then
+            lib.boolToString x
+          else
+            toString x;
       in
       noun "enum" (
         if values == [ ] then
@@ -141,13 +152,17 @@ let
     ints =
       let
         limits = low: high: "between ${toString low} and ${toString high} (both inclusive)";
-        within = low: high: x: isInt x && x >= low && x <= high;
+        within =
+          low: high: x:
+          isInt x && x >= low && x <= high;
         least =
           name: description: low:
           noun name description (x: isInt x && x >= low) // { descriptionClass = "nonRestrictiveClause"; };
         unsigned =
           bits: high:
-          noun "unsignedInt${toString bits}" "${toString bits} bit unsigned integer; ${limits 0 high}" (within 0 high);
+          noun "unsignedInt${toString bits}" "${toString bits} bit unsigned integer; ${limits 0 high}" (
+            within 0 high
+          );
       in
       {
         between = low: high: noun "intBetween" "integer ${limits low high}" (within low high);
@@ -169,7 +184,9 @@ let
         (
           lib.optionalString (absolute != null) (if absolute then "absolute " else "relative ")
           + "path"
-          + lib.optionalString (inStore != null) (if inStore then " in the Nix store" else " not in the Nix store")
+          + lib.optionalString (inStore != null) (
+            if inStore then " in the Nix store" else " not in the Nix store"
+          )
         )
         (
           x:
@@ -177,7 +194,8 @@ let
           && (absolute == null || absolute == isPathLike x)
           # A path value (not a string) outside the store would be copied into it.
           && (
-            inStore == null || inStore == (builtins.isPath x || lib.hasPrefix "${builtins.storeDir}/" (toString x))
+            inStore == null
+            || inStore == (builtins.isPath x || lib.hasPrefix "${builtins.storeDir}/" (toString x))
           )
         );
     path = pathWith { absolute = true; };
@@ -186,12 +204,12 @@ let
       absolute = true;
       inStore = false;
     };
-    package =
-      noun "package" "package" (x: lib.isDerivation x || lib.isStorePath x)
-      // {
-        merge = mergeOneOption;
-      };
-    pkgs = noun "pkgs" "Nixpkgs package set" (x: x._type or null == "pkgs") // { merge = mergeOneOption; };
+    package = noun "package" "package" (x: lib.isDerivation x || lib.isStorePath x) // {
+      merge = mergeOneOption;
+    };
+    pkgs = noun "pkgs" "Nixpkgs package set" (x: x._type or null == "pkgs") // {
+      merge = mergeOneOption;
+    };
 
     # --- types of types ---
     nullOr =
@@ -243,7 +261,11 @@ let
             mergeOneOption loc defs;
       };
     oneOf =
-      ts: if ts == [ ] then throw "types.oneOf needs at least one type" else lib.foldl' either (head ts) (builtins.tail ts);
+      ts:
+      if ts == [ ] then
+        throw "types.oneOf needs at least one type"
+      else
+        lib.foldl' either (head ts) (builtins.tail ts);
 
     coercedTo =
       from: convert: to:
@@ -272,7 +294,13 @@ let
             throw "The option `${showOption loc}' is defined multiple times while it's expected to be unique.\n${message}\nDefinition values:${showDefs defs}";
       };
     uniq = unique { message = ""; };
-    nonEmptyListOf = t: addCheck (listOf t) (xs: xs != [ ]) // { emptyValue = { }; description = "non-empty ${simple (listOf t)}"; };
+    nonEmptyListOf =
+      t:
+      addCheck (listOf t) (xs: xs != [ ])
+      // {
+        emptyValue = { };
+        description = "non-empty ${simple (listOf t)}";
+      };
 
     listOf =
       t:
@@ -321,7 +349,13 @@ let
           loc: defs:
           let
             merged = builtins.zipAttrsWith (name: mergeDefinitions (loc ++ [ name ]) t) (
-              map (def: mapAttrs (_: value: { inherit (def) file; inherit value; }) def.value) defs
+              map (
+                def:
+                mapAttrs (_: value: {
+                  inherit (def) file;
+                  inherit value;
+                }) def.value
+              ) defs
             );
           in
           if lazy then
@@ -366,7 +400,9 @@ let
         check = isFunction;
         merge =
           loc: defs: x:
-          (mergeDefinitions (loc ++ [ "<function body>" ]) t (map (def: def // { value = def.value x; }) defs)).value;
+          (mergeDefinitions (loc ++ [ "<function body>" ]) t (
+            map (def: def // { value = def.value x; }) defs
+          )).value;
       };
 
     # --- modules as values ---
@@ -376,7 +412,9 @@ let
       descriptionClass = "noun";
       check = x: isAttrs x || isFunction x || lib.types.path.check x;
       merge = loc: defs: {
-        imports = map (def: lib.setDefaultModuleLocation "${toString def.file}, via option ${showOption loc}" def.value) defs;
+        imports = map (
+          def: lib.setDefaultModuleLocation "${toString def.file}, via option ${showOption loc}" def.value
+        ) defs;
       };
     };
 
@@ -430,7 +468,12 @@ let
           else
             "submodule";
         descriptionClass = null;
-        check = x: isAttrs x || isFunction x || (!shorthandOnlyDefinesConfig && lib.types.path.check x) || builtins.isPath x;
+        check =
+          x:
+          isAttrs x
+          || isFunction x
+          || (!shorthandOnlyDefinesConfig && lib.types.path.check x)
+          || builtins.isPath x;
         merge = loc: defs: (evaluate loc (lib.last loc) (map asModule defs)).config;
         emptyValue.value = { };
         getSubOptions =
@@ -448,7 +491,10 @@ let
         getSubModules = modules;
         join =
           other:
-          if other.name == "submodule" then submoduleWith (arguments // { modules = modules ++ other.getSubModules; }) else null;
+          if other.name == "submodule" then
+            submoduleWith (arguments // { modules = modules ++ other.getSubModules; })
+          else
+            null;
       };
   };
 in

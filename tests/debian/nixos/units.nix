@@ -36,8 +36,7 @@ let
       // u.unitConfig
     );
 
-  script =
-    name: text: toString (pkgs.writeShellScript name "set -e\n${text}");
+  script = name: text: toString (pkgs.writeShellScript name "set -e\n${text}");
 
   service =
     name: s:
@@ -56,9 +55,13 @@ let
       {
         Environment = lib.mapAttrsToList (n: v: builtins.toJSON "${n}=${toString v}") environment;
       }
-      // lib.optionalAttrs (s.preStart != "") { ExecStartPre = [ (script "${name}-pre-start" s.preStart) ]; }
+      // lib.optionalAttrs (s.preStart != "") {
+        ExecStartPre = [ (script "${name}-pre-start" s.preStart) ];
+      }
       // lib.optionalAttrs (s.script != "") { ExecStart = script "${name}-start" s.script; }
-      // lib.optionalAttrs (s.postStart != "") { ExecStartPost = [ (script "${name}-post-start" s.postStart) ]; }
+      // lib.optionalAttrs (s.postStart != "") {
+        ExecStartPost = [ (script "${name}-post-start" s.postStart) ];
+      }
       // s.serviceConfig
     );
 
@@ -69,14 +72,22 @@ let
       let
         file = "${name}.${suffix}";
         place = "/etc/systemd/system/${file}";
-        wanted = kind: targets: lib.listToAttrs (
-          map (target: lib.nameValuePair "/etc/systemd/system/${target}.${kind}/${file}" { link = place; }) targets
-        );
+        wanted =
+          kind: targets:
+          lib.listToAttrs (
+            map (
+              target: lib.nameValuePair "/etc/systemd/system/${target}.${kind}/${file}" { link = place; }
+            ) targets
+          );
       in
       if !u.enable then
         { ${place}.link = "/dev/null"; }
       else
-        { ${place}.text = lib.concatLines (render name u); } // wanted "wants" u.wantedBy // wanted "requires" u.requiredBy
+        {
+          ${place}.text = lib.concatLines (render name u);
+        }
+        // wanted "wants" u.wantedBy
+        // wanted "requires" u.requiredBy
     ) units;
 in
 {

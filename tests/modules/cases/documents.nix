@@ -17,7 +17,11 @@ let
   };
   host = outputs.nixosConfigurations.flowkit;
 
-  settings = role: (evaluate.evaluated [ ../../../modules ]).options.services.flowkit.${role}.settings.type.getSubOptions [ ];
+  settings =
+    role:
+    (evaluate.evaluated [ ../../../modules ])
+    .options.services.flowkit.${role}.settings.type.getSubOptions
+      [ ];
 in
 {
   "the option reference" = {
@@ -52,9 +56,12 @@ in
   "the template" = {
     modules = [ ];
     holds = _: {
-      "is a FlowKit server" = host.failed == [ ] && host.warnings == [ ] && host.units ? flowkit-flowmachine;
+      "is a FlowKit server" =
+        host.failed == [ ] && host.warnings == [ ] && host.units ? flowkit-flowmachine;
       "takes ten lines" =
-        builtins.length (lib.filter (line: line != "") (lib.splitString "\n" (builtins.readFile (template + "/flake.nix")))) <= 11;
+        builtins.length (
+          lib.filter (line: line != "") (lib.splitString "\n" (builtins.readFile (template + "/flake.nix")))
+        ) <= 11;
     };
   };
 }

@@ -134,7 +134,8 @@ in
       }
     ];
     holds = host: {
-      "FlowMachine is told where" = has ''Environment="FLOWDB_HOST=10.0.0.5"'' host.units.flowkit-flowmachine;
+      "FlowMachine is told where" =
+        has ''Environment="FLOWDB_HOST=10.0.0.5"'' host.units.flowkit-flowmachine;
     };
   };
 

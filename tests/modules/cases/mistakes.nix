@@ -99,6 +99,9 @@ in
   # Unknown names are for `flowkit check-config` to refuse: it knows the catalogue of the program that will run.
   "a name that only the program knows" = {
     modules = setting "FLOWDB_PROT" 9000;
-    holds = host: { "is checked with the others" = host.config.systemd.services.flowkit-flowdb.environment.FLOWDB_PROT == "9000"; };
+    holds = host: {
+      "is checked with the others" =
+        host.config.systemd.services.flowkit-flowdb.environment.FLOWDB_PROT == "9000";
+    };
   };
 }

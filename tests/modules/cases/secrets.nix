@@ -27,16 +27,19 @@ in
             "flowmachine"
             "redis"
           ]
-        && builtins.match ".*secrets init --dir /var/lib/flowkit/secrets --role flowdb --role flowmachine --role redis.*" (
-          lib.replaceStrings [ "\n" ] [ " " ] host.units.flowkit-secrets
-        ) != null;
+        &&
+          builtins.match
+            ".*secrets init --dir /var/lib/flowkit/secrets --role flowdb --role flowmachine --role redis.*"
+            (lib.replaceStrings [ "\n" ] [ " " ] host.units.flowkit-secrets) != null;
       "in a directory that only root reads" =
-        host.config.systemd.tmpfiles.settings."10-flowkit-secrets"."/var/lib/flowkit/secrets".d.mode == "0700";
+        host.config.systemd.tmpfiles.settings."10-flowkit-secrets"."/var/lib/flowkit/secrets".d.mode
+        == "0700";
       "each role gets what it uses, and no more" =
         has "LoadCredential=REDIS_PASSWORD:/var/lib/flowkit/secrets/REDIS_PASSWORD" host.units.flowkit-redis
         && has "LoadCredential=REDIS_PASSWORD:/var/lib/flowkit/secrets/REDIS_PASSWORD" host.units.flowkit-flowmachine
         && builtins.length host.config.systemd.services.flowkit-redis.serviceConfig.LoadCredential == 1
-        && builtins.length host.config.systemd.services.flowkit-flowmachine.serviceConfig.LoadCredential == 3
+        &&
+          builtins.length host.config.systemd.services.flowkit-flowmachine.serviceConfig.LoadCredential == 3
         && builtins.length host.config.systemd.services.flowkit-flowdb.serviceConfig.LoadCredential == 5;
       "a name has its usual value without a file, a password none" =
         has "SetCredential=FLOWMACHINE_FLOWDB_USER:flowmachine" host.units.flowkit-flowmachine
@@ -48,10 +51,16 @@ in
     modules = [ single ];
     holds = host: {
       "no variable is a secret" = builtins.all (
-        service: builtins.all (name: !(service.environment ? ${name} || service.environment ? "${name}_FILE")) spellings
+        service:
+        builtins.all (
+          name: !(service.environment ? ${name} || service.environment ? "${name}_FILE")
+        ) spellings
       ) (lib.attrValues host.config.systemd.services);
       "no secret is looked for in the store" = builtins.all (
-        service: builtins.all (it: builtins.match "[^:]*:/nix/store.*" it == null) (service.serviceConfig.LoadCredential or [ ])
+        service:
+        builtins.all (it: builtins.match "[^:]*:/nix/store.*" it == null) (
+          service.serviceConfig.LoadCredential or [ ]
+        )
       ) (lib.attrValues host.config.systemd.services);
     };
   };
@@ -64,7 +73,12 @@ in
         services.flowkit.redis.enable = true;
       }
     ];
-    holds = host: loads "/run/keys/flowkit/REDIS_PASSWORD" host // { "nothing is made" = !(host.units ? flowkit-secrets); };
+    holds =
+      host:
+      loads "/run/keys/flowkit/REDIS_PASSWORD" host
+      // {
+        "nothing is made" = !(host.units ? flowkit-secrets);
+      };
   };
 
   "a role's own directory, and one secret elsewhere" = {
@@ -88,7 +102,9 @@ in
   "sops-nix" = {
     modules = [
       all
-      (import ../examples/sops.nix { config.sops.secrets.redis-password.path = "/run/secrets/redis-password"; })
+      (import ../examples/sops.nix {
+        config.sops.secrets.redis-password.path = "/run/secrets/redis-password";
+      })
     ];
     holds = loads "/run/secrets/redis-password";
   };
@@ -96,7 +112,9 @@ in
   "agenix" = {
     modules = [
       all
-      (import ../examples/agenix.nix { config.age.secrets.redis-password.path = "/run/agenix/redis-password"; })
+      (import ../examples/agenix.nix {
+        config.age.secrets.redis-password.path = "/run/agenix/redis-password";
+      })
     ];
     holds = loads "/run/agenix/redis-password";
   };
@@ -109,7 +127,8 @@ in
     holds = host: {
       "systemd decrypts it" =
         has "LoadCredentialEncrypted=REDIS_PASSWORD:/etc/credstore.encrypted/REDIS_PASSWORD" host.units.flowkit-redis;
-      "and loads no other" = host.config.systemd.services.flowkit-redis.serviceConfig.LoadCredential == [ ];
+      "and loads no other" =
+        host.config.systemd.services.flowkit-redis.serviceConfig.LoadCredential == [ ];
     };
   };
 
@@ -170,7 +189,10 @@ in
   "a secret in the store" = {
     modules = [
       single
-      { services.flowkit.redis.secrets.REDIS_PASSWORD = "/nix/store/00000000000000000000000000000000-password"; }
+      {
+        services.flowkit.redis.secrets.REDIS_PASSWORD =
+          "/nix/store/00000000000000000000000000000000-password";
+      }
     ];
     refused = "absolute path not in the Nix store";
   };

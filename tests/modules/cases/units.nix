@@ -22,7 +22,8 @@ in
     modules = [ single ];
     holds = host: {
       "a unit for each role, and one that makes secrets" =
-        lib.attrNames host.units == lib.attrNames (lib.genAttrs (map (role: "flowkit-${role}") (roles ++ [ "secrets" ])) (_: 0));
+        lib.attrNames host.units
+        == lib.attrNames (lib.genAttrs (map (role: "flowkit-${role}") (roles ++ [ "secrets" ])) (_: 0));
       "each runs its role in its own directory" = builtins.all (
         role:
         let
@@ -58,13 +59,17 @@ in
         && has ''Environment="FLOWKIT_PYTHON=/nix/store/00000000000000000000000000000000-flowmachine/bin/python"'' host.units.flowkit-flowmachine;
       "nothing but this host is reached" = builtins.all (
         role:
-        has "IPAddressDeny=any" host.units."flowkit-${role}" && has "IPAddressAllow=localhost" host.units."flowkit-${role}"
+        has "IPAddressDeny=any" host.units."flowkit-${role}"
+        && has "IPAddressAllow=localhost" host.units."flowkit-${role}"
       ) roles;
       "the firewall stays closed" = host.config.networking.firewall.allowedTCPPorts == [ ];
       "the units wait for the check of their settings" = builtins.all (
         role:
         map (it: it.name) (service host role).restartTriggers == [ "flowkit-${role}-settings" ]
-        && builtins.match ".*flowkit check-config ${role} .*" (lib.replaceStrings [ "\n" ] [ " " ] (lib.head (service host role).restartTriggers).command) != null
+        &&
+          builtins.match ".*flowkit check-config ${role} .*" (
+            lib.replaceStrings [ "\n" ] [ " " ] (lib.head (service host role).restartTriggers).command
+          ) != null
       ) roles;
     };
   };
@@ -72,9 +77,17 @@ in
   "hardening, and what each role is given back" = {
     modules = [ single ];
     holds = host: {
-      "FlowDB compiles and looks at the machine" = allowed host "flowdb" [ "machine" "jit" ];
+      "FlowDB compiles and looks at the machine" = allowed host "flowdb" [
+        "machine"
+        "jit"
+      ];
       "redis nothing" = allowed host "redis" [ ];
-      "FlowMachine sees interfaces and may say how its threads are scheduled" = allowed host "flowmachine" [ "netlink" "scheduling" ];
+      "FlowMachine sees interfaces and may say how its threads are scheduled" =
+        allowed host "flowmachine"
+          [
+            "netlink"
+            "scheduling"
+          ];
       "secrets are made by a unit that can do nothing else" = allowed host "secrets" [ ];
     };
   };
@@ -103,8 +116,10 @@ in
         && has ''Environment="FLOWDB_PORT=9100"'' host.units.flowkit-flowdb
         && has ''Environment="FLOWDB_PORT=9100"'' host.units.flowkit-secrets;
       "systemd allows the time that the roles are told" =
-        has "TimeoutStopSec=320" host.units.flowkit-flowdb && has "TimeoutStopSec=320" host.units.flowkit-redis;
-      "what was not given is not said" = !(host.config.systemd.services.flowkit-flowdb.environment ? FLOWDB_TOTAL_MEMORY);
+        has "TimeoutStopSec=320" host.units.flowkit-flowdb
+        && has "TimeoutStopSec=320" host.units.flowkit-redis;
+      "what was not given is not said" =
+        !(host.config.systemd.services.flowkit-flowdb.environment ? FLOWDB_TOTAL_MEMORY);
     };
   };
 
@@ -126,7 +141,8 @@ in
       }
     ];
     holds = host: {
-      "quotes, per cent signs" = has ''Environment="LOCATION_TABLE=a \"b\" 100%%"'' host.units.flowkit-flowdb;
+      "quotes, per cent signs" =
+        has ''Environment="LOCATION_TABLE=a \"b\" 100%%"'' host.units.flowkit-flowdb;
       "numbers, flags, sizes" = builtins.all (line: has line host.units.flowkit-flowdb) [
         ''Environment="CACHE_SIZE=10GB"''
         ''Environment="CACHE_HALF_LIFE=12.500000"''
@@ -150,10 +166,13 @@ in
       "the role is told, and may write there" =
         has ''Environment="FLOWKIT_FLOWDB_DATA=/srv/flowdb"'' host.units.flowkit-flowdb
         && has "ReadWritePaths=/srv/flowdb" host.units.flowkit-flowdb
-        && host.config.systemd.tmpfiles.settings."10-flowkit-flowdb"."/srv/flowdb".d.user == "flowkit-flowdb";
-      "files to load are where a container has them" = has "BindReadOnlyPaths=/srv/cdr:/etl" host.units.flowkit-flowdb;
+        &&
+          host.config.systemd.tmpfiles.settings."10-flowkit-flowdb"."/srv/flowdb".d.user == "flowkit-flowdb";
+      "files to load are where a container has them" =
+        has "BindReadOnlyPaths=/srv/cdr:/etl" host.units.flowkit-flowdb;
       "it waits for their disks" = has "RequiresMountsFor=/srv/flowdb" host.units.flowkit-flowdb;
-      "nobody else has anything to do with them" = !(has "ReadWritePaths=/srv/flowdb" host.units.flowkit-redis);
+      "nobody else has anything to do with them" =
+        !(has "ReadWritePaths=/srv/flowdb" host.units.flowkit-redis);
     };
   };
 
@@ -182,7 +201,9 @@ in
   "every role that can be run has a module" = {
     modules = [ ];
     holds = _: {
-      "a file for each" = builtins.all (role: builtins.pathExists (../../../modules + "/${role}.nix")) roles;
+      "a file for each" = builtins.all (
+        role: builtins.pathExists (../../../modules + "/${role}.nix")
+      ) roles;
     };
   };
 }

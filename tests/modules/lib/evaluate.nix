@@ -38,7 +38,9 @@ rec {
       value = it: if builtins.isBool it then builtins.toJSON it else toString it;
       lines =
         section:
-        lib.concatMap (key: map (it: "${key}=${value it}") (lib.flatten [ section.${key} ])) (lib.attrNames section);
+        lib.concatMap (key: map (it: "${key}=${value it}") (lib.flatten [ section.${key} ])) (
+          lib.attrNames section
+        );
       named = lib.filterAttrs (_: units: units != [ ]) {
         After = service.after;
         Before = service.before;
@@ -48,7 +50,9 @@ rec {
     in
     lib.concatStringsSep "\n" (
       [ "[Unit]" ]
-      ++ lines ({ Description = service.description; } // lib.mapAttrs (_: toString) named // service.unitConfig)
+      ++ lines (
+        { Description = service.description; } // lib.mapAttrs (_: toString) named // service.unitConfig
+      )
       ++ [ "[Service]" ]
       ++ map (key: "Environment=${builtins.toJSON "${key}=${toString service.environment.${key}}"}") (
         lib.attrNames service.environment

@@ -11,7 +11,9 @@ rec {
     buildPlatform.canExecute = _: true;
   };
   writeText = name: text: named name // { inherit text; };
-  runCommand = name: _: command: named name // { inherit command; };
+  runCommand =
+    name: _: command:
+    named name // { inherit command; };
   callPackage = file: _: named (baseNameOf (dirOf file));
   redis = named "redis";
 }

@@ -3,10 +3,12 @@
 { lib, pkgs }:
 let
   inherit (lib) mkOption types;
-  list = type: mkOption {
-    type = types.listOf type;
-    default = [ ];
-  };
+  list =
+    type:
+    mkOption {
+      type = types.listOf type;
+      default = [ ];
+    };
   scalar = types.oneOf [
     types.bool
     types.int
@@ -20,7 +22,9 @@ let
   };
   # nixos/lib/systemd-lib.nix: unitNameType
   unitName = types.addCheck types.str (
-    name: builtins.match "[a-zA-Z0-9@%:_.\\-]+[.](service|socket|device|mount|automount|swap|target|path|timer|scope|slice)" name != null
+    name:
+    builtins.match "[a-zA-Z0-9@%:_.\\-]+[.](service|socket|device|mount|automount|swap|target|path|timer|scope|slice)" name
+    != null
   );
 in
 {

@@ -1,11 +1,18 @@
-{ lib, config, pkgs, ... }:
+{
+  lib,
+  config,
+  pkgs,
+  ...
+}:
 let
   inherit (lib) mkOption types;
-  flag = default: mkOption {
-    type = types.bool;
-    inherit default;
-    description = "Whether it is on.";
-  };
+  flag =
+    default:
+    mkOption {
+      type = types.bool;
+      inherit default;
+      description = "Whether it is on.";
+    };
   names = mkOption {
     type = types.listOf types.str;
     default = [ ];

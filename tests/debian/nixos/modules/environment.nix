@@ -46,7 +46,13 @@ in
     };
     # nixos/modules/config/shells-environment.nix
     environment.variables = mkOption {
-      type = types.attrsOf (types.oneOf [ types.str types.int types.path ]);
+      type = types.attrsOf (
+        types.oneOf [
+          types.str
+          types.int
+          types.path
+        ]
+      );
       default = { };
       description = "Variables of login shells.";
     };
@@ -104,7 +110,9 @@ in
       "/etc/profile.d/system.sh".text =
         "export PATH=/run/current-system/sw/bin:$PATH\n"
         + lib.concatStrings (
-          lib.mapAttrsToList (name: value: "export ${name}=${lib.escapeShellArg value}\n") config.environment.variables
+          lib.mapAttrsToList (
+            name: value: "export ${name}=${lib.escapeShellArg value}\n"
+          ) config.environment.variables
         );
     };
 }

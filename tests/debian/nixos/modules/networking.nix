@@ -7,7 +7,10 @@ let
     default = [ ];
     description = "Ports that others may connect to.";
   };
-  accept = protocol: list: lib.optionalString (list != [ ]) "    ${protocol} dport { ${lib.concatMapStringsSep ", " toString (lib.unique list)} } accept\n";
+  accept =
+    protocol: list:
+    lib.optionalString (list != [ ])
+      "    ${protocol} dport { ${lib.concatMapStringsSep ", " toString (lib.unique list)} } accept\n";
 in
 {
   options.networking = {
@@ -65,7 +68,8 @@ in
         "/usr/lib/systemd/system/systemd-networkd-wait-online.service";
     }
     // lib.optionalAttrs cfg.firewall.enable {
-      "/etc/systemd/system/sysinit.target.wants/nftables.service".link = "/usr/lib/systemd/system/nftables.service";
+      "/etc/systemd/system/sysinit.target.wants/nftables.service".link =
+        "/usr/lib/systemd/system/nftables.service";
       "/etc/nftables.conf".text = ''
         flush ruleset
         table inet firewall {

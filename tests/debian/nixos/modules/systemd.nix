@@ -1,43 +1,56 @@
 # nixos/modules/system/boot/systemd.nix with nixos/lib/systemd-unit-options.nix: what units can be told. The sections
 # `unitConfig` and `serviceConfig` are free, as there.
-{ lib, config, pkgs, ... }:
+{
+  lib,
+  config,
+  pkgs,
+  ...
+}:
 let
   inherit (lib) mkOption types;
   render = import ../units.nix { inherit lib pkgs; };
 
-  units = description: mkOption {
-    type = types.listOf (
-      types.strMatching "[a-zA-Z0-9@%:_.\\-]+[.](service|socket|device|mount|automount|swap|target|path|timer|scope|slice)"
-    );
-    default = [ ];
-    inherit description;
-  };
-  text = description: mkOption {
-    type = types.lines;
-    default = "";
-    inherit description;
-  };
-  section = description: mkOption {
-    type = types.attrsOf (
-      let
-        value = types.oneOf [
-          types.bool
-          types.int
-          types.float
-          types.str
-          types.path
-          types.package
-        ];
-      in
-      types.either value (types.listOf value)
-    );
-    default = { };
-    inherit description;
-  };
-  flag = default: description: mkOption {
-    type = types.bool;
-    inherit default description;
-  };
+  units =
+    description:
+    mkOption {
+      type = types.listOf (
+        types.strMatching "[a-zA-Z0-9@%:_.\\-]+[.](service|socket|device|mount|automount|swap|target|path|timer|scope|slice)"
+      );
+      default = [ ];
+      inherit description;
+    };
+  text =
+    description:
+    mkOption {
+      type = types.lines;
+      default = "";
+      inherit description;
+    };
+  section =
+    description:
+    mkOption {
+      type = types.attrsOf (
+        let
+          value = types.oneOf [
+            types.bool
+            types.int
+            types.float
+            types.str
+            types.path
+            types.package
+          ];
+        in
+        types.either value (types.listOf value)
+      );
+      default = { };
+      inherit description;
+    };
+  flag =
+    default: description:
+    mkOption {
+      type = types.bool;
+      inherit default description;
+    };
 
   common = {
     enable = flag true "Whether the unit exists.";
@@ -88,7 +101,12 @@ let
         description = "Environment variables.";
       };
       path = mkOption {
-        type = types.listOf (types.oneOf [ types.package types.str ]);
+        type = types.listOf (
+          types.oneOf [
+            types.package
+            types.str
+          ]
+        );
         default = [ ];
         description = "Packages whose programs the unit finds.";
       };

@@ -1,5 +1,10 @@
 # nixos/modules/system/activation/top-level.nix, system/build.nix: the system as store paths.
-{ lib, config, pkgs, ... }:
+{
+  lib,
+  config,
+  pkgs,
+  ...
+}:
 let
   inherit (lib) mkOption types;
   base = import ../base.nix { inherit pkgs; };

@@ -84,19 +84,18 @@ in
     };
   };
 
-  config.assertions =
-    lib.concatMap (u: [
-      {
-        assertion = u.isSystemUser != u.isNormalUser;
-        message = "Exactly one of users.users.${u.name}.isSystemUser and users.users.${u.name}.isNormalUser must be set.";
-      }
-      {
-        assertion = u.group != "";
-        message = "users.users.${u.name}.group is unset.";
-      }
-      {
-        assertion = cfg.groups ? ${u.group};
-        message = "users.users.${u.name}.group: there is no users.groups.${u.group}.";
-      }
-    ]) (lib.attrValues cfg.users);
+  config.assertions = lib.concatMap (u: [
+    {
+      assertion = u.isSystemUser != u.isNormalUser;
+      message = "Exactly one of users.users.${u.name}.isSystemUser and users.users.${u.name}.isNormalUser must be set.";
+    }
+    {
+      assertion = u.group != "";
+      message = "users.users.${u.name}.group is unset.";
+    }
+    {
+      assertion = cfg.groups ? ${u.group};
+      message = "users.users.${u.name}.group: there is no users.groups.${u.group}.";
+    }
+  ]) (lib.attrValues cfg.users);
 }

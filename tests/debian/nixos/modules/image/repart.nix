@@ -2,7 +2,12 @@
 # nixos/modules/system/boot/uki.nix: `system.build.uki`, the kernel with everything that it needs as one EFI program.
 #
 # Debian's own files are one more partition.
-{ config, lib, pkgs, ... }:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 let
   inherit (lib) mkOption types;
   cfg = config.image.repart;
@@ -91,7 +96,9 @@ in
   };
 
   config = {
-    image.repart.imageFile = "${cfg.name}${lib.optionalString (cfg.version != null) "_${cfg.version}"}.raw";
+    image.repart.imageFile = "${cfg.name}${
+      lib.optionalString (cfg.version != null) "_${cfg.version}"
+    }.raw";
     image.repart.partitions."15-debian".repartConfig = {
       Type = "linux-generic";
       Label = "debian";
@@ -128,7 +135,8 @@ in
         export TMPDIR=$PWD/tmp SOURCE_DATE_EPOCH=1
         ${lib.concatStrings (
           lib.mapAttrsToList (
-            type: options: "export SYSTEMD_REPART_MKFS_OPTIONS_${lib.toUpper type}=${lib.escapeShellArg (lib.concatStringsSep " " options)}\n"
+            type: options:
+            "export SYSTEMD_REPART_MKFS_OPTIONS_${lib.toUpper type}=${lib.escapeShellArg (lib.concatStringsSep " " options)}\n"
           ) cfg.mkfsOptions
         )}
         python3 ${../../repart.py} "$NIX_ATTRS_JSON_FILE" definitions

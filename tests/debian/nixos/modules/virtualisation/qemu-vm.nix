@@ -4,23 +4,33 @@
 #
 # Not as there: a shared directory is copied when the machine starts, read-only, as Debian's kernel for virtual machines
 # has no 9p; the store is always on an image of its own.
-{ config, lib, pkgs, ... }:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 let
   inherit (lib) mkOption types;
   cfg = config.virtualisation;
   inherit (config.system) build name;
 
-  size = default: description: mkOption {
-    type = types.ints.positive;
-    inherit default description;
-  };
-  flag = default: description: mkOption {
-    type = types.bool;
-    inherit default description;
-  };
+  size =
+    default: description:
+    mkOption {
+      type = types.ints.positive;
+      inherit default description;
+    };
+  flag =
+    default: description:
+    mkOption {
+      type = types.bool;
+      inherit default description;
+    };
 
   forwards = lib.concatMapStrings (
-    f: "hostfwd=${f.proto}:${f.host.address}:${toString f.host.port}-${f.guest.address}:${toString f.guest.port},"
+    f:
+    "hostfwd=${f.proto}:${f.host.address}:${toString f.host.port}-${f.guest.address}:${toString f.guest.port},"
   ) cfg.forwardPorts;
 
   drive =
@@ -53,7 +63,10 @@ in
               description = "Where connections come from.";
             };
             proto = mkOption {
-              type = types.enum [ "tcp" "udp" ];
+              type = types.enum [
+                "tcp"
+                "udp"
+              ];
               default = "tcp";
               description = "Protocol.";
             };
@@ -87,7 +100,12 @@ in
               description = "Where it is mounted.";
             };
             securityModel = mkOption {
-              type = types.enum [ "passthrough" "mapped-xattr" "mapped-file" "none" ];
+              type = types.enum [
+                "passthrough"
+                "mapped-xattr"
+                "mapped-file"
+                "none"
+              ];
               default = "mapped-xattr";
               description = "Whose files they are; root's here.";
             };
@@ -168,10 +186,18 @@ in
           -nic user,model=virtio-net-pci,${forwards}"''${QEMU_NET_OPTS:-}" \
           ${drive "debian" "${build.base}/debian.img" "format=raw,read-only=on"} \
           ${drive "store" "${build.storeImage}" "format=raw,read-only=on"} \
-          ${lib.optionalString (cfg.diskImage != null) (drive "root" ''"$NIX_DISK_IMAGE"'' "cache=writeback,werror=report")} \
-          ${lib.concatStrings (
-            lib.mapAttrsToList (tag: _: drive tag ''"$TMPDIR/${tag}.img"'' "format=raw,read-only=on" + " ") cfg.sharedDirectories
-          )} \
+          ${
+            lib.optionalString (cfg.diskImage != null) (
+              drive "root" ''"$NIX_DISK_IMAGE"'' "cache=writeback,werror=report"
+            )
+          } \
+          ${
+            lib.concatStrings (
+              lib.mapAttrsToList (
+                tag: _: drive tag ''"$TMPDIR/${tag}.img"'' "format=raw,read-only=on" + " "
+              ) cfg.sharedDirectories
+            )
+          } \
           -kernel ${build.base}/vmlinuz -initrd ${build.base}/initrd \
           -append "$(cat ${build.toplevel}/kernel-params) console=ttyS0 ''${QEMU_KERNEL_PARAMS:-}" \
           ${lib.concatStringsSep " " cfg.qemu.options} ''${QEMU_OPTS:-} "$@"
