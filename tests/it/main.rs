@@ -4,6 +4,7 @@
 
 mod apart;
 mod check_config;
+mod container;
 mod demo;
 mod deployment;
 mod flowdb;
