@@ -5,7 +5,11 @@
 
   outputs = { nixpkgs, flowkit, ... }: {
     nixosConfigurations.flowkit = nixpkgs.lib.nixosSystem {
-      modules = [ ./configuration.nix ./flowkit.nix flowkit.nixosModules.single-host ];
+      modules = [
+        ./configuration.nix
+        ./flowkit.nix
+        flowkit.nixosModules.single-host
+      ];
     };
   };
 }
