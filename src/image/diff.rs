@@ -182,7 +182,7 @@ fn how((old, before): &(Entry, Option<Digest>), (new, after): &(Entry, Option<Di
         ("mode", format!("{:04o}", old.mode), format!("{:04o}", new.mode)),
         ("owner", owner(old), owner(new)),
         ("time", old.mtime.to_string(), new.mtime.to_string()),
-        ("target", text(&old.target), text(&new.target)),
+        ("target", unhashed(&old.target), unhashed(&new.target)),
         ("owner's name", text(&old.owners.0), text(&new.owners.0)),
         ("size", old.size.to_string(), new.size.to_string()),
         ("extended attributes", format!("{:?}", old.other.keys()), format!("{:?}", new.other.keys())),
@@ -190,4 +190,13 @@ fn how((old, before): &(Entry, Option<Digest>), (new, after): &(Entry, Option<Di
     let field =
         fields.iter().find(|(_, old, new)| old != new).map(|(field, old, new)| format!("{field} {old}, now {new}"));
     field.or_else(|| (before != after).then(|| "contents".to_owned()))
+}
+
+/// A link's target; that a store path which it leads to has another hash is that path's difference.
+fn unhashed(target: &[u8]) -> String {
+    let text = String::from_utf8_lossy(target).into_owned();
+    match text.strip_prefix("/nix/store/").and_then(|rest| Some((rest.split('/').next()?, rest))) {
+        Some((path, rest)) => label(path).to_owned() + &rest[path.len()..],
+        None => text,
+    }
 }

@@ -117,3 +117,74 @@ fn split(graph: &Graph, members: &Set, alone: &[usize]) -> Vec<Group> {
     }
     groups
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::spec::RawPath;
+    use super::*;
+
+    /// Paths that refer to earlier ones only; sizes from nothing to some megabytes.
+    fn closures() -> impl Strategy<Value = Vec<(u64, Vec<prop::sample::Index>)>> {
+        let references = prop::collection::vec(any::<prop::sample::Index>(), 0..4);
+        prop::collection::vec(((0u32..23).prop_map(|bits| 1u64 << bits), references), 2..80)
+    }
+
+    fn name(index: usize) -> String {
+        format!("/nix/store/{index:032}-path-{index}")
+    }
+
+    fn graph(paths: &[(u64, Vec<prop::sample::Index>)], keep: impl Fn(usize) -> bool) -> Graph {
+        let raw = paths.iter().enumerate().filter(|(index, _)| keep(*index)).map(|(index, (size, references))| {
+            let references = references.iter().filter(|_| index > 0).map(|reference| name(reference.index(index)));
+            RawPath { path: name(index), nar_size: *size, nar_hash: None, references: references.collect() }
+        });
+        let mut problems = Vec::new();
+        let graph = Graph::new(raw.collect(), &mut problems);
+        assert_eq!(problems, [""; 0]);
+        graph
+    }
+
+    proptest! {
+        #[test]
+        fn every_path_has_one_layer_and_the_limit_holds(paths in closures(), limit in 4usize..70) {
+            let graph = graph(&paths, |_| true);
+            let top = paths.len() - 1;
+            let groups = plan(&graph, &[top], limit);
+            prop_assert!(groups.len() <= limit, "{} layers for {limit}", groups.len());
+            let mut placed: Vec<usize> = groups.iter().flat_map(|group| group.paths.clone()).collect();
+            placed.sort_unstable();
+            prop_assert_eq!(placed, (0..paths.len()).collect::<Vec<_>>());
+            prop_assert_eq!(&groups[groups.len() - 1].paths, &[top]);
+        }
+
+        /// Of a closure and a part of it that holds the same top path, the layers of what that path needs are the same,
+        /// and where nothing had to be left out for want of layers, so are those of all large paths.
+        #[test]
+        fn siblings_begin_with_the_same_layers(paths in closures(), other in any::<prop::sample::Index>()) {
+            let all = graph(&paths, |_| true);
+            let (top, other) = (paths.len() - 1, other.index(paths.len()));
+            let kept = |index: usize| all.closure(top).contains(index) || all.closure(other).contains(index);
+            let part = graph(&paths, kept);
+            let groups = |graph: &Graph| -> Vec<(Vec<String>, Why)> {
+                let plan = plan(graph, &[graph.index(&name(top)).unwrap()], 127);
+                let names = |group: &Group| group.paths.iter().map(|&path| graph.paths()[path].path.clone()).collect();
+                plan.iter().map(|group| (names(group), group.why.clone())).collect()
+            };
+            let (large, small) = (groups(&all), groups(&part));
+            let is_base = |paths: &Vec<String>| paths.iter().all(|path| {
+                let index = all.index(path).unwrap();
+                index != top && all.closure(top).contains(index)
+            });
+            let base = small.iter().take_while(|(paths, _)| is_base(paths)).count();
+            prop_assert_eq!(
+                small[..base].iter().map(|(paths, _)| paths).collect::<Vec<_>>(),
+                large[..base].iter().map(|(paths, _)| paths).collect::<Vec<_>>()
+            );
+            for (paths, _) in small.iter().filter(|(_, why)| *why == Why::Large) {
+                prop_assert!(large.iter().any(|(other, _)| other == paths), "{paths:?}");
+            }
+        }
+    }
+}

@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard};
 
-use super::codec::{CHUNK, Codec, Compressor};
+use super::codec::{Codec, Compressor};
 use super::digest::{Digest, Hasher};
 use super::error::Error;
 use super::stream::Stream;
@@ -41,7 +41,7 @@ pub struct Blob {
 pub fn run(layers: &[(Stream, Sink)], codec: Codec, threads: usize) -> Result<Vec<Blob>, Error> {
     let mut order: Vec<usize> = (0..layers.len()).collect();
     order.sort_by_key(|&layer| std::cmp::Reverse(layers[layer].0.size()));
-    let progress = layers.iter().map(|(stream, _)| Progress::new(stream.size())).collect();
+    let progress = layers.iter().map(|(stream, _)| Progress::new(stream.size().div_ceil(codec.chunk()))).collect();
     let state = State { progress, order, failed: None, buffers: Vec::new() };
     // Enough under way that nobody waits, few enough to stay in the processor's cache and in a small memory.
     let shared = Shared { layers, codec, window: threads as u64 + 1, state: Mutex::new(state), moved: Condvar::new() };
@@ -106,8 +106,7 @@ struct Chunk {
 }
 
 impl Progress {
-    fn new(size: u64) -> Progress {
-        let chunks = size.div_ceil(CHUNK);
+    fn new(chunks: u64) -> Progress {
         Progress { chunks, taken: 0, hashed: 0, waiting: BTreeMap::new(), tail: Some(Box::default()) }
     }
 }
@@ -156,8 +155,8 @@ impl Shared<'_> {
 
     fn make(&self, layer: usize, index: u64, chunk: &mut Chunk, compressor: &mut Compressor) -> Result<(), Error> {
         let (stream, sink) = &self.layers[layer];
-        let start = index * CHUNK;
-        chunk.raw.resize(CHUNK.min(stream.size() - start) as usize, 0);
+        let start = index * self.codec.chunk();
+        chunk.raw.resize(self.codec.chunk().min(stream.size() - start) as usize, 0);
         stream.fill(start, &mut chunk.raw)?;
         if self.codec == Codec::None {
             // Its place is known: no need to wait for those before it.

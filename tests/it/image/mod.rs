@@ -1,6 +1,8 @@
 //! Images: the same bytes whatever changes that should not matter, read by others, and never believed unread.
 
 mod bytes;
+mod docker;
+mod engine;
 mod hostile;
 mod layers;
 mod oci;
