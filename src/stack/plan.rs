@@ -316,7 +316,7 @@ impl<'a> Builder<'a> {
         };
         let mebibytes = |bytes: u64| format!("{}M", bytes / MIB);
         let update =
-            |failure_action| UpdateConfig { order: "stop-first", parallelism: 1, failure_action, monitor: "30s" };
+            |failure_action| UpdateConfig { order: "stop-first", parallelism: 1, failure_action, monitor: "15s" };
         Deploy {
             replicas: 1,
             endpoint_mode: "dnsrr",

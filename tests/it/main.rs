@@ -7,6 +7,7 @@ mod check_config;
 mod container;
 mod demo;
 mod deployment;
+mod docker;
 mod flowdb;
 mod flowmachine;
 mod image;

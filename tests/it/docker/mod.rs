@@ -1,0 +1,6 @@
+//! The proof on a real Docker engine: images, stack, secrets, and what happens when containers die.
+
+mod alone;
+mod commands;
+mod engine;
+mod stack;

@@ -1,0 +1,158 @@
+//! The complete stack on a swarm of one node: up by one command, verified, rotated, killed, and none the worse for it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::engine::{Engine, ROLES, images, wait_for_another};
+use crate::support::deployment::{show, wait};
+
+const STACK: &str = "fk";
+
+#[test]
+fn quickstart_brings_up_a_stack_that_survives_rotation_and_kills() {
+    let Some(engine) = Engine::start() else { return };
+    let images = images();
+    let secrets = tempfile::Builder::new().prefix("fks").tempdir_in("/tmp").unwrap();
+    let values = secrets.path().join("values");
+    let up = Up { engine: &engine, images: images.to_str().unwrap(), secrets: values.to_str().unwrap() };
+
+    let (stdout, stderr) = up.quickstart(&["--demo", "--demo-days", "2", "--memory", "flowdb=1GiB"]);
+    assert!(stderr.contains("made a swarm of this node"), "{stderr}");
+    assert_eq!(stdout.matches("equal in all 70 areas").count(), 2, "{stdout}");
+    let rows = up.rows();
+    assert!(rows > 100_000, "{rows}");
+    nothing_shows_a_secret(&up);
+    limits_are_seen_inside(&up);
+
+    // Again: nothing is made, nothing is restarted.
+    let containers = up.containers();
+    let (stdout, stderr) = up.quickstart(&["--memory", "flowdb=1GiB"]);
+    assert!(stderr.contains("secrets: 0 made, 6 kept"), "{stderr}");
+    assert_eq!(stdout.matches("equal in all 70 areas").count(), 2, "{stdout}");
+    assert_eq!(up.containers(), containers);
+
+    rotation_loses_nothing(&up);
+    for role in ROLES {
+        kill_recovers(&up, role);
+    }
+    assert_eq!(up.rows(), rows);
+    let (stdout, _) = engine.flowkit(&["verify", "--stack", STACK, "--day", "2016-01-01"]);
+    assert_eq!(stdout.matches("equal in all 70 areas").count(), 2, "{stdout}");
+    stops_within_its_grace(&up, rows);
+}
+
+/// The deployment under test.
+struct Up<'a> {
+    engine: &'a Engine,
+    images: &'a str,
+    secrets: &'a str,
+}
+
+impl Up<'_> {
+    fn quickstart(&self, more: &[&str]) -> (String, String) {
+        let began = Instant::now();
+        let base = ["quickstart", "--stack", STACK, "--images", self.images, "--secrets", self.secrets];
+        let told = self.engine.flowkit(&[&base[..], more].concat());
+        eprintln!("quickstart {more:?}: {:.1} s\n{}", began.elapsed().as_secs_f64(), told.1);
+        told
+    }
+
+    /// Events in FlowDB, asked at the port that the stack publishes, as the guide's users do.
+    fn rows(&self) -> u64 {
+        let password = fs::read_to_string(Path::new(self.secrets).join("FLOWDB_POSTGRES_PASSWORD")).unwrap();
+        let mut psql: Command = self.engine.on_node("psql");
+        psql.args(["-h", "127.0.0.1", "-p", "9000", "-U", "flowdb", "-At", "-c"]);
+        psql.arg("select (select count(*) from events.calls) + (select count(*) from events.sms)").arg("flowdb");
+        let output = psql.env("PGPASSWORD", password.trim()).env("PGCONNECT_TIMEOUT", "10").output().unwrap();
+        assert!(output.status.success(), "psql: {}", show(&output));
+        String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+    }
+
+    /// The healthy container of each role.
+    fn containers(&self) -> Vec<Option<String>> {
+        ROLES.map(|role| self.engine.container_of(&service(role))).to_vec()
+    }
+
+    fn container(&self, role: &str) -> String {
+        self.engine.container_of(&service(role)).unwrap_or_else(|| panic!("{role} is not healthy"))
+    }
+}
+
+fn service(role: &str) -> String {
+    format!("{STACK}_{role}")
+}
+
+/// Neither services nor containers, nor anything that the engine tells of them, hold a value.
+fn nothing_shows_a_secret(up: &Up) {
+    let containers = up.engine.docker(&["ps", "--quiet"]);
+    let mut told = ROLES.map(|role| up.engine.docker(&["service", "inspect", &service(role)])).concat();
+    for container in containers.lines() {
+        told += &up.engine.docker(&["inspect", container]);
+        told += &up.engine.docker(&["top", container, "-eo", "pid,args"]);
+        told += &show(&up.engine.try_docker(&["logs", container]));
+    }
+    assert!(told.contains("FLOWDB_POSTGRES_PASSWORD"), "secrets are named");
+    for file in fs::read_dir(up.secrets).unwrap() {
+        let path = file.unwrap().path();
+        // Names of users are no secrets worth the word.
+        if path.to_str().unwrap().ends_with("PASSWORD") {
+            let value = fs::read_to_string(&path).unwrap();
+            assert!(!told.contains(value.trim()), "{} is shown", path.display());
+        }
+    }
+}
+
+/// FlowDB is tuned to the container's memory, not the node's.
+fn limits_are_seen_inside(up: &Up) {
+    let plan = ["exec", &up.container("flowdb"), "/bin/flowkit", "tune", "--dir", "/dev/shm/flowkit"];
+    let plan = up.engine.docker(&plan);
+    let memory = plan.lines().find(|line| line.starts_with("memory")).unwrap();
+    assert!(memory.contains("1024 MiB") || memory.contains("1 GiB") || memory.contains("1.0 GiB"), "{memory}");
+    assert!(memory.contains("cgroup"), "{memory}");
+}
+
+/// A new password for FlowMachine: FlowDB takes it over at its restart, FlowMachine logs in with it, the old one is dead.
+fn rotation_loses_nothing(up: &Up) {
+    let before = up.rows();
+    let (containers, began) = (up.containers(), Instant::now());
+    let name = "FLOWMACHINE_FLOWDB_PASSWORD";
+    let rotate = ["secrets", "swarm", "--rotate", name, "--stack", STACK, "--dir", up.secrets, "--update"];
+    let (stdout, _) = up.engine.flowkit(&rotate);
+    assert_eq!(stdout, format!("updated  {}\nupdated  {}\n", service("flowdb"), service("flowmachine")));
+    eprintln!("rotation of {name}: {:.1} s", began.elapsed().as_secs_f64());
+    let after = up.containers();
+    assert_ne!((&containers[0], &containers[2]), (&after[0], &after[2]));
+    assert_eq!(containers[1], after[1], "redis has nothing to do with it");
+    assert_eq!(up.rows(), before);
+    // A deployment that follows keeps the new version.
+    let format = "{{range .Spec.TaskTemplate.ContainerSpec.Secrets}}{{.SecretName}} {{end}}";
+    let held = || up.engine.docker(&["service", "inspect", "--format", format, &service("flowmachine")]);
+    assert!(held().contains("FLOWMACHINE_FLOWDB_PASSWORD_v2"), "{}", held());
+    up.quickstart(&["--memory", "flowdb=1GiB"]);
+    assert!(held().contains("FLOWMACHINE_FLOWDB_PASSWORD_v2"), "{}", held());
+}
+
+/// kill -9 of a container's first process: Swarm starts another, and everything is as it was.
+fn kill_recovers(up: &Up, role: &str) {
+    let (before, began) = (up.container(role), Instant::now());
+    up.engine.docker(&["kill", "--signal", "KILL", &before]);
+    wait_for_another(up.engine, &service(role), &before);
+    wait(Duration::from_secs(120), "every role healthy", || up.containers().iter().all(Option::is_some));
+    eprintln!("kill -9 of {role}: all healthy again in {:.1} s", began.elapsed().as_secs_f64());
+}
+
+/// Scaled to none, FlowDB gets SIGTERM and its grace; it ends by itself, and starts again with its data.
+fn stops_within_its_grace(up: &Up, rows: u64) {
+    let (container, service, began) = (up.container("flowdb"), service("flowdb"), Instant::now());
+    up.engine.docker(&["service", "scale", "--detach", &format!("{service}=0")]);
+    wait(Duration::from_secs(125), "FlowDB has stopped", || {
+        up.engine.docker(&["inspect", "--format", "{{.State.Status}}", &container]) == "exited"
+    });
+    let code = up.engine.docker(&["inspect", "--format", "{{.State.ExitCode}}", &container]);
+    assert_eq!(code, "0", "after {:?}\n{}", began.elapsed(), show(&up.engine.try_docker(&["logs", &container])));
+    up.engine.docker(&["service", "scale", "--detach", &format!("{service}=1")]);
+    wait(Duration::from_secs(120), "FlowDB is back", || up.engine.container_of(&service).is_some());
+    assert_eq!(up.rows(), rows);
+}
