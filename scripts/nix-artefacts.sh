@@ -15,9 +15,10 @@ names=("$@")
 mkdir -p target/nix
 # Debian drops what is superseded: then go on with what there is, and say what moved.
 tests/debian/relock.sh --if-gone
+flake=$(scripts/nix.sh --flake)
 printf 'nix: building %s\n' "${names[*]}" >&2
 mapfile -t paths < <(scripts/nix.sh build --no-link --print-out-paths --print-build-logs --no-write-lock-file \
-    --override-input nixpkgs "path:$PWD/tests/debian" "${names[@]/#/.#}")
+    --override-input nixpkgs "path:$PWD/tests/debian" "${names[@]/#/$flake#}")
 [ ${#paths[@]} = ${#names[@]} ] || { echo "nix: ${#names[@]} outputs were asked for and ${#paths[@]} built" >&2; exit 1; }
 for i in "${!names[@]}"; do
     ln -sfn "$(scripts/nix.sh --host "${paths[$i]}")" "target/nix/${names[$i]}"

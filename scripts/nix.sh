@@ -5,6 +5,8 @@
 #   scripts/nix.sh --shell CMD…    another command in the same surroundings
 #   scripts/nix.sh --root          the directory of those surroundings, made if need be
 #   scripts/nix.sh --host PATH     where a path of the store lies on this machine
+#   scripts/nix.sh --flake         how to name this tree's flake: Nix reads what git tracks, and where there is no git
+#                                  (an unpacked archive), a copy without target/
 #
 # The surroundings are a Debian 13 root of its own (its Nix is 2.26; Debian 12's, 2.8, is too old) in target/nix/root, or
 # in FLOWKIT_NIX_ROOT, made by mmdebstrap from the mirror that this machine's own apt uses. The host's apt sources stay
@@ -12,7 +14,10 @@
 # settings for the language registries mounted at their usual places. Needs root, to mount.
 set -euo pipefail
 
-tree=$(git -C "$(dirname "$0")" rev-parse --show-toplevel)
+tree=$(cd "$(dirname "$0")/.." && pwd -P)
+# A worktree's history lies elsewhere.
+history=$(git -c safe.directory='*' -C "$tree" rev-parse --path-format=absolute --git-common-dir 2>/dev/null || true)
+[ "$(git -c safe.directory='*' -C "$tree" rev-parse --show-toplevel 2>/dev/null || true)" = "$tree" ] || history=
 root=${FLOWKIT_NIX_ROOT:-$tree/target/nix/root}
 say() { printf 'nix.sh: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -71,6 +76,18 @@ on_host() {
     esac
 }
 
+flake_of_tree() {
+    if [ -n "$history" ]; then
+        printf '%s\n' "$tree"
+        return
+    fi
+    local copy=$tree/target/nix/source
+    rm -rf "$copy"
+    mkdir -p "$copy"
+    tar -C "$tree" --exclude=./target --exclude='./result*' -cf - . | tar -C "$copy" -xf -
+    printf 'path:%s\n' "$copy"
+}
+
 # Settings of the language registries' clients, for builders, whose environment Nix clears.
 machine_settings() {
     export CARGO_HOME=${CARGO_HOME:-$HOME/.cargo} RUSTUP_HOME=${RUSTUP_HOME:-$HOME/.rustup}
@@ -85,7 +102,7 @@ enter() {
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
     mount --rbind /sys "$root/sys"
-    for place in "$tree" "$(realpath "$(git -C "$tree" rev-parse --git-common-dir)")" "$CARGO_HOME" "$RUSTUP_HOME" ${PIP_FIND_LINKS:-} ${NIXPKGS_LIB:-}; do
+    for place in "$tree" $history "$CARGO_HOME" "$RUSTUP_HOME" ${PIP_FIND_LINKS:-} ${NIXPKGS_LIB:-}; do
         case $place in "$tree"/*) continue ;; esac
         [ -d "$place" ] || continue
         mkdir -p "$root$place"
@@ -106,6 +123,7 @@ enter() {
 case ${1:-} in
     --root) ensure_root; echo "$root"; exit ;;
     --host) on_host "$2"; exit ;;
+    --flake) flake_of_tree; exit ;;
     --enter) shift; . "$root/etc/machine.env"; enter "$@" ;;
     --shell) shift; command=("$@") ;;
     *) command=(nix "$@") ;;

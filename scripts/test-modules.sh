@@ -6,7 +6,7 @@
 #
 # By the library of tests/debian, or by that of nixpkgs where NIXPKGS_LIB names a checkout of it (or of its lib alone).
 set -euo pipefail
-cd "$(git -C "$(dirname "$0")" rev-parse --show-toplevel)"
+cd "$(dirname "$0")/.."
 
 nix=(nix --extra-experimental-features "nix-command flakes")
 command -v nix >/dev/null || nix=(scripts/nix.sh)

@@ -1,22 +1,62 @@
 #!/bin/bash
-# Runs all tests, and says at the end in one line how many passed. Called by `make test` after lint.
+# Runs all tests, and says at the end what each part came to and how long it took. Called by `make test` after lint.
+#
+#   1. modules     the NixOS modules with good and bad options
+#   2. artefacts   every role's image, the VM and its disk, built once for all that follows
+#   3. tests       unit and integration tests, those of images, Docker and the VM with what 2 built
+#   4. flake       `nix flake check`: formatting, lints, images the same bytes twice, machines that boot
+#
+# 1, 2 and 4 take tests/debian in the place of nixpkgs. FLOWKIT_TEST_PARTS="tests" runs some parts only.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
+parts=${FLOWKIT_TEST_PARTS:-modules artefacts tests flake}
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0
+summary=()
+
+# Runs one part; what fails does not keep the others from being tried.
+part() {
+    local name=$1 start=$SECONDS outcome=passed
+    shift
+    case " $parts " in *" $name "*) ;; *) summary+=("$name: not asked for"); return ;; esac
+    printf '\n== %s\n' "$name"
+    "$@" || { outcome=FAILED; status=1; }
+    summary+=("$name: $outcome in $((SECONDS - start)) s")
+}
+
+artefacts() {
+    # Debian drops packages that are superseded; a test goes on with what there is, and says what moved.
+    tests/debian/relock.sh --if-gone && scripts/nix-artefacts.sh
+}
 
 # cargo-nextest runs each test in a process of its own and reports better; plain `cargo test` does too.
-if cargo nextest --version >/dev/null 2>&1; then
-    cargo nextest run --locked --no-fail-fast 2>&1 | tee -a "$log" || status=1
-else
-    cargo test --locked --no-fail-fast --lib --bins --examples --tests 2>&1 | tee -a "$log" || status=1
-fi
-cargo test --locked --no-fail-fast --doc 2>&1 | tee -a "$log" || status=1
+tests() {
+    local failed=0
+    if cargo nextest --version >/dev/null 2>&1; then
+        cargo nextest run --locked --no-fail-fast 2>&1 | tee -a "$log" || failed=1
+    else
+        cargo test --locked --no-fail-fast --lib --bins --examples --tests 2>&1 | tee -a "$log" || failed=1
+    fi
+    cargo test --locked --no-fail-fast --doc 2>&1 | tee -a "$log" || failed=1
+    return $failed
+}
+
+flake() {
+    local flake
+    flake=$(scripts/nix.sh --flake)
+    scripts/nix.sh flake check "$flake" --keep-going --print-build-logs --no-write-lock-file --override-input nixpkgs "path:$PWD/tests/debian"
+}
+
+part modules scripts/test-modules.sh
+part artefacts artefacts
+part tests tests
+part flake flake
 
 # Adds up the closing lines of both runners: "12 passed", "1 failed".
 total() { sed 's/\x1b\[[0-9;]*m//g' "$log" | grep -E '^ *Summary |^test result:' | grep -oE "[0-9]+ $1" | awk '{ n += $1 } END { print n + 0 }'; }
 echo
+printf '%s\n' "${summary[@]}"
 echo "$(total passed) passed, $(total failed) failed"
 exit $status
