@@ -16,3 +16,4 @@ mod secrets;
 mod supervisor;
 mod support;
 mod tuning;
+mod unit;
