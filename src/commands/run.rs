@@ -1,4 +1,12 @@
 //! `flowkit run ROLE`: one role in the foreground, for containers and units. It logs to stdout.
+//!
+//! In a container it is the first process, or below an engine's init; it needs one place to write (`--dir`, which may be in
+//! `/dev/shm`), no capability, no name for its user, and nothing else of the root file system but its programs. A FlowMachine
+//! whose database and redis are elsewhere waits for them.
+//!
+//! As a unit: `Type=notify`, `NotifyAccess=main` (only the guard speaks), `KillMode=mixed`, `TimeoutStopSec` above
+//! `FLOWKIT_STOP_SECONDS`; secrets by `LoadCredential`. `/proc/meminfo` must be seen (`ProcSubset=all`) wherever memory is
+//! planned. `MemoryDenyWriteExecute` goes with everything but PostgreSQL's just-in-time compiler (`NO_USE_JIT=false`).
 
 use std::path::PathBuf;
 use std::process::ExitCode;
