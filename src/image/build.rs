@@ -46,12 +46,24 @@ struct Plan {
 /// Builds an image at `out`.
 pub fn build(spec: &Spec, out: &Path, options: &Options) -> Result<Built, Error> {
     let plans = plans(spec, options)?;
-    let mut output = Output::create(out, options.format)?;
+    let output = Output::create(out, options.format)?;
+    let built = write(spec, plans, output, options.threads);
+    if built.is_err() {
+        // Half an image is none. What went wrong is more interesting than that this fails too.
+        let _ = match options.format {
+            Format::Archive => std::fs::remove_file(out),
+            Format::Layout => std::fs::remove_dir_all(out),
+        };
+    }
+    built
+}
+
+fn write(spec: &Spec, plans: Vec<Plan>, mut output: Output, threads: usize) -> Result<Built, Error> {
     let sizes: Vec<u64> = plans.iter().map(|plan| plan.stream.size()).collect();
     let sinks = output.sinks(&sizes, spec.codec)?;
     let (streams, comments): (Vec<_>, Vec<_>) = plans.into_iter().map(|plan| (plan.stream, plan.comment)).unzip();
     let work: Vec<_> = streams.into_iter().zip(sinks).collect();
-    let layers = pipeline::run(&work, spec.codec, options.threads)?;
+    let layers = pipeline::run(&work, spec.codec, threads)?;
     output.settle(&layers)?;
     describe(spec, output, layers, &comments)
 }

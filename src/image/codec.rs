@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 
-/// Bytes of a layer's tar stream in one frame or member. Measured on 2.5 GB of Debian's programs: zstd at 4 MiB is 1.6 %
-/// larger than as one frame.
+/// Bytes of a layer's tar stream in one frame or member. FlowDB's image (367 MB) in frames of this size is 0.8 % larger than
+/// in one.
 const PACKED_CHUNK: u64 = 4 << 20;
 /// The same of a layer that is not compressed, where it shows nowhere: what is read is still in the processor's cache when it
 /// is hashed and written.

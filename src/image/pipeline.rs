@@ -202,3 +202,57 @@ impl Sink {
         self.file.write_all_at(bytes, self.base + at).map_err(Error::write(&self.path))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::build::{Options, build};
+    use super::super::output::Format;
+    use super::super::spec::Spec;
+    use super::*;
+
+    /// A file that is longer when it is read than when it was walked: the image fails and nothing of it stays.
+    #[test]
+    fn a_file_that_changes_fails_the_image() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("store/thing");
+        fs::create_dir_all(&path).unwrap();
+        fs::write(path.join("file"), b"one").unwrap();
+        let stream = Stream::of_paths(dir.path(), &["/store/thing"]).unwrap();
+        fs::write(path.join("file"), b"three").unwrap();
+        let out = dir.path().join("layer");
+        let sink = Sink { file: File::create(&out).unwrap(), path: out, base: 0 };
+        let error = run(&[(stream, sink)], Codec::Zstd, 2).unwrap_err();
+        let expected = format!("{} changed while it was read: it had 3 bytes", path.join("file").display());
+        assert_eq!(error.to_string(), expected);
+    }
+
+    /// Far more chunks than may be under way at once, in one layer and in several, come out in their order.
+    #[test]
+    fn many_chunks_come_out_in_order() {
+        let dir = tempfile::TempDir::new().unwrap();
+        for (name, size) in [("a", 9 << 20), ("b", 3_000_001), ("c", 0)] {
+            fs::create_dir_all(dir.path().join("store").join(name)).unwrap();
+            let bytes: Vec<u8> = (0..size as u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+            fs::write(dir.path().join("store").join(name).join("file"), &bytes[..size]).unwrap();
+        }
+        let graph: Vec<_> = ["a", "b", "c"]
+            .map(|name| serde_json::json!({ "path": format!("/store/{name}"), "narSize": 1 << 20 }))
+            .into();
+        let mut images = Vec::new();
+        for threads in [1, 2, 3, 16] {
+            for codec in ["none", "zstd"] {
+                let spec = serde_json::json!({ "graph": graph, "image": {
+                    "name": "a", "tag": "b", "architecture": "amd64", "compression": codec } });
+                let spec = Spec::parse(spec.to_string().as_bytes(), "spec").unwrap();
+                let out = dir.path().join("image");
+                let options = Options { format: Format::Archive, threads, root: dir.path() };
+                let built = build(&spec, &out, &options).unwrap();
+                assert!(super::super::verify(&out, 2).unwrap().problems.is_empty());
+                images.push((codec, built));
+            }
+        }
+        assert!(images.iter().all(|(codec, built)| images.iter().all(|(c, b)| c != codec || b == built)));
+    }
+}

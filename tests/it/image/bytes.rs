@@ -120,3 +120,20 @@ fn everything_wrong_is_said_at_once() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
     assert!(!rig.file("out").exists());
 }
+
+#[test]
+fn what_no_store_path_holds_is_refused() {
+    let rig = small();
+    let socket = rig.place("program-1").join("share/socket");
+    fs::create_dir_all(socket.parent().unwrap()).unwrap();
+    // Binding makes the file; a socket is nothing that a store path can hold.
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let output = rig.try_build("special", &rig.spec("a/b", ROOTS), &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let expected = format!(
+        "flowkit: {} is neither a file, a directory nor a symbolic link: an image cannot carry it\n",
+        socket.display()
+    );
+    assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
+    assert!(!rig.file("special").exists());
+}
