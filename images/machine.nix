@@ -3,6 +3,7 @@
 {
   config,
   lib,
+  pkgs,
   ...
 }:
 let
@@ -85,8 +86,19 @@ in
       useDHCP = lib.mkDefault true;
     };
 
-    # So that `flowkit verify` and its like work for root.
-    environment.variables = lib.foldl' (all: name: all // programs cfg.${name}.settings) { } (lib.attrNames running);
+    # `flowkit-admin db …`, `flowkit-admin verify`: commands about a whole deployment, for root. FlowDB's directory has the
+    # socket that the superuser comes through; secrets are where the units get theirs.
+    environment.systemPackages = lib.optional cfg.flowdb.enable (
+      pkgs.writeShellApplication {
+        name = "flowkit-admin";
+        runtimeEnv =
+          lib.foldl' (all: name: all // programs cfg.${name}.settings) { } (lib.attrNames running)
+          // {
+            CREDENTIALS_DIRECTORY = cfg.secretsDir;
+          };
+        text = ''exec ${lib.getExe' cfg.package "flowkit"} "$@" --dir /var/lib/flowkit/flowdb'';
+      }
+    );
 
     documentation.enable = lib.mkDefault false;
     system.stateVersion = lib.mkDefault "26.05";

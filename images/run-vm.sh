@@ -37,7 +37,7 @@ exec 9>"$state/lock"
 flock --nonblock 9 || fail "the machine with the state in $state is running already; give another FLOWKIT_VM_STATE"
 run=$state/run
 rm -rf "$run"
-mkdir -p -m 0700 "$run/none"
+mkdir -p "$run/none"
 
 export FLOWKIT_VM_SECRETS=${FLOWKIT_VM_SECRETS:-$run/none}
 [ -d "$FLOWKIT_VM_SECRETS" ] || status=2 fail "FLOWKIT_VM_SECRETS is $FLOWKIT_VM_SECRETS, which is no directory"

@@ -95,8 +95,8 @@ in
             assert int(found) == 0, f"{file} is seen {found} times"
 
     with subtest("a real query is answered"):
-        machine.succeed("flowkit db demo --days 2 --subscribers 300 --sites 20")
-        print(machine.succeed("flowkit verify"))
+        machine.succeed("flowkit-admin db demo --days 2 --subscribers 300 --sites 20")
+        print(machine.succeed("flowkit-admin verify"))
 
     def sql(text):
         return f"superuser-sql {shlex.quote(text)}"
@@ -118,7 +118,7 @@ in
         assert found >= committed
 
     with subtest("the query is answered as before"):
-        print(machine.succeed("flowkit verify"))
+        print(machine.succeed("flowkit-admin verify"))
 
     machine.shutdown()
   '';
