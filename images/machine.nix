@@ -46,14 +46,12 @@ in
       makeSecrets = lib.mkDefault own;
       secretsDir = lib.mkDefault "/var/lib/flowkit/secrets";
     }
-    // lib.mapAttrs (
-      _: role: {
-        openFirewall = lib.mkDefault (published role != [ ]);
-        settings = lib.listToAttrs (
-          map (port: lib.nameValuePair port.listen (lib.mkDefault "0.0.0.0")) (published role)
-        );
-      }
-    ) catalogue.roles;
+    // lib.mapAttrs (_: role: {
+      openFirewall = lib.mkDefault (published role != [ ]);
+      settings = lib.listToAttrs (
+        map (port: lib.nameValuePair port.listen (lib.mkDefault "0.0.0.0")) (published role)
+      );
+    }) catalogue.roles;
 
     # Secrets that are offered replace those that are here; what is missing after that is made.
     systemd.services.flowkit-secrets-offered = {

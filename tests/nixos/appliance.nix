@@ -23,9 +23,7 @@ in
       environment.systemPackages = [
         (pkgs.writeShellScriptBin "superuser-sql" ''
           export PGPASSWORD=$(cat /var/lib/flowkit/secrets/FLOWDB_POSTGRES_PASSWORD)
-          exec ${config.services.flowkit.packages.postgresql}/bin/psql -h localhost -p ${
-            toString config.services.flowkit.flowdb.settings.FLOWDB_PORT
-          } -U flowdb -d flowdb -XtAc "$1"
+          exec ${config.services.flowkit.packages.postgresql}/bin/psql -h localhost -p ${toString config.services.flowkit.flowdb.settings.FLOWDB_PORT} -U flowdb -d flowdb -XtAc "$1"
         '')
       ];
       # A password from outside, as a host directory brings it.
