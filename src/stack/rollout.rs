@@ -224,6 +224,6 @@ fn obituary(docker: &Docker, progress: &Progress) -> String {
     let why = failures.first().map_or_else(String::new, |(_, why)| format!(", before that: {why}"));
     // The newest task's come last.
     let lines: Vec<&str> = out.lines().chain(err.lines()).collect();
-    let end = lines[lines.len().saturating_sub(15)..].join("\n  ");
-    format!("{service} does not become healthy: {state}{why}\n  {end}\nmore: docker service logs {service}")
+    let end: String = lines[lines.len().saturating_sub(15)..].iter().map(|line| format!("\n  {line}")).collect();
+    format!("{service} does not become healthy: {state}{why}{end}\nmore: docker service logs {service}")
 }

@@ -27,9 +27,10 @@ impl Engine {
         let dir = tempfile::Builder::new().prefix("fki").tempdir_in("/tmp").unwrap();
         let data = tempfile::Builder::new().prefix("images-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let log = fs::File::create(dir.path().join("log")).unwrap();
-        // Killed together with the test.
+        // Killed together with the test; in a network of its own, as an engine without a bridge takes that of another away.
         let mut start = Command::new("setpriv");
-        start.args(["--pdeathsig", "TERM", "dockerd", "--bridge", "none", "--iptables=false"]).env("PATH", PATH);
+        start.args(["--pdeathsig", "TERM", "unshare", "--net", "dockerd", "--bridge", "none", "--iptables=false"]);
+        start.env("PATH", PATH);
         start.arg("--exec-root").arg(dir.path().join("exec")).arg("--pidfile").arg(dir.path().join("pid"));
         start.arg("--data-root").arg(data.path()).arg("--host").arg(format!("unix://{}/sock", dir.path().display()));
         start.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
