@@ -16,7 +16,7 @@ use clap::{Args, ValueEnum};
 
 use super::Failure;
 use super::up::{begin, exit_code, of_supervisor};
-use crate::roles::Deployment;
+use crate::roles::{Deployment, in_container};
 use crate::supervisor::{LogFormat, Options, supervise};
 
 /// Run one role in the foreground: the entry point of images and units.
@@ -33,8 +33,8 @@ pub struct Run {
     /// How log lines are written
     #[arg(long, value_enum, default_value_t = Lines::Text)]
     log: Lines,
-    /// Seconds in which everything must have stopped after SIGTERM [default: FLOWKIT_STOP_SECONDS, else 8 as PID 1, where
-    /// Docker allows 10, and 100 elsewhere]
+    /// Seconds in which everything must have stopped after SIGTERM [default: FLOWKIT_STOP_SECONDS, else 8 in a container,
+    /// where Docker allows 10, and 100 elsewhere]
     #[arg(long, value_name = "SECONDS")]
     stop_budget: Option<u64>,
 }
@@ -64,7 +64,7 @@ impl Run {
         // Images and units are given their secrets; making them is `flowkit secrets init`, or `flowkit up`.
         let plan = begin(&deployment, |_| Ok(()))?;
         let given = deployment.settings.int("FLOWKIT_STOP_SECONDS").map(i64::unsigned_abs);
-        let budget = self.stop_budget.or(given).unwrap_or(if std::process::id() == 1 { 8 } else { 100 });
+        let budget = self.stop_budget.or(given).unwrap_or(if in_container() { 8 } else { 100 });
         let options = Options {
             format: self.log.into(),
             budget: Duration::from_secs(budget),

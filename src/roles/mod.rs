@@ -43,7 +43,7 @@ pub fn check(role: &str, settings: &Settings, in_container: bool) -> Vec<Problem
 
 /// Whether this process is what a container was made for: its first process, or the child of a small init that the engine
 /// has put there (Docker and Podman leave a mark in the root of what they made).
-fn in_container() -> bool {
+pub fn in_container() -> bool {
     let marked = ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists());
     let below_first = rustix::process::getppid().is_some_and(|parent| parent.as_raw_nonzero().get() == 1);
     std::process::id() == 1 || (marked && below_first)
