@@ -13,6 +13,7 @@ mod flowmachine;
 mod image;
 mod layers;
 mod secrets;
+mod substrate;
 mod supervisor;
 mod support;
 mod tuning;
