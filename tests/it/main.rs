@@ -18,3 +18,4 @@ mod supervisor;
 mod support;
 mod tuning;
 mod unit;
+mod vm;
