@@ -2,15 +2,14 @@
 //!
 //! What is seen from outside is tested here: ports, secrets from a directory of the host, a power cut, state that survives.
 //! What has to be seen from inside (hardening, who can read which secret, a real query) is `tests/nixos/`, which NixOS hosts
-//! run too; [`inside`] runs it here.
+//! run too, and which `nix flake check` runs here.
 
 mod rig;
 
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rig::{Disk, Machine, Secrets, artefact, repository};
+use rig::{Disk, Machine, Secrets, artefact};
 
 /// Longest wait for a machine to answer. Emulated, with other tests beside it, a minute becomes several.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -81,13 +80,4 @@ fn the_disk_boots_by_itself_grows_and_takes_secrets_from_a_second_disk() {
          select trim(line)::bigint from df",
     );
     assert!(size > 2_000, "the state partition has {size} MiB of a disk of 4096");
-}
-
-#[test]
-fn inside() {
-    let done = Command::new(repository().join("scripts/nix-artefacts.sh"))
-        .arg("checks.x86_64-linux.machine-appliance")
-        .status()
-        .expect("scripts/nix-artefacts.sh");
-    assert!(done.success(), "tests/nixos/appliance.nix failed; its log is above");
 }
