@@ -113,7 +113,10 @@ enter() {
         [ -e "$root$place" ] || touch "$root$place"
         mount --bind "$place" "$root$place"
     done
-    exec chroot "$root" /usr/bin/env -i HOME=/root TERM="${TERM:-dumb}" LANG=C.UTF-8 \
+    # What images/run-vm.sh is told.
+    local told
+    mapfile -t told < <(env | grep -E '^(FLOWKIT_VM_[A-Z]+|[A-Z]+_HOST_PORT)=')
+    exec chroot "$root" /usr/bin/env -i "${told[@]}" HOME=/root TERM="${TERM:-dumb}" LANG=C.UTF-8 \
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:"$CARGO_HOME/bin" \
         GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*' \
         BASH_ENV=/etc/machine.env FLOWKIT_TREE="$tree" \
