@@ -35,7 +35,7 @@ mirror() {
 }
 
 make_root() {
-    command -v mmdebstrap >/dev/null || fail "mmdebstrap is missing: make setup-tests"
+    command -v mmdebstrap >/dev/null || fail "mmdebstrap is missing: apt-get install mmdebstrap (make setup-tests does it)"
     say "making a Debian 13 root with Nix in $root"
     mkdir -p "$(dirname "$root")"
     # Finished when it has its last file: a half-made one is made again.

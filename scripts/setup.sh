@@ -3,7 +3,8 @@
 #
 #   1. Debian's own packages: PostgreSQL of this release with PostGIS, pgRouting and ogr_fdw; redis; Python's venv;
 #      openssl; a C compiler. Root, or sudo, is asked for only when one of them is missing.
-#      With --tests also what only the tests need: mmdebstrap (for scripts/nix.sh), the Docker engine (not started).
+#      With --tests also what only the tests need: mmdebstrap (for scripts/nix.sh), the Docker engine (not started),
+#      iproute2 (for its own network), skopeo and umoci (other readers of our images).
 #   2. PREFIX/lib/flowkit/python: the Python environment of FlowMachine, from python/requirements.txt (hashes checked,
 #      nothing resolved), with our launcher in it.
 #
@@ -68,6 +69,7 @@ missing_packages() {
 missing_test_packages() {
     command -v mmdebstrap >/dev/null || echo mmdebstrap
     [ -x /usr/sbin/dockerd ] || [ -x /usr/bin/dockerd ] || echo docker.io
+    command -v ip >/dev/null || echo iproute2
     command -v skopeo >/dev/null || echo skopeo
     command -v umoci >/dev/null || echo umoci
 }
