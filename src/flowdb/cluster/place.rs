@@ -20,13 +20,18 @@ const INNER: &str = "pgdata";
 /// whoever owns the directory by now.
 pub fn data_directory(state: &StateDir, settings: &Settings) -> PathBuf {
     let named = settings.text("FLOWKIT_FLOWDB_DATA").map_or_else(|| state.flowdb_data(), PathBuf::from);
+    place_in(named, geteuid().as_raw())
+}
+
+/// The data directory of the user `me` in `named`.
+fn place_in(named: PathBuf, me: u32) -> PathBuf {
     let inner = named.join(INNER);
-    let inside = version_of(&named).is_none() && (inner.exists() || is_anothers(&named));
+    let inside = version_of(&named).is_none() && (inner.exists() || is_anothers(&named, me));
     if inside { inner } else { named }
 }
 
-fn is_anothers(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|found| found.uid() != geteuid().as_raw())
+fn is_anothers(path: &Path, me: u32) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.uid() != me)
 }
 
 #[cfg(test)]
@@ -47,12 +52,14 @@ mod tests {
         assert_eq!(found(&settings), named.join("pgdata"), "it belonged to root at an earlier start");
         fs::write(named.join("PG_VERSION"), "17\n").unwrap();
         assert_eq!(found(&settings), named);
-        // Another user's, from where we stand: /proc/1 is root's, and nobody's when root runs this.
-        let not_ours = if geteuid().is_root() { None } else { Some("/proc/1") };
-        if let Some(path) = not_ours {
-            settings.set("FLOWKIT_FLOWDB_DATA", path, Origin::Flag).unwrap();
-            assert_eq!(found(&settings), Path::new(path).join("pgdata"));
-        }
         assert_eq!(found(&Settings::default()), dir.path().join("flowdb/data"));
+    }
+
+    #[test]
+    fn what_belongs_to_another_user_holds_a_directory_of_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let owner = fs::metadata(dir.path()).unwrap().uid();
+        assert_eq!(place_in(dir.path().into(), owner), dir.path());
+        assert_eq!(place_in(dir.path().into(), owner + 1), dir.path().join("pgdata"));
     }
 }
