@@ -220,7 +220,7 @@ fn main() -> ExitCode {
             let (services, options) = read(file);
             supervise(services, options).map(|outcome| {
                 if let Some(message) = outcome.message {
-                    eprintln!("{message}");
+                    flowkit::tell!("{message}");
                 }
                 outcome.status
             })
@@ -228,21 +228,21 @@ fn main() -> ExitCode {
         ["detach", file] => {
             let (services, options) = read(file);
             spawn_detached(services, options).map(|pid| {
-                println!("{pid}");
+                flowkit::show!("{pid}");
                 0
             })
         }
         ["status", dir] => client::status(Path::new(dir)).map(|status| {
-            println!("{}", serde_json::to_string(&status).expect("serialises"));
+            flowkit::show!("{}", serde_json::to_string(&status).expect("serialises"));
             0
         }),
         ["stop", dir] => client::stop(Path::new(dir), Duration::from_secs(60)).map(|stopped| {
-            println!("{stopped:?}");
+            flowkit::show!("{stopped:?}");
             0
         }),
         ["restart", dir, service] => client::restart(Path::new(dir), service).map(|()| 0),
         _ => {
-            eprintln!("supervise run FILE | detach FILE | status DIR | stop DIR | restart DIR SERVICE");
+            flowkit::tell!("supervise run FILE | detach FILE | status DIR | stop DIR | restart DIR SERVICE");
             return ExitCode::from(2);
         }
     };
@@ -253,12 +253,12 @@ fn main() -> ExitCode {
 }
 
 fn fail(error: &Error) -> ExitCode {
-    eprint!("{error}");
+    let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        eprint!(": {cause}");
+        text += &format!(": {cause}");
         source = cause.source();
     }
-    eprintln!();
+    flowkit::tell!("{text}");
     ExitCode::from(if error.is_mistake() { 2 } else { 1 })
 }

@@ -15,6 +15,8 @@
 //! serve FILE [SIGNAL ...]      notes signals in FILE for ever, and ends with status 0 at one that is not listed
 //! ```
 
+#![expect(clippy::disallowed_methods, reason = "as a service does that ends when nobody reads")]
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Child, Command, exit};
@@ -64,7 +66,7 @@ fn run(words: &mut impl Iterator<Item = String>) {
     while let Some(instruction) = words.next() {
         match instruction.as_str() {
             "say" => put(format!("{}{end}", word(words)).as_bytes()),
-            "err" => eprintln!("{}", word(words)),
+            "err" => writeln!(std::io::stderr(), "{}", word(words)).expect("somebody reads"),
             "cut" => end = "",
             "raw" => put(&hex(&word(words))),
             "fill" => fill(number(words)),

@@ -21,6 +21,8 @@
 //! hardware       what the machine, or its cgroup, has
 //! supervisor     services, as data and in action; knows no FlowKit
 //! image          OCI images out of Nix closures; knows no FlowKit
+//!    |
+//! say            what is said on stdout and stderr, by whoever it is
 //! ```
 
 pub mod catalogue;
@@ -32,6 +34,7 @@ pub mod hardware;
 pub mod image;
 pub mod redis_server;
 pub mod roles;
+pub mod say;
 pub mod secrets;
 pub mod stack;
 pub mod supervisor;

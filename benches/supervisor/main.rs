@@ -52,6 +52,7 @@ fn service(socket: &str, family: bool) {
 }
 
 /// Writes the lines, says how long the writing took, and sleeps.
+#[expect(clippy::disallowed_methods, reason = "what is measured is whether it is read")]
 fn flood(socket: &str) {
     use std::io::Write;
     let began = Instant::now();
@@ -82,19 +83,18 @@ fn compare() {
     let rounds = std::env::var("FLOWKIT_BENCH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
     let columns: Vec<Column> = peers::all().iter().map(|peer| measure(peer, rounds)).collect();
     let first = &columns[0];
-    println!("{SERVICES} services, {rounds} rounds, median (worst)\n");
-    print!("{:<46}", "");
-    columns.iter().for_each(|column| print!("{:>22}", column.name));
-    println!();
+    flowkit::show!("{SERVICES} services, {rounds} rounds, median (worst)\n\n");
+    let line = |head: &str, cells: &mut dyn Iterator<Item = &str>| {
+        flowkit::show!("{head:<46}{}", cells.map(|cell| format!("{cell:>22}")).collect::<String>());
+    };
+    line("", &mut columns.iter().map(|column| &*column.name));
     for (row, (label, _)) in first.rows.iter().enumerate() {
-        print!("{label:<46}");
-        columns.iter().for_each(|column| print!("{:>22}", column.rows[row].1));
-        println!();
+        line(label, &mut columns.iter().map(|column| &*column.rows[row].1));
     }
 }
 
 fn measure(peer: &Peer, rounds: usize) -> Column {
-    eprintln!("measuring {}", peer.name);
+    flowkit::tell!("measuring {}", peer.name);
     let mut column = Column { name: peer.name.to_owned(), rows: Vec::new() };
     let (mut starts, mut stops) = (Vec::new(), Vec::new());
     for _ in 0..rounds {

@@ -11,6 +11,7 @@ use super::Failure;
 use crate::catalogue::{Role, catalogue};
 use crate::config::{Origin, Pools, Problem, Problems, Settings};
 use crate::roles;
+use crate::tell;
 
 /// Tell whether a role takes these settings, all that is wrong at once
 ///
@@ -35,7 +36,7 @@ impl CheckConfig {
         let values = read(&self.file).map_err(Failure::mistake)?;
         let settings = check(role, values, &Origin::File(self.file)).map_err(Failure::mistake)?;
         let pools = Pools::of(&settings).warnings();
-        settings.warnings().iter().chain(&pools).for_each(|warning| eprintln!("warning: {warning}"));
+        settings.warnings().iter().chain(&pools).for_each(|warning| tell!("warning: {warning}"));
         Ok(ExitCode::SUCCESS)
     }
 }

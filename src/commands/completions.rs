@@ -1,12 +1,12 @@
 //! `flowkit completions`: what a shell needs to complete our commands.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
 use super::{Cli, Failure};
+use crate::say;
 
 /// Print the completions for a shell
 ///
@@ -23,7 +23,7 @@ impl Completions {
         // Written at once: the generator panics when its reader is gone.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "flowkit", &mut script);
-        io::stdout().write_all(&script)?;
+        say::product(&script);
         Ok(ExitCode::SUCCESS)
     }
 }

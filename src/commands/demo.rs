@@ -1,6 +1,5 @@
 //! `flowkit db demo`: data to try FlowKit out on.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +14,7 @@ use time::macros::format_description;
 use super::Failure;
 use crate::flowdb::{self, demo};
 use crate::roles::Deployment;
+use crate::{say, show, tell};
 
 /// Where upstream's example data begin too.
 const FIRST_DAY: Date = time::macros::date!(2016 - 01 - 01);
@@ -77,7 +77,7 @@ impl Demo {
             demo::Error::Foreign { .. } | demo::Error::Different { .. } | demo::Error::Busy => Failure::mistake(error),
             other => other.into(),
         })?;
-        println!("{}", sentence(summary, began.elapsed().as_secs_f64()));
+        show!("{}", sentence(summary, began.elapsed().as_secs_f64()));
         Ok(ExitCode::SUCCESS)
     }
 
@@ -108,7 +108,7 @@ struct Shown {
 
 impl Shown {
     fn new() -> Shown {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = say::ERR.is_terminal().then(|| {
             let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} days, {eta} left");
             ProgressBar::new(0).with_style(style.expect("the template is well formed"))
         });
@@ -118,7 +118,7 @@ impl Shown {
     fn say(&self, text: String) {
         match &self.bar {
             Some(bar) => bar.set_message(text),
-            None => eprintln!("{text}"),
+            None => tell!("{text}"),
         }
     }
 }
@@ -127,7 +127,7 @@ impl demo::Progress for Shown {
     fn begin(&self, missing: usize, all: u32) {
         match &self.bar {
             Some(bar) => bar.set_length(missing as u64),
-            None if missing > 0 => eprintln!("loading {missing} of {all} days"),
+            None if missing > 0 => tell!("loading {missing} of {all} days"),
             None => {}
         }
     }
@@ -142,7 +142,7 @@ impl demo::Progress for Shown {
     fn day(&self, date: Date) {
         match &self.bar {
             Some(bar) => bar.inc(1),
-            None => eprintln!("{date} is there; {} events so far", HumanCount(self.events.load(Ordering::Relaxed))),
+            None => tell!("{date} is there; {} events so far", HumanCount(self.events.load(Ordering::Relaxed))),
         }
     }
 

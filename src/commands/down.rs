@@ -9,6 +9,7 @@ use clap::Args;
 use super::{Failure, follow};
 use crate::roles::{self, Deployment};
 use crate::supervisor::client::Stopped;
+use crate::tell;
 
 /// Stop a deployment in order; nothing is lost, nothing is left running.
 #[derive(Args)]
@@ -36,7 +37,7 @@ impl Down {
                 format!("ended {left_behind} processes that a killed run had left behind")
             }
         };
-        eprintln!("{}: {how}", deployment.state.root().display());
+        tell!("{}: {how}", deployment.state.root().display());
         Ok(ExitCode::SUCCESS)
     }
 }

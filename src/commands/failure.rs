@@ -19,16 +19,6 @@ impl Failure {
         Failure::Mistake(error.into())
     }
 
-    /// Whether the reader of our output has gone (`flowkit secrets list | head`): nothing failed.
-    pub fn is_broken_pipe(&self) -> bool {
-        let (Failure::Mistake(error) | Failure::Failed(error)) = self;
-        let of_kind = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
-        match error.downcast_ref::<serde_json::Error>() {
-            Some(error) => error.io_error_kind() == Some(std::io::ErrorKind::BrokenPipe),
-            None => error.downcast_ref().is_some_and(of_kind),
-        }
-    }
-
     /// The process's exit status.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {

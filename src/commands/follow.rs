@@ -1,17 +1,18 @@
 //! Staying with a running deployment: its log on the screen, its stop on Ctrl-C.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Failure;
 use super::table::Live;
+use crate::say;
 use crate::supervisor::Error;
 use crate::supervisor::client::{self, Stopped};
 
@@ -20,6 +21,9 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// Longer than any stop takes: the supervisor kills what is left when its own budget is spent.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Most bytes that are read at once; a longer line is shown in parts.
+const LONGEST: usize = 64 << 10;
 
 /// Copies the log to stdout until the deployment ends or a signal asks for its end. The first signal stops in order,
 /// the second shortens every grace, the third kills.
@@ -37,11 +41,11 @@ pub fn until_interrupted(run: &Path, log: &Path) -> Result<ExitCode, Failure> {
             let hurry = std::thread::spawn(move || signals.forever().for_each(|_| interrupt(guard)));
             stop(run, PATIENCE)?;
             drop(hurry);
-            tail.copy();
+            tail.finish();
             return Ok(ExitCode::from(u8::try_from(128 + signal).unwrap_or(1)));
         }
         if matches!(client::status(run), Err(Error::NotRunning { .. })) {
-            tail.copy();
+            tail.finish();
             return Err(Failure::from(std::io::Error::other("the deployment ended by itself; its log says why")));
         }
         std::thread::sleep(TICK);
@@ -73,10 +77,14 @@ pub fn stop(run: &Path, patience: Duration) -> Result<Stopped, Error> {
     stopping.expect("stopping does not panic")
 }
 
-/// Reads what is appended to a file that may be rotated away under us.
+/// Reads what is appended to a file that may be rotated away under us, and shows it while somebody reads.
 struct Tail<'a> {
     path: &'a Path,
     file: Option<File>,
+    /// Read, and no whole line yet.
+    partial: Vec<u8>,
+    /// Not taken by the reader yet.
+    waiting: Vec<u8>,
 }
 
 impl Tail<'_> {
@@ -85,22 +93,49 @@ impl Tail<'_> {
             std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).ok()?;
             Some(file)
         });
-        Tail { path, file }
+        Tail { path, file, partial: Vec::new(), waiting: Vec::new() }
     }
 
+    /// Shows what is new. A reader that stands still finds it later, and keeps nobody from Ctrl-C.
     fn copy(&mut self) {
-        let mut bytes = Vec::new();
-        if let Some(file) = &mut self.file {
-            let _ = file.read_to_end(&mut bytes);
-        }
-        if self.rotated() {
-            self.file = File::open(self.path).ok();
-            if let Some(file) = &mut self.file {
-                let _ = file.read_to_end(&mut bytes);
+        loop {
+            let taken = say::OUT.offer(&self.waiting);
+            self.waiting.drain(..taken);
+            if !self.waiting.is_empty() || !self.read() {
+                return;
             }
         }
-        // A reader that went away does not concern the services.
-        let _ = std::io::stdout().write_all(&bytes);
+    }
+
+    /// The rest, for a reader that is not too slow.
+    fn finish(&mut self) {
+        let deadline = Instant::now() + say::PATIENCE;
+        self.copy();
+        while !self.waiting.is_empty() && Instant::now() < deadline {
+            std::thread::sleep(TICK);
+            self.copy();
+        }
+    }
+
+    /// Takes whole lines out of the file, as they can be shown; whether there were any.
+    fn read(&mut self) -> bool {
+        let before = self.partial.len();
+        self.read_on();
+        if self.partial.len() == before && self.rotated() {
+            self.file = File::open(self.path).ok();
+            self.read_on();
+        }
+        let whole = self.partial.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let whole = if self.partial.len() >= LONGEST { self.partial.len() } else { whole };
+        let lines: Vec<u8> = self.partial.drain(..whole).collect();
+        self.waiting.extend_from_slice(say::printable(&String::from_utf8_lossy(&lines)).as_bytes());
+        whole > 0
+    }
+
+    fn read_on(&mut self) {
+        let room = (LONGEST - self.partial.len()) as u64;
+        // A file that can't be read any more has nothing new.
+        let _ = self.file.as_ref().map(|file| file.take(room).read_to_end(&mut self.partial));
     }
 
     fn rotated(&self) -> bool {

@@ -27,6 +27,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::{say, tell};
 pub use failure::Failure;
 
 /// FlowKit on this machine: databases, servers, secrets and settings under one supervisor.
@@ -88,11 +89,15 @@ impl Command {
 
 /// Runs what was typed and gives the process's exit status: 0 done, 1 failed, 2 the user's mistake.
 pub fn main() -> ExitCode {
-    Cli::parse().command.run().unwrap_or_else(|failure| {
-        if failure.is_broken_pipe() {
-            return ExitCode::SUCCESS;
-        }
-        eprint!("{failure}");
+    let status = Cli::parse().command.run().unwrap_or_else(|failure| {
+        tell!("{failure}");
         failure.exit_code()
-    })
+    });
+    match say::lost() {
+        Some(error) if status == ExitCode::SUCCESS => {
+            tell!("flowkit: the output could not be written: {error}");
+            ExitCode::FAILURE
+        }
+        _ => status,
+    }
 }

@@ -10,6 +10,7 @@ use super::stack::{Layout, head};
 use super::{Failure, swarm, verify};
 use crate::stack::rollout::{self, Joined, RolloutError};
 use crate::stack::{self, Docker, Job, Outcome, Wish, inside, vault};
+use crate::{show, tell};
 
 /// Bring FlowKit up on this machine's Docker engine: swarm, images, secrets, stack, and a check of all of it
 ///
@@ -53,22 +54,22 @@ impl Quickstart {
         let docker = Docker::connect()?;
 
         match rollout::swarm(&docker, self.advertise_addr.as_deref()).map_err(failure)? {
-            Joined::Made => eprintln!("made a swarm of this node"),
+            Joined::Made => tell!("made a swarm of this node"),
             Joined::There { nodes: 0 | 1 } => {}
-            Joined::There { nodes } => eprintln!(
+            Joined::There { nodes } => tell!(
                 "note: this swarm has {nodes} nodes; every node that may run a role needs its image, and --placement pins \
                  a role to the node that has its data"
             ),
         }
-        rollout::images(&docker, &wish, self.images.as_deref(), &mut |told| eprintln!("{told}")).map_err(failure)?;
+        rollout::images(&docker, &wish, self.images.as_deref(), &mut |told| tell!("{told}")).map_err(failure)?;
         let made = vault::make(&docker, &wish, self.secrets.as_deref(), &inner).map_err(swarm::failure)?;
-        eprintln!("secrets: {} made, {} kept", made.made.len(), made.kept.len());
+        tell!("secrets: {} made, {} kept", made.made.len(), made.kept.len());
         wish.take_versions(vault::versions(&docker, wish.prefix())?);
 
         let file = stack::plan(&wish, &settings).map_err(Failure::mistake)?;
         rollout::deploy(&docker, &self.stack, &file.text(&head(&wish)))?;
         for service in rollout::refresh(&docker, &self.stack, &wish)? {
-            eprintln!("{service} gets its new image");
+            tell!("{service} gets its new image");
         }
         self.wait(&docker)?;
         if self.demo {
@@ -80,7 +81,7 @@ impl Quickstart {
     fn wait(&self, docker: &Docker) -> Result<(), Failure> {
         let began = Instant::now();
         let mut tell = |progress: &rollout::Progress| {
-            eprintln!("{:6.1} s  {}: {}", began.elapsed().as_secs_f64(), progress.service, progress.state);
+            tell!("{:6.1} s  {}: {}", began.elapsed().as_secs_f64(), progress.service, progress.state);
         };
         rollout::wait(docker, &self.stack, Duration::from_secs(self.patience), &mut tell).map_err(failure)
     }
@@ -91,35 +92,35 @@ impl Quickstart {
         let command = ["db", "demo", "--dir", "/dev/shm/flowkit", "--days", &days];
         let patience = Duration::from_secs(3600);
         let job = Job { stack: &self.stack, image_of: "flowdb", speaks_to: &["flowdb"], command: &command, patience };
-        eprintln!("loading {days} days of invented call records");
+        tell!("loading {days} days of invented call records");
         let Outcome { success, stdout, stderr } = job.run(docker)?;
         if !success {
             return Err(Failure::from(RolloutError::NotHealthy(format!(
                 "the demo data could not be loaded\n{stderr}"
             ))));
         }
-        eprint!("{stdout}");
+        tell!("{stdout}");
         Ok(())
     }
 
     /// A real question, where there is somebody to answer it and something to ask about.
     fn check(&self, docker: &Docker, wish: &Wish) -> Result<ExitCode, Failure> {
         if !["flowdb", "redis", "flowmachine"].iter().all(|role| wish.has(role)) {
-            eprintln!("every service is healthy");
+            tell!("every service is healthy");
             return Ok(ExitCode::SUCCESS);
         }
         let command = ["verify", "--dir", "/dev/shm/flowkit"];
         let Outcome { success, stdout, stderr } =
             verify::inside(&self.stack, &command, Duration::from_secs(1800)).run(docker)?;
-        print!("{stdout}");
+        show!("{stdout}");
         if !success && stdout.contains(&crate::verify::Error::NoDay.to_string()) {
-            eprintln!(
+            tell!(
                 "every service is healthy and nothing is ingested yet; once there is: flowkit verify --stack {}",
                 self.stack
             );
             return Ok(ExitCode::SUCCESS);
         }
-        eprint!("{stderr}");
+        tell!("{stderr}");
         Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

@@ -1,6 +1,5 @@
 //! `flowkit secrets`: make, check, list and replace a deployment's secrets.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,6 +12,7 @@ use super::Failure;
 use crate::catalogue::{Role, catalogue};
 use crate::config::{Problem, Settings, StateDir};
 use crate::secrets::{self, LookupError, Options, RotateError, Store};
+use crate::{say, show, tell};
 
 /// Make, check, list and replace a deployment's secrets
 ///
@@ -187,19 +187,14 @@ impl Init {
         let dir = self.place.dir()?;
         let options = options(&dir, self.san)?;
         let report = secrets::init(&dir, &self.whose.roles(), &options)?;
-        let mut out = io::stdout().lock();
-        for name in &report.made {
-            writeln!(out, "made  {name}")?;
-        }
-        for name in &report.kept {
-            writeln!(out, "kept  {name}")?;
-        }
+        report.made.iter().for_each(|name| show!("made  {name}"));
+        report.kept.iter().for_each(|name| show!("kept  {name}"));
         for missing in &report.missing {
             let word = if missing.operators { "later" } else { "not  " };
-            writeln!(out, "{word} {}: {}", missing.name, missing.why)?;
+            show!("{word} {}: {}", missing.name, missing.why);
         }
         let (made, kept) = (report.made.len(), report.kept.len());
-        eprintln!("{made} made, {kept} kept in {}", dir.display());
+        tell!("{made} made, {kept} kept in {}", dir.display());
         Ok(if report.missing.iter().all(|missing| missing.operators) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
@@ -208,18 +203,16 @@ impl Check {
     fn run(self) -> Result<ExitCode, Failure> {
         let dir = self.place.dir()?;
         let checked = secrets::check(&dir, &self.whose.roles(), !self.whose.roles.is_empty());
-        let mut out = io::stdout().lock();
         if self.format == Format::Json {
-            serde_json::to_writer_pretty(&mut out, &checked)?;
-            writeln!(out)?;
+            say::product(format!("{}\n", serde_json::to_string_pretty(&checked)?).as_bytes());
         } else {
             for finding in &checked.findings {
-                writeln!(out, "{}; {}", finding.message, finding.hint)?;
+                show!("{}; {}", finding.message, finding.hint);
             }
             match checked.findings.len() {
-                0 => writeln!(out, "{} secrets, all is well", checked.secrets.len())?,
-                1 => eprintln!("one thing is wrong in {}", dir.display()),
-                many => eprintln!("{many} things are wrong in {}", dir.display()),
+                0 => show!("{} secrets, all is well", checked.secrets.len()),
+                1 => tell!("one thing is wrong in {}", dir.display()),
+                many => tell!("{many} things are wrong in {}", dir.display()),
             }
         }
         Ok(if checked.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -239,15 +232,14 @@ impl List {
     fn run(self) -> Result<ExitCode, Failure> {
         let store = Store::new(Some(self.place.dir()?));
         let rows = self.rows(&store);
-        let mut out = io::stdout().lock();
-        if self.format == Format::Json {
+        let text = if self.format == Format::Json {
             let rows = rows.iter().map(|row| {
                 let place = row.found.as_ref().map(ToString::to_string);
                 let error = row.found.as_ref().err().map(ToString::to_string);
                 json!({ "name": row.name, "roles": row.roles, "kind": row.kind, "purpose": row.purpose,
                         "found": place.ok(), "error": error })
             });
-            serde_json::to_writer_pretty(&mut out, &rows.collect::<Vec<_>>())?;
+            serde_json::to_string_pretty(&rows.collect::<Vec<_>>())?
         } else {
             let mut table = Table::new();
             table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
@@ -255,9 +247,9 @@ impl List {
             for row in rows {
                 table.add_row([row.name, &row.roles.join(", "), row.kind, &row.shown(), row.purpose]);
             }
-            write!(out, "{}", table.trim_fmt())?;
-        }
-        writeln!(out)?;
+            table.trim_fmt()
+        };
+        say::product(format!("{text}\n").as_bytes());
         Ok(ExitCode::SUCCESS)
     }
 
@@ -295,15 +287,10 @@ impl Rotate {
             RotateError::Refused(problems) => Failure::mistake(problems),
             other => Failure::from(other),
         })?;
-        let mut out = io::stdout().lock();
-        for name in &rotation.replaced {
-            writeln!(out, "replaced  {name}")?;
-        }
-        for note in &rotation.notes {
-            writeln!(out, "note      {note}")?;
-        }
-        writeln!(out, "restart   {}", rotation.roles.join(", "))?;
-        eprintln!("the old values stay as NAME.previous in {} until the next successful start", dir.display());
+        rotation.replaced.iter().for_each(|name| show!("replaced  {name}"));
+        rotation.notes.iter().for_each(|note| show!("note      {note}"));
+        show!("restart   {}", rotation.roles.join(", "));
+        tell!("the old values stay as NAME.previous in {} until the next successful start", dir.display());
         Ok(ExitCode::SUCCESS)
     }
 }

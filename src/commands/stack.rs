@@ -1,6 +1,5 @@
 //! `flowkit stack`: the stack file of a deployment on Docker Swarm.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +9,7 @@ use super::Failure;
 use crate::config::{Origin, Settings};
 use crate::roles::Deployment;
 use crate::stack::{self, Given, Scenario, Wish};
+use crate::{say, tell};
 
 /// Print the stack file of a deployment on Docker Swarm
 ///
@@ -94,7 +94,7 @@ impl Layout {
         };
         let wish = Wish::new(&given).map_err(Failure::mistake)?;
         for role in &wish.left_out {
-            eprintln!("note: {} is not built yet and left out", role.name);
+            tell!("note: {} is not built yet and left out", role.name);
         }
         Ok((wish, settings))
     }
@@ -104,9 +104,9 @@ impl Stack {
     /// Prints the file.
     pub fn run(self) -> Result<ExitCode, Failure> {
         let (wish, settings) = self.layout.read()?;
-        settings.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+        settings.warnings().iter().for_each(|warning| tell!("warning: {warning}"));
         let file = stack::plan(&wish, &settings).map_err(Failure::mistake)?;
-        std::io::stdout().write_all(file.text(&head(&wish)).as_bytes())?;
+        say::product(file.text(&head(&wish)).as_bytes());
         Ok(ExitCode::SUCCESS)
     }
 }

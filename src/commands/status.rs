@@ -8,6 +8,8 @@ use clap::{Args, ValueEnum};
 use super::Failure;
 use super::table::table;
 use crate::roles::Deployment;
+use crate::say::{self, Shown};
+use crate::show;
 use crate::supervisor::{ServiceState, Status, client};
 
 /// Show the services of a running deployment.
@@ -42,11 +44,11 @@ impl StatusArgs {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let status = ask(self.dir)?;
         match self.format {
-            Format::Json => println!("{}", serde_json::to_string_pretty(&status)?),
+            Format::Json => say::product(format!("{}\n", serde_json::to_string_pretty(&status)?).as_bytes()),
             Format::Table => {
-                print!("{}", table(&status.services));
-                let fact = |name: &str| status.facts[name].as_str().unwrap_or_default().to_string();
-                println!("state: {}   secrets: {}", fact("state"), fact("secrets"));
+                show!("{}", table(&status.services));
+                let fact = |name: &str| Shown(status.facts[name].as_str().unwrap_or_default());
+                show!("state: {}   secrets: {}", fact("state"), fact("secrets"));
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -68,14 +70,14 @@ impl Health {
         let unwell: Vec<String> = asked
             .filter(|service| !matches!(service.state, ServiceState::Ready | ServiceState::Finished))
             .map(|service| {
-                format!("{}: {} {}", service.name, service.state, service.message.clone().unwrap_or_default())
+                format!("{}: {} {}", service.name, service.state, service.message.as_deref().unwrap_or_default())
             })
             .collect();
         if unwell.is_empty() {
-            println!("ready");
+            show!("ready");
             return Ok(ExitCode::SUCCESS);
         }
-        println!("{}", unwell.join("; "));
+        show!("{}", Shown(unwell.join("; ")));
         Ok(ExitCode::FAILURE)
     }
 }

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use super::Failure;
 use crate::flowmachine::neighbours::Neighbours;
 use crate::roles::Deployment;
+use crate::show;
 use crate::{flowdb, flowmachine, redis_server};
 
 /// Run one step of a service; the supervisor does this.
@@ -48,17 +49,14 @@ impl StepArgs {
         match self.step {
             Step::FlowdbPrepare => {
                 let prepared = flowdb::cluster::prepare(&state, &settings, &store).map_err(of_flowdb)?;
-                prepared.warnings.iter().for_each(|warning| println!("warning: {warning}"));
+                prepared.warnings.iter().for_each(|warning| show!("warning: {warning}"));
                 let what = if prepared.created { "made" } else { "found" };
-                println!("{what} a cluster of PostgreSQL {} in {}", prepared.postgres.major, prepared.data.display());
+                show!("{what} a cluster of PostgreSQL {} in {}", prepared.postgres.major, prepared.data.display());
             }
             Step::FlowdbServer => return Err(of_flowdb(flowdb::cluster::serve(&state, &settings))),
             Step::FlowdbSchema => {
                 let applied = wait(flowdb::schema::apply(&state, &settings, &store))?.map_err(of_flowdb)?;
-                println!(
-                    "{} migrations applied; roles, passwords, grants and settings are in place",
-                    applied.migrations
-                );
+                show!("{} migrations applied; roles, passwords, grants and settings are in place", applied.migrations);
             }
             Step::RedisPrepare => redis_server::prepare(&state, &settings, &store).map(drop)?,
             Step::FlowmachineRepair => {
@@ -67,15 +65,15 @@ impl StepArgs {
                     true => Failure::mistake(error),
                     false => error.into(),
                 };
-                println!("{}", report.map_err(mistake)?);
+                show!("{}", report.map_err(mistake)?);
             }
             Step::FlowmachineAwait => {
                 let mut neighbours = Neighbours::new(&settings, &store, &roles);
-                wait(neighbours.wait(|line| println!("{line}")))?.map_err(Failure::mistake)?;
+                wait(neighbours.wait(|line| show!("{line}")))?.map_err(Failure::mistake)?;
             }
             Step::FlowmachineWatch => {
                 let mut neighbours = Neighbours::new(&settings, &store, &roles);
-                println!("{}", wait(neighbours.watch())?.map_err(Failure::mistake)?);
+                show!("{}", wait(neighbours.watch())?.map_err(Failure::mistake)?);
                 return Ok(ExitCode::FAILURE);
             }
         }

@@ -1,6 +1,5 @@
 //! `flowkit secrets swarm`: the secrets of a deployment on Docker Swarm.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +9,7 @@ use super::Failure;
 use crate::config::{Settings, StateDir};
 use crate::stack::vault::{self, Change, Turned, VaultError};
 use crate::stack::{Docker, Given, Wish, inside};
+use crate::{show, tell};
 
 /// Make the secrets of a Docker Swarm, or rotate them
 ///
@@ -60,33 +60,27 @@ impl Swarm {
 
     fn make(&self, docker: &Docker, wish: &Wish, settings: &Settings) -> Result<ExitCode, Failure> {
         let made = vault::make(docker, wish, self.dir.as_deref(), settings).map_err(failure)?;
-        let mut out = io::stdout().lock();
-        for name in &made.made {
-            writeln!(out, "made  {name}")?;
-        }
-        for name in &made.kept {
-            writeln!(out, "kept  {name}")?;
-        }
-        eprintln!("{} made, {} kept in the swarm", made.made.len(), made.kept.len());
+        made.made.iter().for_each(|name| show!("made  {name}"));
+        made.kept.iter().for_each(|name| show!("kept  {name}"));
+        tell!("{} made, {} kept in the swarm", made.made.len(), made.kept.len());
         Ok(ExitCode::SUCCESS)
     }
 
     fn turn(&self, docker: &Docker, wish: &Wish, settings: &Settings) -> Result<ExitCode, Failure> {
         let dir = self.dir.as_deref();
         let turned = vault::rotate(docker, wish, &self.rotate, dir, settings, self.lose_data).map_err(failure)?;
-        turned.notes.iter().for_each(|note| eprintln!("note: {note}"));
+        turned.notes.iter().for_each(|note| tell!("note: {note}"));
         let changes = vault::changes(docker, wish, &self.stack, &turned)?;
-        let mut out = io::stdout().lock();
         for change in &changes {
             if self.update {
                 change.apply(docker)?;
-                writeln!(out, "updated  {}", change.service)?;
+                show!("updated  {}", change.service);
             } else {
-                writeln!(out, "{}", change.command())?;
+                show!("{}", change.command());
             }
         }
         if changes.is_empty() {
-            eprintln!("no service of the stack {} has an older version", self.stack);
+            tell!("no service of the stack {} has an older version", self.stack);
         }
         self.say_what_follows(&turned, &changes);
         Ok(ExitCode::SUCCESS)
@@ -95,12 +89,12 @@ impl Swarm {
     fn say_what_follows(&self, turned: &Turned, changes: &[Change]) {
         let versions: Vec<String> =
             turned.versions.iter().map(|(name, version)| format!("--secret-version {name}={version}")).collect();
-        eprintln!("from now on: flowkit stack {} (flowkit quickstart finds the newest itself)", versions.join(" "));
+        tell!("from now on: flowkit stack {} (flowkit quickstart finds the newest itself)", versions.join(" "));
         let mut old: Vec<&str> = changes.iter().flat_map(|change| change.removed()).collect();
         old.sort_unstable();
         old.dedup();
         if !old.is_empty() {
-            eprintln!("when all is well: docker secret rm {}", old.join(" "));
+            tell!("when all is well: docker secret rm {}", old.join(" "));
         }
     }
 }

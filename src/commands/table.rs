@@ -1,8 +1,8 @@
 //! The table of services, once for a script's log or drawn again and again for a person who waits.
 
-use std::io::{IsTerminal, Write};
-
+use crate::say::{self, Shown};
 use crate::supervisor::{ServiceState, ServiceStatus};
+use crate::tell;
 
 /// The services as aligned columns, without colour: name, state, since, restarts, address, and what is the matter.
 pub fn table(services: &[ServiceStatus]) -> String {
@@ -19,14 +19,16 @@ pub fn table(services: &[ServiceStatus]) -> String {
 
 fn row(service: &ServiceStatus) -> [String; 6] {
     // A time of day is what a person compares with the clock; the whole stamp is in `--format json`.
-    let since = service.since.get(11..19).unwrap_or(&service.since).to_string();
+    let since = service.since.get(11..19).unwrap_or(&service.since);
+    // It comes from a socket, and there from answers of the services.
+    let shown = |text: &str| Shown(text).to_string();
     [
-        service.name.clone(),
+        shown(&service.name),
         service.state.to_string(),
-        since,
+        shown(since),
         service.restarts.to_string(),
-        service.address.clone().unwrap_or_default(),
-        service.message.clone().unwrap_or_default(),
+        shown(service.address.as_deref().unwrap_or_default()),
+        shown(service.message.as_deref().unwrap_or_default()),
     ]
 }
 
@@ -40,7 +42,7 @@ pub struct Live {
 impl Live {
     /// Draws on stderr: stdout is for what scripts read.
     pub fn new() -> Live {
-        Live { drawn: 0, seen: Vec::new(), terminal: std::io::stderr().is_terminal() }
+        Live { drawn: 0, seen: Vec::new(), terminal: say::ERR.is_terminal() }
     }
 
     /// Shows the services as they are now.
@@ -56,8 +58,7 @@ impl Live {
                 text += &format!("\x1b[2K{line}\n");
             }
             self.drawn = lines.len();
-            // Nothing to be done about a terminal that is gone.
-            let _ = std::io::stderr().write_all(text.as_bytes());
+            say::draw(&text);
             return;
         }
         let now: Vec<(String, String)> = services.iter().map(|s| (s.name.clone(), s.state.to_string())).collect();
@@ -65,7 +66,7 @@ impl Live {
             if !self.seen.contains(&(name.clone(), state.clone())) {
                 let address =
                     service.address.as_deref().filter(|_| service.state == ServiceState::Ready).unwrap_or_default();
-                eprintln!("{}", format!("{name}: {state} {address}").trim_end());
+                tell!("{}", Shown(format!("{name}: {state} {address}").trim_end()));
             }
         }
         self.seen = now;
@@ -73,5 +74,28 @@ impl Live {
 }
 
 fn terminal_width() -> u16 {
-    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| size.ws_col.max(20))
+    rustix::termios::tcgetwinsize(rustix::stdio::stderr()).map_or(80, |size| size.ws_col.max(20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_service_answers_stays_in_its_cell() {
+        let service = ServiceStatus {
+            name: "redis".into(),
+            state: ServiceState::Starting,
+            pid: None,
+            since: "2026-01-01T10:11:12.000Z".into(),
+            restarts: 0,
+            address: Some("\x1b]0;owned\x07".into()),
+            message: Some("no\nflowdb  ready\u{9b}2J\u{202e}".into()),
+            last_exit: None,
+        };
+        let text = table(&[service]);
+        let line = "redis    starting  10:11:12  0         \\u{1b}]0;owned\\u{7}  no\\nflowdb  ready\\u{9b}2J\\u{202e}";
+        assert_eq!(text.lines().nth(1), Some(line), "{text}");
+        assert_eq!(text.lines().count(), 2);
+    }
 }

@@ -1,6 +1,5 @@
 //! `flowkit tune`: what PostgreSQL would be told here, and why.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,6 +14,7 @@ use crate::hardware::{self, Disk, Fact, Hardware};
 use crate::roles::{Deployment, built};
 use crate::tuning::value::{parse_size, rounded};
 use crate::tuning::{self, Database, Plan, Setting};
+use crate::{say, tell};
 
 /// Show what PostgreSQL is told on this machine, and why
 ///
@@ -67,18 +67,15 @@ impl Tune {
         let database = self.database(&settings, &data)?;
         let plan = tuning::plan(&hardware, &settings, &database).map_err(Failure::mistake)?;
         for warning in &plan.warnings {
-            eprintln!("warning: {warning}");
+            tell!("warning: {warning}");
         }
         let text = match self.format {
             Format::Table => table(&hardware, &database, &plan),
             Format::Conf => plan.conf(),
             Format::Json => format!("{:#}\n", as_json(&hardware, &database, &plan)),
         };
-        match io::stdout().write_all(text.as_bytes()) {
-            // Whoever reads only the first lines is not let down by us.
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-            _ => Ok(ExitCode::SUCCESS),
-        }
+        say::product(text.as_bytes());
+        Ok(ExitCode::SUCCESS)
     }
 
     /// State directory and settings: those of the deployment that runs there or, if none does, of one with every role. A

@@ -3,7 +3,6 @@
 //! The command is a client: it starts the supervisor in a session of its own, shows how the services come up, and then
 //! either leaves them to it (`--detach`) or stays, following the log, and stops them when it is interrupted.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -18,6 +17,7 @@ use crate::config::{Pools, Problems};
 use crate::roles::{self, Deployment, Plan};
 use crate::secrets;
 use crate::supervisor::{Error, LogTarget, Options, Outcome, Status, client, spawn_detached};
+use crate::{say, show, tell};
 
 /// Time for everything to stop in; a checkpoint of a busy database is the longest part of it.
 const STOP_BUDGET: Duration = Duration::from_secs(100);
@@ -68,14 +68,14 @@ impl Up {
             demo::Demo::usual(deployment.state.root()).run()?;
         }
         // A person has the live table before their eyes.
-        if !std::io::stderr().is_terminal() {
-            print!("{}", table(&status.services));
+        if !say::ERR.is_terminal() {
+            show!("{}", table(&status.services));
         }
-        eprintln!("state: {}   log: {}", deployment.state.root().display(), log.display());
+        tell!("state: {}   log: {}", deployment.state.root().display(), log.display());
         if self.detach {
             return Ok(ExitCode::SUCCESS);
         }
-        eprintln!("Ctrl-C stops everything.");
+        tell!("Ctrl-C stops everything.");
         follow::until_interrupted(&run, &log)
     }
 }
@@ -99,7 +99,7 @@ fn make_secrets(deployment: &Deployment) -> Result<(), Failure> {
     let options = secrets::Options { settings: deployment.settings.clone(), ..secrets::Options::default() };
     let report = secrets::init(&deployment.state.secrets(), &roles, &options)?;
     if !report.made.is_empty() {
-        eprintln!("made secrets: {}", report.made.join(", "));
+        tell!("made secrets: {}", report.made.join(", "));
     }
     Ok(())
 }
@@ -119,7 +119,7 @@ pub(super) fn begin(deployment: &Deployment, secrets: fn(&Deployment) -> Result<
     Problems(taken).or(()).map_err(Failure::mistake)?;
     secrets(deployment)?;
     let pools = Pools::of(&deployment.settings).warnings();
-    deployment.settings.warnings().iter().chain(&pools).for_each(|warning| eprintln!("warning: {warning}"));
+    deployment.settings.warnings().iter().chain(&pools).for_each(|warning| tell!("warning: {warning}"));
     roles::plan(deployment).map_err(Failure::mistake)
 }
 
@@ -172,7 +172,7 @@ pub(super) fn of_supervisor(error: Error) -> Failure {
 /// The exit status for how a set of services ended.
 pub(super) fn exit_code(outcome: Outcome) -> ExitCode {
     if let Some(message) = outcome.message {
-        eprintln!("flowkit: {message}");
+        tell!("flowkit: {message}");
     }
     ExitCode::from(outcome.status)
 }

@@ -17,6 +17,7 @@ use crate::flowdb::users::{self, Role};
 use crate::flowdb::{self, Error, SUPERUSER};
 use crate::roles::Deployment;
 use crate::secrets::{self, Secret};
+use crate::{say, tell};
 
 /// Give people logins to a running FlowDB
 ///
@@ -125,7 +126,7 @@ impl Add {
         // As FlowMachine's server spells it: the library shares results only with those who write the host alike.
         let host = deployment.settings.text("FLOWDB_HOST").expect("it has a default");
         let port = deployment.settings.port("FLOWDB_PORT");
-        eprintln!("added {}; it connects to database flowdb at {host} port {port}", self.name);
+        tell!("added {}; it connects to database flowdb at {host} port {port}", self.name);
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -134,7 +135,7 @@ impl Passwd {
     fn run(self) -> Result<ExitCode, Failure> {
         let deployment = self.place.open()?;
         self.password.with(async |secret| users::passwd(&mut connect(&deployment).await?, &self.name, secret).await)?;
-        eprintln!("changed the password of {}", self.name);
+        tell!("changed the password of {}", self.name);
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -143,7 +144,7 @@ impl Named {
     fn run(self) -> Result<ExitCode, Failure> {
         let deployment = self.place.open()?;
         wait(async { users::remove(&mut connect(&deployment).await?, &self.name).await })?;
-        eprintln!("removed {}", self.name);
+        tell!("removed {}", self.name);
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -159,16 +160,16 @@ impl List {
                     .iter()
                     .map(|user| json!({"name": user.name, "role": role(user), "connections": user.connections}))
                     .collect();
-                println!("{}", serde_json::to_string_pretty(&rows)?);
+                say::product(format!("{}\n", serde_json::to_string_pretty(&rows)?).as_bytes());
             }
-            Format::Table if all.is_empty() => eprintln!("there are no users yet; `flowkit db user add` makes one"),
+            Format::Table if all.is_empty() => tell!("there are no users yet; `flowkit db user add` makes one"),
             Format::Table => {
                 let mut table = Table::new();
                 table.load_style(presets::NOTHING).set_header(["NAME", "ROLE", "CONNECTIONS"]);
                 for user in &all {
                     table.add_row([user.name.clone(), role(user), user.connections.to_string()]);
                 }
-                println!("{}", table.trim_fmt());
+                say::product(format!("{}\n", table.trim_fmt()).as_bytes());
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -251,11 +252,11 @@ fn without_echo(prompt: &str) -> Result<Secret, Failure> {
     let before = tcgetattr(&stdin)?;
     let mut silent = before.clone();
     silent.local_modes.remove(LocalModes::ECHO);
-    eprint!("{prompt}");
+    say::prompt(prompt);
     tcsetattr(&stdin, OptionalActions::Now, &silent)?;
     let answer = first_line(&mut stdin.lock());
     tcsetattr(&stdin, OptionalActions::Now, &before)?;
-    eprintln!();
+    tell!("\n");
     answer
 }
 

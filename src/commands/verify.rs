@@ -1,6 +1,5 @@
 //! `flowkit verify`: does a running deployment give right answers?
 
-use std::io::IsTerminal;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +16,7 @@ use crate::config::Problem;
 use crate::roles::{Deployment, flowmachine};
 use crate::stack::{Docker, Job};
 use crate::verify::{Check, Error, Target, verify};
+use crate::{say, show, tell};
 
 /// Ask a running deployment a real question in three ways and compare the answers
 ///
@@ -71,7 +71,7 @@ impl Verify {
             python: &flowmachine::python(&deployment).map_err(Failure::mistake)?,
             patience: Duration::from_secs(self.patience),
         };
-        let spinner = std::io::stderr().is_terminal().then(|| ProgressBar::new_spinner().with_message("asking"));
+        let spinner = say::ERR.is_terminal().then(|| ProgressBar::new_spinner().with_message("asking"));
         if let Some(spinner) = &spinner {
             spinner.enable_steady_tick(Duration::from_millis(100));
         }
@@ -81,14 +81,14 @@ impl Verify {
             spinner.finish_and_clear();
         }
         match self.format {
-            Format::Table => println!("{}", table(&checks)),
-            Format::Json => println!("{:#}", as_json(&checks)),
+            Format::Table => show!("{}", table(&checks)),
+            Format::Json => say::product(format!("{:#}\n", as_json(&checks)).as_bytes()),
         }
         let wrong: Vec<Failure> = checks
             .into_iter()
             .filter_map(|Check { what, outcome, .. }| Some(Wrong { what, source: outcome.err()? }.into()))
             .collect();
-        wrong.iter().for_each(|failure| eprint!("{failure}"));
+        wrong.iter().for_each(|failure| tell!("{failure}"));
         Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
@@ -103,8 +103,8 @@ impl Verify {
         // Three answers, each within its own patience, and the start of a container.
         let patience = Duration::from_secs(self.patience.saturating_mul(4).saturating_add(60));
         let outcome = inside(stack, &command, patience).run(&Docker::connect()?)?;
-        print!("{}", outcome.stdout);
-        eprint!("{}", outcome.stderr);
+        say::product(outcome.stdout.as_bytes());
+        tell!("{}", outcome.stderr);
         Ok(if outcome.success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

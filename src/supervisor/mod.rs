@@ -43,6 +43,7 @@ use std::sync::Arc;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{DumpableBehavior, Pid, Signal, set_child_subreaper, set_dumpable_behavior};
 
+use crate::tell;
 pub use client::Stopped;
 pub use detach::spawn_detached;
 use engine::{Engine, Parts};
@@ -110,7 +111,7 @@ impl Prepared {
                 drop(ours);
                 sys::never_return(|| {
                     self.supervise(theirs, guard_pid, ignore_hup).unwrap_or_else(|error| {
-                        eprintln!("supervisor: {error}");
+                        tell!("supervisor: {error}");
                         1
                     })
                 })

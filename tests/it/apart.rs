@@ -94,7 +94,7 @@ impl Drop for Role {
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
-            eprintln!("the end of {}'s log:\n{}", self.name, lines[lines.len().saturating_sub(30)..].join("\n"));
+            flowkit::tell!("the end of {}'s log:\n{}", self.name, lines[lines.len().saturating_sub(30)..].join("\n"));
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
+use crate::said::unread;
 use crate::support::deployment::{Deployment, kill, pids, show, wait};
 
 const SERVICES: [&str; 5] = ["flowdb", "flowdb-schema", "redis", "flowmachine", "cache-cleanup"];
@@ -38,6 +39,9 @@ fn a_deployment_comes_up_answers_recovers_and_goes_down() {
     assert_eq!(status["facts"]["state"], deployment.state().to_str().unwrap());
     deployment.done(&["health"]);
     deployment.done(&["health", "flowmachine"]);
+    for args in [&["verify"][..], &["verify", "--format", "json"], &["db", "user", "list"]] {
+        assert_eq!(unread(deployment.command(args)).code(), Some(0), "{args:?} into a closed pipe");
+    }
     refused(&deployment.flowkit(&["health", "flowauth"]), &["no role `flowauth` runs here"]);
 
     // A second one says who holds it, and touches nothing.

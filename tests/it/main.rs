@@ -12,6 +12,7 @@ mod flowdb;
 mod flowmachine;
 mod image;
 mod layers;
+mod said;
 mod secrets;
 mod substrate;
 mod supervisor;

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use super::{cpus, size, sort};
 use crate::commands::Failure;
 use crate::image::{self, Built, Options, Spec};
+use crate::{show, tell};
 
 /// Build an image from a Nix closure
 ///
@@ -49,8 +50,8 @@ impl Build {
         let threads = if self.threads == 0 { cpus() } else { self.threads.min(256).into() };
         let spec = Spec::read(&self.spec).map_err(sort)?;
         let built = image::build(&spec, &self.out, &Options { format, threads, root: &self.root }).map_err(sort)?;
-        println!("{}:{} {}", spec.name, spec.tag, built.manifest);
-        eprintln!("{}", summary(&built, &self.out));
+        show!("{}:{} {}", spec.name, spec.tag, built.manifest);
+        tell!("{}", summary(&built, &self.out));
         Ok(ExitCode::SUCCESS)
     }
 }

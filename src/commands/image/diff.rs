@@ -1,6 +1,5 @@
 //! `flowkit image diff`: what changed from one build to the next.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,6 +8,7 @@ use clap::Args;
 use super::{Format, cpus, open, size, sort};
 use crate::commands::Failure;
 use crate::image::{self, Difference};
+use crate::say::{self, Shown};
 
 /// Show what differs between two images: layers, store paths, files
 ///
@@ -30,11 +30,11 @@ impl Diff {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let (old, new) = (open(&self.old)?, open(&self.new)?);
         let difference = image::diff(&old, &new, cpus()).map_err(sort)?;
-        let mut out = io::stdout().lock();
-        match self.format {
-            Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&difference)?)?,
-            Format::Table => write!(out, "{}", text(&difference))?,
-        }
+        let told = match self.format {
+            Format::Json => format!("{}\n", serde_json::to_string_pretty(&difference)?),
+            Format::Table => text(&difference),
+        };
+        say::product(told.as_bytes());
         Ok(if difference.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
@@ -48,12 +48,12 @@ fn text(difference: &Difference) -> String {
         size(difference.new_bytes)
     );
     if !difference.config.is_empty() {
-        text += &format!("other values  {}\n", difference.config.join(", "));
+        text += &format!("other values  {}\n", Shown(difference.config.join(", ")));
     }
     for path in &difference.paths {
-        text += &format!("{:<8}  {}\n", path.what, path.name);
+        text += &format!("{:<8}  {}\n", path.what, Shown(&path.name));
         for file in &path.files {
-            text += &format!("          {file}\n");
+            text += &format!("          {}\n", Shown(file));
         }
     }
     text

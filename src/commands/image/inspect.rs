@@ -1,6 +1,6 @@
 //! `flowkit image inspect`: which layer holds what, how large, and why.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,6 +9,7 @@ use clap::Args;
 use super::{Format, cpus, open, size, sort};
 use crate::commands::Failure;
 use crate::image::{self, Summary};
+use crate::say::{self, Shown};
 
 /// Show which layer of an image holds what, how large it is, and why it is there
 ///
@@ -32,7 +33,6 @@ impl Inspect {
     /// Runs the command.
     pub fn run(self) -> Result<ExitCode, Failure> {
         let image = open(&self.image)?;
-        let mut out = io::stdout().lock();
         if self.sbom {
             let Some(sbom) = image.sbom().map_err(sort)? else {
                 return Err(Failure::from(io::Error::other(format!(
@@ -40,15 +40,16 @@ impl Inspect {
                     self.image.display()
                 ))));
             };
-            out.write_all(&sbom)?;
-            writeln!(out)?;
+            say::product(&sbom);
+            say::product(b"\n");
             return Ok(ExitCode::SUCCESS);
         }
         let summary = image::inspect(&image, cpus()).map_err(sort)?;
-        match self.format {
-            Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&summary)?)?,
-            Format::Table => write!(out, "{}", table(&summary, self.paths))?,
-        }
+        let told = match self.format {
+            Format::Json => format!("{}\n", serde_json::to_string_pretty(&summary)?),
+            Format::Table => table(&summary, self.paths),
+        };
+        say::product(told.as_bytes());
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -56,17 +57,20 @@ impl Inspect {
 fn table(summary: &Summary, paths: bool) -> String {
     let mut text = format!(
         "{}\nmanifest  {}\nimage     {}\nplatform  {}\n",
-        summary.name, summary.manifest, summary.image_id, summary.platform
+        Shown(&summary.name),
+        summary.manifest,
+        summary.image_id,
+        Shown(&summary.platform)
     );
     text +=
         &format!("{:>5}  {:<12}  {:>8}  {:>8}  {:>5}  what and why\n", "layer", "digest", "packed", "size", "paths");
     for (index, layer) in summary.layers.iter().enumerate() {
-        let why = layer.why.clone().unwrap_or_default();
+        let why = Shown(layer.why.as_deref().unwrap_or_default());
         let (number, packed, bytes) = (index + 1, size(layer.packed), size(layer.bytes));
         let digest = layer.digest.short();
         text += &format!("{number:>5}  {digest}  {packed:>8}  {bytes:>8}  {:>5}  {why}\n", layer.paths.len());
         for path in layer.paths.iter().filter(|_| paths) {
-            text += &format!("{:>31}  {} ({} files)\n", size(path.bytes), path.path, path.files);
+            text += &format!("{:>31}  {} ({} files)\n", size(path.bytes), Shown(&path.path), path.files);
         }
     }
     let sum = |of: fn(&image::LayerSummary) -> u64| size(summary.layers.iter().map(of).sum());

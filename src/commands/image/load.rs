@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use super::{open, size, sort};
 use crate::commands::Failure;
 use crate::image::{self, Loaded};
+use crate::{show, tell};
 
 /// Load an image into Docker, sending only the layers that it lacks
 ///
@@ -36,11 +37,11 @@ impl Load {
             Engine::Podman => image::Engine::Podman,
         };
         let Loaded { skipped, sent, bytes, said, refused } = image::load(&open(&self.image)?, engine).map_err(sort)?;
-        println!("{said}");
+        show!("{said}");
         if let Some(why) = refused {
-            eprintln!("the engine wanted all layers: {why}");
+            tell!("the engine wanted all layers: {why}");
         }
-        eprintln!("layers sent: {sent} ({}); there already: {skipped}", size(bytes));
+        tell!("layers sent: {sent} ({}); there already: {skipped}", size(bytes));
         Ok(ExitCode::SUCCESS)
     }
 }

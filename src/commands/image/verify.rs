@@ -1,6 +1,5 @@
 //! `flowkit image verify`: does an image hold what it promises?
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,6 +8,7 @@ use clap::Args;
 use super::{Format, cpus, size, sort};
 use crate::commands::Failure;
 use crate::image::{self, Report};
+use crate::say::{self, Shown};
 
 /// Check every digest, size and header of an image
 ///
@@ -28,20 +28,20 @@ impl Verify {
     /// Runs the command.
     pub fn run(self) -> Result<ExitCode, Failure> {
         let report = image::verify(&self.image, cpus()).map_err(sort)?;
-        let mut out = io::stdout().lock();
-        match self.format {
-            Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
-            Format::Table => write!(out, "{}", text(&report))?,
-        }
+        let told = match self.format {
+            Format::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
+            Format::Table => text(&report),
+        };
+        say::product(told.as_bytes());
         Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
 fn text(report: &Report) -> String {
     let Report { name, manifest, layers, entries, bytes, problems } = report;
-    let mut text = format!("{name} {manifest}\n");
+    let mut text = format!("{} {manifest}\n", Shown(name));
     for problem in problems {
-        text += &format!("{}: {}\n", problem.place, problem.what);
+        text += &format!("{}: {}\n", Shown(&problem.place), Shown(&problem.what));
     }
     let holds = if problems.is_empty() {
         "everything holds".to_owned()

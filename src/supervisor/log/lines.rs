@@ -47,7 +47,7 @@ impl Lines {
     /// exactly [`PIECE`] bytes is not followed by an empty one.
     fn hold(&mut self, mut bytes: &[u8], line: &mut impl FnMut(&[u8], bool)) {
         while self.rest.len() + bytes.len() > PIECE {
-            let (head, tail) = bytes.split_at(PIECE - self.rest.len());
+            let (head, tail) = bytes.split_at(boundary(bytes, PIECE - self.rest.len()));
             self.rest.extend_from_slice(head);
             line(&self.rest, true);
             self.rest.clear();
@@ -55,6 +55,12 @@ impl Lines {
         }
         self.rest.extend_from_slice(bytes);
     }
+}
+
+/// The last place up to `at` that is not inside of a character of UTF-8.
+fn boundary(bytes: &[u8], at: usize) -> usize {
+    let starts = |at: &usize| bytes[*at] & 0b1100_0000 != 0b1000_0000;
+    (at.saturating_sub(3)..=at).rev().find(starts).unwrap_or(at)
 }
 
 fn memchr(bytes: &[u8]) -> Option<usize> {
@@ -95,6 +101,13 @@ mod tests {
         assert_eq!(cut(&[&exact]), vec![(vec![b'x'; PIECE], false)]);
         exact.insert(0, b'x');
         assert_eq!(cut(&[&exact]), vec![(vec![b'x'; PIECE], true), (b"x".to_vec(), false)]);
+    }
+
+    #[test]
+    fn a_character_is_not_cut_in_two() {
+        let line = format!("{}ü!\n", "x".repeat(PIECE - 1)).into_bytes();
+        let whole = cut(&[&line]);
+        assert_eq!(whole, vec![(vec![b'x'; PIECE - 1], true), ("ü!".into(), false)]);
     }
 
     proptest! {

@@ -5,7 +5,7 @@
 //!                        lines, pieces     oldest lines dropped, counted      blocks, alone
 //! ```
 //! The reader waits for the writer for at most [`WAIT`], once; a burst is so carried through without loss, and a reader of
-//! ours that is too slow or stands still holds up nobody. Lines are bytes; a line
+//! ours that is too slow or stands still holds up nobody. Lines come as bytes and are made legible (`record`); a line
 //! longer than [`lines::PIECE`] goes out in marked pieces, and one without an end after two seconds.
 
 mod lines;
@@ -123,9 +123,8 @@ impl Log {
             ended: Condvar::new(),
             taken: Condvar::new(),
         });
-        let plain = outlet.is_terminal();
-        let inbox = reader::start(shared.clone(), Writer::new(&names, format, plain))?;
-        let (theirs, record) = (shared.clone(), Writer::new(&names, format, plain));
+        let inbox = reader::start(shared.clone(), Writer::new(&names, format))?;
+        let (theirs, record) = (shared.clone(), Writer::new(&names, format));
         let thread = std::thread::Builder::new().name("log-writer".into()).stack_size(256 << 10);
         thread.spawn(move || outlet::run(&theirs, outlet, &record))?;
         Ok(Log { shared, inbox, format, names })
@@ -140,7 +139,7 @@ impl Log {
     /// A line of the supervisor's own. Line breaks in it become lines.
     pub fn say(&self, text: &str) {
         let own = self.names.len() - 1;
-        let record = Writer::new(&self.names, self.format, false);
+        let record = Writer::new(&self.names, self.format);
         let mut state = self.shared.lock();
         for line in text.lines() {
             let mut bytes = Vec::new();

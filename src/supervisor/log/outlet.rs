@@ -1,7 +1,7 @@
 //! The thread that writes, alone allowed to block.
 
 use std::fs::{self, File};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ const GATHER: usize = 64 << 10;
 
 /// Where records end.
 pub enum Outlet {
-    Stdout(io::Stdout),
+    Stdout(File),
     File { path: PathBuf, file: File, size: u64, max_bytes: u64, keep: u32, regular: bool },
 }
 
@@ -22,7 +22,9 @@ impl Outlet {
     /// Opens the file, for appending.
     pub fn open(target: &LogTarget) -> io::Result<Outlet> {
         match target {
-            LogTarget::Stdout => Ok(Outlet::Stdout(io::stdout())),
+            LogTarget::Stdout => {
+                Ok(Outlet::Stdout(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?.into()))
+            }
             LogTarget::File { path, max_bytes, keep } => {
                 let file = open(path)?;
                 let meta = file.metadata()?;
@@ -33,18 +35,10 @@ impl Outlet {
         }
     }
 
-    pub fn is_terminal(&self) -> bool {
-        matches!(self, Outlet::Stdout(stdout) if stdout.is_terminal())
-    }
-
     /// Writes whole records.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Outlet::Stdout(stdout) => {
-                let mut out = stdout.lock();
-                out.write_all(bytes)?;
-                out.flush()
-            }
+            Outlet::Stdout(stdout) => stdout.write_all(bytes),
             Outlet::File { path, file, size, max_bytes, keep, regular } => {
                 if *regular && *size > 0 && *size + bytes.len() as u64 > *max_bytes {
                     rotate(path, *keep)?;

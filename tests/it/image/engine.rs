@@ -21,7 +21,7 @@ impl Engine {
     /// Starts one; nothing when the environment says that tests shall do without.
     pub fn start() -> Option<Engine> {
         if std::env::var("FLOWKIT_SKIP_DOCKER").is_ok_and(|value| value == "1") {
-            eprintln!("SKIPPED: FLOWKIT_SKIP_DOCKER=1, so nothing is tried on a Docker engine");
+            flowkit::tell!("SKIPPED: FLOWKIT_SKIP_DOCKER=1, so nothing is tried on a Docker engine");
             return None;
         }
         let dir = tempfile::Builder::new().prefix("fki").tempdir_in("/tmp").unwrap();

@@ -215,7 +215,7 @@ impl Drop for Rig {
             kill(pid as u32, libc::SIGKILL);
         }
         if std::thread::panicking() {
-            eprintln!("--- log\n{}\n--- stderr\n{}", self.out(), self.err());
+            flowkit::tell!("--- log\n{}\n--- stderr\n{}", self.out(), self.err());
         }
     }
 }
