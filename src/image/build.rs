@@ -5,14 +5,14 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::digest::Digest;
-use super::documents::{CONFIG, CONTAINERD_NAME, INDEX, MANIFEST, REF_NAME, full_name};
+use super::documents::{BUILD, BUILDER, CONFIG, CONTAINERD_NAME, INDEX, MANIFEST, REF_NAME, full_name};
 use super::error::Error;
 use super::graph::Graph;
 use super::layering::{self, Group, Why};
 use super::output::{Format, Output};
 use super::pipeline::{self, Blob};
 use super::sbom;
-use super::spec::Spec;
+use super::spec::{Spec, SpecEntry};
 use super::stream::Stream;
 
 /// What was built.
@@ -69,17 +69,16 @@ fn write(spec: &Spec, plans: Vec<Plan>, mut output: Output, threads: usize) -> R
 }
 
 fn plans(spec: &Spec, options: &Options) -> Result<Vec<Plan>, Error> {
-    let limit = spec.max_layers - usize::from(!spec.entries.is_empty());
+    let limit = spec.max_layers - 1;
     let mut plans = Vec::new();
     for group in layering::plan(&spec.graph, &spec.top, limit) {
         let paths: Vec<&str> = group.paths.iter().map(|&path| spec.graph.paths()[path].path.as_str()).collect();
         let stream = Stream::of_paths(options.root, &paths)?;
         plans.push(Plan { stream, comment: comment(&spec.graph, &group) });
     }
-    if !spec.entries.is_empty() {
-        let stream = Stream::of_entries(&spec.entries);
-        plans.push(Plan { stream, comment: "files outside the store".to_owned() });
-    }
+    let entries: Vec<SpecEntry> = spec.entries.iter().cloned().chain([sbom::entry(spec)]).collect();
+    let stream = Stream::of_entries(&entries);
+    plans.push(Plan { stream, comment: "files outside the store".to_owned() });
     Ok(plans)
 }
 
@@ -119,40 +118,39 @@ fn describe(spec: &Spec, mut output: Output, layers: Vec<Blob>, comments: &[Stri
     }
     let manifest = canonical(&manifest);
     let manifest_digest = output.add_blob(&manifest)?;
-    let mut entry = json!({ "mediaType": MANIFEST, "digest": manifest_digest, "size": manifest.len() });
-    let (about, about_size) = add_sbom(spec, &mut output, &entry)?;
-    entry["platform"] = json!({ "architecture": spec.architecture, "os": spec.os });
-    entry["annotations"] = json!({
-        REF_NAME: spec.tag,
-        CONTAINERD_NAME: full_name(&format!("{}:{}", spec.name, spec.tag)),
-        sbom::SBOM: about,
-    });
-    let mut entries = vec![entry];
-    if matches!(output, Output::Layout(_)) {
-        entries.push(json!({
-            "mediaType": MANIFEST, "artifactType": sbom::SPDX, "digest": about, "size": about_size,
-        }));
-    }
-    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries });
-    output.add("index.json", &canonical(&index))?;
-    let docker = json!([{
-        "Config": config_digest.blob(),
-        "RepoTags": [format!("{}:{}", spec.name, spec.tag)],
-        "Layers": layers.iter().map(|layer| layer.digest.blob()).collect::<Vec<_>>(),
-    }]);
-    output.add("manifest.json", &canonical(&docker))?;
-    output.add("oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}")?;
+    let name = format!("{}:{}", spec.name, spec.tag);
+    let platform = (spec.architecture.as_str(), spec.os.as_str());
+    output.add("index.json", &index(&name, (manifest_digest, manifest.len() as u64), platform))?;
+    let blobs: Vec<String> = layers.iter().map(|layer| layer.digest.blob()).collect();
+    output.add("manifest.json", &docker(&name, config_digest, &blobs))?;
+    output.add("oci-layout", LAYOUT)?;
     output.finish()?;
     Ok(Built { manifest: manifest_digest, config: config_digest, layers })
 }
 
-/// Adds the bill of materials about the image of `subject`; gives digest and size of its manifest.
-fn add_sbom(spec: &Spec, output: &mut Output, subject: &Value) -> Result<(Digest, usize), Error> {
-    let document = canonical(&sbom::document_of(spec));
-    let digest = output.add_blob(&document)?;
-    let empty = output.add_blob(b"{}")?;
-    let manifest = canonical(&sbom::manifest_of(&spec.created, (digest, document.len()), empty, subject));
-    Ok((output.add_blob(&manifest)?, manifest.len()))
+/// `oci-layout`.
+pub(super) const LAYOUT: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
+
+/// `index.json` of an image with this name and tag. One image and nothing else, so that nobody asks which is meant.
+pub(super) fn index(name: &str, (digest, size): (Digest, u64), (architecture, os): (&str, &str)) -> Vec<u8> {
+    let tag = name.rsplit_once(':').map_or("", |(_, tag)| tag);
+    canonical(&json!({
+        "schemaVersion": 2,
+        "mediaType": INDEX,
+        "manifests": [{
+            "mediaType": MANIFEST,
+            "digest": digest,
+            "size": size,
+            "platform": { "architecture": architecture, "os": os },
+            "annotations": { REF_NAME: tag, CONTAINERD_NAME: full_name(name) },
+        }],
+        "annotations": { BUILD: "1" },
+    }))
+}
+
+/// Docker's `manifest.json`.
+pub(super) fn docker(name: &str, config: Digest, layers: &[String]) -> Vec<u8> {
+    canonical(&json!([{ "Config": config.blob(), "RepoTags": [name], "Layers": layers }]))
 }
 
 fn config(spec: &Spec, layers: &[Blob], comments: &[String]) -> Value {
@@ -168,7 +166,7 @@ fn config(spec: &Spec, layers: &[Blob], comments: &[String]) -> Value {
     }
     let history: Vec<Value> = comments
         .iter()
-        .map(|comment| json!({ "created": spec.created, "created_by": "flowkit image build", "comment": comment }))
+        .map(|comment| json!({ "created": spec.created, "created_by": BUILDER, "comment": comment }))
         .collect();
     json!({
         "architecture": spec.architecture,
@@ -181,6 +179,6 @@ fn config(spec: &Spec, layers: &[Blob], comments: &[String]) -> Value {
 }
 
 /// JSON with sorted keys and no spaces: the same bytes for the same value.
-fn canonical(value: &Value) -> Vec<u8> {
+pub(super) fn canonical(value: &Value) -> Vec<u8> {
     value.to_string().into_bytes()
 }

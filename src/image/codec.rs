@@ -45,12 +45,30 @@ impl Codec {
         }
     }
 
+    /// In a word, for people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Codec::None => "not compressed",
+            Codec::Gzip => "gzip",
+            Codec::Zstd => "zstd",
+        }
+    }
+
     /// The codec of a media type, ours or Docker's.
     pub fn of_media_type(media_type: &str) -> Option<Codec> {
         match media_type {
             "application/vnd.docker.image.rootfs.diff.tar" => Some(Codec::None),
             "application/vnd.docker.image.rootfs.diff.tar.gzip" => Some(Codec::Gzip),
             _ => [Codec::None, Codec::Gzip, Codec::Zstd].into_iter().find(|codec| codec.media_type() == media_type),
+        }
+    }
+
+    /// The codec of a blob that begins with these bytes, whatever is said of it.
+    pub fn of_bytes(begin: &[u8]) -> Codec {
+        match begin {
+            [0x1f, 0x8b, ..] => Codec::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Codec::Zstd,
+            _ => Codec::None,
         }
     }
 

@@ -24,8 +24,10 @@ pub struct Difference {
     pub config: Vec<String>,
     /// Layers that both have.
     pub common_layers: usize,
-    /// Bytes of the blobs of these.
+    /// Bytes of the blobs of these, as the second has them.
     pub common_bytes: u64,
+    /// How many of these are other blobs with the same contents.
+    pub repacked_layers: usize,
     /// Layers that only the first has.
     pub old_layers: Vec<Digest>,
     /// Layers that only the second has: what goes over the wire to who has the first.
@@ -54,19 +56,24 @@ impl Difference {
     }
 }
 
-/// Compares two images, reading the layers that are not in both.
+/// Compares two images by their contents, reading the layers that are not in both.
+///
+/// Layers are the same when their tar streams are: an engine that saves an image packs them anew.
 pub fn diff(old: &Image, new: &Image, threads: usize) -> Result<Difference, Error> {
-    let digests = |image: &Image| image.manifest.layers.iter().map(|layer| layer.digest).collect::<BTreeSet<_>>();
-    let (in_old, in_new) = (digests(old), digests(new));
+    let contents = |image: &Image| image.layers().map(|(_, diff_id)| diff_id).collect::<BTreeSet<_>>();
+    let (in_old, in_new) = (contents(old), contents(new));
     let only = |image: &Image, other: &BTreeSet<Digest>| -> Vec<Descriptor> {
-        image.manifest.layers.iter().filter(|layer| !other.contains(&layer.digest)).cloned().collect()
+        image.layers().filter(|(_, diff_id)| !other.contains(diff_id)).map(|(layer, _)| layer.clone()).collect()
     };
     let (old_layers, new_layers) = (only(old, &in_new), only(new, &in_old));
-    let common = old.manifest.layers.iter().filter(|layer| in_new.contains(&layer.digest));
+    let blobs: BTreeSet<Digest> = old.manifest.layers.iter().map(|layer| layer.digest).collect();
+    let common: Vec<&Descriptor> =
+        new.layers().filter(|(_, diff_id)| in_old.contains(diff_id)).map(|(layer, _)| layer).collect();
     Ok(Difference {
         config: config(old, new)?,
-        common_layers: common.clone().count(),
-        common_bytes: common.map(|layer| layer.size).sum(),
+        common_layers: common.len(),
+        common_bytes: common.iter().map(|layer| layer.size).sum(),
+        repacked_layers: common.iter().filter(|layer| !blobs.contains(&layer.digest)).count(),
         new_bytes: new_layers.iter().map(|layer| layer.size).sum(),
         paths: paths(&tree(old, &old_layers, threads)?, &tree(new, &new_layers, threads)?),
         old_layers: old_layers.iter().map(|layer| layer.digest).collect(),
@@ -105,14 +112,25 @@ struct Found {
 }
 
 /// What some layers hold, by the name of the store path without its hash.
-fn tree(image: &Image, layers: &[Descriptor], threads: usize) -> Result<BTreeMap<String, Vec<Found>>, Error> {
-    let mut tree: BTreeMap<String, Vec<Found>> = BTreeMap::new();
-    for (unpacked, layer) in each(layers, threads, |layer| unpack(&image.store, layer, true)).into_iter().zip(layers) {
-        let unpacked = unpacked?;
+type Tree = BTreeMap<String, Vec<Found>>;
+
+fn tree(image: &Image, layers: &[Descriptor], threads: usize) -> Result<Tree, Error> {
+    let read = each(layers, threads, |layer| {
+        let mut entries = Vec::new();
+        let unpacked = unpack(&image.store, layer, true, &mut |entry, content| {
+            let kept = entry.name.len() + entry.target.len() + 2 * size_of::<(Entry, Option<Digest>)>();
+            entries.push((entry, content));
+            kept
+        })?;
+        Ok((unpacked, entries))
+    });
+    let mut tree = Tree::new();
+    for (read, layer) in read.into_iter().zip(layers) {
+        let (unpacked, entries) = read?;
         if let Some(why) = unpacked.stopped {
             return Err(image.store.damaged(&layer.digest.blob(), why));
         }
-        for (entry, content) in unpacked.entries.into_iter().zip(unpacked.contents) {
+        for (entry, content) in entries {
             let name = String::from_utf8_lossy(entry.path()).into_owned();
             let Some(path) = top(&name, entry.is_directory()) else { continue };
             let inside = name[path.len()..].trim_start_matches('/').to_owned();
@@ -130,7 +148,7 @@ fn tree(image: &Image, layers: &[Descriptor], threads: usize) -> Result<BTreeMap
     Ok(tree)
 }
 
-fn paths(old: &BTreeMap<String, Vec<Found>>, new: &BTreeMap<String, Vec<Found>>) -> Vec<PathDifference> {
+fn paths(old: &Tree, new: &Tree) -> Vec<PathDifference> {
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let none = Vec::new();
     let mut differences = Vec::new();
@@ -185,11 +203,11 @@ fn how((old, before): &(Entry, Option<Digest>), (new, after): &(Entry, Option<Di
         ("target", unhashed(&old.target), unhashed(&new.target)),
         ("owner's name", text(&old.owners.0), text(&new.owners.0)),
         ("size", old.size.to_string(), new.size.to_string()),
-        ("extended attributes", format!("{:?}", old.other.keys()), format!("{:?}", new.other.keys())),
     ];
     let field =
         fields.iter().find(|(_, old, new)| old != new).map(|(field, old, new)| format!("{field} {old}, now {new}"));
-    field.or_else(|| (before != after).then(|| "contents".to_owned()))
+    let attributes = || (old.other != new.other).then(|| "extended attributes".to_owned());
+    field.or_else(attributes).or_else(|| (before != after).then(|| "contents".to_owned()))
 }
 
 /// A link's target; that a store path which it leads to has another hash is that path's difference.

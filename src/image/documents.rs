@@ -13,10 +13,12 @@ pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// Media type of a configuration.
 pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-/// Media type of nothing: the configuration of an artefact that needs none.
-pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 /// Annotation of a descriptor: the tag.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// Annotation of an index that this program wrote: what no digest covers is then held against what it would write.
+pub const BUILD: &str = "org.flowkit.image-build";
+/// What the history calls this program.
+pub const BUILDER: &str = "flowkit image build";
 /// Annotation of a descriptor: the whole reference, for containerd.
 pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
@@ -61,9 +63,12 @@ pub struct Index {
     pub media_type: Option<String>,
     /// What is in the layout.
     pub manifests: Vec<Descriptor>,
+    /// What else is said.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
 }
 
-/// A manifest, of an image or of an artefact.
+/// A manifest of an image.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
@@ -72,19 +77,10 @@ pub struct Manifest {
     /// Repeats the descriptor's.
     #[serde(default)]
     pub media_type: Option<String>,
-    /// Of an artefact: what kind.
-    #[serde(default)]
-    pub artifact_type: Option<String>,
     /// The configuration.
     pub config: Descriptor,
     /// The layers, the lowest first.
     pub layers: Vec<Descriptor>,
-    /// Of an artefact: the manifest that it is about.
-    #[serde(default)]
-    pub subject: Option<Descriptor>,
-    /// What else is said.
-    #[serde(default)]
-    pub annotations: BTreeMap<String, String>,
 }
 
 /// An image's configuration.
@@ -117,6 +113,9 @@ pub struct RootFs {
 /// One step of the history.
 #[derive(Clone, Debug, Deserialize)]
 pub struct History {
+    /// What made the layer.
+    #[serde(default)]
+    pub created_by: Option<String>,
     /// Says what is in the layer and why.
     #[serde(default)]
     pub comment: Option<String>,

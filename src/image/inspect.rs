@@ -63,22 +63,25 @@ pub struct PathSummary {
 
 /// Looks into an archive or a layout directory with `threads` threads.
 pub fn inspect(image: &Image, threads: usize) -> Result<Summary, Error> {
-    let unpacked = each(&image.manifest.layers, threads, |layer| unpack(&image.store, layer, false));
+    let unpacked = each(&image.manifest.layers, threads, |layer| {
+        let mut paths = Paths::default();
+        let unpacked = unpack(&image.store, layer, false, &mut |entry, _| paths.add(&entry))?;
+        Ok((unpacked, paths))
+    });
     let mut layers = Vec::new();
     for ((layer, said), why) in unpacked.into_iter().zip(&image.manifest.layers).zip(image.comments()) {
-        let layer = layer?;
+        let (layer, paths) = layer?;
         if let Some(why) = layer.stopped {
             return Err(image.store.damaged(&said.digest.blob(), why));
         }
         layers.push(LayerSummary {
             digest: said.digest,
             diff_id: layer.diff_id,
-            // `unpack` has found one.
-            compression: Codec::of_media_type(&said.media_type).unwrap_or(Codec::None),
+            compression: layer.codec,
             packed: layer.packed,
             bytes: layer.raw,
             why: why.map(str::to_owned),
-            paths: paths(&layer.entries),
+            paths: paths.0.into_values().collect(),
         });
     }
     Ok(Summary {
@@ -92,17 +95,25 @@ pub fn inspect(image: &Image, threads: usize) -> Result<Summary, Error> {
     })
 }
 
-fn paths(entries: &[Entry]) -> Vec<PathSummary> {
-    let mut found: BTreeMap<String, PathSummary> = BTreeMap::new();
-    for entry in entries {
+/// What a layer holds, by store path.
+#[derive(Default)]
+struct Paths(BTreeMap<String, PathSummary>);
+
+impl Paths {
+    /// Counts an entry; gives how many bytes it made this grow by.
+    fn add(&mut self, entry: &Entry) -> usize {
         let name = String::from_utf8_lossy(entry.path());
-        let Some(path) = top(&name, entry.is_directory()) else { continue };
+        let Some(path) = top(&name, entry.is_directory()) else { return 0 };
         let path = format!("/{path}");
-        let summary = found.entry(path.clone()).or_insert(PathSummary { path, files: 0, bytes: 0 });
+        let mut grown = 0;
+        let summary = self.0.entry(path).or_insert_with_key(|path| {
+            grown = 2 * path.len() + size_of::<PathSummary>() + size_of::<String>();
+            PathSummary { path: path.clone(), files: 0, bytes: 0 }
+        });
         summary.files += u64::from(!entry.is_directory());
-        summary.bytes += entry.size;
+        summary.bytes = summary.bytes.saturating_add(entry.size);
+        grown
     }
-    found.into_values().collect()
 }
 
 /// The store path that a name is in, else its first part. The directories above the store paths are nothing of their own.

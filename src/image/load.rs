@@ -6,8 +6,13 @@
 //! engine with containerd's store unpacks from blobs and wants all of them; so does whoever refuses the thin archive.
 //!
 //! Docker before 23.0 reads no zstd; layers of that kind are decompressed on the way.
+//!
+//! Whenever nothing is left out or decompressed, the engine gets the image as it is: Docker's own form has no manifest, so
+//! that an engine which keeps manifests would have to make one, with another digest.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde::Deserialize;
@@ -19,7 +24,7 @@ use super::documents::Descriptor;
 use super::error::Error;
 use super::open::Image;
 use super::tar::{BLOCK, Header, Kind, padded};
-use super::unpack::{tar_stream, unpack};
+use super::unpack::{codec, tar_stream, unpack};
 
 /// A container engine's program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,24 +94,33 @@ impl Engine {
     }
 }
 
+/// What an engine has of an image, and what it can read.
+struct Taker {
+    engine: Engine,
+    /// How many of the image's lowest layers it has.
+    has: usize,
+    /// Whether it reads zstd.
+    zstd: bool,
+    /// Whether it reads an archive without Docker's `manifest.json`.
+    oci: bool,
+}
+
 /// Loads an image into an engine.
 pub fn load(image: &Image, engine: Engine) -> Result<Loaded, Error> {
-    let (has, zstd) = match engine {
+    let taker = match engine {
         Engine::Docker => docker(image)?,
-        Engine::Podman => (0, true),
+        Engine::Podman => Taker { engine, has: 0, zstd: true, oci: true },
     };
-    let thin = send(image, engine, has, zstd);
-    match thin {
+    match send(image, &taker) {
         // Whatever it was, everything may help; a second failure is the one to report.
-        Err(Error::Engine { said, .. }) if has > 0 => {
-            send(image, engine, 0, zstd).map(|loaded| Loaded { refused: Some(said), ..loaded })
+        Err(Error::Engine { said, .. }) if taker.has > 0 => {
+            send(image, &Taker { has: 0, ..taker }).map(|loaded| Loaded { refused: Some(said), ..loaded })
         }
         other => other,
     }
 }
 
-/// How many of the image's lowest layers a Docker engine has, and whether it reads zstd.
-fn docker(image: &Image) -> Result<(usize, bool), Error> {
+fn docker(image: &Image) -> Result<Taker, Error> {
     let info: Info = serde_json::from_str(&Engine::Docker.ask(&["info", "--format", "{{json .}}"])?)
         .unwrap_or(Info { server_version: String::new(), driver_status: None });
     if info.server_version.is_empty() {
@@ -116,16 +130,19 @@ fn docker(image: &Image) -> Result<(usize, bool), Error> {
     let major = info.server_version.split('.').next().and_then(|major| major.parse::<u32>().ok());
     let zstd = major.is_some_and(|major| major >= 23);
     let facts = info.driver_status.into_iter().flatten().flatten();
+    let engine = Engine::Docker;
     if facts.into_iter().any(|fact| fact.contains("containerd")) {
-        return Ok((0, zstd));
+        return Ok(Taker { engine, has: 0, zstd, oci: true });
     }
     let wanted = &image.config.rootfs.diff_ids;
     let common = |has: Vec<Digest>| has.iter().zip(wanted).take_while(|(has, wanted)| has == wanted).count();
-    Ok((Engine::Docker.images()?.into_iter().map(common).max().unwrap_or(0), zstd))
+    let has = Engine::Docker.images()?.into_iter().map(common).max().unwrap_or(0);
+    Ok(Taker { engine, has, zstd, oci: false })
 }
 
-/// Streams an archive without the lowest `skipped` layers to the engine.
-fn send(image: &Image, engine: Engine, skipped: usize, zstd: bool) -> Result<Loaded, Error> {
+/// Streams the image to the engine: as it is, or in Docker's form without the layers that it has.
+fn send(image: &Image, taker: &Taker) -> Result<Loaded, Error> {
+    let Taker { engine, has: skipped, zstd, oci } = *taker;
     let mut child = Command::new(engine.program())
         .arg("load")
         .stdin(Stdio::piped())
@@ -134,7 +151,12 @@ fn send(image: &Image, engine: Engine, skipped: usize, zstd: bool) -> Result<Loa
         .spawn()
         .map_err(|source| Error::NoEngine { program: engine.program().to_owned(), source })?;
     let mut archive = Outgoing { to: child.stdin.take().expect("it was asked for"), bytes: 0 };
-    let written = archive.image(image, skipped, zstd);
+    let readable = zstd || !has_zstd(image)?;
+    let written = if skipped == 0 && readable && (oci || image.docker.is_some()) {
+        archive.whole(image)
+    } else {
+        archive.image(image, skipped, zstd)
+    };
     let bytes = archive.bytes;
     drop(archive);
     let (success, out, err) = finish(child, engine)?;
@@ -151,6 +173,15 @@ fn send(image: &Image, engine: Engine, skipped: usize, zstd: bool) -> Result<Loa
     Ok(Loaded { skipped, sent, bytes, said: out, refused: None })
 }
 
+fn has_zstd(image: &Image) -> Result<bool, Error> {
+    for layer in &image.manifest.layers {
+        if codec(&image.store, layer)? == Codec::Zstd {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn finish(child: Child, engine: Engine) -> Result<(bool, String, String), Error> {
     let output = child.wait_with_output();
     let output = output.map_err(|source| Error::NoEngine { program: engine.program().to_owned(), source })?;
@@ -165,6 +196,19 @@ struct Outgoing<W> {
 }
 
 impl<W: Write> Outgoing<W> {
+    /// The image as it is: the archive's own bytes, or a layout's files in an archive.
+    fn whole(&mut self, image: &Image) -> Result<(), Error> {
+        if image.store.is_archive() {
+            let path = image.store.path();
+            let mut file = File::open(path).map_err(Error::read(path))?;
+            return self.copy(&mut file, path);
+        }
+        for (name, size) in image.store.files() {
+            self.file(name, size, &mut image.store.part(name)?)?;
+        }
+        self.write(&[0; 2 * BLOCK as usize])
+    }
+
     /// Docker's archive: configuration, layers, `manifest.json`.
     fn image(&mut self, image: &Image, skipped: usize, zstd: bool) -> Result<(), Error> {
         let config = image.store.read_blob(image.manifest.config.digest)?;
@@ -195,12 +239,12 @@ impl<W: Write> Outgoing<W> {
         name: &str,
     ) -> Result<(), Error> {
         let blob = layer.digest.blob();
-        if Codec::of_media_type(&layer.media_type) != Some(Codec::Zstd) || zstd {
+        if zstd || codec(&image.store, layer)? != Codec::Zstd {
             let mut part = image.store.part(&blob)?;
             return self.file(name, part.len(), &mut part);
         }
         // A tar's header says the size first, so it takes a reading to know it.
-        let found = unpack(&image.store, layer, false)?;
+        let found = unpack(&image.store, layer, false, &mut |_, _| 0)?;
         if let Some(why) = found.stopped {
             return Err(image.store.damaged(&blob, why));
         }
@@ -215,14 +259,18 @@ impl<W: Write> Outgoing<W> {
         Header { name: name.as_bytes(), kind: Kind::File, mode: 0o644, uid: 0, gid: 0, size, target: b"" }
             .write(&mut header);
         self.write(&header)?;
+        self.copy(from, name.as_ref())?;
+        self.write(&vec![0; (padded(size) - size) as usize])
+    }
+
+    fn copy(&mut self, from: &mut dyn Read, name: &Path) -> Result<(), Error> {
         let mut buffer = vec![0; 1 << 20];
         loop {
-            match from.read(&mut buffer).map_err(Error::read(name.as_ref()))? {
-                0 => break,
+            match from.read(&mut buffer).map_err(Error::read(name))? {
+                0 => return Ok(()),
                 read => self.write(&buffer[..read])?,
             }
         }
-        self.write(&vec![0; (padded(size) - size) as usize])
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {

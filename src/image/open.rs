@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
+use super::digest::Digest;
 use super::documents::{CONTAINERD_NAME, Config, Descriptor, DockerImage, INDEX, Index, MANIFEST, Manifest, REF_NAME};
 use super::error::Error;
 use super::store::Store;
@@ -29,10 +30,14 @@ impl Image {
     pub fn open(path: &Path) -> Result<Image, Error> {
         let store = Store::open(path)?;
         if store.size("index.json").is_none() {
-            return Err(store.damaged("index.json", "it is missing: this is no OCI image layout"));
+            return Err(
+                store.damaged("index.json", "it is missing: this is no OCI image layout, and other forms are not read")
+            );
         }
         let index: Index = parse(&store, "index.json", &store.read("index.json")?)?;
-        let images: Vec<&Descriptor> = index.manifests.iter().filter(|entry| is_image(entry)).collect();
+        let mut images: Vec<&Descriptor> = index.manifests.iter().filter(|entry| is_image(entry)).collect();
+        // An engine lists an image once for each of its names.
+        images.dedup_by_key(|image| image.digest);
         let descriptor = match images[..] {
             [one] => one.clone(),
             [] if index.manifests.iter().any(|entry| entry.media_type == INDEX) => {
@@ -66,6 +71,11 @@ impl Image {
         let docker = || self.docker.as_ref()?.repo_tags.as_ref()?.first().cloned();
         let annotation = |key: &str| self.descriptor.annotations.get(key).cloned();
         docker().or_else(|| annotation(CONTAINERD_NAME)).or_else(|| annotation(REF_NAME)).unwrap_or_default()
+    }
+
+    /// The layers with the digests of their tar streams, the lowest first.
+    pub fn layers(&self) -> impl Iterator<Item = (&Descriptor, Digest)> {
+        self.manifest.layers.iter().zip(self.config.rootfs.diff_ids.iter().copied())
     }
 
     /// What the history says of each layer.

@@ -1,25 +1,33 @@
 //! A bill of materials: the store paths of an image as SPDX 2.3, JSON. <https://spdx.github.io/spdx-spec/v2.3/>
 //!
-//! It is an artefact in the layout whose manifest names the image's as its `subject`, as OCI 1.1 has it. The index of a
-//! layout lists it; that of an archive does not, as `skopeo copy oci-archive:FILE` refuses an index of two manifests
-//! although the second is no image. There the image's entry says in an annotation which blob it is.
+//! It is a file of the image, where scanners look for one: whatever beside the image an archive holds, engines drop when they
+//! load it, and a layout with a second entry in its index makes podman and skopeo ask which is meant.
+
+use std::io::{BufReader, Read};
 
 use serde_json::{Value, json};
 
+use super::build::canonical;
 use super::digest::Digest;
-use super::documents::{Descriptor, EMPTY, MANIFEST, Manifest};
 use super::error::Error;
 use super::graph::StorePath;
-use super::open::{Image, document};
-use super::spec::Spec;
+use super::open::Image;
+use super::spec::{Spec, SpecBody, SpecEntry};
+use super::tar::Reader;
+use super::unpack::tar_stream;
 
-/// Media type of the document, and the kind of the artefact.
-pub const SPDX: &str = "application/spdx+json";
-/// Annotation of an image's entry in the index: digest of the manifest of its bill of materials.
-pub const SBOM: &str = "vnd.sbom.manifest";
+/// Where it is in the image.
+pub const PLACE: &str = "var/lib/db/sbom/image.spdx.json";
+/// The most bytes of one that are read.
+const MOST_BYTES: u64 = 64 << 20;
 
-/// The document.
-pub fn document_of(spec: &Spec) -> Value {
+/// The file.
+pub fn entry(spec: &Spec) -> SpecEntry {
+    let text = String::from_utf8(canonical(&document_of(spec))).expect("JSON is text");
+    SpecEntry { path: PLACE.to_owned(), body: SpecBody::File(text), mode: 0o444, uid: 0, gid: 0 }
+}
+
+fn document_of(spec: &Spec) -> Value {
     let paths = spec.graph.paths();
     let id = |index: usize| format!("SPDXRef-{index}-{}", identifier(paths[index].label()));
     let packages: Vec<Value> = paths.iter().enumerate().map(|(index, path)| package(path, id(index))).collect();
@@ -79,50 +87,23 @@ fn identifier(label: &str) -> String {
     label.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect()
 }
 
-/// The manifest of the artefact about the image of `subject` (its descriptor).
-pub fn manifest_of(created: &str, document: (Digest, usize), empty: Digest, subject: &Value) -> Value {
-    json!({
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "artifactType": SPDX,
-        "config": { "mediaType": EMPTY, "digest": empty, "size": 2 },
-        "layers": [{
-            "mediaType": SPDX,
-            "digest": document.0,
-            "size": document.1,
-            "annotations": { "org.opencontainers.image.title": "sbom.spdx.json" },
-        }],
-        "subject": subject,
-        "annotations": { "org.opencontainers.image.created": created },
-    })
-}
-
 impl Image {
-    /// Manifests of artefacts about the image: those that the index lists, and the one that its annotation names.
-    pub fn artefacts(&self) -> Vec<Descriptor> {
-        let mut found: Vec<Descriptor> =
-            self.index.manifests.iter().filter(|entry| entry.digest != self.descriptor.digest).cloned().collect();
-        let named: Option<Digest> = self.descriptor.annotations.get(SBOM).and_then(|digest| digest.parse().ok());
-        if let Some(digest) = named.filter(|digest| found.iter().all(|entry| entry.digest != *digest)) {
-            found.push(Descriptor {
-                media_type: MANIFEST.to_owned(),
-                digest,
-                // Said nowhere: what is there counts, as the digest covers it.
-                size: self.store.size(&digest.blob()).unwrap_or_default(),
-                artifact_type: Some(SPDX.to_owned()),
-                platform: None,
-                annotations: Default::default(),
-            });
-        }
-        found
-    }
-
-    /// The bill of materials, where there is one.
+    /// The bill of materials, where there is one. It is in the last layer, of which nothing is checked here.
     pub fn sbom(&self) -> Result<Option<Vec<u8>>, Error> {
-        for entry in self.artefacts() {
-            let artefact: Manifest = document(&self.store, &entry)?;
-            if let Some(layer) = artefact.layers.iter().find(|layer| layer.media_type == SPDX) {
-                return self.store.read_blob(layer.digest).map(Some);
+        for layer in self.manifest.layers.iter().rev() {
+            let failed = |what: String| self.store.damaged(&layer.digest.blob(), what);
+            let mut reader = Reader::new(BufReader::new(tar_stream(&self.store, layer)?));
+            while let Some(entry) = reader.next().map_err(|error| failed(error.to_string()))? {
+                if entry.path() != PLACE.as_bytes() || !entry.is_file() {
+                    continue;
+                }
+                if entry.size > MOST_BYTES {
+                    return Err(failed(format!("a bill of materials of {} bytes", entry.size)));
+                }
+                let mut text = Vec::new();
+                let read = reader.into_inner().take(entry.size).read_to_end(&mut text);
+                read.map_err(|error| failed(error.to_string()))?;
+                return Ok(Some(text));
             }
         }
         Ok(None)

@@ -12,6 +12,9 @@ use serde_json::{Map, Value};
 use super::codec::Codec;
 use super::error::Error;
 use super::graph::Graph;
+use super::reference::{is_repository, is_tag};
+use super::runtime::{config_problems, platform_problems};
+use super::sbom;
 
 /// The most layers an image may have: overlayfs takes 128 directories, one of them the container's own.
 const MOST_LAYERS: usize = 127;
@@ -181,16 +184,14 @@ impl Raw {
         let graph = Graph::new(self.graph, problems);
         let image = self.image;
         if !is_repository(&image.name) {
-            problems.push(format!("name: `{}` is not a repository: lower-case words between slashes", image.name));
+            let words = "lower-case words between slashes, their parts joined by one `.`, `_`, `__` or `-`";
+            problems.push(format!("name: `{}` is not a repository: {words}", image.name));
         }
         if !is_tag(&image.tag) {
             problems.push(format!("tag: `{}` is not a tag: letters, digits, `_`, `.` and `-`, 128 at most", image.tag));
         }
-        for (key, value) in [("architecture", &image.architecture), ("os", &image.os)] {
-            if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
-                problems.push(format!("{key}: `{value}` is not one of Go's words, such as amd64 and linux"));
-            }
-        }
+        problems.extend(platform_problems(&image.architecture, &image.os));
+        problems.extend(config_problems(&image.config, true));
         if time::OffsetDateTime::parse(&image.created, &time::format_description::well_known::Rfc3339).is_err() {
             problems.push(format!("created: `{}` is not a date such as 1970-01-01T00:00:01Z", image.created));
         }
@@ -256,7 +257,10 @@ fn entries(raw: Vec<RawEntry>, graph: &Graph, problems: &mut Vec<String>) -> Vec
             problems.push(format!("entries: `/{path}` is there twice"));
         }
     }
-    for path in entries.keys() {
+    if entries.contains_key(sbom::PLACE) {
+        problems.push(format!("entries: `/{}` is the bill of materials, which is made", sbom::PLACE));
+    }
+    for path in entries.keys().map(String::as_str).chain([sbom::PLACE]) {
         for (at, _) in path.match_indices('/') {
             if entries.get(&path[..at]).is_some_and(|parent| parent.body != SpecBody::Directory) {
                 problems.push(format!("entries: `/{path}` is below `/{}`, which is no directory", &path[..at]));
@@ -292,29 +296,4 @@ pub(super) fn is_plain(path: &str) -> Result<(), &'static str> {
         return Err("has an empty part, `.` or `..`");
     }
     Ok(())
-}
-
-/// Lower-case words between slashes, as the reference grammar of Docker and OCI has them; the first may be a host with a
-/// port.
-fn is_repository(name: &str) -> bool {
-    let word = |word: &str| {
-        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        word.bytes().all(|byte| inner(byte) || b"._-".contains(&byte))
-            && word.bytes().next().is_some_and(inner)
-            && word.bytes().last().is_some_and(inner)
-    };
-    let (host, rest) = name.split_once('/').unwrap_or(("", name));
-    let host = match host.split_once(':') {
-        Some((host, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        Some(_) => return false,
-        None => host,
-    };
-    name.len() <= 255 && (host.is_empty() && !name.starts_with('/') || word(host)) && rest.split('/').all(word)
-}
-
-fn is_tag(tag: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    (1..=128).contains(&tag.len())
-        && tag.bytes().next().is_some_and(inner)
-        && tag.bytes().all(|byte| inner(byte) || b".-".contains(&byte))
 }

@@ -5,13 +5,16 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::digest::Digest;
 use super::error::Error;
 use super::tar::{Entry, Header, Kind, Reader};
 
-/// The most bytes of a JSON document that are read: an index of images of 127 layers is far below.
-pub const MOST_JSON: u64 = 16 << 20;
+/// The most bytes of a JSON document that are read, as registries have it for manifests. Parsed, it takes many times that.
+pub const MOST_JSON: u64 = 4 << 20;
+/// The most bytes that are kept of an image's entries: a million of them with names as long as Nix makes them.
+pub const MOST_KEPT: usize = 256 << 20;
 
 /// The files by name.
 pub struct Store {
@@ -21,6 +24,8 @@ pub struct Store {
     archive: Option<File>,
     /// Entries of the archive whose header is not as we write it.
     odd: Vec<String>,
+    /// Bytes that are kept of the entries of all layers.
+    kept: AtomicUsize,
 }
 
 /// Where a file's bytes are.
@@ -41,7 +46,13 @@ impl Store {
     /// Lists the files of an archive or of a layout directory.
     pub fn open(path: &Path) -> Result<Store, Error> {
         let found = std::fs::metadata(path).map_err(Error::read(path))?;
-        let mut store = Store { path: path.to_owned(), files: BTreeMap::new(), archive: None, odd: Vec::new() };
+        let mut store = Store {
+            path: path.to_owned(),
+            files: BTreeMap::new(),
+            archive: None,
+            odd: Vec::new(),
+            kept: AtomicUsize::new(0),
+        };
         if found.is_dir() {
             store.list_directory("", 0)?;
         } else {
@@ -71,6 +82,11 @@ impl Store {
     /// covers these.
     pub fn odd(&self) -> &[String] {
         &self.odd
+    }
+
+    /// Whether `bytes` more may be kept of the image's entries.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.kept.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= MOST_KEPT
     }
 
     /// Size of a file, where there is one of this name.
@@ -130,11 +146,9 @@ impl Store {
             if !as_written(file, &entry, reader.position()).map_err(Error::read(&self.path))? {
                 self.odd.push(name.clone());
             }
-            if entry.is_directory() {
-                continue;
-            }
+            // Nothing but files is read, and whatever else there is has another header than we write.
             if !entry.is_file() {
-                return Err(self.damaged(&name, format!("a {} has no place here", entry.kind())));
+                continue;
             }
             let start = reader.position();
             if entry.size > length.saturating_sub(start) {

@@ -1,6 +1,6 @@
 //! A layer of an image, read once: blob hashed, decompressed, hashed again, taken apart.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
 use zstd::stream::read::Decoder;
@@ -9,7 +9,7 @@ use super::codec::Codec;
 use super::digest::{Digest, Hasher};
 use super::documents::Descriptor;
 use super::error::Error;
-use super::store::{Part, Store};
+use super::store::{MOST_KEPT, Part, Store};
 use super::tar::{Entry, Reader, TarError};
 
 /// The most bytes of a layer, decompressed. More could only be there to fill the reader's disk.
@@ -21,6 +21,8 @@ const BUFFER: usize = 256 << 10;
 /// What reading a layer gave.
 #[derive(Clone, Debug)]
 pub struct Unpacked {
+    /// How it is compressed: engines go by the bytes and not by what is said of them, and so do we.
+    pub codec: Codec,
     /// Digest of the blob.
     pub digest: Digest,
     /// Bytes of the blob.
@@ -29,59 +31,53 @@ pub struct Unpacked {
     pub diff_id: Digest,
     /// Bytes of the tar stream.
     pub raw: u64,
-    /// The entries, in their order.
-    pub entries: Vec<Entry>,
-    /// Digests of the files' contents, one an entry, where they were asked for.
-    pub contents: Vec<Option<Digest>>,
+    /// How many entries there are.
+    pub entries: usize,
     /// Why reading stopped before the end, if it did; the digest of the blob is right all the same.
     pub stopped: Option<String>,
 }
 
-/// Reads a layer to its end. `contents`: whether each file is hashed too.
-pub fn unpack(store: &Store, layer: &Descriptor, contents: bool) -> Result<Unpacked, Error> {
-    let name = layer.digest.blob();
-    let codec = Codec::of_media_type(&layer.media_type)
-        .ok_or_else(|| store.damaged(&name, format!("`{}` is no kind of layer", layer.media_type.escape_debug())))?;
-    let failed = Error::read(store.path());
-    let packed = BufReader::with_capacity(BUFFER, Hashing::new(store.part(&name)?));
-    let decoder = match Decode::new(codec, packed) {
-        Ok(decoder) => decoder,
-        Err(error) => return Err(failed(error)),
-    };
+/// Who gets each entry, with the digest of its contents where that was asked for, and says how many bytes it keeps of it.
+pub type Take<'a> = &'a mut dyn FnMut(Entry, Option<Digest>) -> usize;
+
+/// Reads a layer to its end and passes its entries on, so that nothing is kept that is not needed: a small blob may hold
+/// millions. `contents`: whether each file is hashed too.
+pub fn unpack(store: &Store, layer: &Descriptor, contents: bool, take: Take) -> Result<Unpacked, Error> {
+    let (codec, decoder) = decoder(store, layer)?;
     let mut reader = Reader::new(BufReader::with_capacity(BUFFER, Hashing::new(decoder)));
-    let (mut entries, mut digests) = (Vec::new(), Vec::new());
-    let stopped = read(&mut reader, contents, &mut entries, &mut digests).err().map(|error| error.to_string());
+    let mut entries = 0;
+    let stopped = read(&mut reader, store, contents, &mut entries, take).err().map(|error| error.to_string());
     let raw = reader.into_inner().into_inner();
     // Whatever the archive inside is like, the blob is hashed to its end.
     let mut packed = raw.inner.into_inner();
     let mut rest = vec![0; BUFFER];
-    while packed.read(&mut rest).map_err(failed_again(store))? > 0 {}
+    while packed.read(&mut rest).map_err(Error::read(store.path()))? > 0 {}
     let packed = packed.into_inner();
     Ok(Unpacked {
+        codec,
         digest: packed.hasher.finish(),
         packed: packed.bytes,
         diff_id: raw.hasher.finish(),
         raw: raw.bytes,
         entries,
-        contents: digests,
         stopped,
     })
 }
 
-fn failed_again(store: &Store) -> impl FnOnce(io::Error) -> Error {
-    Error::read(store.path())
-}
-
 fn read<R: Read>(
     reader: &mut Reader<R>,
+    store: &Store,
     contents: bool,
-    entries: &mut Vec<Entry>,
-    digests: &mut Vec<Option<Digest>>,
+    entries: &mut usize,
+    take: Take,
 ) -> Result<(), TarError> {
     let mut buffer = vec![0; BUFFER];
     while let Some(entry) = reader.next()? {
-        if entries.len() == MOST_ENTRIES {
-            return Err(TarError::Damaged { at: entry.at, what: format!("more than {MOST_ENTRIES} entries") });
+        *entries += 1;
+        let at = entry.at;
+        let too_many = |what: String| Err(TarError::Damaged { at, what });
+        if *entries > MOST_ENTRIES {
+            return too_many(format!("more than {MOST_ENTRIES} entries"));
         }
         let mut hasher = (contents && entry.is_file()).then(Hasher::default);
         loop {
@@ -93,19 +89,33 @@ fn read<R: Read>(
                 hasher.update(&buffer[..read]);
             }
         }
-        digests.push(hasher.map(Hasher::finish));
-        entries.push(entry);
+        if !store.has_room(take(entry, hasher.map(Hasher::finish))) {
+            return too_many(format!("the image has more names than fit into {} MiB", MOST_KEPT >> 20));
+        }
     }
     Ok(())
 }
 
+/// How a layer is compressed, by its bytes.
+pub fn codec(store: &Store, layer: &Descriptor) -> Result<Codec, Error> {
+    decoder(store, layer).map(|(codec, _)| codec)
+}
+
 /// Opens a layer's tar stream, without checking anything of it.
 pub fn tar_stream(store: &Store, layer: &Descriptor) -> Result<impl Read + use<>, Error> {
+    decoder(store, layer).map(|(_, decoder)| decoder)
+}
+
+fn decoder(store: &Store, layer: &Descriptor) -> Result<(Codec, Decode), Error> {
     let name = layer.digest.blob();
-    let codec = Codec::of_media_type(&layer.media_type)
-        .ok_or_else(|| store.damaged(&name, format!("`{}` is no kind of layer", layer.media_type.escape_debug())))?;
-    let packed = BufReader::with_capacity(BUFFER, Hashing::new(store.part(&name)?));
-    Decode::new(codec, packed).map_err(Error::read(store.path()))
+    if Codec::of_media_type(&layer.media_type).is_none() {
+        return Err(store.damaged(&name, format!("`{}` is no kind of layer", layer.media_type.escape_debug())));
+    }
+    let mut packed = BufReader::with_capacity(BUFFER, Hashing::new(store.part(&name)?));
+    let begin = packed.fill_buf().map_err(Error::read(store.path()))?;
+    let codec = Codec::of_bytes(begin);
+    let decoder = Decode::new(codec, packed).map_err(Error::read(store.path()))?;
+    Ok((codec, decoder))
 }
 
 /// Hashes and counts what goes through it.

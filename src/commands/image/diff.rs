@@ -40,7 +40,11 @@ impl Diff {
 }
 
 fn text(difference: &Difference) -> String {
-    let mut text = format!("same layers   {} ({})\n", difference.common_layers, size(difference.common_bytes));
+    let mut text = format!("same layers   {} ({})", difference.common_layers, size(difference.common_bytes));
+    if difference.repacked_layers > 0 {
+        text += &format!(", {} of them packed otherwise", difference.repacked_layers);
+    }
+    text.push('\n');
     text += &format!(
         "other layers  {} for {} ({})\n",
         difference.new_layers.len(),

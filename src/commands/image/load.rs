@@ -12,7 +12,7 @@ use crate::{show, tell};
 
 /// Load an image into Docker, sending only the layers that it lacks
 ///
-/// With containerd's image store, and with podman, everything is sent. Docker's usual variables say which engine is meant
+/// With containerd's image store, and with podman, everything is sent, as it is, so that digests are kept. Docker's usual variables say which engine is meant
 /// (DOCKER_HOST, DOCKER_CONTEXT). Prints what the engine says.
 #[derive(Args)]
 pub struct Load {

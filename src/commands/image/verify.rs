@@ -7,14 +7,15 @@ use clap::Args;
 
 use super::{Format, cpus, size, sort};
 use crate::commands::Failure;
-use crate::image::{self, Report};
+use crate::image::{self, Maker, Report};
 use crate::say::{self, Shown};
 
 /// Check every digest, size and header of an image
 ///
 /// Reads an archive or the directory of an OCI image layout to its last byte. Everything wrong is listed; the exit status is
-/// then 1. The rules are those that images built by this program keep: besides digests, sizes and media types, entries are
-/// sorted, with no absolute path or one that leads out, none twice, no set-uid bit, no owner's name and no time but 1.
+/// then 1. Every image has to keep the specification: digests, sizes, media types, types of the configuration, names, no
+/// absolute path or one that leads out, none twice. Layers that this program has built keep more: entries are sorted, with
+/// no set-uid bit, no owner's name and no time but 1; so does an archive as this program writes it. The last line says which.
 #[derive(Args)]
 pub struct Verify {
     /// Archive or layout directory
@@ -38,7 +39,7 @@ impl Verify {
 }
 
 fn text(report: &Report) -> String {
-    let Report { name, manifest, layers, entries, bytes, problems } = report;
+    let Report { name, manifest, maker, layers, entries, bytes, problems } = report;
     let mut text = format!("{} {manifest}\n", Shown(name));
     for problem in problems {
         text += &format!("{}: {}\n", Shown(&problem.place), Shown(&problem.what));
@@ -48,5 +49,10 @@ fn text(report: &Report) -> String {
     } else {
         format!("{} things are wrong", problems.len())
     };
-    text + &format!("{layers} layers, {entries} entries, {}: {holds}\n", size(*bytes))
+    let maker = match maker {
+        Maker::Ours => "",
+        Maker::Repacked => " (layers of this program, packed by another)",
+        Maker::Other => " (of another program)",
+    };
+    text + &format!("{layers} layers, {entries} entries, {}: {holds}{maker}\n", size(*bytes))
 }

@@ -7,10 +7,13 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
+use super::super::digest::Digest;
 use super::header::{BLOCK, padded};
 
-/// The most bytes of extended headers for one entry: paths are 4096 bytes at most.
+/// The most bytes of extended headers for one entry, all together: Linux has 64 KiB for a file's extended attributes.
 const MOST_RECORDS: u64 = 1 << 20;
+/// The most bytes of a path or of a link's target: Linux takes no longer ones.
+const MOST_NAME: usize = 4096;
 
 /// Why an archive cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +57,8 @@ pub struct Entry {
     pub target: Vec<u8>,
     /// Names of owner and group, as written.
     pub owners: (Vec<u8>, Vec<u8>),
-    /// PAX records that have no field here: extended attributes and the like.
-    pub other: BTreeMap<String, Vec<u8>>,
+    /// Digest of the PAX records that have no field here (extended attributes and the like), where there are any.
+    pub other: Option<Digest>,
     /// Where its first header is, bytes from the start.
     pub at: u64,
 }
@@ -131,6 +134,7 @@ impl<R: Read> Reader<R> {
         self.skip()?;
         let mut records = BTreeMap::new();
         let at = self.at;
+        let mut room = MOST_RECORDS;
         loop {
             let block = self.block()?;
             if block.iter().all(|&byte| byte == 0) {
@@ -143,11 +147,11 @@ impl<R: Read> Reader<R> {
             let field = self.check(&block)?;
             match field.flag {
                 b'x' => {
-                    let text = self.extended(field.size)?;
+                    let text = self.extended(field.size, &mut room)?;
                     self.pax(&text, &mut records)?;
                 }
                 b'L' | b'K' => {
-                    let mut text = self.extended(field.size)?;
+                    let mut text = self.extended(field.size, &mut room)?;
                     text.truncate(text.iter().position(|&byte| byte == 0).unwrap_or(text.len()));
                     records.insert(if field.flag == b'L' { "path" } else { "linkpath" }.to_owned(), text);
                 }
@@ -221,10 +225,10 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    fn extended(&mut self, size: u64) -> Result<Vec<u8>, TarError> {
-        if size > MOST_RECORDS {
-            return Err(self.damaged(format!("an extended header of {size} bytes")));
-        }
+    fn extended(&mut self, size: u64, room: &mut u64) -> Result<Vec<u8>, TarError> {
+        *room = room
+            .checked_sub(size)
+            .ok_or_else(|| self.damaged(format!("extended headers of more than {MOST_RECORDS} bytes")))?;
         let mut text = vec![0; padded(size) as usize];
         self.fill(&mut text)?;
         text.truncate(size as usize);
@@ -264,7 +268,7 @@ impl<R: Read> Reader<R> {
             mtime: number("time", 136..148)?,
             target: text(157..257),
             owners: (text(265..297), text(297..329)),
-            other: BTreeMap::new(),
+            other: None,
             at: 0,
         })
     }
@@ -304,6 +308,9 @@ impl<R: Read> Reader<R> {
         if entry.name.is_empty() || entry.name.contains(&0) || entry.target.contains(&0) {
             return Err(self.damaged("an entry without a proper name"));
         }
+        if entry.name.len() > MOST_NAME || entry.target.len() > MOST_NAME {
+            return Err(self.damaged(format!("a name of more than {MOST_NAME} bytes")));
+        }
         if entry.flag != b'0' && entry.size != 0 {
             return Err(self.damaged(format!("a {} with data", entry.kind())));
         }
@@ -311,12 +318,22 @@ impl<R: Read> Reader<R> {
             return Err(self.damaged(format!("an entry of {} bytes", entry.size)));
         }
         records.remove("hdrcharset");
-        entry.other = records;
+        entry.other = (!records.is_empty()).then(|| digest_of(&records));
         entry.at = at;
         self.data = entry.size;
         self.padding = padded(entry.size) - entry.size;
         Ok(entry)
     }
+}
+
+fn digest_of(records: &BTreeMap<String, Vec<u8>>) -> Digest {
+    let mut text = Vec::new();
+    for (key, value) in records {
+        text.extend_from_slice(format!("{} {} ", key.len(), value.len()).as_bytes());
+        text.extend_from_slice(key.as_bytes());
+        text.extend_from_slice(value);
+    }
+    Digest::of(&text)
 }
 
 /// Octal digits between spaces and NULs, or base 256.

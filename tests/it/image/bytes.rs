@@ -82,9 +82,9 @@ fn the_digest_is_known() {
         index["manifests"][0]["digest"].as_str().unwrap().to_owned()
     });
     let known = [
-        "sha256:0d46409b6e7f081315f0bd03bdc578a9ef57648350c8c0204fc7e7b6d396e0f4",
-        "sha256:ae73cf2dbce3c8884bd9898b9c97bcd7c5f7cbb8858c02e5bb5a4b4f2b41769f",
-        "sha256:76ecc73cb60e87781728da9400b9f17892d8dbeb55c875be3854c20bf0bf20bb",
+        "sha256:a58adb69bad52450986d8b49ee313175a90fbd9b936e802f5becd01a56655083",
+        "sha256:0b9633b51474611bd2ab7339a208eeeb55122ae041d601bad6f819ec16c25533",
+        "sha256:4d5bc7a7f3d7b7afd44ed3b035873b7dd69584a79e8a1f205027133e65f4dd97",
     ];
     assert_eq!(digests, known);
 }
@@ -106,7 +106,7 @@ fn everything_wrong_is_said_at_once() {
     assert_eq!(output.status.code(), Some(2));
     let expected = format!(
         "flowkit: {} does not describe an image:
-  name: `Upper/Case` is not a repository: lower-case words between slashes
+  name: `Upper/Case` is not a repository: lower-case words between slashes, their parts joined by one `.`, `_`, `__` or `-`
   tag: `not a tag` is not a tag: letters, digits, `_`, `.` and `-`, 128 at most
   top: `/nix/store/nowhere` is not in the graph
   max-layers: 200 is not between 2 and 127
@@ -119,6 +119,34 @@ fn everything_wrong_is_said_at_once() {
     );
     assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
     assert!(!rig.file("out").exists());
+}
+
+#[test]
+fn what_engines_would_refuse_is_not_built() {
+    let rig = small();
+    for (change, expected) in [
+        (json!({ "name": "a..b" }), "name: `a..b` is not a repository"),
+        (json!({ "name": "a___b" }), "name: `a___b` is not a repository"),
+        (
+            json!({ "architecture": "aarch64" }),
+            "architecture: `aarch64` is not Go's word for a processor, which is arm64",
+        ),
+        (json!({ "config": { "Env": {} } }), "config.Env: `{}` is not a list of NAME=VALUE"),
+        (json!({ "config": { "ExposedPorts": ["80"] } }), "config.ExposedPorts: `[\"80\"]` is not an object"),
+        (json!({ "config": { "User": 0 } }), "config.User: `0` is not a text"),
+        (json!({ "config": { "Healthcheck": "10s" } }), "config.Healthcheck: `\"10s\"` is not an object"),
+        (json!({ "config": { "Entrypiont": [] } }), "config.Entrypiont: no engine knows this key"),
+    ] {
+        let mut spec = rig.spec("a/b", ROOTS);
+        for (key, value) in change.as_object().unwrap() {
+            spec["image"][key] = value.clone();
+        }
+        let output = rig.try_build("out", &spec, &[]);
+        assert_eq!(output.status.code(), Some(2), "{change}");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains(expected) && text.lines().count() == 2, "{text}");
+        assert!(!rig.file("out").exists());
+    }
 }
 
 #[test]

@@ -120,6 +120,63 @@ fn a_bomb_stops_at_the_blob() {
     assert!(report.problems.iter().any(|problem| problem.what.contains("promises other contents")), "{report:?}");
 }
 
+/// A layout of one layer of entries with paths of 4 kB in these directories, and a record that nobody needs of `record` bytes.
+fn long_names(at: &Path, directories: impl Iterator<Item = String>, record: usize) {
+    let mut packed = Vec::new();
+    let mut pack = zstd::Encoder::new(&mut packed, 1).unwrap();
+    for directory in directories {
+        let pair = |key: &str, value: String| format!("{} {key}={value}\n", key.len() + value.len() + 7);
+        let name = pair("path", format!("{directory}/{}", "n".repeat(4000)));
+        let records = name + &if record > 0 { pair("SCHILY.xattr.user.a", "v".repeat(record)) } else { String::new() };
+        let mut tar = Vec::new();
+        Forged { flag: b'x', data: records.into_bytes(), ..Forged::file("PaxHeader") }.write(&mut tar);
+        Forged::file("a").write(&mut tar);
+        std::io::Write::write_all(&mut pack, &tar).unwrap();
+    }
+    std::io::Write::write_all(&mut pack, &[0; 1024]).unwrap();
+    pack.finish().unwrap();
+    assert!(packed.len() < 8_000_000, "{}", packed.len());
+    // What the configuration promises is not what this is about.
+    layout_of(at, &[("application/vnd.oci.image.layer.v1.tar+zstd", packed, &Vec::new())]);
+}
+
+#[test]
+fn long_names_and_records_do_not_fill_memory() {
+    let dir = TempDir::new().unwrap();
+    let run = |command: &str, image: &str, kib: u32| {
+        let program = env!("CARGO_BIN_EXE_flowkit");
+        let script = format!("ulimit -v {kib}; exec {program} image {command} {}", dir.path().join(image).display());
+        let output = std::process::Command::new("bash").args(["-c", &script]).env_clear().output().unwrap();
+        (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    // Room for the program, not for all that is in the image.
+    long_names(&dir.path().join("one"), std::iter::repeat_n("same".to_owned(), 30_000), 4000);
+    let (code, text) = run("inspect", "one", 250_000);
+    assert_eq!(code, Some(0), "{text:.2000}");
+    // Each name is another one, which has to be kept.
+    long_names(&dir.path().join("many"), (10_000_000..10_067_000).map(|number| number.to_string()), 0);
+    let (code, text) = run("verify", "many", 1_000_000);
+    assert_eq!(code, Some(1), "{text:.2000}");
+    assert!(text.contains("the image has more names than fit into 256 MiB"), "{text:.2000}");
+}
+
+#[test]
+fn extended_headers_of_one_entry_are_bounded_together() {
+    let mut tar = Vec::new();
+    for number in 0..40 {
+        let value = "v".repeat(65_000);
+        let records = format!("{} SCHILY.xattr.user.{number:02}={value}\n", value.len() + 28);
+        Forged { flag: b'x', data: records.into_bytes(), ..Forged::file("PaxHeader") }.write(&mut tar);
+    }
+    Forged::file("a").write(&mut tar);
+    assert!(said(&[tar]).concat().contains("extended headers of more than 1048576 bytes"));
+    let mut long = Vec::new();
+    let records = format!("5011 path={}\n", "p".repeat(5000));
+    Forged { flag: b'x', data: records.into_bytes(), ..Forged::file("PaxHeader") }.write(&mut long);
+    Forged::file("a").write(&mut long);
+    assert!(said(&[long]).concat().contains("a name of more than 4096 bytes"));
+}
+
 #[test]
 fn layouts_that_lead_elsewhere() {
     let dir = TempDir::new().unwrap();

@@ -8,3 +8,4 @@ mod layers;
 mod oci;
 mod others;
 mod rig;
+mod saved;

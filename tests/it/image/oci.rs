@@ -87,6 +87,7 @@ pub fn layout_of(at: &Path, layers: &[(&str, Vec<u8>, &Vec<u8>)]) {
     };
     let config = json!({
         "architecture": "amd64", "os": "linux", "config": {},
+        "history": layers.iter().map(|_| json!({ "created_by": "flowkit image build" })).collect::<Vec<_>>(),
         "rootfs": { "type": "layers", "diff_ids": layers.iter().map(|(_, _, tar)| Digest::of(tar)).collect::<Vec<_>>() },
     });
     let manifest = json!({

@@ -120,9 +120,11 @@ fn skopeo_finds_the_digest_without_being_told_a_name() {
         let index: Value = serde_json::from_slice(&fs::read(copy.join("index.json")).unwrap()).unwrap();
         assert_eq!(index["manifests"][0]["digest"], json!(digest), "{codec}");
     }
-    // A layout also lists its bill of materials; it is read by its tag.
+    // So it does in a layout, with its tag or without.
     let layout = rig.build("layout", &rig.spec("a/b", ROOTS), &["--format", "layout"]);
-    run("skopeo", &["inspect", &format!("oci:{}:1", layout.display())]);
+    for name in ["", ":1"] {
+        run("skopeo", &["inspect", &format!("oci:{}{name}", layout.display())]);
+    }
 }
 
 #[test]
@@ -162,11 +164,12 @@ fn the_bill_of_materials_names_every_path() {
     let described =
         |kind: &str| sbom["relationships"].as_array().unwrap().iter().filter(|r| r["relationshipType"] == kind).count();
     assert_eq!((described("DESCRIBES"), described("DEPENDS_ON")), (2, 5));
-    // As an artefact it says what it is about, and a layout's index lists it, so that a copy with referrers takes it along.
-    let layout = rig.build("layout", &rig.spec("a/b", ROOTS), &["--format", "layout"]);
-    let read = |name: &str| serde_json::from_slice::<Value>(&fs::read(layout.join(name)).unwrap()).unwrap();
-    let index = read("index.json");
-    let artefact = read(&format!("blobs/sha256/{}", &index["manifests"][1]["digest"].as_str().unwrap()[7..]));
-    assert_eq!(artefact["subject"]["digest"], index["manifests"][0]["digest"]);
-    assert_eq!(artefact["artifactType"], "application/spdx+json");
+    // It is in the image, so whoever copies the image has it.
+    let copy = rig.file("copy");
+    let (from, to) = (format!("oci-archive:{}", archive.display()), format!("oci-archive:{}:x:1", copy.display()));
+    run("skopeo", &["--insecure-policy", "copy", "--dest-compress", "--dest-compress-format", "zstd", &from, &to]);
+    let copied = run_flowkit(&rig, &["inspect", "--sbom", copy.to_str().unwrap()]);
+    assert_eq!(serde_json::from_str::<Value>(&copied).unwrap(), sbom);
+    let root = listing(&unpack(&rig, &archive, "gzip"));
+    assert!(root.iter().any(|line| line.starts_with("var/lib/db/sbom/image.spdx.json 444 ")), "{root:?}");
 }
