@@ -179,3 +179,34 @@ impl Read for Decode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tar::{Header, Kind};
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_an_image_has_a_limit() {
+        let mut tar = Vec::new();
+        for name in ["a", "b", "c"] {
+            let name = name.as_bytes();
+            Header { name, kind: Kind::File, mode: 0o444, uid: 0, gid: 0, size: 0, target: b"" }.write(&mut tar);
+        }
+        tar.resize(tar.len() + 1024, 0);
+        let (dir, digest) = (tempfile::tempdir().unwrap(), Digest::of(&tar));
+        std::fs::create_dir_all(dir.path().join("blobs/sha256")).unwrap();
+        std::fs::write(dir.path().join(digest.blob()), &tar).unwrap();
+        let layer = serde_json::json!({ "mediaType": Codec::None.media_type(), "digest": digest, "size": tar.len() });
+        let layer: Descriptor = serde_json::from_value(layer).unwrap();
+        let read = |keeps: usize, times: usize| {
+            let store = Store::open(dir.path()).unwrap();
+            let one = || unpack(&store, &layer, false, &mut |_, _| keeps).unwrap();
+            std::iter::repeat_with(one).take(times).last().unwrap()
+        };
+        assert_eq!(read(MOST_KEPT / 3, 1).stopped, None);
+        // The limit is the image's, not the layer's.
+        let stopped = read(MOST_KEPT / 3, 2);
+        assert_eq!(stopped.stopped.unwrap(), "at byte 0: the image has more names than fit into 256 MiB");
+        assert_eq!((stopped.digest, stopped.entries), (digest, 1));
+    }
+}

@@ -318,6 +318,9 @@ impl LayerLook {
         }
         let kept = if twice { 0 } else { name.len() + 2 * size_of::<(Box<[u8]>, Kind)>() };
         self.last = name;
+        if wrong.is_empty() {
+            return kept;
+        }
         let place = place(self.index, &String::from_utf8_lossy(&entry.name));
         let told = wrong.len() * (place.len() + size_of::<Problem>() + 64);
         self.problems.extend(wrong.iter().map(|what| Problem { place: place.clone(), what: (*what).to_owned() }));

@@ -120,44 +120,30 @@ fn a_bomb_stops_at_the_blob() {
     assert!(report.problems.iter().any(|problem| problem.what.contains("promises other contents")), "{report:?}");
 }
 
-/// A layout of one layer of entries with paths of 4 kB in these directories, and a record that nobody needs of `record` bytes.
-fn long_names(at: &Path, directories: impl Iterator<Item = String>, record: usize) {
+#[test]
+fn long_names_and_records_do_not_fill_memory() {
     let mut packed = Vec::new();
     let mut pack = zstd::Encoder::new(&mut packed, 1).unwrap();
-    for directory in directories {
-        let pair = |key: &str, value: String| format!("{} {key}={value}\n", key.len() + value.len() + 7);
-        let name = pair("path", format!("{directory}/{}", "n".repeat(4000)));
-        let records = name + &if record > 0 { pair("SCHILY.xattr.user.a", "v".repeat(record)) } else { String::new() };
-        let mut tar = Vec::new();
-        Forged { flag: b'x', data: records.into_bytes(), ..Forged::file("PaxHeader") }.write(&mut tar);
-        Forged::file("a").write(&mut tar);
+    let pair = |key: &str, value: String| format!("{} {key}={value}\n", key.len() + value.len() + 7);
+    let name = pair("path", format!("same/{}", "n".repeat(4000)));
+    let records = name + &pair("SCHILY.xattr.user.a", "v".repeat(4000));
+    let mut tar = Vec::new();
+    Forged { flag: b'x', data: records.into_bytes(), ..Forged::file("PaxHeader") }.write(&mut tar);
+    Forged::file("a").write(&mut tar);
+    for _ in 0..30_000 {
         std::io::Write::write_all(&mut pack, &tar).unwrap();
     }
     std::io::Write::write_all(&mut pack, &[0; 1024]).unwrap();
     pack.finish().unwrap();
-    assert!(packed.len() < 8_000_000, "{}", packed.len());
-    // What the configuration promises is not what this is about.
-    layout_of(at, &[("application/vnd.oci.image.layer.v1.tar+zstd", packed, &Vec::new())]);
-}
-
-#[test]
-fn long_names_and_records_do_not_fill_memory() {
+    assert!(packed.len() < 1_000_000, "{}", packed.len());
     let dir = TempDir::new().unwrap();
-    let run = |command: &str, image: &str, kib: u32| {
-        let program = env!("CARGO_BIN_EXE_flowkit");
-        let script = format!("ulimit -v {kib}; exec {program} image {command} {}", dir.path().join(image).display());
-        let output = std::process::Command::new("bash").args(["-c", &script]).env_clear().output().unwrap();
-        (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
-    };
+    // What the configuration promises is not what this is about.
+    layout_of(dir.path(), &[("application/vnd.oci.image.layer.v1.tar+zstd", packed, &Vec::new())]);
     // Room for the program, not for all that is in the image.
-    long_names(&dir.path().join("one"), std::iter::repeat_n("same".to_owned(), 30_000), 4000);
-    let (code, text) = run("inspect", "one", 250_000);
-    assert_eq!(code, Some(0), "{text:.2000}");
-    // Each name is another one, which has to be kept.
-    long_names(&dir.path().join("many"), (10_000_000..10_067_000).map(|number| number.to_string()), 0);
-    let (code, text) = run("verify", "many", 1_000_000);
-    assert_eq!(code, Some(1), "{text:.2000}");
-    assert!(text.contains("the image has more names than fit into 256 MiB"), "{text:.2000}");
+    let program = env!("CARGO_BIN_EXE_flowkit");
+    let script = format!("ulimit -v 250000; exec {program} image inspect {}", dir.path().display());
+    let output = std::process::Command::new("bash").args(["-c", &script]).env_clear().output().unwrap();
+    assert!(output.status.success(), "{:.2000}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
