@@ -112,9 +112,11 @@ pub(super) fn begin(deployment: &Deployment, secrets: fn(&Deployment) -> Result<
     let mut taken = roles::free_ports(deployment);
     roles::become_owner(deployment.state.root(), &deployment.program).map_err(Failure::mistake)?;
     deployment.make_directories().map_err(Failure::mistake)?;
-    // It may be what a killed run of our own has left behind.
-    if client::clear(&deployment.state.run()).map_err(of_supervisor)? > 0 {
-        taken = roles::free_ports(deployment);
+    // It may be what a killed run of our own has left behind: that is ended, or has just come to its end by itself.
+    client::clear(&deployment.state.run()).map_err(of_supervisor)?;
+    if !taken.is_empty() {
+        let still = roles::free_ports(deployment);
+        taken.retain(|problem| still.iter().any(|other| other.value == problem.value));
     }
     Problems(taken).or(()).map_err(Failure::mistake)?;
     secrets(deployment)?;

@@ -1,7 +1,7 @@
 //! Asking a running supervisor.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,6 +17,9 @@ use super::{lock, log};
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a supervisor that holds its lock may be without its socket; it looks after it twice a second.
+const DEAF: Duration = Duration::from_secs(2);
 
 /// Longest answer that is believed, in bytes.
 const ANSWER: u64 = 1 << 20;
@@ -57,7 +60,7 @@ pub fn stop(dir: &Path, patience: Duration) -> Result<Stopped, Error> {
             Ok(status) => {
                 let held = [status.guard, status.supervisor].map(hold);
                 match ask(dir, &Request::Stop) {
-                    Ok(Reply::Done) | Err(Error::NotRunning { .. }) | Err(Error::Answer { .. }) => {}
+                    Ok(Reply::Done) | Err(Error::NotRunning { .. } | Error::Deaf { .. } | Error::Answer { .. }) => {}
                     Ok(reply) => return Err(unexpected(dir, reply)),
                     Err(error) => return Err(error),
                 }
@@ -71,9 +74,20 @@ pub fn stop(dir: &Path, patience: Duration) -> Result<Stopped, Error> {
                 }
                 return Ok(Stopped::Now);
             }
-            Err(Error::NotRunning { .. }) if !dir.exists() => return Ok(Stopped::Before { left_behind: 0 }),
+            Err(Error::NotRunning { .. }) if !dir.exists() && !lock::path(dir).exists() => {
+                return Ok(Stopped::Before { left_behind: 0 });
+            }
+            // Its socket is gone for good, and its lock names the process to be signalled.
+            Err(Error::Deaf { pid, .. }) => {
+                if let Some(fd) = terminate(dir, pid) {
+                    return match gone(&fd, deadline) {
+                        true => Ok(Stopped::Now),
+                        false => Err(Error::StillRunning { dir: dir.into(), pid, seconds: patience.as_secs() }),
+                    };
+                }
+            }
             // Nobody answers. Either nobody is there, and taking the lock also clears up; or somebody just starts or ends.
-            Err(Error::NotRunning { .. } | Error::Answer { .. }) => match lock::take(dir, &now()) {
+            Err(Error::NotRunning { .. } | Error::Answer { .. }) => match lock::take(dir, &now(), Duration::ZERO) {
                 Ok(locks) => return Ok(Stopped::Before { left_behind: locks.cleared }),
                 Err(Error::AlreadyRunning { pid, .. }) if Instant::now() > deadline => {
                     return Err(Error::StillRunning { dir: dir.into(), pid, seconds: patience.as_secs() });
@@ -92,7 +106,7 @@ pub fn stop(dir: &Path, patience: Duration) -> Result<Stopped, Error> {
 /// # Errors
 /// Somebody runs there, or starts at this moment.
 pub fn clear(dir: &Path) -> Result<usize, Error> {
-    Ok(lock::take(dir, &now())?.cleared)
+    Ok(lock::take(dir, &now(), lock::CLEARING)?.cleared)
 }
 
 fn now() -> String {
@@ -117,19 +131,49 @@ fn gone(pidfd: &OwnedFd, deadline: Instant) -> bool {
     }
 }
 
+/// Sends SIGTERM to the process that holds the lock, if it still does.
+fn terminate(dir: &Path, pid: u32) -> Option<OwnedFd> {
+    let fd = hold(pid)?;
+    // Looked at after the descriptor was opened: still the holder, so the descriptor is its.
+    let still = lock::holder(dir).is_some_and(|holder| holder.pid == pid);
+    (still && super::sys::signal(fd.as_fd(), libc::SIGTERM)).then_some(fd)
+}
+
 fn ask(dir: &Path, request: &Request) -> Result<Reply, Error> {
     let path = dir.join(SOCKET);
     check_length(&path)?;
-    let stream = match UnixStream::connect(&path) {
-        Ok(stream) => stream,
-        Err(error) => {
-            return Err(match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Error::NotRunning { dir: dir.into() },
-                _ => Error::file("connect to", &path)(error),
-            });
+    let deadline = Instant::now() + DEAF;
+    let stream = loop {
+        match connect(dir) {
+            Ok(stream) => break stream,
+            Err(error) if !is_absent(&error) => return Err(Error::file("connect to", &path)(error)),
+            Err(_) => match lock::holder(dir) {
+                None => return Err(Error::NotRunning { dir: dir.into() }),
+                // It starts, it ends, or it makes its socket anew.
+                Some(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
+                Some(holder) => return Err(Error::Deaf { dir: dir.into(), pid: holder.pid, since: holder.since }),
+            },
         }
     };
     talk(stream, request).map_err(|source| Error::Answer { dir: dir.into(), source })
+}
+
+/// Who answers there, if anybody does: a supervisor that was just killed can still be connected to.
+pub(super) fn answers(dir: &Path) -> Option<Status> {
+    match connect(dir).and_then(|stream| talk(stream, &Request::Status)) {
+        Ok(Reply::Status(status)) => Some(*status),
+        _ => None,
+    }
+}
+
+fn connect(dir: &Path) -> io::Result<UnixStream> {
+    UnixStream::connect(dir.join(SOCKET))
+}
+
+/// Whether a failed connection means that nobody listens.
+fn is_absent(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | ConnectionRefused | NotADirectory)
 }
 
 fn talk(mut stream: UnixStream, request: &Request) -> io::Result<Reply> {

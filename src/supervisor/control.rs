@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use rustix::time::Timespec;
 
 use super::engine::{Mailbox, Message};
 use super::error::Error;
+use super::lock::Place;
 use super::log::Log;
 use super::status::{Reply, Request, Status};
 
@@ -31,22 +32,37 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Name of the socket in the state directory.
 pub const SOCKET: &str = "control.sock";
 
+/// Time between two looks whether socket, directory and lock are still there.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A bound socket.
+pub struct Socket {
+    fd: OwnedFd,
+    /// Device and number of the file that is its name.
+    number: Option<(u64, u64)>,
+}
+
 /// Binds the socket: under a name of its own first, then moved over whatever a crash has left. The caller holds the lock.
-pub fn bind(dir: &Path) -> Result<OwnedFd, Error> {
+pub fn bind(dir: &Path) -> Result<Socket, Error> {
     let path = dir.join(SOCKET);
     let temporary = dir.join("control.new");
     check_length(&path)?;
     let _ = std::fs::remove_file(&temporary);
-    let bind = || -> io::Result<OwnedFd> {
+    let bind = || -> io::Result<Socket> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         rustix::net::bind(&socket, &SocketAddrUnix::new(&temporary)?)?;
         std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o600))?;
         rustix::net::listen(&socket, 128)?;
+        let number = number(&temporary);
         std::fs::rename(&temporary, &path)?;
-        Ok(socket)
+        Ok(Socket { fd: socket, number })
     };
     bind().map_err(Error::file("bind the socket", &path))
+}
+
+fn number(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
 /// Refuses a path that the kernel would cut or reject.
@@ -81,14 +97,55 @@ enum Fate {
 }
 
 /// Starts the thread; it ends with the process.
-pub fn start(listener: OwnedFd, desk: Desk) -> io::Result<()> {
+pub fn start(socket: Socket, place: Place, desk: Desk) -> io::Result<()> {
     let thread = std::thread::Builder::new().name("control".into()).stack_size(256 << 10);
-    thread.spawn(move || serve(&listener, &desk)).map(drop)
+    thread.spawn(move || serve(&mut Door { socket, place, trouble: false }, &desk)).map(drop)
 }
 
-fn serve(listener: &OwnedFd, desk: &Desk) {
+/// Where clients come in: kept open whatever is removed from the file system.
+struct Door {
+    socket: Socket,
+    place: Place,
+    /// The last look failed, which is told once.
+    trouble: bool,
+}
+
+impl Door {
+    fn look(&mut self, log: &Log) {
+        let renewed = self.place.renew().and_then(|renewed| {
+            if self.socket.number == number(&self.place.dir().join(SOCKET)) {
+                return Ok(renewed);
+            }
+            self.socket = bind(self.place.dir())?;
+            Ok(true)
+        });
+        match renewed {
+            Ok(renewed) => {
+                if renewed {
+                    log.say(&format!("made anew what was removed of {}", self.place.dir().display()));
+                }
+                self.trouble = false;
+            }
+            Err(error) => {
+                if !self.trouble {
+                    let why = std::error::Error::source(&error).map_or(String::new(), |why| format!(": {why}"));
+                    log.say(&format!("no client can reach the supervisor: {error}{why}"));
+                }
+                self.trouble = true;
+            }
+        }
+    }
+}
+
+fn serve(door: &mut Door, desk: &Desk) {
     let mut clients: Vec<Client> = Vec::new();
+    let mut looked = Instant::now();
     loop {
+        if looked.elapsed() >= LOOK {
+            door.look(&desk.log);
+            looked = Instant::now();
+        }
+        let listener = &door.socket.fd;
         let ready = wait(listener, &clients);
         let now = Instant::now();
         let mut at = 0;
@@ -110,7 +167,8 @@ fn wait(listener: &OwnedFd, clients: &[Client]) -> Vec<bool> {
         fds.push(PollFd::new(&client.fd, if client.reply.is_empty() { PollFlags::IN } else { PollFlags::OUT }));
     }
     let soonest = clients.iter().map(|client| client.until).min();
-    let timeout = soonest.and_then(|at| Timespec::try_from(at.saturating_duration_since(Instant::now())).ok());
+    let left = soonest.map_or(LOOK, |at| at.saturating_duration_since(Instant::now()).min(LOOK));
+    let timeout = Timespec::try_from(left).ok();
     match poll(&mut fds, timeout.as_ref()) {
         Ok(_) => fds.iter().map(|fd| !fd.revents().is_empty()).collect(),
         Err(_) => {

@@ -60,6 +60,20 @@ pub enum Error {
         /// The directory that was asked.
         dir: PathBuf,
     },
+    /// It holds its lock, and nobody listens at its socket.
+    #[error(
+        "process {pid} (since {since}) holds {}, and does not listen at its control socket: it may be stopping; \
+         `kill {pid}` stops everything in order",
+        dir.display()
+    )]
+    Deaf {
+        /// The directory that was asked.
+        dir: PathBuf,
+        /// The holder of the lock.
+        pid: u32,
+        /// RFC 3339.
+        since: String,
+    },
     /// The running supervisor said no.
     #[error("refused: {0}")]
     Refused(String),

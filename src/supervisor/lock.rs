@@ -1,8 +1,11 @@
-//! The two locks on a supervisor's directory.
+//! The two locks of a supervisor.
 //!
-//! `supervisor.lock` is exclusive and closed on exec: *a supervisor is here*; guard and supervisor hold it. `alive.lock` is
-//! shared and inherited on purpose by every service: *services are alive*. When the first is free and the second is not,
-//! an earlier supervisor and its guard died together, and what they left behind must go before anything starts.
+//! `DIR.lock`, beside the directory, is exclusive and closed on exec: *a supervisor is here*; guard and supervisor hold it.
+//! `DIR/alive.lock` is shared and inherited on purpose by every service: *services are alive*. When the first is free and the
+//! second is not, an earlier supervisor and its guard died together, and what they left behind must go before anything starts.
+//!
+//! Files may be removed by whoever clears up temporary ones, but not what holds them: the running supervisor makes anew what
+//! is missing ([`Place::renew`]), and whoever comes in between finds its services by the names of what they hold open.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
@@ -13,21 +16,24 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::child;
 use super::error::Error;
 use super::walk::{self, Cookie, Seen};
+use super::{child, client};
 
 /// How long survivors of an earlier run have to vanish after SIGKILL. A process in uninterruptible I/O needs longer, and
 /// then starting would be wrong.
-const CLEARING: Duration = Duration::from_secs(10);
+pub const CLEARING: Duration = Duration::from_secs(10);
 
-/// How long a supervisor may take to go after its guard.
-const DYING: Duration = Duration::from_secs(2);
+/// How long a supervisor without its lock may take to die; one that lives longer is there.
+const DYING: Duration = Duration::from_secs(1);
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Held for as long as a supervisor is here.
 pub struct Locks {
     /// Exclusive.
-    _here: File,
+    pub place: Place,
     /// Shared; a duplicate goes to every service.
     pub alive: std::os::fd::OwnedFd,
     /// Marks the services of this run.
@@ -36,48 +42,123 @@ pub struct Locks {
     pub cleared: usize,
 }
 
+/// The directory and its exclusive lock.
+pub struct Place {
+    dir: PathBuf,
+    /// The last one is the one that can be seen; the others have lost their names.
+    held: Vec<File>,
+    holder: Holder,
+}
+
 /// What the lock file says about its holder.
-#[derive(Serialize, Deserialize, Default)]
-struct Holder {
-    pid: u32,
-    since: String,
+#[derive(Clone, Serialize, Deserialize, Default)]
+pub struct Holder {
+    /// The guard.
+    pub pid: u32,
+    /// RFC 3339, or empty.
+    pub since: String,
     cookie: u64,
 }
 
-/// Takes the directory, ending what an earlier run left behind.
-pub fn take(dir: &Path, since: &str) -> Result<Locks, Error> {
+/// Takes the directory, ending what an earlier run left behind. A supervisor that does not answer is ending, or only
+/// starting: that is waited for, up to `patience`.
+pub fn take(dir: &Path, since: &str, patience: Duration) -> Result<Locks, Error> {
+    let path = path(dir);
+    let above = path.parent().unwrap_or(dir);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(above).map_err(Error::file("make directory", above))?;
+    let deadline = Instant::now() + patience;
+    let mut here = loop {
+        let mut here = open(&path)?;
+        let ours = flock(&here, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if let Some(status) = client::answers(dir) {
+            return Err(Error::AlreadyRunning { dir: dir.to_owned(), pid: status.guard, since: status.since });
+        }
+        if ours && is_at(&here, &path) {
+            break here;
+        }
+        if Instant::now() > deadline {
+            let Holder { pid, since, .. } = read(&mut here);
+            let since = if since.is_empty() { "unknown".to_owned() } else { since };
+            return Err(Error::AlreadyRunning { dir: dir.to_owned(), pid, since });
+        }
+        std::thread::sleep(PAUSE);
+    };
     make_dir(dir)?;
-    let path = dir.join("supervisor.lock");
-    let mut here = open(&path)?;
-    let holder = read(&mut here);
-    if !lock(&here, holder.pid) {
-        let since = if holder.since.is_empty() { "unknown".to_owned() } else { holder.since };
-        return Err(Error::AlreadyRunning { dir: dir.to_owned(), pid: holder.pid, since });
-    }
     let alive_path = dir.join("alive.lock");
     let alive = open(&alive_path)?;
-    let cleared = clear(&alive, &alive_path, Cookie::from_base(holder.cookie))?;
+    let cleared = clear(&alive, &alive_path, Cookie::from_base(read(&mut here).cookie))?;
     flock(&alive, FlockOperation::NonBlockingLockShared).map_err(|e| Error::file("lock", &alive_path)(e.into()))?;
     let cookie = Cookie::random();
     let holder = Holder { pid: std::process::id(), since: since.to_owned(), cookie: cookie.base() };
     write(&mut here, &holder).map_err(Error::file("write", &path))?;
     let alive = child::raise(alive.into()).map_err(Error::system("duplicate a descriptor"))?;
-    Ok(Locks { _here: here, alive, cookie, cleared })
+    Ok(Locks { place: Place { dir: dir.to_owned(), held: vec![here], holder }, alive, cookie, cleared })
 }
 
-/// Takes the exclusive lock. When the guard that is named in it is gone already, its supervisor is about to go: that is
-/// waited for, a little.
-fn lock(file: &File, guard: u32) -> bool {
-    let deadline = Instant::now() + DYING;
-    loop {
-        if flock(file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            return true;
-        }
-        if walk::see(guard as i32).is_some_and(|seen| !seen.zombie) || Instant::now() > deadline {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(5));
+/// Who holds the directory, whether it answers or not.
+pub fn holder(dir: &Path) -> Option<Holder> {
+    let mut file = File::open(path(dir)).ok()?;
+    if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+        return None;
     }
+    let mut holder = read(&mut file);
+    // What is written there could be of before; the kernel knows, where it counts processes as we do.
+    if let Some(pid) = locked_by(&file) {
+        holder.pid = pid;
+    }
+    Some(holder)
+}
+
+impl Place {
+    /// Makes anew what was removed, for as long as the lock is held; whether anything was.
+    ///
+    /// # Errors
+    /// The directory can't be made, or somebody else has taken it.
+    pub fn renew(&mut self) -> Result<bool, Error> {
+        let path = path(&self.dir);
+        let whole = self.dir.is_dir();
+        if !whole {
+            make_dir(&self.dir)?;
+        }
+        if self.held.last().is_some_and(|file| is_at(file, &path)) {
+            return Ok(!whole);
+        }
+        let mut file = open(&path)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|e| Error::file("lock", &path)(e.into()))?;
+        write(&mut file, &self.holder).map_err(Error::file("write", &path))?;
+        self.held.push(file);
+        Ok(true)
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+/// The file with the exclusive lock. It stands beside the directory, which can so be removed without it.
+pub fn path(dir: &Path) -> PathBuf {
+    let mut name = dir.file_name().unwrap_or_default().to_owned();
+    name.push(".lock");
+    dir.with_file_name(name)
+}
+
+/// Whether an open file is still what its path names.
+fn is_at(file: &File, path: &Path) -> bool {
+    let number = |meta: &fs::Metadata| (meta.dev(), meta.ino());
+    let (open, named) = (file.metadata(), fs::symlink_metadata(path));
+    open.is_ok_and(|open| named.is_ok_and(|named| number(&open) == number(&named)))
+}
+
+/// The process that took a lock on this file. Lines are like `7: FLOCK  ADVISORY  WRITE 1234 fe:01:5678 0 EOF`.
+fn locked_by(file: &File) -> Option<u32> {
+    let meta = file.metadata().ok()?;
+    let (major, minor) = (rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
+    let this = format!("{major:02x}:{minor:02x}:{}", meta.ino());
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    let mut lines = locks.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    let line = lines.find(|fields| fields.get(3) == Some(&"WRITE") && fields.get(5) == Some(&this.as_str()))?;
+    line[4].parse().ok().filter(|pid| *pid != 0)
 }
 
 /// Makes the directory, for its owner only.
@@ -107,29 +188,54 @@ fn write(file: &mut File, holder: &Holder) -> std::io::Result<()> {
 
 /// Kills what an earlier run left behind; returns how many processes that were.
 fn clear(alive: &File, path: &Path, cookie: Cookie) -> Result<usize, Error> {
-    let deadline = Instant::now() + CLEARING;
+    let begun = Instant::now();
+    let deadline = begun + CLEARING;
     let mut killed = std::collections::HashSet::new();
     loop {
         let free = flock(alive, FlockOperation::NonBlockingLockExclusive).is_ok();
-        let left = survivors(alive, cookie).map_err(Error::file("look for holders of", path))?;
+        let left = survivors(alive, path, cookie).map_err(Error::file("look for holders of", path))?;
         if free && left.is_empty() {
             return Ok(killed.len());
+        }
+        if let Some(pid) = left.iter().find_map(keeper) {
+            // Their supervisor is just dying, or its lock was removed a moment ago and it takes it again.
+            if Instant::now() > begun + DYING {
+                let dir = path.parent().unwrap_or(path).to_owned();
+                return Err(Error::AlreadyRunning { dir, pid, since: "unknown".to_owned() });
+            }
+            std::thread::sleep(PAUSE);
+            continue;
         }
         if Instant::now() > deadline {
             return Err(Error::Survivors { path: path.to_owned(), pids: left.iter().map(|s| s.pid as u32).collect() });
         }
         walk::kill(&left);
         killed.extend(left);
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(PAUSE);
     }
 }
 
+/// The supervisor or guard above a process, if one lives.
+fn keeper(seen: &Seen) -> Option<u32> {
+    let name = |pid: i32| fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+    let ours = name(std::process::id() as i32)?;
+    let mut pid = seen.pid;
+    while let Some(parent) = walk::parent(pid).filter(|parent| *parent > 0) {
+        if name(parent).as_ref() == Some(&ours) {
+            return u32::try_from(parent).ok();
+        }
+        pid = parent;
+    }
+    None
+}
+
 /// Processes, not ours, that hold the alive lock or carry the cookie.
-fn survivors(alive: &File, cookie: Cookie) -> std::io::Result<Vec<Seen>> {
+fn survivors(alive: &File, path: &Path, cookie: Cookie) -> std::io::Result<Vec<Seen>> {
     let lock = alive.metadata()?;
     let me = std::process::id() as i32;
-    let is_survivor =
-        |pid: &i32| holds(*pid, lock.dev(), lock.ino()) || (cookie.base() != 0 && cookie.service(*pid).is_some());
+    let is_survivor = |pid: &i32| {
+        holds(*pid, path, (lock.dev(), lock.ino())) || (cookie.base() != 0 && cookie.service(*pid).is_some())
+    };
     Ok(walk::all()
         .filter(|pid| *pid != me)
         .filter(is_survivor)
@@ -138,16 +244,15 @@ fn survivors(alive: &File, cookie: Cookie) -> std::io::Result<Vec<Seen>> {
         .collect())
 }
 
-fn holds(pid: i32, dev: u64, ino: u64) -> bool {
+/// Whether a process holds the file, or one that was removed and had its name.
+fn holds(pid: i32, path: &Path, number: (u64, u64)) -> bool {
+    let mut removed = path.as_os_str().to_owned();
+    removed.push(" (deleted)");
     let entries = fs::read_dir(PathBuf::from(format!("/proc/{pid}/fd"))).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.path())
-        .filter(|path| named_alive(path))
-        .any(|path| fs::metadata(path).is_ok_and(|file| (file.dev(), file.ino()) == (dev, ino)))
-}
-
-/// Looked at first, because asking for a file's number on a dead network file system never returns.
-fn named_alive(link: &Path) -> bool {
-    fs::read_link(link)
-        .is_ok_and(|target| target.as_os_str().as_encoded_bytes().windows(10).any(|w| w == b"alive.lock"))
+    let links = entries.map(|entry| entry.path()).filter_map(|link| Some((fs::read_link(&link).ok()?, link)));
+    // Looked at first, because asking for a file's number on a dead network file system never returns.
+    let mut named = links.filter(|(to, _)| to.as_os_str().as_encoded_bytes().windows(10).any(|w| w == b"alive.lock"));
+    named.any(|(to, link)| {
+        to.as_os_str() == removed || fs::metadata(link).is_ok_and(|file| (file.dev(), file.ino()) == number)
+    })
 }

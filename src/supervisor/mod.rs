@@ -70,7 +70,7 @@ struct Prepared {
     options: Options,
     set: set::Set,
     locks: lock::Locks,
-    socket: OwnedFd,
+    socket: control::Socket,
     outlet: log::Outlet,
     since: String,
 }
@@ -82,7 +82,7 @@ impl Prepared {
         let set = set::Set::new(&services, options.budget, Box::new(rand::random::<u64>))?;
         control::check_length(&options.state.join(control::SOCKET))?;
         let since = log::stamp(time::OffsetDateTime::now_utc());
-        let locks = lock::take(&options.state, &since)?;
+        let locks = lock::take(&options.state, &since, lock::CLEARING)?;
         let outlet = log::Outlet::open(&options.log).map_err(|source| match &options.log {
             LogTarget::Stdout => Error::System { action: "open the log", source },
             LogTarget::File { path, .. } => Error::file("open", path)(source),
@@ -156,7 +156,11 @@ impl Prepared {
             ignore_hup,
             status,
         })?;
-        control::start(self.socket, control::Desk { status: engine.status(), log, mailbox: engine.mailbox() })?;
+        control::start(
+            self.socket,
+            self.locks.place,
+            control::Desk { status: engine.status(), log, mailbox: engine.mailbox() },
+        )?;
         Ok(engine.run())
     }
 }

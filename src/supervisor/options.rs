@@ -6,8 +6,8 @@ use std::time::Duration;
 /// Everything about a run that is not a service.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Directory for the locks and the control socket, made with mode 0700 when it is missing. Its path must be short:
-    /// a unix socket's address holds 107 bytes.
+    /// Directory for the control socket, made with mode 0700 when it is missing, and made anew when somebody removes it;
+    /// `DIR.lock` beside it says who is there. Its path must be short: a unix socket's address holds 107 bytes.
     pub state: PathBuf,
     /// Where the services' output goes.
     pub log: LogTarget,

@@ -103,6 +103,11 @@ pub fn see(pid: i32) -> Option<Seen> {
     Some(Seen { pid, top: pid, started: stat.started, zombie: stat.zombie })
 }
 
+/// The parent of a process.
+pub fn parent(pid: i32) -> Option<i32> {
+    Some(stat(pid)?.parent)
+}
+
 struct Stat {
     parent: i32,
     started: u64,
@@ -116,8 +121,10 @@ fn stat(pid: i32) -> Option<Stat> {
     let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
-    let started = fields.nth(17)?.parse().ok()?;
-    Some(Stat { parent, started, zombie: matches!(state, "Z" | "X") })
+    let threads: u32 = fields.nth(15)?.parse().ok()?;
+    let started = fields.nth(1)?.parse().ok()?;
+    // A dead first thread says little: while another one lives, so do the process's descriptors and ports.
+    Some(Stat { parent, started, zombie: matches!(state, "Z" | "X") && threads <= 1 })
 }
 
 /// The children of a process, from its threads' lists; from all processes' parents where the kernel keeps no lists.

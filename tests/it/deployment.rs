@@ -219,3 +219,37 @@ fn data_of_somebody_else_are_told_once_and_left_alone() {
     assert!(said.contains(data.to_str().unwrap()), "{said}");
     assert_eq!(fs::read_dir(&data).unwrap().count(), 1, "nothing was touched");
 }
+
+/// Cleaners of temporary files remove what is old, or all that they know.
+#[test]
+fn what_is_removed_of_a_running_deployment_hides_it_from_nobody() {
+    let deployment = Deployment::new();
+    deployment.done(&["up", "--detach", "--role", "redis"]);
+    let supervisor = deployment.status().expect("it runs")["supervisor"].clone();
+    for removed in ["run/control.sock", "run"] {
+        let path = deployment.state().join(removed);
+        if path.is_dir() {
+            fs::remove_dir_all(path).unwrap()
+        } else {
+            fs::remove_file(path).unwrap()
+        }
+        deployment.done(&["health"]);
+        assert_eq!(deployment.status().expect("it is found")["supervisor"], supervisor, "{removed}");
+    }
+    fs::remove_dir_all(deployment.state().join("run")).unwrap();
+    deployment.done(&["down"]);
+    assert_eq!(deployment.processes(), Vec::<u32>::new());
+}
+
+/// Its own remains are waited for, and never called another process.
+#[test]
+fn up_at_once_after_kill_9_of_the_supervisor_starts() {
+    let deployment = Deployment::new();
+    let rounds = std::env::var("FLOWKIT_TEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(10);
+    for _ in 0..rounds {
+        deployment.done(&["up", "--detach", "--role", "redis"]);
+        kill(u32::try_from(deployment.status().unwrap()["supervisor"].as_u64().unwrap()).unwrap());
+    }
+    deployment.done(&["up", "--detach", "--role", "redis"]);
+    deployment.done(&["down"]);
+}

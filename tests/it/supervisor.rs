@@ -8,6 +8,7 @@ mod logs;
 mod notify;
 mod pid1;
 mod postgres;
+mod removed;
 mod restarts;
 mod rig;
 mod signals;

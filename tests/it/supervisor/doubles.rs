@@ -73,8 +73,8 @@ fn what_a_detached_start_finds_wrong_is_told_by_the_starter() {
 fn what_a_crash_left_is_no_obstacle() {
     let mut rig = Rig::new(json!([svc("one", "serve @/one")]));
     fs::create_dir(rig.state()).expect("made");
-    for name in ["supervisor.lock", "alive.lock", "control.sock", "control.new"] {
-        fs::write(rig.state().join(name), "left by a crash").expect("written");
+    for name in ["run.lock", "run/alive.lock", "run/control.sock", "run/control.new"] {
+        fs::write(rig.path(name), "left by a crash").expect("written");
     }
     rig.start_ready();
     rig.stop();
