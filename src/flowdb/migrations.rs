@@ -25,6 +25,10 @@ const FILES: &[(&str, &str)] = &[
     ("V11__grid", include_str!("migrations/V11__grid.sql")),
     ("V12__viewshed", include_str!("migrations/V12__viewshed.sql")),
     ("V13__running_queries", include_str!("migrations/V13__running_queries.sql")),
+    ("V14__cache", include_str!("migrations/V14__cache.sql")),
+    ("V15__arguments", include_str!("migrations/V15__arguments.sql")),
+    ("V16__latest_state", include_str!("migrations/V16__latest_state.sql")),
+    ("V17__sessions", include_str!("migrations/V17__sessions.sql")),
 ];
 
 /// The schema version that this program brings a database to.

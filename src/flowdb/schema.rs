@@ -7,6 +7,7 @@ use std::path::Path;
 use tokio_postgres::{Client, Transaction};
 
 use super::connect::{self, SUPERUSER_PASSWORD, login_name};
+use super::users::Role;
 use super::{DATABASE, Endpoint, Error, FLOWMACHINE, SUPERUSER, cluster, migrations, password};
 use crate::config::{Problem, Settings, StateDir};
 use crate::hardware;
@@ -25,6 +26,9 @@ const LOCK: i64 = 0x464c_4f57_4442;
 
 /// Made when they are installed, at whatever start that is first so.
 const OPTIONAL_EXTENSIONS: &[&str] = &["pgrouting", "ogr_fdw", "pg_stat_statements", "pg_median_utils"];
+
+/// A login that nothing keeps from logging in, whatever somebody has changed about it.
+const LOGIN: &str = "LOGIN CONNECTION LIMIT -1 VALID UNTIL 'infinity'";
 
 /// Marks the login that FlowAPI uses, so that one with a former name can be found and closed.
 const FLOWAPI_COMMENT: &str = "The login of FlowAPI; kept by flowkit";
@@ -64,9 +68,29 @@ struct Wishes {
     superuser: Secret,
     flowmachine: Login,
     flowapi: Login,
+    limits: [Limits; 2],
     location_table: String,
     /// Key, value, and whether it was asked for (otherwise it is only a default).
     cache: Vec<(&'static str, String, bool)>,
+}
+
+/// What each person of a group may take.
+struct Limits {
+    group: &'static str,
+    connections: i64,
+    /// 0 for no limit.
+    statement_seconds: i64,
+}
+
+impl Limits {
+    fn of(role: Role, settings: &Settings) -> Limits {
+        let (connections, seconds) = match role {
+            Role::Analyst => ("FLOWKIT_ANALYST_CONNECTIONS", "FLOWKIT_ANALYST_STATEMENT_SECONDS"),
+            Role::Reader => ("FLOWKIT_READER_CONNECTIONS", "FLOWKIT_READER_STATEMENT_SECONDS"),
+        };
+        let given = |name| settings.int(name).expect("it has a default");
+        Limits { group: role.group(), connections: given(connections), statement_seconds: given(seconds) }
+    }
 }
 
 struct Login {
@@ -98,6 +122,7 @@ impl Wishes {
             superuser: password(SUPERUSER_PASSWORD),
             flowmachine,
             flowapi,
+            limits: [Role::Analyst, Role::Reader].map(|role| Limits::of(role, settings)),
             location_table: settings.text("LOCATION_TABLE").unwrap_or("infrastructure.cells").to_owned(),
             cache: cache_wishes(settings, data)?,
         })
@@ -132,12 +157,12 @@ async fn ensure_database(state: &StateDir, settings: &Settings, store: &Store) -
         .await
         .map_err(Error::sql("list databases"))?
         .is_some();
-    if !exists {
-        client
-            .batch_execute(&format!("CREATE DATABASE {DATABASE}"))
-            .await
-            .map_err(Error::sql("create the database flowdb"))?;
-    }
+    let sql = match exists {
+        false => format!("CREATE DATABASE {DATABASE}"),
+        // Whatever somebody has changed about it.
+        true => format!("ALTER DATABASE {DATABASE} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT -1"),
+    };
+    client.batch_execute(&sql).await.map_err(Error::sql("create or open the database flowdb"))?;
     Ok(!exists)
 }
 
@@ -169,8 +194,14 @@ async fn add_extensions(transaction: &Transaction<'_>) -> Result<(), Error> {
 
 async fn set_roles(transaction: &Transaction<'_>, wishes: &Wishes) -> Result<(), Error> {
     let flowmachine_logs_in = wishes.flowmachine.name == FLOWMACHINE;
-    for group in ["flowkit_reader", "flowkit_analyst"] {
-        set_role(transaction, group, "NOLOGIN").await?;
+    for group in ["flowkit_functions", "flowkit_sessions", "flowkit_departed"] {
+        set_role(transaction, group, "NOLOGIN PASSWORD NULL").await?;
+    }
+    // What people of a group may take is kept at the group, and given to each of them by grants.sql.
+    for Limits { group, connections, statement_seconds } in &wishes.limits {
+        set_role(transaction, group, &format!("NOLOGIN CONNECTION LIMIT {connections}")).await?;
+        let sql = format!("ALTER ROLE {group} SET statement_timeout = '{statement_seconds}s'");
+        transaction.batch_execute(&sql).await.map_err(Error::sql(format!("set the limits of {group}")))?;
     }
     close_former(transaction, FLOWAPI_COMMENT, &wishes.flowapi.name, "flowkit_reader").await?;
     close_former(transaction, FLOWMACHINE_COMMENT, &wishes.flowmachine.name, FLOWMACHINE).await?;
@@ -180,14 +211,22 @@ async fn set_roles(transaction: &Transaction<'_>, wishes: &Wishes) -> Result<(),
     for (login, group, comment) in
         [(&wishes.flowmachine, FLOWMACHINE, FLOWMACHINE_COMMENT), (&wishes.flowapi, "flowkit_reader", FLOWAPI_COMMENT)]
     {
-        set_role(transaction, &login.name, &format!("LOGIN {}", password::clause(&login.password))).await?;
+        set_role(transaction, &login.name, &format!("{LOGIN} {}", password::clause(&login.password))).await?;
+        look_only_in_public(transaction, &login.name).await?;
         if login.name != group {
             let sql = format!("GRANT {group} TO {0}; COMMENT ON ROLE {0} IS '{comment}'", login.name);
             transaction.batch_execute(&sql).await.map_err(Error::sql(format!("mark the role {}", login.name)))?;
         }
     }
-    let sql = format!("ALTER ROLE {SUPERUSER} {}", password::clause(&wishes.superuser));
+    look_only_in_public(transaction, SUPERUSER).await?;
+    let sql = format!("ALTER ROLE {SUPERUSER} {LOGIN} {}", password::clause(&wishes.superuser));
     transaction.batch_execute(&sql).await.map_err(Error::sql("set the superuser's password"))
+}
+
+/// Has a login find nothing in a schema of its own name, which any analyst could make and fill.
+async fn look_only_in_public(transaction: &Transaction<'_>, name: &str) -> Result<(), Error> {
+    let sql = format!("ALTER ROLE {name} IN DATABASE {DATABASE} SET search_path = public");
+    transaction.batch_execute(&sql).await.map_err(Error::sql(format!("set the search path of {name}")))
 }
 
 /// Makes a role unless it is there, and gives it these attributes and no power. Names were checked.

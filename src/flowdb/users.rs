@@ -79,8 +79,11 @@ pub async fn passwd(client: &mut Client, name: &str, secret: &Secret) -> Result<
     client.batch_execute(&sql).await.map_err(Error::sql(format!("change the password of {name}")))
 }
 
-/// Removes a login and closes its connections. What it owns goes to the superuser; what it stored in the cache belongs
-/// to `flowmachine` already.
+/// Owns what removed people leave behind. It may do nothing, so a function or a view of theirs can do nothing either.
+const DEPARTED: &str = "flowkit_departed";
+
+/// Removes a login and closes its connections. What it owns goes to [`DEPARTED`], from whom only the superuser can take
+/// it; what it stored in the cache belongs to `flowmachine` already.
 pub async fn remove(client: &mut Client, name: &str) -> Result<(), Error> {
     known(client, name).await?;
     let action = format!("remove the user {name}");
@@ -90,7 +93,7 @@ pub async fn remove(client: &mut Client, name: &str) -> Result<(), Error> {
         .await
         .map_err(Error::sql(format!("close the connections of {name}")))?;
     let transaction = client.transaction().await.map_err(Error::sql("begin"))?;
-    let sql = format!("REASSIGN OWNED BY \"{name}\" TO {SUPERUSER}; DROP OWNED BY \"{name}\"; DROP ROLE \"{name}\"");
+    let sql = format!("REASSIGN OWNED BY \"{name}\" TO {DEPARTED}; DROP OWNED BY \"{name}\"; DROP ROLE \"{name}\"");
     transaction.batch_execute(&sql).await.map_err(Error::sql(action.clone()))?;
     transaction.commit().await.map_err(Error::sql(action))
 }

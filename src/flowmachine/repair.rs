@@ -123,8 +123,7 @@ async fn end_sessions(client: &Client) -> Result<i64, Error> {
     let what = "end the sessions of the dead server";
     let count = "SELECT count(*) FROM pg_stat_activity
                  WHERE application_name = $1 AND usename = current_user AND datname = current_database()";
-    let end = "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
-               WHERE application_name = $1 AND usename = current_user AND datname = current_database()";
+    let end = "SELECT cache.end_sessions($1)";
     let ended = client.query_one(end, &[&SERVER_SESSIONS]).await.map_err(database(what))?.get(0);
     let started = Instant::now();
     loop {

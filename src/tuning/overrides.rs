@@ -67,6 +67,8 @@ pub struct Overrides {
     pub cache_protected_period: Option<Given<u64>>,
     /// CACHE_HALF_LIFE
     pub cache_half_life: Option<Given<f64>>,
+    /// FLOWKIT_IDLE_TRANSACTION_SECONDS
+    pub idle_transaction: Option<Given<u64>>,
     /// FLOWKIT_FLOWDB_OVER_BUDGET: plan for more memory than there is
     pub over_budget: bool,
 }
@@ -114,6 +116,7 @@ impl Overrides {
             cache_size: reader.bytes("CACHE_SIZE"),
             cache_protected_period: reader.seconds("CACHE_PROTECTED_PERIOD"),
             cache_half_life: reader.positive("CACHE_HALF_LIFE"),
+            idle_transaction: reader.seconds("FLOWKIT_IDLE_TRANSACTION_SECONDS"),
             over_budget: reader.flag("FLOWKIT_FLOWDB_OVER_BUDGET").is_some_and(|g| g.value),
         };
         overrides.check_order(&mut reader.problems);

@@ -15,7 +15,7 @@ pub(super) fn settings(context: &Context<'_>, warnings: &mut Vec<String>) -> Vec
     let mut settings = privacy();
     settings.extend(log(context, warnings));
     settings.extend(libraries(context, warnings));
-    settings.extend(manners());
+    settings.extend(manners(context));
     settings
 }
 
@@ -120,8 +120,8 @@ fn libraries(context: &Context<'_>, warnings: &mut Vec<String>) -> Vec<Setting> 
     if context.database.statements {
         settings.push(fixed(
             "pg_stat_statements.track",
-            Value::word("top"),
-            "statements as they were sent, not those inside functions",
+            Value::word("all"),
+            "those inside of others too: from PostgreSQL 18 on, what FlowMachine stores by EXPLAIN",
         ));
         settings.push(fixed(
             "pg_stat_statements.track_utility",
@@ -132,14 +132,16 @@ fn libraries(context: &Context<'_>, warnings: &mut Vec<String>) -> Vec<Setting> 
     settings
 }
 
-fn manners() -> Vec<Setting> {
+fn manners(context: &Context<'_>) -> Vec<Setting> {
+    let idle = context.overrides.idle_transaction.as_ref();
     vec![
         fixed("timezone", Value::word("UTC"), "bounds of partitions and `datetime::date` follow it"),
         fixed("log_timezone", Value::word("UTC"), "one clock for all logs"),
         fixed("password_encryption", Value::word("scram-sha-256"), "the only kind that is let in"),
-        fixed(
+        set(
             "idle_in_transaction_session_timeout",
-            Value::Seconds(3600),
+            Value::Seconds(idle.map_or(3600, |given| given.value)),
+            idle.map_or(Origin::Default, |given| Origin::Given(given.origin())),
             "a forgotten transaction keeps its locks and holds up vacuum",
         ),
         fixed("deadlock_timeout", Value::Seconds(1), "a deadlock is broken after this long (upstream: five minutes)"),

@@ -5,7 +5,17 @@ use crate::support::flowdb::Cluster;
 #[test]
 fn functions_keep_their_contract() {
     let cluster = Cluster::started();
-    for check in [grid, hartigan, random_ints, medians, viewshed, small_helpers, sizes_and_scores, definers] {
+    for check in [
+        grid,
+        hartigan,
+        random_ints,
+        medians,
+        viewshed,
+        small_helpers,
+        odd_arguments,
+        sizes_and_scores,
+        settings_of_the_cache,
+    ] {
         check(&cluster);
     }
 }
@@ -124,8 +134,51 @@ fn small_helpers(cluster: &Cluster) {
     assert_eq!(ask("SELECT count(DISTINCT random_pick('{a,b,c}'::text[])) FROM generate_series(1, 200)"), "3");
     assert_eq!(ask("SELECT random_pick('{}'::int[])"), "-");
     assert_eq!(ask("SELECT count(*) FROM long_running_queries()"), "0");
+    let extent = "SELECT ST_EstimatedExtent('infrastructure', 'sites', 'geom_point') IS NOT NULL";
+    cluster.run("flowdb", "ANALYZE infrastructure.sites").unwrap();
+    assert_eq!(ask(extent), "t");
+    assert!(cluster.run("flowapi", &extent.replace("sites", "cells").replace("infrastructure", "events")).is_err());
     assert_eq!(ask("SELECT uuid_generate_v4() IS NOT NULL"), "t");
     assert_eq!(ask("SELECT count(*) FROM infrastructure.sites TABLESAMPLE SYSTEM_ROWS(2)"), "2");
+}
+
+/// Null, negative, empty, without an end, by name: an answer or an error at once, never a core that burns.
+fn odd_arguments(cluster: &Cluster) {
+    let ask = |sql: &str| cluster.value("flowmachine", &format!("SET statement_timeout = '20s'; {sql}"));
+    for no_rows in ["0.3, 3, NULL", "0.3, NULL, 3", "NULL, 3, 3", "0.3, -1, 3", "0.3, 3, -1", "0.3, 0, 0"] {
+        assert_eq!(ask(&format!("SELECT count(*) FROM random_ints({no_rows})")), "0", "{no_rows}");
+    }
+    assert_eq!(ask("SELECT count(*) FROM random_ints(max_val => 2147483647, seed => 0, n_samples => 5)"), "5");
+    assert_eq!(ask("SELECT random_poisson(NULL)"), "-");
+    assert_eq!(ask("SELECT random_poisson(-1)"), "0");
+    assert_eq!(ask("SELECT random_poisson(lambda => 0)"), "0");
+    let near = "SELECT abs(random_poisson(1e9) - 1e9) < 3e5 AND abs(random_poisson(1e5) - 1e5) < 3e3";
+    assert_eq!(ask(near), "t");
+    assert_eq!(ask("SELECT count(DISTINCT random_poisson(2e5)) > 90 FROM generate_series(1, 100)"), "t");
+    assert_eq!(ask("SELECT random_pick(a => ARRAY[5])"), "5");
+    assert_eq!(ask("SELECT x FROM random_pick('{NULL,6,NULL}'::int[])"), "6");
+    for nothing in ["NULL::int[]", "'{}'::int[]", "'{NULL}'::int[]"] {
+        assert_eq!(ask(&format!("SELECT random_pick({nothing})")), "-", "{nothing}");
+    }
+    assert_eq!(ask("SELECT count(*) FROM viewshed(NULL)"), "0");
+    assert_eq!(ask("SELECT makegrid_2d(NULL, 5)"), "-");
+    assert_eq!(ask("SELECT makegrid_2d(bound_polygon => 'SRID=3857;POLYGON EMPTY', grid_step => 5)"), "-");
+    assert_eq!(ask("SELECT table_size(NULL, NULL)"), "0");
+    assert_eq!(ask("SELECT cache_score(NULL, NULL, NULL)"), "-");
+    assert_eq!(ask("SELECT cardinality((hartigan(NULL, NULL, NULL, NULL, NULL, NULL)).rank)"), "-");
+    assert_eq!(ask("SELECT median(x) FROM unnest('{Infinity,1,-Infinity}'::float[]) x"), "1");
+    for refused in [
+        "random_poisson('infinity')",
+        "random_poisson('nan')",
+        "random_ints('nan', 1, 1)",
+        "makegrid_2d('SRID=3857;POLYGON((0 0, 0 1000000, 1000000 0, 0 0))', 0.001)",
+        "makegrid_2d('SRID=3857;POLYGON((0 0, 0 1, 1 0, 0 0))', 'nan')",
+        "touch_cache(NULL)",
+    ] {
+        let error =
+            cluster.run("flowmachine", &format!("SET statement_timeout = '20s'; SELECT {refused}")).unwrap_err();
+        assert_ne!(error.code(), Some(&tokio_postgres::error::SqlState::QUERY_CANCELED), "{refused} went on and on");
+    }
 }
 
 fn sizes_and_scores(cluster: &Cluster) {
@@ -156,6 +209,9 @@ fn sizes_and_scores(cluster: &Cluster) {
     for (id, class) in [("q", "Flows"), ("r", "Flows"), ("t", "Table")] {
         insert(id, class);
     }
+    // Reading a table ages nothing: the first touch of a result is the first of all.
+    assert_eq!(touch("t"), 0.0);
+    assert_eq!(ask("SELECT is_called FROM cache.cache_touches"), "f");
     // The first touch of all adds growth to the power of -1, the next growth to the power of 0.
     let growth = 1.0 + std::f64::consts::LN_2 / 1000.0;
     let score = touch("q");
@@ -164,7 +220,7 @@ fn sizes_and_scores(cluster: &Cluster) {
     touch("q");
     assert!((multiplier("q") - 1.0 / growth - 1.0).abs() < 1e-9);
     assert_eq!(touch("t"), 0.0);
-    assert_eq!(ask("SELECT access_count FROM cache.cached WHERE query_id = 't'"), "1");
+    assert_eq!(ask("SELECT access_count FROM cache.cached WHERE query_id = 't'"), "2");
     let error = cluster.run("flowmachine", "SELECT touch_cache('no-such-id')").unwrap_err();
     assert!(error.as_db_error().unwrap().message().contains("no-such-id"));
 
@@ -192,19 +248,15 @@ fn sizes_and_scores(cluster: &Cluster) {
         assert_eq!(multiplier("q"), 1.0, "all that was before has faded");
     }
     // FlowMachine resets its cache.
-    cluster
-        .run(
-            "flowmachine",
-            "SELECT setval('cache.cache_touches', 1); UPDATE cache.cached SET cache_score_multiplier = 0",
-        )
-        .unwrap();
+    cluster.run("flowmachine", "SELECT setval('cache.cache_touches', 1)").unwrap();
+    cluster.run("flowdb", "UPDATE cache.cached SET cache_score_multiplier = 0").unwrap();
     touch("q");
     assert_eq!(multiplier("q"), 1.0);
 
     // While somebody else writes, scales are left alone and nobody waits or fails.
     let other = cluster.connect("flowmachine");
     let run = |sql: &str| cluster.runtime.block_on(other.batch_execute(sql)).unwrap();
-    run("BEGIN; UPDATE cache.cached SET version = 'x' WHERE query_id = 'r'");
+    run("BEGIN; UPDATE cache.cached SET access_count = 7 WHERE query_id = 'r'");
     cluster.run("flowdb", "SELECT setval('cache.cache_touches', 400000)").unwrap();
     assert!(touch("q").is_finite());
     assert!((multiplier("q").ln() - 399_999.0 * growth.ln()).abs() < 1e-3);
@@ -213,22 +265,23 @@ fn sizes_and_scores(cluster: &Cluster) {
     run("ROLLBACK");
     touch("q");
     assert_eq!(cluster.value("flowdb", "SELECT first_touch > 0 FROM flowkit.cache_origin"), "t");
-    assert!(
-        cluster.run("flowmachine", "UPDATE cache.cache_config SET value = '10GB' WHERE key = 'cache_size'").is_err()
-    );
 }
 
-/// What runs with the owner's rights finds nothing of a caller's making.
-fn definers(cluster: &Cluster) {
-    let unpinned = "SELECT string_agg(proname, ' ') FROM pg_proc
-        WHERE prosecdef AND pronamespace = 'public'::regnamespace
-          AND NOT coalesce(proconfig && '{\"search_path=pg_catalog, pg_temp\"}', false)
-          AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e')";
-    assert_eq!(cluster.value("flowdb", unpinned), "-");
-    let definers = "SELECT string_agg(proname, ' ' ORDER BY proname) FROM pg_proc
-        WHERE prosecdef AND pronamespace = 'public'::regnamespace AND proowner = 'flowdb'::regrole
-          AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e')";
-    let expected = "available_tables cache_half_life cache_max_size cache_protected_period cache_score flowdb_version \
-                    location_table table_size touch_cache";
-    assert_eq!(cluster.value("flowdb", definers), expected);
+/// What FlowMachine's setters write is taken, and takes effect, even under the key that it alone knows.
+fn settings_of_the_cache(cluster: &Cluster) {
+    let set = |key: &str, value: &str| {
+        cluster.run("flowmachine", &format!("UPDATE cache.cache_config SET value = '{value}' WHERE key = '{key}'"))
+    };
+    let period = || cluster.value("flowmachine", "SELECT cache_protected_period()");
+    set("cache_protected_period", "-5").unwrap();
+    assert_eq!(period(), "-5");
+    set("protected_period", "17").unwrap();
+    assert_eq!(period(), "17");
+    set("cache_protected_period", "18").unwrap();
+    assert_eq!(period(), "18");
+    set("cache_size", "-1").unwrap();
+    set("half_life", "1e+20").unwrap();
+    for (key, nonsense) in [("cache_size", "10GB"), ("half_life", "0"), ("protected_period", "a day")] {
+        assert!(set(key, nonsense).is_err(), "{key} = {nonsense}");
+    }
 }

@@ -79,6 +79,14 @@ fn days_are_attached_as_flowetl_does() {
     cluster.run("flowdb", checks).unwrap();
     let latest = "SELECT cdr_type, outcome FROM etl.deduped_post_etl_queries";
     assert_eq!(cluster.ask("flowmachine", latest), [["calls", "6"]]);
+    // Somebody withdraws a day by hand and thinks of no time.
+    cluster
+        .run(
+            "flowdb",
+            "INSERT INTO etl.etl_records (cdr_type, cdr_date, state) VALUES ('calls', '2016-01-01', 'quarantine')",
+        )
+        .unwrap();
+    assert_eq!(cluster.value("flowmachine", "SELECT count(*) FROM etl.available_dates"), "0");
     let upsert = "INSERT INTO events.location_ids VALUES ('c', 'calls', '2016-01-01', '2016-01-01') ON CONFLICT (location_id, cdr_type) DO UPDATE SET last_active_date = '2016-01-02';
         INSERT INTO available_tables (table_name, has_subscribers) VALUES ('calls', true) ON CONFLICT (table_name) DO UPDATE SET has_subscribers = true";
     cluster.run("flowdb", upsert).unwrap();

@@ -7,3 +7,4 @@ mod refusals;
 mod roles;
 mod start;
 mod users;
+mod walls;

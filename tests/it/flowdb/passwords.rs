@@ -53,6 +53,23 @@ fn a_former_login_of_flowapi_is_closed() {
     assert!(error.contains("FLOWAPI_FLOWDB_USER is FlowMachine's user"), "{error}");
 }
 
+/// What somebody changed about the programs' logins by hand is put right at the next start.
+#[test]
+fn logins_that_were_shut_are_opened_again() {
+    let cluster = Cluster::started();
+    let shut = "ALTER ROLE flowmachine VALID UNTIL '2020-01-01';
+        ALTER ROLE flowapi NOLOGIN CONNECTION LIMIT 0; ALTER ROLE flowdb VALID UNTIL '2020-01-01';
+        ALTER DATABASE flowdb CONNECTION LIMIT 0";
+    cluster.run("flowdb", shut).unwrap();
+    for user in ["flowmachine", "flowapi"] {
+        assert!(!can_log_in(&cluster, user), "{user}");
+    }
+    cluster.apply().unwrap();
+    for (user, (_, password)) in ["flowdb", "flowmachine", "flowapi"].iter().zip(SECRETS) {
+        tcp(&cluster, user, password).unwrap();
+    }
+}
+
 #[test]
 fn flowmachines_login_may_have_another_name() {
     let cluster = Cluster::started();

@@ -32,7 +32,10 @@ fn roles_may_do_what_they_need_and_no_more() {
         ("flowmachine", "SELECT FROM infrastructure.tacs", true),
         ("flowmachine", "SELECT FROM public.made_by_flowdb", true),
         ("flowmachine", "DELETE FROM cache.cached", true),
-        ("flowmachine", "TRUNCATE cache.cached CASCADE", true),
+        ("flowmachine", "TRUNCATE cache.cached CASCADE", false),
+        ("flowmachine", "UPDATE cache.cached SET last_accessed = now(), access_count = access_count + 1", true),
+        ("flowmachine", "UPDATE cache.cached SET obj = NULL", false),
+        ("flowmachine", "UPDATE cache.dependencies SET depends_on = query_id", false),
         ("flowmachine", "UPDATE cache.cache_config SET value = value", true),
         ("flowmachine", "SELECT setval('cache.cache_touches', 1)", true),
         ("flowmachine", "CREATE SCHEMA mine; DROP SCHEMA mine", true),
@@ -62,6 +65,8 @@ fn roles_may_do_what_they_need_and_no_more() {
         ("flowapi", "CREATE TABLE public.mine (id int)", false),
         ("flowapi", "CREATE SCHEMA mine", false),
         ("flowmachine", "DROP TABLE cache.x1", true),
+        // What others make in the cache is FlowMachine's to remove.
+        ("flowmachine", "DROP TABLE cache.made_by_flowdb", true),
     ];
     for (user, statement, may) in table {
         match cluster.run(user, statement) {

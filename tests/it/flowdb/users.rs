@@ -67,7 +67,8 @@ fn analysts_store_queries_and_readers_read_them() {
     assert!(run(&alice, "SELECT 1").is_err(), "the connection of a removed user stays open");
     assert!(log_in(&cluster, "alice", "alice-Pass").is_err());
     cluster.run("flowapi", "SELECT FROM cache.x1").unwrap();
-    assert_eq!(cluster.value("flowdb", "SELECT tableowner FROM pg_tables WHERE tablename = 'notes'"), "flowdb");
+    let owner = cluster.value("flowdb", "SELECT tableowner FROM pg_tables WHERE tablename = 'notes'");
+    assert_eq!(owner, "flowkit_departed");
     assert_eq!(cluster.runtime.block_on(users::list(&admin)).unwrap().len(), 1);
     cluster.apply().unwrap();
 }

@@ -205,6 +205,18 @@ fn statistics_of_statements_hold_no_subscribers_numbers() {
         client.batch_execute(&format!("SELECT '{MSISDN}'::text")).await.unwrap();
         client.batch_execute(&format!("CREATE TABLE v AS SELECT '{MSISDN}' AS msisdn")).await.unwrap();
         client.batch_execute(&format!("ALTER ROLE flowdb PASSWORD '{MSISDN}'")).await.unwrap();
+        // What FlowMachine stores, and other statements inside of statements.
+        for outer in [
+            "EXPLAIN (ANALYZE TRUE, TIMING FALSE, FORMAT JSON) CREATE TABLE stored AS ({})",
+            "BEGIN; DECLARE c CURSOR FOR {}; FETCH ALL FROM c; COMMIT",
+            "PREPARE p AS {}; EXECUTE p",
+            "DO $$ BEGIN PERFORM * FROM ({}) x; EXECUTE $q$ {} $q$; END $$",
+            "COPY ({}) TO '/dev/null'",
+            "CREATE MATERIALIZED VIEW m AS {}",
+        ] {
+            let inner = format!("SELECT count(*) FROM pg_class WHERE relname = '{MSISDN}'");
+            client.batch_execute(&outer.replace("{}", &inner)).await.unwrap();
+        }
         let rows = client.query("SELECT query FROM pg_stat_statements", &[]).await.unwrap();
         let texts: Vec<String> = rows.iter().map(|r| r.get(0)).collect();
         assert!(texts.iter().any(|t| t == "SELECT $1::text"), "{texts:#?}");
