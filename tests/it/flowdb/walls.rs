@@ -235,7 +235,7 @@ fn one_person_neither_takes_all_nor_ends_what_others_do() {
     assert!(cluster.runtime.block_on(other.batch_execute("SELECT 1")).is_err(), "her own sessions end");
 
     let sessions: Vec<Client> = (0..15).map(|_| log_in(&cluster, "mallory").unwrap()).collect();
-    let refused = log_in(&cluster, "mallory").err().expect("a sixteenth");
+    let refused = log_in(&cluster, "mallory").expect_err("a sixteenth");
     assert_eq!(refused.as_db_error().unwrap().message(), "too many connections for role \"mallory\"");
     cluster.connect("flowmachine");
     drop(sessions);
