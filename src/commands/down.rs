@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{Failure, follow};
-use crate::roles::{self, Deployment};
+use crate::roles::Deployment;
 use crate::supervisor::client::Stopped;
 use crate::tell;
 
@@ -25,11 +25,7 @@ pub struct Down {
 impl Down {
     /// Runs the command; returns when nothing runs any more.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let deployment = Deployment::open(self.dir.as_deref(), &[]).map_err(Failure::mistake)?;
-        if deployment.state.root().exists() {
-            // Clearing up may make files, and they must be its own.
-            roles::become_owner(deployment.state.root(), &deployment.program).map_err(Failure::mistake)?;
-        }
+        let deployment = Deployment::open(self.dir.as_deref()).map_err(Failure::mistake)?;
         let how = match follow::stop(&deployment.state.run(), Duration::from_secs(self.patience))? {
             Stopped::Now => "stopped".to_string(),
             Stopped::Before { left_behind: 0 } => "nothing was running".to_string(),

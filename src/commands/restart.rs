@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Failure;
+use crate::config::Problems;
 use crate::roles::Deployment;
 use crate::supervisor::{Error, client};
+use crate::tell;
 
 /// Restart one service of a running deployment, and what cannot do without it
 #[derive(Args)]
@@ -22,8 +24,16 @@ pub struct Restart {
 impl Restart {
     /// Runs the command; `flowkit status` shows what comes of it.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let deployment = Deployment::open(self.dir.as_deref(), &[]).map_err(Failure::mistake)?;
-        match client::restart(&deployment.state.run(), &self.service) {
+        let deployment = Deployment::open(self.dir.as_deref()).map_err(Failure::mistake)?;
+        let run = deployment.state.run();
+        let facts = client::status(&run)?.facts;
+        let copied = |role: &&String| deployment.state.credentials().join(role).is_dir();
+        let roles = facts["roles"].as_object().map(|roles| roles.keys().filter(copied).cloned().collect());
+        // A secret may have been rotated since the services were given theirs.
+        if let Err(Problems(problems)) = deployment.running(roles.unwrap_or_default()).hand_out_secrets() {
+            tell!("note: the services keep the secrets that they have, as {} can't be had here", problems.len());
+        }
+        match client::restart(&run, &self.service) {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(error @ Error::Refused(_)) => Err(Failure::mistake(error)),
             Err(error) => Err(error.into()),

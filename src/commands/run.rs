@@ -30,6 +30,9 @@ pub struct Run {
     /// Change a setting for this run
     #[arg(long = "set", value_name = "NAME=VALUE")]
     settings: Vec<String>,
+    /// As root: run it as the owner of a state directory that is not root's, and believe its flowkit.toml
+    #[arg(long)]
+    as_owner: bool,
     /// How log lines are written
     #[arg(long, value_enum, default_value_t = Lines::Text)]
     log: Lines,
@@ -59,7 +62,8 @@ impl From<Lines> for LogFormat {
 impl Run {
     /// Runs the command; returns when the role has stopped.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let deployment = Deployment::open(self.dir.as_deref(), &self.settings).map_err(Failure::mistake)?;
+        let deployment =
+            Deployment::start(self.dir.as_deref(), &self.settings, self.as_owner).map_err(Failure::mistake)?;
         let deployment = deployment.running(vec![self.role]);
         // Images and units are given their secrets; making them is `flowkit secrets init`, or `flowkit up`.
         let plan = begin(&deployment, |_| Ok(()))?;

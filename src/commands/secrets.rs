@@ -11,6 +11,7 @@ use serde_json::json;
 use super::Failure;
 use crate::catalogue::{Role, catalogue};
 use crate::config::{Problem, Settings, StateDir};
+use crate::roles;
 use crate::secrets::{self, LookupError, Options, RotateError, Store};
 use crate::{say, show, tell};
 
@@ -133,9 +134,11 @@ impl Whose {
 }
 
 impl Place {
-    /// The directory; the state directory in its place is a slip that would make a second set of secrets.
+    /// The directory; the state directory in its place is a slip that would make a second set of secrets. Where it is not
+    /// root's, root has become its owner when this returns.
     fn dir(&self) -> Result<PathBuf, Failure> {
         let dir = self.dir.clone().unwrap_or_else(|| StateDir::usual().secrets());
+        let dir = roles::enter_owners(&dir).map_err(Failure::mistake)?;
         let inner = dir.join("secrets");
         if inner.is_dir() {
             let what = format!("{} is a state directory, its secrets are in {}", dir.display(), inner.display());

@@ -72,8 +72,7 @@ pub(super) struct Layout {
 impl Layout {
     /// The wish and the settings, both checked.
     pub(super) fn read(&self) -> Result<(Wish, Settings), Failure> {
-        let deployment = Deployment::open(self.dir.as_deref(), &self.settings).map_err(Failure::mistake)?;
-        let settings = deployment.settings;
+        let settings = Deployment::settings_only(self.dir.as_deref(), &self.settings).map_err(Failure::mistake)?;
         let tag = self.tag.clone().unwrap_or_else(|| match settings.origin("CONTAINER_TAG") {
             Origin::Default => env!("CARGO_PKG_VERSION").to_owned(),
             _ => settings.text("CONTAINER_TAG").unwrap_or_default().to_owned(),

@@ -79,14 +79,16 @@ impl Tune {
     }
 
     /// State directory and settings: those of the deployment that runs there or, if none does, of one with every role. A
-    /// memory that is given is FlowDB's own.
+    /// memory that is given is FlowDB's own. Root looks at FlowDB's files as FlowDB's user.
     fn deployment(&self) -> Result<(StateDir, Settings), Failure> {
         let dir = self.dir.as_deref();
         let deployment = match self.memory {
-            Some(_) => Deployment::open(dir, &[]),
+            Some(_) => Deployment::open(dir),
             None => Deployment::open_running(dir).map(|found| found.running(built().map(str::to_string).collect())),
         };
-        deployment.map(|Deployment { state, settings, .. }| (state, settings)).map_err(Failure::mistake)
+        let deployment = deployment.map_err(Failure::mistake)?;
+        deployment.become_role("flowdb").map_err(Failure::mistake)?;
+        Ok((deployment.state, deployment.settings))
     }
 
     /// This machine, with what the flags say otherwise.

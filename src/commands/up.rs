@@ -34,6 +34,9 @@ pub struct Up {
     /// Change a setting for this run; flowkit.toml in the state directory keeps one for good
     #[arg(long = "set", value_name = "NAME=VALUE")]
     settings: Vec<String>,
+    /// As root: run everything as the owner of a state directory that is not root's, and believe its flowkit.toml
+    #[arg(long)]
+    as_owner: bool,
     /// Load a month of invented call records once the database is ready
     #[arg(long)]
     demo: bool,
@@ -48,7 +51,8 @@ pub struct Up {
 impl Up {
     /// Runs the command.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let deployment = Deployment::open(self.dir.as_deref(), &self.settings).map_err(Failure::mistake)?;
+        let deployment =
+            Deployment::start(self.dir.as_deref(), &self.settings, self.as_owner).map_err(Failure::mistake)?;
         let roles = if self.roles.is_empty() { roles::built().map(str::to_string).collect() } else { self.roles };
         let deployment = deployment.running(roles);
         refuse_second(&deployment)?;
@@ -104,14 +108,11 @@ fn make_secrets(deployment: &Deployment) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Everything that can be wrong is found before anything is started: roles, ports, the host, secrets, programs. Root has
-/// become the deployment's owner when this returns.
+/// Everything that can be wrong is found before anything is started: roles, ports, the host, secrets, programs.
 pub(super) fn begin(deployment: &Deployment, secrets: fn(&Deployment) -> Result<(), Failure>) -> Result<Plan, Failure> {
     Problems(roles::unknown_roles(&deployment.roles)).or(()).map_err(Failure::mistake)?;
-    // Asked as root, which sees who holds a port.
     let mut taken = roles::free_ports(deployment);
-    roles::become_owner(deployment.state.root(), &deployment.program).map_err(Failure::mistake)?;
-    deployment.make_directories().map_err(Failure::mistake)?;
+    deployment.settle().map_err(Failure::mistake)?;
     // It may be what a killed run of our own has left behind: that is ended, or has just come to its end by itself.
     client::clear(&deployment.state.run()).map_err(of_supervisor)?;
     if !taken.is_empty() {
@@ -122,7 +123,14 @@ pub(super) fn begin(deployment: &Deployment, secrets: fn(&Deployment) -> Result<
     secrets(deployment)?;
     let pools = Pools::of(&deployment.settings).warnings();
     deployment.settings.warnings().iter().chain(&pools).for_each(|warning| tell!("warning: {warning}"));
-    roles::plan(deployment).map_err(Failure::mistake)
+    let secrets = deployment.hand_out_secrets();
+    match (roles::plan(deployment), secrets) {
+        (Ok(plan), Ok(())) => Ok(plan),
+        (plan, secrets) => {
+            let problems = [secrets.err(), plan.err()].into_iter().flatten().flat_map(|Problems(problems)| problems);
+            Err(Failure::mistake(Problems(problems.collect())))
+        }
+    }
 }
 
 /// Shows the services until all are ready.

@@ -69,6 +69,7 @@ impl Verify {
             store: &deployment.store,
             flowmachine: server(&deployment).map_err(Failure::mistake)?,
             python: &flowmachine::python(&deployment).map_err(Failure::mistake)?,
+            python_as: deployment.user_of("flowmachine").map_err(Failure::mistake)?.map(|user| (user.uid, user.gid)),
             patience: Duration::from_secs(self.patience),
         };
         let spinner = say::ERR.is_terminal().then(|| ProgressBar::new_spinner().with_message("asking"));

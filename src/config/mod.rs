@@ -5,6 +5,7 @@
 //! once, here, and remembers where it came from. All that is wrong is told in one report, and then nothing starts.
 
 mod address;
+pub mod file;
 mod pools;
 mod problem;
 mod settings;

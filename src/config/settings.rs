@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 
 use crate::catalogue::{self, Setting, Type, catalogue};
 
-use super::{Problem, Problems};
+use super::{Problem, Problems, file};
 
 /// Where Docker and Podman put what a container is given as a secret, which may be a setting.
 pub const RUN_SECRETS: &str = "/run/secrets";
 
 /// No value is longer, in bytes; a file that is was not meant to be one.
 const LONGEST: u64 = 64 << 10;
+
+/// No settings file is longer, in bytes.
+const LONGEST_FILE: u64 = 1 << 20;
 
 /// Where a value was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,8 +86,12 @@ impl Settings {
     }
 
     fn load_file(&mut self, path: &Path, problems: &mut Problems) {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
+        let text = match file::read(path, LONGEST_FILE).map(|bytes| String::from_utf8(bytes.to_vec())) {
+            Ok(Ok(text)) => text,
+            Ok(Err(_)) => {
+                let problem = Problem::new("the settings file is not text", "write NAME = \"value\"");
+                return problems.0.push(problem.origin(path.display()));
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
             Err(error) => {
                 let what = format!("the settings file can't be read: {error}");
@@ -227,6 +234,18 @@ impl Settings {
     /// What was given, by its own name: what a child's environment must hold.
     pub fn explicit(&self) -> impl Iterator<Item = (&str, &str)> {
         self.given.iter().map(|(name, (text, _))| (*name, text.as_str()))
+    }
+
+    /// What `role` reads of these settings: nothing of another role's is its business.
+    #[must_use]
+    pub fn of_role(&self, role: &catalogue::Role) -> Settings {
+        let read: Vec<&str> = catalogue()
+            .settings_of(role)
+            .flat_map(|setting| [Some(setting.name.as_str()), setting.default_from.as_deref()])
+            .flatten()
+            .collect();
+        let given = self.given.iter().filter(|(name, _)| read.contains(name));
+        Settings { given: given.map(|(name, value)| (*name, value.clone())).collect(), warnings: Vec::new() }
     }
 
     fn found(&self, name: &str) -> Option<(&str, &Origin)> {

@@ -56,6 +56,16 @@ impl StateDir {
         self.0.join("flowmachine")
     }
 
+    /// A role's own directory.
+    pub fn role(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Where roles that are users of their own find copies of the secrets that each of them uses, a directory each.
+    pub fn credentials(&self) -> PathBuf {
+        self.0.join("credentials")
+    }
+
     /// Logs.
     pub fn log(&self) -> PathBuf {
         self.0.join("log")

@@ -1,7 +1,9 @@
 //! Connections to FlowDB.
 
+use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
@@ -10,9 +12,13 @@ use tokio_postgres::{Client, Config, NoTls};
 use super::{DATABASE, Error, SUPERUSER};
 use crate::config::{Settings, StateDir, from_here};
 use crate::secrets::{LookupError, Secret, Store};
+use crate::supervisor::{Acting, User};
 
 /// Longest wait for a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The role whose directory holds the socket.
+const ROLE: &str = "flowdb";
 
 /// The secret that holds the superuser's password.
 pub(super) const SUPERUSER_PASSWORD: &str = "FLOWDB_POSTGRES_PASSWORD";
@@ -104,15 +110,24 @@ pub(super) async fn as_superuser(
     database: &str,
 ) -> Result<Client, Error> {
     let endpoint = Endpoint::new(state, settings);
-    let now = store.get(SUPERUSER_PASSWORD).ok();
+    let (now, before) = (store.get(SUPERUSER_PASSWORD).ok(), store.previous(SUPERUSER_PASSWORD));
+    let _acting = as_owner(&state.role(ROLE)).map_err(Error::file("act as the owner of", state.role(ROLE)))?;
     let refused = match open(endpoint.over_socket(), SUPERUSER, now.as_ref(), database).await {
         Err(error) if is_refusal(&error) => error,
         other => return other,
     };
-    match store.previous(SUPERUSER_PASSWORD) {
+    match before {
         Some(before) => open(endpoint.over_socket(), SUPERUSER, Some(&before), database).await.map_err(|_| refused),
         None => Err(refused),
     }
+}
+
+/// Root goes to the socket with the rights of whoever owns its directory: nothing that stands there leads root further.
+fn as_owner(dir: &Path) -> io::Result<Option<Acting>> {
+    let Ok(found) = std::fs::symlink_metadata(dir) else { return Ok(None) };
+    let user = User { uid: found.uid(), gid: found.gid(), groups: Vec::new() };
+    let is_root = rustix::process::geteuid().is_root();
+    (is_root && user.uid != 0).then(|| Acting::as_user(&user)).transpose()
 }
 
 /// Any user over TCP.

@@ -1,18 +1,17 @@
 //! A deployment: a set of roles that share a state directory, settings and secrets.
 
-use std::ffi::OsString;
-use std::fs::DirBuilder;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::host::{self, Purpose, Standing};
+use super::{HostError, accounts, takeover};
 use crate::catalogue::catalogue;
 use crate::config::{Origin, Problem, Problems, Settings, StateDir};
 use crate::roles::Plan;
 use crate::secrets::{Place, Store};
-use crate::supervisor::client;
+use crate::supervisor::{User, client};
 
 /// Everything that a role needs to know in order to say what it runs.
 pub struct Deployment {
@@ -26,38 +25,75 @@ pub struct Deployment {
     pub program: PathBuf,
     /// The roles that are run together here; others are somewhere else.
     pub roles: Vec<String>,
+    /// Who works here.
+    standing: Standing,
+    /// In a role's view: whom its services run as, when that is not whoever works here.
+    pub(super) user: Option<User>,
+    /// In a role's view: where its secrets are.
+    credentials: Option<PathBuf>,
 }
 
 impl Deployment {
-    /// Opens the deployment in `dir` (the user's usual place if `None`) with the settings of its file, of the
-    /// environment and of `overrides` (`NAME=VALUE`, as given with `--set`), the last one winning.
+    /// Opens the deployment in `dir` (the user's usual place if `None`) to look at it or to speak to what runs there. Where
+    /// the directory is not root's, root has become its owner for good when this returns.
+    ///
+    /// # Errors
+    /// Root can't work there safely; every setting that is unknown or malformed, in one report.
+    pub fn open(dir: Option<&Path>) -> Result<Deployment, Failed> {
+        Deployment::enter(dir, Purpose::Look, &[])
+    }
+
+    /// Opens the deployment in order to start services there, with the settings of its file, of the environment and of
+    /// `overrides` (`NAME=VALUE`, as given with `--set`), the last one winning.
+    ///
+    /// # Errors
+    /// As [`Deployment::open`], and when root is not told to do it `as_owner` of a directory that is somebody else's.
+    pub fn start(dir: Option<&Path>, overrides: &[String], as_owner: bool) -> Result<Deployment, Failed> {
+        Deployment::enter(dir, Purpose::Start { as_owner }, overrides)
+    }
+
+    fn enter(dir: Option<&Path>, purpose: Purpose, overrides: &[String]) -> Result<Deployment, Failed> {
+        let (state, standing) = host::enter(dir.map_or_else(StateDir::usual, StateDir::new), purpose)?;
+        let mut settings = Settings::given(Some(&state.settings_file()))?;
+        let problems: Vec<Problem> = overrides.iter().filter_map(|text| set(&mut settings, text).err()).collect();
+        Problems(problems).or(())?;
+        Ok(Deployment { standing, ..Deployment::new(state, settings) })
+    }
+
+    /// The settings of a deployment, for a command that uses nothing else of it.
     ///
     /// # Errors
     /// Every setting that is unknown or malformed, in one report.
-    pub fn open(dir: Option<&Path>, overrides: &[String]) -> Result<Deployment, Problems> {
+    pub fn settings_only(dir: Option<&Path>, overrides: &[String]) -> Result<Settings, Problems> {
         let state = dir.map_or_else(StateDir::usual, StateDir::new);
         let mut settings = Settings::given(Some(&state.settings_file()))?;
         let problems: Vec<Problem> = overrides.iter().filter_map(|text| set(&mut settings, text).err()).collect();
-        if !problems.is_empty() {
-            return Err(Problems(problems));
-        }
-        Ok(Deployment::new(state, settings))
+        Problems(problems).or(settings)
     }
 
     /// The same for a step, which whoever started it has given every setting, as its environment.
     ///
     /// # Errors
-    /// As [`Deployment::open`].
+    /// Every setting that is unknown or malformed, in one report.
     pub fn open_step(dir: &Path, roles: Vec<String>) -> Result<Deployment, Problems> {
         let state = StateDir::new(dir);
-        let settings = Settings::load(Some(&state.settings_file()), &|name| std::env::var(name).ok(), None)?;
+        let settings = Settings::load(None, &|name| std::env::var(name).ok(), None)?;
         Ok(Deployment { roles, ..Deployment::new(state, settings) })
     }
 
     fn new(state: StateDir, settings: Settings) -> Deployment {
         let store = Store::new(Some(state.secrets()));
         let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("flowkit"));
-        Deployment { state, settings, store, program, roles: Vec::new() }
+        Deployment {
+            state,
+            settings,
+            store,
+            program,
+            roles: Vec::new(),
+            standing: Standing::OneUser,
+            user: None,
+            credentials: None,
+        }
     }
 
     /// The same with these roles run together: FlowDB leaves to the others the memory that they need, unless the settings
@@ -78,8 +114,8 @@ impl Deployment {
     ///
     /// # Errors
     /// As [`Deployment::open`].
-    pub fn open_running(dir: Option<&Path>) -> Result<Deployment, Problems> {
-        let mut deployment = Deployment::open(dir, &[])?;
+    pub fn open_running(dir: Option<&Path>) -> Result<Deployment, Failed> {
+        let mut deployment = Deployment::open(dir)?;
         let running = client::status(&deployment.state.run()).ok();
         let facts = running.as_ref().and_then(|status| status.facts["settings"].as_object());
         for (name, value) in facts.into_iter().flatten() {
@@ -113,74 +149,150 @@ impl Deployment {
         Ok(SocketAddr::new(ip, self.settings.port(port)))
     }
 
-    /// Makes the directories of the state directory; to be called as its owner.
+    /// Makes the state directory and what is in it, and for root each role's user and its directory.
     ///
     /// # Errors
-    /// The directory that could not be made.
-    pub fn make_directories(&self) -> Result<(), Problem> {
-        let state = &self.state;
-        for dir in [state.log(), state.run(), state.redis(), state.flowmachine(), state.secrets()] {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-            made.map_err(|error| {
-                Problem::new(format!("cannot make the directory {}: {error}", dir.display()), "mend its permissions")
-            })?;
+    /// See [`HostError`].
+    pub fn settle(&self) -> Result<(), HostError> {
+        host::make(&self.state, self.standing)?;
+        if self.standing == Standing::OneUser {
+            self.roles.iter().try_for_each(|role| host::make_directory(&self.state.role(role), 0o700))?;
+            return host::reachable(self.state.root(), &self.program, None);
+        }
+        for role in self.roles.iter().filter_map(|name| catalogue().role(name)) {
+            let user = accounts::ensure(&role.name)?;
+            let name = accounts::name(&role.name);
+            host::reachable(self.state.root(), &self.program, Some(&user))?;
+            takeover::directory(&self.state.role(&role.name), &user, &name, true)?;
+            // Data elsewhere on the host may have been the former user's too.
+            let places = role.volumes.iter().filter(|volume| !volume.read_only);
+            for place in places.filter_map(|volume| self.settings.text(volume.place.as_ref()?)) {
+                takeover::directory(Path::new(place), &user, &name, false)?;
+            }
         }
         Ok(())
     }
 
-    /// Whether every secret that `role` uses can be had.
+    /// Lays out the secrets of each role in a directory of its own: the roles' steps and programs look nowhere else.
     ///
     /// # Errors
     /// All that are missing or malformed, in one report.
-    pub(super) fn require_secrets(&self, role: &str) -> Result<Vec<&'static str>, Problems> {
-        let catalogue = catalogue();
-        let role = catalogue.role(role).expect("a role of the catalogue");
-        let names: Vec<&str> = catalogue.secrets_of(role).map(|secret| secret.name.as_str()).collect();
-        self.store.require(&names)?;
-        Ok(names)
-    }
-
-    /// A directory with the secrets that `role` uses as files, for a program that reads nothing else: the one where they
-    /// all are (systemd's credentials, say), else a private copy of what was found here and there.
-    pub(super) fn secrets_for(&self, role: &str) -> Result<PathBuf, Problems> {
-        let names = self.require_secrets(role)?;
-        if let Some(dir) = self.one_directory(&names) {
-            return Ok(dir);
+    pub fn hand_out_secrets(&self) -> Result<(), Problems> {
+        let mut problems = Problems::default();
+        for role in self.roles.iter().filter_map(|name| catalogue().role(name)) {
+            let names = names_of_secrets(&role.name);
+            if let Err(Problems(more)) = self.store.require(&names) {
+                problems.0.extend(more.into_iter().filter(|problem| !problems.0.contains(problem)).collect::<Vec<_>>());
+                continue;
+            }
+            let (dir, user) = (self.credentials_of(&role.name), self.user_of(&role.name)?);
+            if self.one_directory(&names).as_ref() == Some(&dir) {
+                continue;
+            }
+            let made = host::make_private(&self.state.credentials(), self.standing).map_err(|error| error.to_string());
+            let group = user.map(|user| user.gid);
+            let written =
+                made.and_then(|()| self.store.materialise(&names, &dir, group).map_err(|error| in_full(&error)));
+            if let Err(why) = written {
+                let what = format!("cannot give {} its secrets: {why}", role.name);
+                problems.0.push(Problem::new(what, "mend the directory's permissions"));
+            }
         }
-        let private = self.state.run().join("secrets").join(role);
-        self.store.materialise(&names, &private).map_err(|error| {
-            Problem::new(format!("cannot give {role} its secrets: {error}"), "mend the directory's permissions")
-        })?;
-        Ok(private)
+        problems.or(())
     }
 
-    /// The directory in which all of these are files of their own names. A fixed value needs none: it is the program's own
-    /// default as well.
+    /// The deployment as one of its roles sees it: with its own settings and secrets, and run as its user.
+    pub(super) fn view_of(&self, role: &str) -> Result<Deployment, Problem> {
+        let described = catalogue().role(role).expect("a role of the catalogue");
+        let credentials = self.credentials_of(role);
+        Ok(Deployment {
+            state: self.state.clone(),
+            settings: self.settings.of_role(described),
+            store: Store::only(&credentials),
+            credentials: Some(credentials),
+            program: self.program.clone(),
+            roles: self.roles.clone(),
+            standing: self.standing,
+            user: self.user_of(role)?,
+        })
+    }
+
+    /// Whom a role's services run as, when that is somebody else than who works here.
+    ///
+    /// # Errors
+    /// Root works here, and the role's user is not there.
+    pub fn user_of(&self, role: &str) -> Result<Option<User>, Problem> {
+        if self.standing == Standing::OneUser {
+            return Ok(None);
+        }
+        let missing = || {
+            let what = format!("there is no user {} for the role {role}", accounts::name(role));
+            Problem::new(what, "`flowkit up` as root makes it")
+        };
+        accounts::find(role).map(Some).ok_or_else(missing)
+    }
+
+    /// For root, where the role is on this host: becomes its user, for good, before looking at its files.
+    ///
+    /// # Errors
+    /// The user can't be had.
+    pub fn become_role(&self, role: &str) -> Result<(), HostError> {
+        match self.user_of(role).ok().flatten() {
+            Some(user) if self.state.role(role).exists() => accounts::become_user(user.uid, user.gid),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where a role finds its secrets as files: where systemd or an engine has put exactly them, else copies of our own.
+    pub(super) fn credentials_of(&self, role: &str) -> PathBuf {
+        let outside =
+            || if self.standing == Standing::Root { None } else { self.one_directory(&names_of_secrets(role)) };
+        self.credentials.clone().or_else(outside).unwrap_or_else(|| self.state.credentials().join(role))
+    }
+
+    /// The directory from outside in which all of these are files of their own names. A fixed value needs none: it is the
+    /// program's own default as well.
     fn one_directory(&self, names: &[&str]) -> Option<PathBuf> {
         let mut one = None;
         for name in names {
             let file = match self.store.find(name).ok()?.place {
                 Place::Default => continue,
-                Place::Credential(file) | Place::RunSecrets(file) | Place::Deployment(file) => file,
-                Place::FileVariable(..) | Place::Variable(_) => return None,
+                Place::Credential(file) | Place::RunSecrets(file) => file,
+                Place::Deployment(_) | Place::FileVariable(..) | Place::Variable(_) => return None,
             };
             let dir = file.parent().filter(|_| file.ends_with(name))?.to_owned();
             if one.get_or_insert_with(|| dir.clone()) != &dir {
                 return None;
             }
         }
-        Some(one.unwrap_or_else(|| self.state.secrets()))
+        one
     }
+}
 
-    /// The variables by which a child finds secrets that are not in the deployment's own directory. They hold paths,
-    /// except for a secret that the administrator chose to give as a variable.
-    pub(super) fn secret_sources(&self) -> impl Iterator<Item = (OsString, OsString)> {
-        let names = catalogue().secrets().flat_map(|secret| secret.spellings());
-        let names = names.flat_map(|name| [name.to_string(), format!("{name}_FILE")]);
-        names
-            .chain(["CREDENTIALS_DIRECTORY".to_string()])
-            .filter_map(|name| Some((OsString::from(&name), std::env::var_os(&name)?)))
+/// Why a deployment could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// The host.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The settings.
+    #[error(transparent)]
+    Settings(#[from] Problems),
+}
+
+fn names_of_secrets(role: &str) -> Vec<&'static str> {
+    let role = catalogue().role(role).expect("a role of the catalogue");
+    catalogue().secrets_of(role).map(|secret| secret.name.as_str()).collect()
+}
+
+fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
     }
+    text
 }
 
 fn set(settings: &mut Settings, text: &str) -> Result<(), Problem> {
@@ -198,11 +310,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_copied_only_when_they_are_not_in_one_place() {
+    fn secrets_are_copied_unless_they_come_from_outside_in_one_place() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::new(dir.path());
-        let credentials = dir.path().join("credentials");
-        for place in [&credentials, &state.secrets(), &state.run()] {
+        let credentials = dir.path().join("outside");
+        for place in [&credentials, &state.secrets()] {
             fs::create_dir(place).unwrap();
         }
         let environment = {
@@ -211,20 +323,37 @@ mod tests {
         };
         let deployment = Deployment {
             store: Store::with(Some(state.secrets()), dir.path().join("run-secrets"), environment),
-            state,
-            settings: Settings::default(),
-            program: PathBuf::new(),
-            roles: Vec::new(),
+            roles: vec!["flowmachine".to_owned()],
+            ..Deployment::new(state, Settings::default())
         };
         let put = |place: &Path, name: &str| fs::write(place.join(name), "value").unwrap();
         put(&credentials, "FLOWMACHINE_FLOWDB_PASSWORD");
         put(&credentials, "REDIS_PASSWORD");
-        assert_eq!(deployment.secrets_for("flowmachine").unwrap(), credentials);
+        assert_eq!(deployment.credentials_of("flowmachine"), credentials);
+        deployment.hand_out_secrets().unwrap();
+        assert!(!deployment.state.credentials().exists(), "nothing is copied");
 
         fs::remove_file(credentials.join("REDIS_PASSWORD")).unwrap();
-        put(&deployment.state.secrets(), "REDIS_PASSWORD");
-        let copy = deployment.secrets_for("flowmachine").unwrap();
-        assert_eq!(copy, deployment.state.run().join("secrets/flowmachine"));
-        assert_eq!(fs::read_to_string(copy.join("REDIS_PASSWORD")).unwrap(), "value");
+        for name in ["REDIS_PASSWORD", "FLOWDB_POSTGRES_PASSWORD"] {
+            put(&deployment.state.secrets(), name);
+        }
+        deployment.hand_out_secrets().unwrap();
+        let copies = deployment.credentials_of("flowmachine");
+        assert_eq!(copies, deployment.state.credentials().join("flowmachine"));
+        assert_eq!(fs::read_to_string(copies.join("REDIS_PASSWORD")).unwrap(), "value");
+        assert!(!copies.join("FLOWDB_POSTGRES_PASSWORD").exists(), "another role's secret");
+    }
+
+    #[test]
+    fn a_role_sees_its_own_settings_and_no_others() {
+        let mut settings = Settings::default();
+        for (name, value) in [("FLOWDB_HOST_PORT", "9100"), ("FLOWKIT_PYTHON", "/python"), ("REDIS_PORT", "6400")] {
+            settings.set(name, value, Origin::Flag).unwrap();
+        }
+        let deployment = Deployment::new(StateDir::new("/nowhere"), settings);
+        let seen = |role: &str| deployment.view_of(role).unwrap().settings;
+        assert_eq!(seen("redis").explicit().collect::<Vec<_>>(), [("REDIS_PORT", "6400")]);
+        assert_eq!(seen("flowmachine").port("FLOWDB_PORT"), 9100);
+        assert_eq!(seen("flowdb").text("FLOWKIT_PYTHON"), None);
     }
 }

@@ -1,11 +1,12 @@
 //! FlowDB: PostgreSQL, prepared before every start and brought up to date after it.
 
+use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Problem, Problems, Settings};
 use crate::flowdb::{Postgres, ProbeSql, cluster};
-use crate::roles::{Deployment, MISTAKE, step};
+use crate::roles::{CREDENTIALS, Deployment, MISTAKE, step};
 use crate::supervisor::{Kind, OnDependency, Restart, Service, StopStep};
 use crate::tuning::overrides::Overrides;
 
@@ -16,21 +17,20 @@ pub(super) fn check(settings: &Settings) -> Vec<Problem> {
 
 pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
     let state = &deployment.state;
-    deployment.require_secrets("flowdb")?;
     Postgres::find(&deployment.settings, &cluster::data_directory(state, &deployment.settings)).map_err(|error| {
         let hint = "run `make setup`, or set FLOWKIT_POSTGRES_BIN to the directory of its programs";
         Problem::new(error.to_string(), hint)
     })?;
     // A step that turns into the server. It needs no secret, so it is not even told where they are.
-    let mut server = step(deployment, "flowdb-server");
-    server.env.retain(|name, _| !deployment.secret_sources().any(|(source, _)| source == *name));
+    let mut server = step(deployment, "flowdb", "flowdb-server");
+    server.env.remove(OsStr::new(CREDENTIALS));
     // The supervisor may protect the server itself from the kernel's memory killer, never its sessions.
     server.env.insert("PG_OOM_ADJUST_FILE".into(), "/proc/self/oom_score_adj".into());
     server.env.insert("PG_OOM_ADJUST_VALUE".into(), "0".into());
     let database = Service {
         name: "flowdb".to_string(),
         kind: Kind::Daemon,
-        before: vec![step(deployment, "flowdb-prepare")],
+        before: vec![step(deployment, "flowdb", "flowdb-prepare")],
         command: server,
         needs: vec![],
         on_dependency: OnDependency::Keep,
@@ -54,7 +54,7 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
         name: "flowdb-schema".to_string(),
         kind: Kind::Task,
         needs: vec![database.name.clone()],
-        command: step(deployment, "flowdb-schema"),
+        command: step(deployment, "flowdb", "flowdb-schema"),
         before: vec![],
         ready: None,
         // SQL in one transaction: ending it at any moment loses nothing.

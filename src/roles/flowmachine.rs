@@ -59,7 +59,7 @@ pub(super) fn check(settings: &Settings, in_container: bool) -> Vec<Problem> {
 pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
     let settings = &deployment.settings;
     let python = python(deployment)?;
-    let secrets = deployment.secrets_for("flowmachine")?;
+    let secrets = deployment.credentials_of("flowmachine");
     let pools = Pools::of(settings);
     let address = address(deployment)?;
     Problems(check(settings, in_container())).or(())?;
@@ -82,7 +82,7 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
     let server = Service {
         name: "flowmachine".to_string(),
         kind: Kind::Daemon,
-        before: vec![step(deployment, "flowmachine-repair")],
+        before: vec![step(deployment, "flowmachine", "flowmachine-repair")],
         command: run("server"),
         // The database itself too: the schema's task does not run again when the database has crashed and come back.
         needs: ["flowdb", "flowdb-schema", "redis", NEIGHBOURS].map(String::from).to_vec(),
@@ -134,8 +134,8 @@ fn neighbours(deployment: &Deployment) -> Option<Service> {
     (!who.is_empty()).then(|| Service {
         name: NEIGHBOURS.to_string(),
         kind: Kind::Daemon,
-        before: vec![step(deployment, "flowmachine-await")],
-        command: step(deployment, "flowmachine-watch"),
+        before: vec![step(deployment, "flowmachine", "flowmachine-await")],
+        command: step(deployment, "flowmachine", "flowmachine-watch"),
         needs: vec![],
         on_dependency: OnDependency::Keep,
         ready: None,

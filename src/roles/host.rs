@@ -1,20 +1,47 @@
-//! The host that a deployment stands on: whose it is, where it lives by default, which ports are free.
+//! Whose a state directory is, and who therefore works in it.
+//!
+//! Root believes what stands in a directory of root's that nobody else can change or swap. In anybody else's directory it
+//! becomes that somebody, for good, before it reads anything there. So whatever a service or another user writes never
+//! tells root what to do.
 
-use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::fs::{self, Metadata};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use rustix::fs::Access;
-use rustix::process::{Gid, Uid};
+use rustix::fs::{Access, AtFlags, CWD};
+use rustix::process::geteuid;
 
-use super::Deployment;
+use super::{accounts, takeover};
 use crate::catalogue::catalogue;
-use crate::config::Problem;
+use crate::config::StateDir;
+use crate::supervisor::{Acting, User};
 
-/// The user that `flowkit up` makes when root starts a new deployment.
-const USER: &str = "flowkit";
+/// The user that ran everything before each role had one of its own.
+pub(super) const FORMER: &str = "flowkit";
+
+/// In a state directory that has been used, so that root knows it whatever else is put there.
+const MARK: &str = ".flowkit";
+
+/// Who works in a state directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Root, in a directory of root's; each role's services run as a user of the role's own.
+    Root,
+    /// One user: whoever runs this, or whom root has become.
+    OneUser,
+}
+
+/// What is meant to be done with a state directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Look at it, or speak to what runs there; nothing is made or given to anybody.
+    Look,
+    /// Start services. Root does so as the owner of another's directory only when it is told to.
+    Start {
+        /// Whether it was.
+        as_owner: bool,
+    },
+}
 
 /// Why the host can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -32,155 +59,294 @@ pub enum HostError {
         /// Our number.
         us: u32,
     },
-    /// The system user can't be made.
-    #[error("cannot make the system user `{USER}` with useradd")]
-    User(#[source] std::io::Error),
+    /// Root would run somebody else's services with somebody else's settings.
+    #[error(
+        "the state directory {} belongs to user {owner}: run this as that user, or with --as-owner to have root do it as \
+         that user, or name another directory with --dir", .dir.display()
+    )]
+    NotRoots {
+        /// The state directory.
+        dir: PathBuf,
+        /// Its owner's number.
+        owner: u32,
+    },
+    /// A link may lead anywhere.
+    #[error("{} is not a directory, and root follows no link there; give --dir DIR", .0.display())]
+    NoDirectory(PathBuf),
+    /// Somebody could swap what root works on.
+    #[error(
+        "root does not work in {}: {} can be changed by others; choose a place that is root's all the way, such as \
+         /var/lib/flowkit, or make it so", .dir.display(), .above.display()
+    )]
+    Exposed {
+        /// The state directory.
+        dir: PathBuf,
+        /// It, or one above it.
+        above: PathBuf,
+    },
+    /// It is something else's directory.
+    #[error("{} is no state directory of flowkit, since it holds {file:?}: name a new or an empty one with --dir", .dir.display())]
+    Strange {
+        /// The directory.
+        dir: PathBuf,
+        /// What is in it.
+        file: String,
+    },
+    /// A directory below the state directory is not its user's.
+    #[error("{} belongs to user {owner}, not to {wanted}: give it back (chown -R), or move it away", .dir.display())]
+    Anothers {
+        /// The directory.
+        dir: PathBuf,
+        /// Its owner's number.
+        owner: u32,
+        /// Whose it must be.
+        wanted: String,
+    },
+    /// Whose processes still run could get in the way of a change of owners.
+    #[error(
+        "{} is of a version in which user {FORMER} ran everything, and processes of that user still run (pid {pid}): \
+         flowkit down --dir {}", .dir.display(), .dir.display()
+    )]
+    StillRuns {
+        /// The state directory.
+        dir: PathBuf,
+        /// One of them.
+        pid: u32,
+    },
+    /// A system user can't be made.
+    #[error("cannot make the system user `{name}` with useradd")]
+    User {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// Privileges can't be dropped; going on as root is no choice.
     #[error("cannot become user {0}")]
     Become(u32, #[source] std::io::Error),
-    /// The steps of services are this program, run by that user.
-    #[error("user {user} may not run {}: install it where everybody can read it (`make install`)", .program.display())]
+    /// The user that services run as can't reach this program.
+    #[error("user {user} cannot run {}: install flowkit where every user can reach it, e.g. /usr/local/bin", .program.display())]
     Program {
-        /// Who.
+        /// The user's number.
         user: u32,
-        /// What.
+        /// This program.
         program: PathBuf,
     },
 }
 
-/// Makes the state directory if it is missing and becomes its owner for good: root turns into the user that owns it,
-/// or into the system user `flowkit`, made now if need be. To be called while there is one thread only.
+/// Finds out who works in the state directory, and becomes that user where it is not root. To be called while there is one
+/// thread only, before anything in the directory is read.
+///
+/// # Errors
+/// See [`HostError`]: nobody may, or somebody could get in the way.
+pub fn enter(state: StateDir, purpose: Purpose) -> Result<(StateDir, Standing), HostError> {
+    if !geteuid().is_root() {
+        return Ok((state, Standing::OneUser));
+    }
+    let root = real_path(state.root())?;
+    let found = look_at(&root)?;
+    let Some(found) = found else {
+        trusted(&root)?;
+        return Ok((StateDir::new(root), Standing::Root));
+    };
+    let owner = found.uid();
+    if owner == 0 {
+        trusted(&root)?;
+        known(&root)?;
+        return Ok((StateDir::new(root), Standing::Root));
+    }
+    match purpose {
+        Purpose::Start { as_owner: false } if accounts::passwd(FORMER).is_some_and(|former| former.uid == owner) => {
+            trusted(root.parent().unwrap_or(&root))?;
+            known(&root)?;
+            takeover::top(&root, owner)?;
+            Ok((StateDir::new(root), Standing::Root))
+        }
+        Purpose::Start { as_owner: false } => Err(HostError::NotRoots { dir: root, owner }),
+        Purpose::Look | Purpose::Start { as_owner: true } => {
+            accounts::become_user(owner, found.gid())?;
+            Ok((StateDir::new(root), Standing::OneUser))
+        }
+    }
+}
+
+/// For root: becomes the owner of a directory that is somebody else's, or in which it is to be made, for good.
+///
+/// # Errors
+/// As [`enter`].
+pub fn enter_owners(dir: &Path) -> Result<PathBuf, HostError> {
+    if !geteuid().is_root() {
+        return Ok(dir.to_path_buf());
+    }
+    let dir = real_path(dir)?;
+    let there = dir.ancestors().find_map(|above| look_at(above).transpose()).transpose()?;
+    match there {
+        Some(found) if found.uid() != 0 => accounts::become_user(found.uid(), found.gid())?,
+        _ => trusted(&dir)?,
+    }
+    Ok(dir)
+}
+
+/// The directory with links resolved in what is above it, but not in its own name: who can change that can swap it.
+fn real_path(path: &Path) -> Result<PathBuf, HostError> {
+    let state = |error| HostError::State(path.to_owned(), error);
+    let path = std::path::absolute(path).map_err(state)?;
+    let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return Ok(path) };
+    // What is not there yet has no links.
+    let there = above.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/"));
+    let rest = above.strip_prefix(there).unwrap_or(Path::new(""));
+    Ok(there.canonicalize().map_err(state)?.join(rest).join(name))
+}
+
+/// What is there, which must be a directory.
+fn look_at(path: &Path) -> Result<Option<Metadata>, HostError> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => Ok(Some(found)),
+        Ok(_) => Err(HostError::NoDirectory(path.to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(HostError::State(path.to_owned(), error)),
+    }
+}
+
+/// Nobody but root can put anything in the place of this directory or of one above it.
+fn trusted(dir: &Path) -> Result<(), HostError> {
+    for above in dir.ancestors() {
+        let Some(found) = look_at(above)? else { continue };
+        // In a sticky directory others may add names, but not touch root's.
+        let open = found.mode() & 0o022 != 0 && (above == dir || found.mode() & 0o1000 == 0);
+        if found.uid() != 0 || open {
+            return Err(HostError::Exposed { dir: dir.to_owned(), above: above.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+/// It is marked as ours, or holds nothing that a state directory would not.
+fn known(root: &Path) -> Result<(), HostError> {
+    let state = |error| HostError::State(root.to_owned(), error);
+    if fs::symlink_metadata(root.join(MARK)).is_ok() {
+        return Ok(());
+    }
+    let ours = ["flowkit.toml", "secrets", "credentials", "run", "run.lock", "log", "lost+found"];
+    for entry in fs::read_dir(root).map_err(state)? {
+        let name = entry.map_err(state)?.file_name().to_string_lossy().into_owned();
+        if !ours.contains(&name.as_str()) && catalogue().role(&name).is_none() {
+            return Err(HostError::Strange { dir: root.to_owned(), file: name });
+        }
+    }
+    Ok(())
+}
+
+/// Makes the state directory and what every deployment has in it.
 ///
 /// # Errors
 /// See [`HostError`]; nothing is left half done that a second call would not finish.
-pub fn become_owner(root: &Path, program: &Path) -> Result<(), HostError> {
-    let us = rustix::process::geteuid();
-    if us.is_root() {
-        let (uid, gid) = owner(root)?;
-        let dropped = rustix::thread::set_thread_groups(&[])
-            .and_then(|()| rustix::thread::set_thread_res_gid(gid, gid, gid))
-            .and_then(|()| rustix::thread::set_thread_res_uid(uid, uid, uid));
-        dropped.map_err(|error| HostError::Become(uid.as_raw(), error.into()))?;
-    } else {
-        // Closed to others from the start: it may be made where everybody can write, as in a container's /dev/shm.
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
-        made.map_err(|error| HostError::State(root.to_owned(), error))?;
-        let owner = fs::metadata(root).map_err(|error| HostError::State(root.to_owned(), error))?.uid();
-        if owner != us.as_raw() {
-            return Err(HostError::NotOurs { dir: root.to_owned(), owner, us: us.as_raw() });
-        }
+pub(super) fn make(state: &StateDir, standing: Standing) -> Result<(), HostError> {
+    let (root, us) = (state.root(), geteuid().as_raw());
+    // Closed to others from the start where it is one user's: it may be made where everybody can write, as in a
+    // container's /dev/shm. Root's has a directory for each role, which its user must reach.
+    let mode = if standing == Standing::Root { 0o755 } else { 0o700 };
+    make_directory(root, mode)?;
+    let owner = look_at(root)?.map_or(us, |found| found.uid());
+    if owner != us {
+        return Err(HostError::NotOurs { dir: root.to_owned(), owner, us });
     }
-    let user = rustix::process::geteuid().as_raw();
-    // Both can only be known for sure after the change of user: a directory above may be closed to it.
     rustix::fs::access(root, Access::WRITE_OK | Access::EXEC_OK)
         .map_err(|error| HostError::State(root.to_owned(), error.into()))?;
-    rustix::fs::access(program, Access::EXEC_OK).map_err(|_| HostError::Program { user, program: program.to_owned() })
-}
-
-/// For root: the owner of the state directory, which is made if need be.
-fn owner(root: &Path) -> Result<(Uid, Gid), HostError> {
-    let state = |error| HostError::State(root.to_owned(), error);
-    if let Ok(found) = fs::metadata(root)
-        && found.uid() != 0
-    {
-        return Ok((Uid::from_raw(found.uid()), Gid::from_raw(found.gid())));
-    }
-    let (uid, gid) = match passwd(USER) {
-        Some(ids) => ids,
-        None => {
-            make_user(root).map_err(HostError::User)?;
-            passwd(USER).ok_or_else(|| HostError::User(std::io::Error::other("it is not in /etc/passwd")))?
-        }
-    };
-    fs::create_dir_all(root).map_err(state)?;
-    fs::set_permissions(root, fs::Permissions::from_mode(0o755)).map_err(state)?;
-    std::os::unix::fs::chown(root, Some(uid), Some(gid)).map_err(state)?;
-    Ok((Uid::from_raw(uid), Gid::from_raw(gid)))
-}
-
-fn make_user(home: &Path) -> std::io::Result<()> {
-    let status = Command::new("useradd")
-        .args(["--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", "--home-dir"])
-        .args([home.as_os_str(), USER.as_ref()])
-        .status()?;
-    if status.success() { Ok(()) } else { Err(std::io::Error::other(format!("useradd ended with {status}"))) }
-}
-
-/// User and group number of a local user. Only the local file counts: the user is one that we made.
-fn passwd(name: &str) -> Option<(u32, u32)> {
-    let file = fs::read_to_string("/etc/passwd").ok()?;
-    let line = file.lines().find(|line| line.split(':').next() == Some(name))?;
-    let mut fields = line.split(':').skip(2);
-    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-}
-
-/// A problem for each address of the deployment's roles that somebody else listens on, naming who where that can be seen: root sees
-/// more, so it is asked before root becomes somebody else.
-pub fn free_ports(deployment: &Deployment) -> Vec<Problem> {
-    let roles = deployment.roles.iter().filter_map(|role| catalogue().role(role));
-    let ports = roles.flat_map(|role| role.ports.iter().map(move |port| (role, port)));
-    let mut problems = Vec::new();
-    for (role, port) in ports {
-        let Some(listen) = &port.listen else { continue };
-        match deployment.socket(listen, &port.setting) {
-            Ok(address) => problems.extend(taken(&role.name, &port.setting, address)),
-            Err(problem) => problems.push(problem),
+    // Where copies of secrets were before they had a directory of their own.
+    let _ = fs::remove_dir_all(state.run().join("secrets"));
+    for dir in [state.log(), state.run(), state.secrets()] {
+        make_directory(&dir, 0o700)?;
+        let owner = look_at(&dir)?.map_or(us, |found| found.uid());
+        if owner != us {
+            return Err(HostError::Anothers { dir, owner, wanted: "who runs this".to_owned() });
         }
     }
-    problems
+    if standing == Standing::Root {
+        let set = |dir: &Path, mode| {
+            let set = fs::set_permissions(dir, fs::Permissions::from_mode(mode));
+            set.map_err(|error| HostError::State(dir.to_owned(), error))
+        };
+        set(root, 0o755)?;
+        make_private(&state.credentials(), standing)?;
+        let mark = "A deployment of FlowKit, made by flowkit. The manual says what is what: `flowkit help`.\n";
+        fs::write(root.join(MARK), mark).map_err(|error| HostError::State(root.to_owned(), error))?;
+    }
+    Ok(())
 }
 
-fn taken(role: &str, setting: &str, address: SocketAddr) -> Option<Problem> {
-    let error = TcpListener::bind(address).err()?;
-    let why = if error.kind() == std::io::ErrorKind::AddrInUse {
-        let by =
-            holder(address.port()).map_or("another process".to_string(), |(pid, name)| format!("{name} (pid {pid})"));
-        format!("{by} listens there")
-    } else {
-        error.to_string()
+/// Makes the directory that holds the roles' copies of secrets; each role's user passes through root's.
+pub(super) fn make_private(dir: &Path, standing: Standing) -> Result<(), HostError> {
+    let mode = if standing == Standing::Root { 0o711 } else { 0o700 };
+    make_directory(dir, mode)?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(mode)).map_err(|error| HostError::State(dir.to_owned(), error))
+}
+
+/// Makes a directory with those above it, unless it is there.
+pub(super) fn make_directory(dir: &Path, mode: u32) -> Result<(), HostError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(mode).create(dir);
+    made.map_err(|error| HostError::State(dir.to_owned(), error))
+}
+
+/// Whether services can run the program and reach the state directory, as the user that they run as.
+pub(super) fn reachable(root: &Path, program: &Path, user: Option<&User>) -> Result<(), HostError> {
+    let uid = user.map_or(geteuid().as_raw(), |user| user.uid);
+    let look = || {
+        let acting = user.map(Acting::as_user).transpose();
+        let _acting = acting.map_err(|error| HostError::Become(uid, error))?;
+        let may = |path: &Path| rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS);
+        may(root).map_err(|error| HostError::State(root.to_owned(), error.into()))?;
+        may(program).map_err(|_| HostError::Program { user: uid, program: program.to_owned() })
     };
-    let hint = format!("{why}: stop it, or give {setting} another value in flowkit.toml or with --set");
-    Some(Problem::new(format!("cannot use the address of {role}"), hint).value(address.to_string()))
-}
-
-/// Who listens on a TCP port: the socket's inode from `/proc/net/tcp*`, then the process that holds it. `None` where
-/// we may not look.
-fn holder(port: u16) -> Option<(u32, String)> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(|path| fs::read_to_string(path).ok());
-    let lines: Vec<String> = tables.flat_map(|table| table.lines().map(str::to_string).collect::<Vec<_>>()).collect();
-    // sl local_address rem_address st ... inode: state 0A is LISTEN, the port is in hexadecimal
-    let suffix = format!(":{port:04X}");
-    let inode = lines.iter().find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        (fields.get(1)?.ends_with(&suffix) && *fields.get(3)? == "0A").then(|| fields.get(9).map(|i| i.to_string()))?
-    })?;
-    let socket = format!("socket:[{inode}]");
-    let pids = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.into_iter().find_map(|pid: u32| {
-        let mut open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
-        let holds = open.any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to.as_os_str() == socket.as_str()));
-        let name = || fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_string();
-        holds.then(|| (pid, name()))
-    })
+    // A thread of its own, as only it becomes the user.
+    std::thread::scope(|scope| scope.spawn(look).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::symlink;
 
     #[test]
-    fn a_taken_port_names_its_holder() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let problem = taken("flowdb", "FLOWDB_PORT", address).expect("the port is taken");
-        assert!(problem.hint.contains(&format!("pid {}", std::process::id())), "{}", problem.hint);
-        drop(listener);
-        assert!(taken("flowdb", "FLOWDB_PORT", address).is_none());
+    fn only_what_looks_like_a_state_directory_is_one() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(known(dir.path()).is_ok(), "empty");
+        fs::create_dir(dir.path().join("flowdb")).unwrap();
+        fs::write(dir.path().join("flowkit.toml"), "").unwrap();
+        assert!(known(dir.path()).is_ok());
+        fs::write(dir.path().join("letter to mum"), "").unwrap();
+        assert!(matches!(known(dir.path()), Err(HostError::Strange { file, .. }) if file == "letter to mum"));
+        fs::write(dir.path().join(MARK), "").unwrap();
+        assert!(known(dir.path()).is_ok(), "it has been one before");
     }
 
     #[test]
-    fn root_is_in_the_local_file_and_nobody_else_of_that_name() {
-        assert_eq!(passwd("root"), Some((0, 0)));
-        assert_eq!(passwd("roo"), None);
+    fn no_link_stands_for_the_directory_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("real/state")).unwrap();
+        symlink("real", dir.path().join("above")).unwrap();
+        symlink("real/state", dir.path().join("state")).unwrap();
+        let real = dir.path().canonicalize().unwrap().join("real/state");
+        assert_eq!(real_path(&dir.path().join("above/state")).unwrap(), real);
+        let link = real_path(&dir.path().join("state")).unwrap();
+        assert!(matches!(look_at(&link), Err(HostError::NoDirectory(_))));
+        assert_eq!(real_path(&dir.path().join("above/not/yet")).unwrap(), real.with_file_name("not").join("yet"));
+    }
+
+    #[test]
+    fn a_directory_that_others_can_swap_is_not_trusted() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("above/state");
+        fs::create_dir_all(&state).unwrap();
+        assert!(trusted(&state).is_ok(), "below a sticky /tmp");
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o1777)).unwrap();
+        assert!(matches!(trusted(&state), Err(HostError::Exposed { above, .. }) if above == state));
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::chown(dir.path().join("above"), Some(65534), None).unwrap();
+        assert!(matches!(trusted(&state), Err(HostError::Exposed { .. })));
     }
 }

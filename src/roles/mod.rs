@@ -4,18 +4,22 @@
 //! services it *runs*. This file is the list of the roles that are built, and what they share: how a service's command
 //! is put together, and which environment it gets.
 
+mod accounts;
 mod deployment;
 mod flowdb;
 pub(crate) mod flowmachine;
 mod host;
+mod ports;
 mod redis;
+mod takeover;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-pub use deployment::Deployment;
-pub use host::{HostError, become_owner, free_ports};
+pub use deployment::{Deployment, Failed};
+pub use host::{HostError, enter_owners};
+pub use ports::free_ports;
 
 use crate::config::{Problem, Problems, Settings};
 use crate::supervisor::{Command, Service};
@@ -54,6 +58,9 @@ pub fn unknown_roles(roles: &[String]) -> Vec<Problem> {
     roles.iter().filter(|role| built().all(|name| name != role.as_str())).map(|role| unknown(role)).collect()
 }
 
+/// The variable that tells a program where its secrets are files; systemd's name for it.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
 /// How our own steps and FlowMachine's launcher end when the operator has to change something first.
 const MISTAKE: i32 = 2;
 
@@ -76,7 +83,7 @@ pub fn plan(deployment: &Deployment) -> Result<Plan, Problems> {
     let mut plan = Plan { services: Vec::new(), roles: BTreeMap::new() };
     for role in &deployment.roles {
         let made = match BUILT.iter().find(|(name, _)| name == role) {
-            Some((_, make)) => make(deployment),
+            Some((_, make)) => deployment.view_of(role).map_err(Problems::from).and_then(|view| make(&view)),
             None => Err(Problems(vec![unknown(role)])),
         };
         match made {
@@ -106,16 +113,16 @@ fn unknown(role: &str) -> Problem {
     Problem::new("this role cannot be run", hint).value(role)
 }
 
-/// A service's program with the environment that every service gets and `env` on top of it.
+/// A service's program, as its role's user, with the environment that every service gets and `env` on top of it.
 fn command(deployment: &Deployment, program: PathBuf, args: &[&str], env: &[(&str, &str)], dir: PathBuf) -> Command {
     let mut all: BTreeMap<OsString, OsString> = BTreeMap::from([
         ("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()),
-        ("HOME".into(), deployment.state.root().into()),
+        ("HOME".into(), dir.clone().into()),
         ("LANG".into(), "C.UTF-8".into()),
         ("TZ".into(), "UTC".into()),
     ]);
     all.extend(env.iter().map(|(name, value)| (name.into(), value.into())));
-    Command { program, args: args.iter().map(Into::into).collect(), env: all, dir, user: None }
+    Command { program, args: args.iter().map(Into::into).collect(), env: all, dir, user: deployment.user.clone() }
 }
 
 /// A program on the path that services get.
@@ -130,14 +137,14 @@ fn is_program(file: &Path) -> bool {
     file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
-/// One of our own steps: `flowkit step NAME --dir STATE --role ROLE...`, given the settings of this run and the way to its
-/// secrets.
-fn step(deployment: &Deployment, name: &str) -> Command {
-    let state = deployment.state.root();
-    let mut step = command(deployment, deployment.program.clone(), &["step", name, "--dir"], &[], state.to_owned());
+/// One of our own steps: `flowkit step NAME --dir STATE --role ROLE...`, given the settings of its role and told where the
+/// role's secrets are.
+fn step(deployment: &Deployment, role: &str, name: &str) -> Command {
+    let (state, dir) = (deployment.state.root(), deployment.state.role(role));
+    let mut step = command(deployment, deployment.program.clone(), &["step", name, "--dir"], &[], dir);
     step.args.push(state.into());
     step.args.extend(deployment.roles.iter().flat_map(|role| ["--role".into(), role.into()]));
     step.env.extend(deployment.settings.explicit().map(|(name, value)| (name.into(), value.into())));
-    step.env.extend(deployment.secret_sources());
+    step.env.insert(CREDENTIALS.into(), deployment.credentials_of(role).into());
     step
 }

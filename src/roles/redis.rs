@@ -11,13 +11,12 @@ use crate::supervisor::{Kind, OnDependency, Restart, Service, StopStep};
 
 pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
     let state = &deployment.state;
-    deployment.require_secrets("redis")?;
     let program = server(deployment)?;
     let configuration = state.redis().join("redis.conf");
     Ok(vec![Service {
         name: "redis".to_string(),
         kind: Kind::Daemon,
-        before: vec![step(deployment, "redis-prepare")],
+        before: vec![step(deployment, "redis", "redis-prepare")],
         // It ends when it does not find the locale that it is told, and has no use for one.
         command: command(deployment, program, &[&configuration.to_string_lossy()], &[("LANG", "C")], state.redis()),
         needs: vec![],

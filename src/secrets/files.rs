@@ -4,12 +4,13 @@
 //! all written first; a marker is the moment from which the change counts, and whoever opens the directory next finishes
 //! what a kill has left.
 
-use std::io::{ErrorKind, Write};
+use std::collections::BTreeMap;
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags};
 
 use super::Secret;
 use crate::catalogue::catalogue;
@@ -33,6 +34,14 @@ pub enum FileError {
         #[source]
         source: std::io::Error,
     },
+    /// Root is asked to write where somebody else could put a link in its way.
+    #[error("{} belongs to user {owner}: root writes secrets only into directories of its own", .dir.display())]
+    Anothers {
+        /// The directory.
+        dir: PathBuf,
+        /// Its owner's number.
+        owner: u32,
+    },
     /// Its mode would have been changed, and others may need it as it is.
     #[error("{} is open to others and holds {file:?}, which is no secret; give a directory of its own", .dir.display())]
     NotASecretsDirectory {
@@ -52,46 +61,55 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(rustix::io::Errno) ->
 pub struct Directory {
     path: PathBuf,
     handle: OwnedFd,
-    /// Whom files are given to, when that is not whoever runs this.
-    owner: Option<(Uid, Gid)>,
+    /// A group that may read it all.
+    group: Option<Gid>,
 }
 
 impl Directory {
     /// Opens the directory, making it if need be, waits until nobody else changes it, and puts right what a kill has left.
-    /// When root does it, the directory and its files get the owner of the directory, or of what a new one is in.
+    /// A link that stands in its place is refused, and for root the directory must be root's.
     pub fn open(path: &Path) -> Result<Directory, FileError> {
-        let made = make(path)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Directory::open_for(path, None)
+    }
+
+    /// The same, readable by a group as well.
+    pub fn open_for(path: &Path, group: Option<u32>) -> Result<Directory, FileError> {
+        make(path)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle =
             rustix::fs::open(path, flags, Mode::empty()).map_err(failed("open the secrets directory", path))?;
         rustix::fs::flock(&handle, FlockOperation::LockExclusive).map_err(failed("lock", path))?;
-        let mut directory = Directory { path: path.to_path_buf(), handle, owner: None };
-        directory.owner = directory.find_owner(made)?;
-        directory.close_to_others()?;
+        let directory = Directory { path: path.to_path_buf(), handle, group: group.map(Gid::from_raw) };
+        directory.refuse_anothers()?;
+        match group {
+            None => directory.close_to_others()?,
+            Some(_) => directory.share(&directory.handle, path, Mode::from_raw_mode(0o750))?,
+        }
         directory.recover()?;
         Ok(directory)
     }
 
-    fn find_owner(&self, made: bool) -> Result<Option<(Uid, Gid)>, FileError> {
-        if !rustix::process::geteuid().is_root() {
-            return Ok(None);
+    /// Root writes only where nobody else can put something in the way.
+    fn refuse_anothers(&self) -> Result<(), FileError> {
+        let owner = self.stat()?.st_uid;
+        match rustix::process::geteuid() {
+            me if me.is_root() && owner != 0 => Err(FileError::Anothers { dir: self.path.clone(), owner }),
+            _ => Ok(()),
         }
-        let from = if made { parent(&self.path) } else { &self.path };
-        let stat = rustix::fs::stat(from).map_err(failed("look at", from))?;
-        if stat.st_uid == 0 {
-            return Ok(None);
-        }
-        let owner = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-        if made {
-            rustix::fs::fchown(&self.handle, Some(owner.0), Some(owner.1)).map_err(failed("give away", &self.path))?;
-        }
-        Ok(Some(owner))
+    }
+
+    fn stat(&self) -> Result<rustix::fs::Stat, FileError> {
+        rustix::fs::fstat(&self.handle).map_err(failed("look at", &self.path))
+    }
+
+    fn share(&self, what: &OwnedFd, path: &Path, mode: Mode) -> Result<(), FileError> {
+        rustix::fs::fchown(what, None, self.group).map_err(failed("set the group of", path))?;
+        rustix::fs::fchmod(what, mode).map_err(failed("set the mode of", path))
     }
 
     /// A directory that is open to others is closed, unless there is something else in it.
     fn close_to_others(&self) -> Result<(), FileError> {
-        let stat = rustix::fs::fstat(&self.handle).map_err(failed("look at", &self.path))?;
-        if stat.st_mode & 0o077 == 0 {
+        if self.stat()?.st_mode & 0o077 == 0 {
             return Ok(());
         }
         if let Some(file) = self.names()?.into_iter().find(|name| !is_ours(name)) {
@@ -144,6 +162,15 @@ impl Directory {
         self.unlink(MARKER)
     }
 
+    /// Holds these files and no others.
+    pub fn hold(&self, secrets: &BTreeMap<String, Secret>) -> Result<(), FileError> {
+        for (name, secret) in secrets {
+            let staged = self.stage(name, secret)?;
+            self.rename(&staged, name)?;
+        }
+        self.names()?.iter().filter(|name| !secrets.contains_key(*name)).try_for_each(|name| self.unlink(name))
+    }
+
     fn keep(&self, name: &str) -> Result<(), FileError> {
         let previous = format!("{name}{PREVIOUS}");
         match rustix::fs::linkat(&self.handle, name, &self.handle, &previous, AtFlags::empty()) {
@@ -189,9 +216,9 @@ impl Directory {
         let path = self.path.join(name);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.handle, name, flags, Mode::RUSR).map_err(failed("make", &path))?;
-        rustix::fs::fchmod(&file, Mode::RUSR).map_err(failed("set the mode of", &path))?;
-        if let Some((uid, gid)) = self.owner {
-            rustix::fs::fchown(&file, Some(uid), Some(gid)).map_err(failed("give away", &path))?;
+        match self.group {
+            None => rustix::fs::fchmod(&file, Mode::RUSR).map_err(failed("set the mode of", &path))?,
+            Some(_) => self.share(&file, &path, Mode::RUSR | Mode::RGRP)?,
         }
         Ok(file)
     }
@@ -209,32 +236,33 @@ impl Directory {
     }
 
     fn names(&self) -> Result<Vec<String>, FileError> {
-        let io = |source| FileError::System { doing: "list", path: self.path.clone(), source };
-        let entries = std::fs::read_dir(&self.path).map_err(io)?;
-        entries.map(|entry| Ok(entry.map_err(io)?.file_name().to_string_lossy().into_owned())).collect()
+        let names = || -> rustix::io::Result<Vec<String>> {
+            let entries = rustix::fs::Dir::read_from(&self.handle)?;
+            let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+            let is_entry = |name: &rustix::io::Result<String>| !matches!(name.as_deref(), Ok("." | ".."));
+            names.filter(is_entry).collect()
+        };
+        names().map_err(failed("list", &self.path))
     }
 }
 
-/// Makes the directory when it is missing; says whether it did.
-fn make(path: &Path) -> Result<bool, FileError> {
-    match std::fs::metadata(path) {
-        Ok(_) => return Ok(false),
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(source) => return Err(FileError::System { doing: "look at", path: path.to_path_buf(), source }),
+/// Makes the directory when it is missing.
+fn make(path: &Path) -> Result<(), FileError> {
+    let io = |doing, path: &Path| {
+        let path = path.to_path_buf();
+        move |source| FileError::System { doing, path, source }
+    };
+    if std::fs::symlink_metadata(path).is_ok() {
+        return Ok(());
     }
     let above = parent(path);
-    std::fs::create_dir_all(above).map_err(|source| FileError::System {
-        doing: "make",
-        path: above.to_path_buf(),
-        source,
-    })?;
+    std::fs::create_dir_all(above).map_err(io("make", above))?;
     match rustix::fs::mkdir(path, Mode::RWXU) {
         Ok(()) => {
             let handle = std::fs::File::open(above).and_then(|above| above.sync_all());
-            handle.map_err(|source| FileError::System { doing: "make durable", path: above.to_path_buf(), source })?;
-            Ok(true)
+            handle.map_err(io("make durable", above))
         }
-        Err(rustix::io::Errno::EXIST) => Ok(false),
+        Err(rustix::io::Errno::EXIST) => Ok(()),
         Err(errno) => Err(failed("make", path)(errno)),
     }
 }
@@ -250,9 +278,9 @@ fn is_ours(name: &str) -> bool {
     name == MARKER || catalogue().secret(name).is_some()
 }
 
-/// The value that a rotation has kept aside, if any.
-pub fn previous(dir: &Path, name: &str) -> PathBuf {
-    dir.join(format!("{name}{PREVIOUS}"))
+/// The name under which a rotation keeps the value before.
+pub fn previous_name(name: &str) -> String {
+    format!("{name}{PREVIOUS}")
 }
 
 /// Who may read a file, for the check.

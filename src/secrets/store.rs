@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use super::files::{self, Directory, FileError};
 use super::lookup::spec;
 use super::{LookupError, Place, Secret, form};
 use crate::catalogue::{self, Make};
-use crate::config::{Problems, RUN_SECRETS};
+use crate::config::{Problems, RUN_SECRETS, file};
 
 /// No secret is longer; a file that is was not meant to be one.
 const LONGEST: u64 = 1 << 20;
@@ -134,7 +133,7 @@ impl Store {
     pub fn previous(&self, name: &str) -> Option<Secret> {
         let spec = spec(name);
         let dir = self.deployment.as_ref()?;
-        let read = |name: &str| read_file(&files::previous(dir, name)).ok();
+        let read = |name: &str| read_file(&dir.join(files::previous_name(name))).ok();
         let bytes = spec.spellings().find_map(read)?;
         form::plain(spec, std::str::from_utf8(&bytes).ok()?).ok()
     }
@@ -150,14 +149,17 @@ impl Store {
         }
     }
 
-    /// Writes these secrets, wherever they come from, as files into a directory of a service's own.
+    /// Writes these secrets, wherever they come from, as files into a directory of a service's own, and removes what else
+    /// is there. With a group, which root gives, the directory stays root's and the group reads it: whose secrets they are
+    /// can't change them.
     ///
     /// # Errors
     /// When one of them can't be had, or the directory can't be written.
-    pub fn materialise(&self, names: &[&str], into: &Path) -> Result<(), MaterialiseError> {
-        let secrets = self.require(names)?;
-        let directory = Directory::open(into)?;
-        secrets.iter().try_for_each(|(name, secret)| Ok(directory.write(name, secret)?))
+    pub fn materialise(&self, names: &[&str], into: &Path, group: Option<u32>) -> Result<(), MaterialiseError> {
+        let mut secrets = self.require(names)?;
+        let before = names.iter().filter_map(|name| Some((files::previous_name(name), self.previous(name)?)));
+        secrets.extend(before.collect::<Vec<_>>());
+        Ok(Directory::open_for(into, group)?.hold(&secrets)?)
     }
 
     fn credential(&self, name: &str) -> Option<Place> {
@@ -208,22 +210,9 @@ impl Store {
     }
 }
 
-/// A regular file's content. Anything else is refused before it is opened: opening a pipe would wait for ever.
+/// A regular file's content.
 pub(super) fn read_file(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    let kind = std::fs::metadata(path)?;
-    if kind.is_dir() {
-        return Err(ErrorKind::IsADirectory.into());
-    }
-    if !kind.is_file() {
-        return Err(std::io::Error::new(ErrorKind::InvalidInput, "not a regular file"));
-    }
-    if kind.len() > LONGEST {
-        return Err(std::io::Error::new(ErrorKind::FileTooLarge, "longer than 1 MiB"));
-    }
-    // The capacity is given in advance so that no copy is left behind by growing.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(kind.len() as usize + 1));
-    File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    file::read_anyones(path, LONGEST)
 }
 
 #[cfg(test)]

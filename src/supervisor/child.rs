@@ -14,6 +14,9 @@ use super::service::Command;
 /// The descriptor number at which a service finds the alive lock.
 const ALIVE_FD: RawFd = 3;
 
+/// No kernel has a capability of a higher number; those that one does not know are refused, which is as good.
+const CAPABILITIES: libc::c_ulong = 63;
+
 /// The steps, in the order in which they are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -256,6 +259,10 @@ unsafe fn take(step: Step, p: &Prepared) -> libc::c_int {
             Step::User => match &p.user {
                 None => 0,
                 Some((uid, gid, groups)) => {
+                    // Nothing that is run from here on can get a privilege back, whatever marks its file bears.
+                    for capability in 0..=CAPABILITIES {
+                        libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
+                    }
                     if libc::setgroups(groups.len(), groups.as_ptr()) != 0 || libc::setgid(*gid) != 0 {
                         return -1;
                     }

@@ -7,13 +7,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::Timespec;
 
 use super::control::{SOCKET, check_length};
 use super::error::Error;
 use super::status::{Reply, Request, Status};
-use super::{lock, log};
+use super::{lock, log, sys};
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -125,7 +127,7 @@ fn gone(pidfd: &OwnedFd, deadline: Instant) -> bool {
         match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], timeout.as_ref()) {
             Ok(0) => return false,
             Ok(_) => return true,
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             Err(_) => return false,
         }
     }
@@ -158,16 +160,40 @@ fn ask(dir: &Path, request: &Request) -> Result<Reply, Error> {
     talk(stream, request).map_err(|source| Error::Answer { dir: dir.into(), source })
 }
 
+/// Connects, without a wait for one who accepts nobody, to a supervisor of our own user or root's.
+fn connect(dir: &Path) -> io::Result<UnixStream> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let (address, until) = (SocketAddrUnix::new(dir.join(SOCKET))?, Instant::now() + PATIENCE);
+    loop {
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) => break,
+            // Too many wait there already.
+            Err(Errno::AGAIN) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+            Err(Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let us = rustix::process::geteuid().as_raw();
+    match sys::peer_uid(socket.as_fd()) {
+        Some(peer) if peer == us || peer == 0 => {}
+        peer => {
+            let who = peer.map_or("nobody known".to_owned(), |peer| format!("user {peer}"));
+            return Err(io::Error::other(format!("{who} answers there, who is not the one that runs the services")));
+        }
+    }
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
 /// Who answers there, if anybody does: a supervisor that was just killed can still be connected to.
 pub(super) fn answers(dir: &Path) -> Option<Status> {
     match connect(dir).and_then(|stream| talk(stream, &Request::Status)) {
         Ok(Reply::Status(status)) => Some(*status),
         _ => None,
     }
-}
-
-fn connect(dir: &Path) -> io::Result<UnixStream> {
-    UnixStream::connect(dir.join(SOCKET))
 }
 
 /// Whether a failed connection means that nobody listens.

@@ -18,7 +18,7 @@ use super::machine::{Action, Event, Phase};
 use super::notify::Notify;
 use super::probing::Asked;
 use super::process::Processes;
-use super::service::{Probe, Service};
+use super::service::{Probe, Service, User};
 use super::set::Set;
 use super::status::Status;
 use super::sys::{self, Signals};
@@ -266,7 +266,8 @@ impl Engine {
                     };
                     if let Some(probe) = probe {
                         let mailbox = self.mailbox.clone();
-                        ask(probe, patience, move |answer| {
+                        let user = self.services[service].command.user.clone();
+                        ask(probe, user, patience, move |answer| {
                             mailbox.send(Message::Answer { service, asked, instance, answer });
                         });
                     }
@@ -344,10 +345,20 @@ impl Engine {
     }
 }
 
-/// Asks on a thread of its own.
-fn ask(probe: Arc<dyn Probe>, patience: Duration, answer: impl FnOnce(Result<(), String>) + Send + Clone + 'static) {
+/// Asks on a thread of its own, which reaches no more than the service itself: it looks at the service's files.
+fn ask(
+    probe: Arc<dyn Probe>,
+    user: Option<User>,
+    patience: Duration,
+    answer: impl FnOnce(Result<(), String>) + Send + Clone + 'static,
+) {
     let later = answer.clone();
     let question = move || {
+        let user = user.filter(|_| rustix::process::geteuid().is_root());
+        let _acting = match user.as_ref().map(sys::Acting::as_user).transpose() {
+            Ok(acting) => acting,
+            Err(error) => return later(Err(format!("cannot ask as the service's user: {error}"))),
+        };
         let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| probe.check(patience)));
         later(asked.unwrap_or_else(|_| Err("the probe has a bug: it panicked".to_owned())));
     };

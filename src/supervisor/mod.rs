@@ -51,6 +51,7 @@ pub use error::Error;
 pub use options::{LogFormat, LogTarget, Options, Outcome};
 pub use service::{Alive, Command, Kind, OnDependency, Probe, Restart, Service, StopStep, User};
 pub use status::{ServiceState, ServiceStatus, Status};
+pub use sys::Acting;
 
 /// Runs the services until they are asked to stop or can't be kept up. The calling process becomes the guard.
 ///

@@ -3,11 +3,16 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
 use super::error::Error;
 use super::exit::Exit;
+use super::service::User;
 
 /// Which side of a fork this is.
 pub enum Fork {
@@ -152,6 +157,37 @@ pub fn peer_uid(socket: BorrowedFd<'_>) -> Option<u32> {
         libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, peer, &mut length)
     };
     (result == 0 && length as usize == size_of::<libc::ucred>()).then_some(peer.uid)
+}
+
+/// While it is held, this thread reaches files and sockets with the rights of a user; for root alone. Only the effective
+/// ids change, so that the user can't signal the process.
+pub struct Acting {
+    groups: Vec<Gid>,
+    /// Ids belong to a thread: it must be dropped where it was made.
+    _thread: PhantomData<*const ()>,
+}
+
+impl Acting {
+    /// Begins.
+    ///
+    /// # Errors
+    /// The system refuses; the thread may then have few rights.
+    pub fn as_user(user: &User) -> io::Result<Acting> {
+        let acting = Acting { groups: rustix::process::getgroups()?, _thread: PhantomData };
+        set_thread_groups(&user.groups.iter().map(|id| Gid::from_raw(*id)).collect::<Vec<_>>())?;
+        set_thread_res_gid(Gid::ROOT, Gid::from_raw(user.gid), Gid::ROOT)?;
+        set_thread_res_uid(Uid::ROOT, Uid::from_raw(user.uid), Uid::ROOT)?;
+        Ok(acting)
+    }
+}
+
+impl Drop for Acting {
+    fn drop(&mut self) {
+        let back = set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
+            .and_then(|()| set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT))
+            .and_then(|()| set_thread_groups(&self.groups));
+        back.expect("root is root again: the real ids never changed");
+    }
 }
 
 /// Time since some fixed point, on the clock that no one can set; it stands still while the machine sleeps.

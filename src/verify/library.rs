@@ -1,6 +1,7 @@
 //! The question as an analyst puts it: with FlowMachine's library, as a new user of FlowDB, who is gone afterwards.
 
 use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -64,6 +65,10 @@ fn run(target: &Target, day: Date, name: &str, password: &Secret) -> Result<Coun
     python.args(["-I", "-B", "-c", SCRIPT]).current_dir("/");
     python.env_clear().env("PATH", "/usr/bin:/bin").env("LANG", "C.UTF-8").env("TZ", "UTC");
     python.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if let Some((uid, gid)) = target.python_as {
+        // Root's supplementary groups go with it.
+        python.uid(uid).gid(gid);
+    }
     let mut child = python.spawn().map_err(failed)?;
     let written = child.stdin.take().map(|mut stdin| stdin.write_all(given.to_string().as_bytes()));
     let output = wait(child, target.patience).map_err(failed)?;

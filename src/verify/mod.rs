@@ -43,6 +43,8 @@ pub struct Target<'a> {
     pub flowmachine: SocketAddr,
     /// FlowMachine's Python.
     pub python: &'a Path,
+    /// User and group that the Python runs as; `None` for those of this process.
+    pub python_as: Option<(u32, u32)>,
     /// Longest wait for one answer.
     pub patience: Duration,
 }

@@ -1,11 +1,11 @@
 //! Each role under a supervisor of its own, as in containers and units: started in any order, replaced at any time.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::deployment::{Deployment, wait};
 
@@ -34,7 +34,6 @@ impl Role {
         let dir = role.deployment.state().join("secrets");
         fs::create_dir(&dir).unwrap();
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
-        give(&dir);
         SECRETS.iter().for_each(|(name, value)| role.set_secret(name, value));
         role
     }
@@ -44,7 +43,6 @@ impl Role {
         let _ = fs::remove_file(&path);
         fs::write(&path, value).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
-        give(&path);
     }
 
     fn start(&mut self) {
@@ -84,7 +82,7 @@ impl Role {
     }
 
     fn log_path(&self) -> std::path::PathBuf {
-        self.deployment.state().join("run.log")
+        self.deployment.state().with_file_name("run.log")
     }
 }
 
@@ -96,12 +94,6 @@ impl Drop for Role {
             let lines: Vec<&str> = log.lines().collect();
             flowkit::tell!("the end of {}'s log:\n{}", self.name, lines[lines.len().saturating_sub(30)..].join("\n"));
         }
-    }
-}
-
-fn give(path: &std::path::Path) {
-    if geteuid().is_root() {
-        chown(path, Some(65534), Some(65534)).unwrap();
     }
 }
 

@@ -209,9 +209,7 @@ fn data_of_somebody_else_are_told_once_and_left_alone() {
     let data = deployment.state().join("flowdb/data");
     fs::create_dir_all(&data).unwrap();
     fs::write(data.join("PG_VERSION"), "15\n").unwrap();
-    for dir in [&deployment.state().join("flowdb"), &data] {
-        std::os::unix::fs::chown(dir, Some(65534), Some(65534)).unwrap_or_default();
-    }
+    give_to_role(&[&deployment.state().join("flowdb"), &data], "flowdb");
     let output = deployment.flowkit(&["up", "--detach", "--role", "flowdb"]);
     assert_eq!(output.status.code(), Some(1), "{}", show(&output));
     let said = text(&output.stderr);
@@ -252,4 +250,14 @@ fn up_at_once_after_kill_9_of_the_supervisor_starts() {
     }
     deployment.done(&["up", "--detach", "--role", "redis"]);
     deployment.done(&["down"]);
+}
+
+/// As root, gives files to the user of a role, which is there once the role was started.
+fn give_to_role(paths: &[&std::path::Path], role: &str) {
+    if rustix::process::geteuid().is_root() {
+        Deployment::new().done(&["up", "--detach", "--role", role]);
+        let user = format!("flowkit-{role}");
+        let done = std::process::Command::new("chown").arg(format!("{user}:{user}")).args(paths).status();
+        assert!(done.unwrap().success());
+    }
 }

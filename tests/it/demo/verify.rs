@@ -24,6 +24,7 @@ fn checks(machine: &FlowMachine) -> Vec<(String, Result<String, String>)> {
         settings: &cluster.settings,
         store: &cluster.store,
         flowmachine: machine.address().parse::<SocketAddr>().expect("an address"),
+        python_as: None,
         python: &python,
         patience: Duration::from_secs(120),
     };

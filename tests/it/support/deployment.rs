@@ -1,7 +1,7 @@
 //! A deployment of its own for a test: a state directory, free ports, the real binary.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -9,9 +9,6 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::ports::free_port;
-
-/// The user that PostgreSQL runs as when the tests run as root, which it refuses to be.
-const NOBODY: u32 = 65534;
 
 /// State, program and ports of one deployment; whatever it still runs is stopped when it is dropped.
 pub struct Deployment {
@@ -33,9 +30,6 @@ impl Deployment {
         fs::create_dir(&state).unwrap();
         let deployment = Deployment { dir, ports: std::array::from_fn(|_| free_port()) };
         deployment.configure("");
-        if rustix::process::geteuid().is_root() {
-            chown(&state, Some(NOBODY), Some(NOBODY)).unwrap();
-        }
         deployment
     }
 
