@@ -113,6 +113,9 @@ pub enum HostError {
         /// One of them.
         pid: u32,
     },
+    /// Root would follow it.
+    #[error("{} is no plain file with one name, and a service could have put it there: look at it, and remove it", .0.display())]
+    Planted(PathBuf),
     /// A system user can't be made.
     #[error("cannot make the system user `{name}` with useradd")]
     User {
@@ -158,7 +161,7 @@ pub fn enter(state: StateDir, purpose: Purpose) -> Result<(StateDir, Standing), 
     }
     match purpose {
         Purpose::Start { as_owner: false } if accounts::passwd(FORMER).is_some_and(|former| former.uid == owner) => {
-            trusted(root.parent().unwrap_or(&root))?;
+            trusted_above(&root)?;
             known(&root)?;
             takeover::top(&root, owner)?;
             Ok((StateDir::new(root), Standing::Root))
@@ -209,12 +212,21 @@ fn look_at(path: &Path) -> Result<Option<Metadata>, HostError> {
     }
 }
 
-/// Nobody but root can put anything in the place of this directory or of one above it.
+/// Nobody but root can change this directory, or put anything in its place.
 fn trusted(dir: &Path) -> Result<(), HostError> {
-    for above in dir.ancestors() {
+    match look_at(dir)? {
+        Some(found) if found.uid() != 0 || found.mode() & 0o022 != 0 => {
+            Err(HostError::Exposed { dir: dir.to_owned(), above: dir.to_owned() })
+        }
+        _ => trusted_above(dir),
+    }
+}
+
+fn trusted_above(dir: &Path) -> Result<(), HostError> {
+    for above in dir.ancestors().skip(1) {
         let Some(found) = look_at(above)? else { continue };
-        // In a sticky directory others may add names, but not touch root's.
-        let open = found.mode() & 0o022 != 0 && (above == dir || found.mode() & 0o1000 == 0);
+        // In a sticky directory others may add names, but not touch those that are there.
+        let open = found.mode() & 0o022 != 0 && found.mode() & 0o1000 == 0;
         if found.uid() != 0 || open {
             return Err(HostError::Exposed { dir: dir.to_owned(), above: above.to_owned() });
         }

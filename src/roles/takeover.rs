@@ -36,7 +36,11 @@ pub(super) fn top(root: &Path, former: u32) -> Result<(), HostError> {
         move |error: Errno| HostError::State(path, error.into())
     };
     let handle = open_directory(rustix::fs::CWD, root).map_err(state(root))?;
-    for name in ["flowkit.toml", "secrets", "log", "run", "run.lock"] {
+    // Root will believe or write to these: what the former user's services could have planted among them is told first.
+    for name in ["flowkit.toml", "secrets", "log"] {
+        refuse_planted(&root.join(name))?;
+    }
+    for name in ["flowkit.toml", "secrets", "credentials", "log", "run", "run.lock"] {
         let path = root.join(name);
         match rustix::fs::openat(&handle, name, HANDLE, Mode::empty()) {
             Ok(entry) => give(&entry, former, &ROOT).map_err(state(&path))?,
@@ -45,13 +49,33 @@ pub(super) fn top(root: &Path, former: u32) -> Result<(), HostError> {
         }
     }
     // Copies of secrets, locks and sockets of a run that is over.
-    let run = root.join("run");
-    if fs::symlink_metadata(&run).is_ok_and(|found| found.is_dir() && found.uid() == 0) {
-        fs::remove_dir_all(&run).map_err(|error| HostError::State(run, error))?;
+    for gone in ["run", "credentials"].map(|name| root.join(name)) {
+        if fs::symlink_metadata(&gone).is_ok_and(|found| found.is_dir() && found.uid() == 0) {
+            fs::remove_dir_all(&gone).map_err(|error| HostError::State(gone, error))?;
+        }
     }
     give_one(&handle, former, &ROOT).map_err(state(root))?;
     tell!("{}: root's from now on; each role becomes a user of its own", root.display());
     Ok(())
+}
+
+/// Every name is a file of its own: no link, no second name of something else.
+fn refuse_planted(path: &Path) -> Result<(), HostError> {
+    let state = |error| HostError::State(path.to_owned(), error);
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => {
+            let entries = fs::read_dir(path).map_err(state)?;
+            entries.into_iter().try_for_each(|entry| match entry.map_err(state)?.path() {
+                inner if fs::symlink_metadata(&inner).is_ok_and(|found| found.is_file() && found.nlink() == 1) => {
+                    Ok(())
+                }
+                inner => Err(HostError::Planted(inner)),
+            })
+        }
+        Ok(found) if found.is_file() && found.nlink() == 1 => Ok(()),
+        Ok(_) => Err(HostError::Planted(path.to_owned())),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Sees to it that a role's directory is there and its user's: makes it, or takes over that of the former user.
@@ -128,6 +152,10 @@ fn is_empty(directory: &OwnedFd) -> rustix::io::Result<bool> {
 fn process_of(uid: u32) -> Option<u32> {
     let runs_as = |pid: &u32| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        // A zombie does nothing any more.
+        if status.lines().any(|line| line.starts_with("State:\tZ")) {
+            return None;
+        }
         let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
         Some(ids.split_ascii_whitespace().any(|id| id.parse() == Ok(uid)))
     };

@@ -20,3 +20,4 @@ mod support;
 mod tuning;
 mod unit;
 mod vm;
+mod walls;

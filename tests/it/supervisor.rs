@@ -10,6 +10,6 @@ mod pid1;
 mod postgres;
 mod removed;
 mod restarts;
-mod rig;
+pub mod rig;
 mod signals;
 mod spawning;

@@ -1,0 +1,189 @@
+//! Root believes and touches only what is root's; what somebody else wrote or planted tells it nothing.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use rustix::process::geteuid;
+
+use crate::support::deployment::{Deployment, show};
+
+/// A user that nothing else runs as.
+const SOMEBODY: u32 = 4_000_778;
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn need_root() {
+    assert!(geteuid().is_root(), "these tests play root against others: run them as root");
+}
+
+/// A script that tells who ran it.
+fn trap(deployment: &Deployment, name: &str) -> (PathBuf, PathBuf) {
+    let dir = deployment.state().with_file_name("traps");
+    let _ = fs::create_dir(&dir);
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
+    let (program, mark) = (dir.join(name), dir.join(format!("{name}.ran")));
+    fs::write(&program, format!("#!/bin/sh\nid -u >> {}\n", mark.display())).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    (program, mark)
+}
+
+/// Row 1: a program that a service's user names in settings never runs as root.
+#[test]
+fn settings_of_somebody_else_make_root_run_nothing() {
+    need_root();
+    let deployment = Deployment::new();
+    let (python, mark) = trap(&deployment, "python");
+    let (_, other_mark) = trap(&deployment, "postgres");
+    let bin = python.parent().unwrap().display().to_string();
+    deployment.configure(&format!("FLOWKIT_PYTHON = \"{}\"\nFLOWKIT_POSTGRES_BIN = \"{bin}\"\n", python.display()));
+    for path in [deployment.state(), deployment.state().join("flowkit.toml")] {
+        chown(path, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    }
+    for command in ["verify", "tune", "status", "health", "down"] {
+        let _ = deployment.flowkit(&[command]);
+    }
+    for mark in [mark, other_mark] {
+        let ran = fs::read_to_string(mark).unwrap_or_default();
+        assert!(ran.lines().all(|uid| uid == SOMEBODY.to_string()), "ran as {ran}");
+    }
+    // And a file of somebody else's in root's own directory is not believed.
+    chown(deployment.state(), Some(0), Some(0)).unwrap();
+    let output = deployment.flowkit(&["tune"]);
+    assert!(text(&output).contains("belongs to user 4000778"), "{}", show(&output));
+}
+
+/// Rows 9 and 11: nothing of root's is given away, and nobody's services are started unasked.
+#[test]
+fn only_a_new_an_empty_or_a_known_directory_of_roots_is_used() {
+    need_root();
+    let deployment = Deployment::new();
+    let state = deployment.state();
+    let picture = |dir: &Path| {
+        let found = fs::metadata(dir).unwrap();
+        (found.uid(), found.mode(), fs::read_dir(dir).unwrap().count())
+    };
+    fs::remove_file(state.join("flowkit.toml")).unwrap();
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(state.join("precious"), "").unwrap();
+    let before = picture(&state);
+    for command in [&["up", "--detach"][..], &["run", "redis"], &["down"], &["status"], &["db", "user", "list"]] {
+        let output = deployment.flowkit(command);
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {}", show(&output));
+        assert!(text(&output).contains("\"precious\""), "{}", text(&output));
+        assert_eq!(picture(&state), before, "{command:?}");
+    }
+    // An empty one is not touched by those that start nothing.
+    fs::remove_file(state.join("precious")).unwrap();
+    let before = picture(&state);
+    for command in [&["down"][..], &["status"], &["health"], &["verify"]] {
+        let output = deployment.flowkit(command);
+        assert_eq!(picture(&state), before, "{command:?}: {}", show(&output));
+    }
+    // Through a link it is not even looked at.
+    let real = state.with_file_name("real");
+    fs::rename(&state, &real).unwrap();
+    symlink(&real, &state).unwrap();
+    for command in [&["up", "--detach"][..], &["down"], &["status"]] {
+        let output = deployment.flowkit(command);
+        assert!(text(&output).contains("follows no link"), "{command:?}: {}", show(&output));
+        assert_eq!(picture(&real), before, "{command:?}");
+    }
+    fs::remove_file(&state).unwrap();
+    fs::rename(&real, &state).unwrap();
+    // Somebody else's: root starts nothing there unless it is told to.
+    chown(&state, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    let output = deployment.flowkit(&["up", "--detach"]);
+    assert_eq!(output.status.code(), Some(2), "{}", show(&output));
+    assert!(text(&output).contains("--as-owner"), "{}", show(&output));
+    assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
+}
+
+/// Rows 2 and 8: secrets are neither made nor read through what somebody else has put there.
+#[test]
+fn secrets_of_root_follow_no_link() {
+    need_root();
+    let deployment = Deployment::new();
+    let dir = deployment.state().with_file_name("anothers");
+    let precious = deployment.state().with_file_name("precious");
+    fs::create_dir(&precious).unwrap();
+    fs::set_permissions(&precious, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(precious.join("file"), "of-root-alone").unwrap();
+    fs::set_permissions(precious.join("file"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::create_dir(&dir).unwrap();
+    symlink(&precious, dir.join("secrets")).unwrap();
+    chown(&dir, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    let secrets = |command: &str, dir: &Path| {
+        let program = deployment.state().with_file_name("flowkit");
+        let mut secrets = std::process::Command::new(program);
+        secrets.args(["secrets", command, "--dir"]).arg(dir).args(["--role", "flowmachine"]).output().unwrap()
+    };
+    // The directory itself is a link that somebody planted.
+    let output = secrets("init", &dir.join("secrets"));
+    assert!(!output.status.success(), "{}", show(&output));
+    assert_eq!(fs::read_dir(&precious).unwrap().count(), 1);
+    assert_eq!(fs::metadata(&precious).unwrap().mode() & 0o7777, 0o755);
+    // A link in a secret's place: root reads no more than the directory's owner could.
+    fs::remove_file(dir.join("secrets")).unwrap();
+    fs::create_dir(dir.join("secrets")).unwrap();
+    symlink(precious.join("file"), dir.join("secrets/FLOWMACHINE_FLOWDB_PASSWORD")).unwrap();
+    chown(dir.join("secrets"), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    fs::set_permissions(dir.join("secrets"), fs::Permissions::from_mode(0o700)).unwrap();
+    for command in ["init", "check"] {
+        let output = secrets(command, &dir.join("secrets"));
+        assert!(!show(&output).contains("of-root-alone"), "{}", show(&output));
+    }
+    for entry in fs::read_dir(dir.join("secrets")).unwrap().flatten() {
+        let found = entry.path().symlink_metadata().unwrap();
+        assert!(found.is_symlink() || found.uid() == SOMEBODY, "{} is root's", entry.path().display());
+        let text = if found.is_symlink() { String::new() } else { fs::read_to_string(entry.path()).unwrap() };
+        assert!(!text.contains("of-root-alone"), "{}", entry.path().display());
+    }
+}
+
+/// Row 17: what never ends or never answers holds up nobody.
+#[test]
+fn pipes_devices_and_deaf_sockets_hold_up_no_command() {
+    let deployment = Deployment::new();
+    let settings = deployment.state().join("flowkit.toml");
+    let quick = |what: &str, args: &[&str], expected: &str| {
+        let since = Instant::now();
+        let output = deployment.flowkit(args);
+        assert!(since.elapsed() < Duration::from_secs(20), "{what}: {:?}", since.elapsed());
+        assert!(!output.status.success() && text(&output).contains(expected), "{what}: {}", show(&output));
+    };
+    fs::remove_file(&settings).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &settings, rustix::fs::Mode::RWXU).unwrap();
+    quick("a pipe", &["status"], "not a regular file");
+    fs::remove_file(&settings).unwrap();
+    symlink("/dev/zero", &settings).unwrap();
+    quick("a device", &["tune"], "not a regular file");
+    fs::remove_file(&settings).unwrap();
+    fs::write(&settings, vec![b'#'; 2 << 20]).unwrap();
+    quick("a long file", &["status"], "longer than");
+    fs::remove_file(&settings).unwrap();
+    // A socket whose queue is full: connecting to it would wait for ever.
+    fs::create_dir(deployment.state().join("run")).unwrap();
+    let socket = deployment.state().join("run/control.sock");
+    let _deaf = UnixListener::bind(&socket).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let client = rustix::net::socket_with(
+            rustix::net::AddressFamily::UNIX,
+            rustix::net::SocketType::STREAM,
+            rustix::net::SocketFlags::NONBLOCK,
+            None,
+        );
+        let client = client.unwrap();
+        if rustix::net::connect(&client, &rustix::net::SocketAddrUnix::new(&socket).unwrap()).is_err() {
+            break;
+        }
+        waiting.push(client);
+    }
+    quick("a full queue", &["status"], "connect to");
+}
