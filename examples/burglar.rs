@@ -162,7 +162,7 @@ fn program() -> Vec<PathBuf> {
 fn privileges() -> Option<String> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let has = |line: &&str| match line.split_once(":") {
-        Some(("CapInh" | "CapPrm" | "CapEff" | "CapAmb", value)) => value.trim().trim_matches('0') != "",
+        Some(("CapInh" | "CapPrm" | "CapEff" | "CapAmb", value)) => !value.trim().trim_matches('0').is_empty(),
         Some(("NoNewPrivs", value)) => value.trim() == "0",
         Some(("Uid", value)) => value.split_whitespace().any(|id| id == "0"),
         _ => false,
