@@ -9,6 +9,7 @@ use clap::Args;
 use super::stack::{Layout, head};
 use super::{Failure, swarm, verify};
 use crate::stack::rollout::{self, Joined, RolloutError};
+use crate::stack::rotation;
 use crate::stack::{self, Docker, Job, Outcome, Wish, inside, vault};
 use crate::{show, tell};
 
@@ -22,7 +23,7 @@ pub struct Quickstart {
     #[command(flatten)]
     layout: Layout,
     /// Name of the stack
-    #[arg(long, value_name = "NAME", default_value = "flowkit")]
+    #[arg(long, value_name = "NAME", default_value = "flowkit", value_parser = stack::stack_name)]
     stack: String,
     /// Directory with the images, each called ROLE-image [default: the engine has them]
     #[arg(long, value_name = "DIR")]
@@ -72,6 +73,8 @@ impl Quickstart {
             tell!("{service} gets its new image");
         }
         self.wait(&docker)?;
+        // What is deployed now may have finished a rotation.
+        rotation::settle(&docker, &wish, &self.stack, self.secrets.as_deref()).map_err(swarm::failure)?;
         if self.demo {
             self.load(&docker)?;
         }

@@ -45,8 +45,8 @@ pub(super) struct Layout {
     /// A version of a secret that was rotated, as NAME=NUMBER; may be given several times
     #[arg(long = "secret-version", value_name = "NAME=NUMBER")]
     secret_versions: Vec<String>,
-    /// Nodes that a role may run on: a label that is true there, or a constraint as Docker writes it (node.hostname==db1);
-    /// may be given several times [default: a manager for roles that keep data, else any]
+    /// Nodes that a role may run on: a label that is true there, LABEL=VALUE, or a constraint as Docker writes it
+    /// (node.hostname==db1); may be given several times [default: a manager for roles that keep data, else any]
     #[arg(long, value_name = "ROLE=LABEL")]
     placement: Vec<String>,
     /// Memory that a role may use at most; FlowDB is tuned to it [default: no limit]

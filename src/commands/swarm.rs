@@ -1,5 +1,6 @@
 //! `flowkit secrets swarm`: the secrets of a deployment on Docker Swarm.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -7,8 +8,9 @@ use clap::Args;
 
 use super::Failure;
 use crate::config::{Settings, StateDir};
-use crate::stack::vault::{self, Change, Turned, VaultError};
-use crate::stack::{Docker, Given, Wish, inside};
+use crate::stack::rotation::{self, Change};
+use crate::stack::vault::{self, VaultError};
+use crate::stack::{Docker, Given, Wish, inside, stack_name};
 use crate::{show, tell};
 
 /// Make the secrets of a Docker Swarm, or rotate them
@@ -19,7 +21,9 @@ use crate::{show, tell};
 ///
 /// --rotate gives a secret, and what is made from it, a new value as a new secret of the swarm with a version in its name,
 /// and prints the commands with which the services of the stack get it, or runs them (--update). FlowDB's and redis' come
-/// first: they take new passwords over when they start, and lose no data.
+/// first: they take new passwords over when they start, and lose no data. The directory of the values takes them over last,
+/// when they are in force everywhere; until then they are in it as `.next`. Whatever fails or is killed, the same command
+/// goes on with it.
 #[derive(Args)]
 pub struct Swarm {
     /// What stands before the names of the secrets in the swarm
@@ -35,7 +39,7 @@ pub struct Swarm {
     #[arg(long, value_name = "NAME")]
     rotate: Vec<String>,
     /// The stack whose services use it
-    #[arg(long, value_name = "NAME", default_value = "flowkit", requires = "rotate")]
+    #[arg(long, value_name = "NAME", default_value = "flowkit", requires = "rotate", value_parser = stack_name)]
     stack: String,
     /// Update the stack's services, one after the other, instead of printing how
     #[arg(long, requires = "rotate")]
@@ -48,7 +52,8 @@ pub struct Swarm {
 impl Swarm {
     /// Makes or rotates.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let given = Given { roles: self.roles.clone(), prefix: self.prefix.clone(), ..Given::default() };
+        let tag = env!("CARGO_PKG_VERSION").to_owned();
+        let given = Given { roles: self.roles.clone(), prefix: self.prefix.clone(), tag, ..Given::default() };
         let wish = Wish::new(&given).map_err(Failure::mistake)?;
         let file = StateDir::usual().settings_file();
         let settings = Settings::given(Some(&file)).map_err(Failure::mistake)?;
@@ -67,13 +72,16 @@ impl Swarm {
     }
 
     fn turn(&self, docker: &Docker, wish: &Wish, settings: &Settings) -> Result<ExitCode, Failure> {
-        let dir = self.dir.as_deref();
-        let turned = vault::rotate(docker, wish, &self.rotate, dir, settings, self.lose_data).map_err(failure)?;
-        turned.notes.iter().for_each(|note| tell!("note: {note}"));
-        let changes = vault::changes(docker, wish, &self.stack, &turned)?;
+        let place = rotation::Place { docker, wish, stack: &self.stack, dir: self.dir.as_deref(), settings };
+        let rotation = place.rotate(&self.rotate, self.lose_data).map_err(failure)?;
+        if rotation.begun_before {
+            tell!("this goes on with a rotation that was begun before and is not in force everywhere");
+        }
+        rotation.notes.iter().for_each(|note| tell!("note: {note}"));
+        let changes = rotation.changes(docker, &self.stack)?;
         for change in &changes {
             if self.update {
-                change.apply(docker)?;
+                change.apply(docker).map_err(failure)?;
                 show!("updated  {}", change.service);
             } else {
                 show!("{}", change.command());
@@ -82,20 +90,25 @@ impl Swarm {
         if changes.is_empty() {
             tell!("no service of the stack {} has an older version", self.stack);
         }
-        self.say_what_follows(&turned, &changes);
+        if self.update || changes.is_empty() {
+            rotation.settle().map_err(failure)?;
+        } else if let Some(dir) = &self.dir {
+            tell!("when these have run: the same command again, so that {} takes the new values over", dir.display());
+        }
+        say_what_follows(rotation.versions(), &changes);
         Ok(ExitCode::SUCCESS)
     }
+}
 
-    fn say_what_follows(&self, turned: &Turned, changes: &[Change]) {
-        let versions: Vec<String> =
-            turned.versions.iter().map(|(name, version)| format!("--secret-version {name}={version}")).collect();
-        tell!("from now on: flowkit stack {} (flowkit quickstart finds the newest itself)", versions.join(" "));
-        let mut old: Vec<&str> = changes.iter().flat_map(|change| change.removed()).collect();
-        old.sort_unstable();
-        old.dedup();
-        if !old.is_empty() {
-            tell!("when all is well: docker secret rm {}", old.join(" "));
-        }
+fn say_what_follows(versions: &BTreeMap<&str, u32>, changes: &[Change]) {
+    let versions: Vec<String> =
+        versions.iter().map(|(name, version)| format!("--secret-version {name}={version}")).collect();
+    tell!("from now on: flowkit stack {} (flowkit quickstart finds the newest itself)", versions.join(" "));
+    let mut old: Vec<&str> = changes.iter().flat_map(|change| change.removed()).collect();
+    old.sort_unstable();
+    old.dedup();
+    if !old.is_empty() {
+        tell!("when all is well: docker secret rm {}", old.join(" "));
     }
 }
 

@@ -27,6 +27,6 @@ pub use form::plain;
 pub use init::{MakeError, Missing, Options, Report, init, made_from};
 pub use lookup::{LookupError, Place};
 pub use random::{RandomError, password};
-pub use rotate::{RotateError, Rotation, rotate};
+pub use rotate::{RotateError, Rotation, aside, rotate, set_aside, take_over};
 pub use secret::Secret;
 pub use store::{Found, MaterialiseError, Store};

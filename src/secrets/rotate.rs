@@ -1,8 +1,8 @@
 //! New values for secrets that are there, with everything that follows from them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::files::Directory;
+use super::files::{Directory, FileError};
 use super::init::{MakeError, Options, made_from, value};
 use super::{LookupError, Secret, Store, derive};
 use crate::catalogue::{Make, Secret as Spec, catalogue};
@@ -51,14 +51,69 @@ pub fn rotate(dir: &Path, names: &[String], options: &Options, lose_data: bool) 
             }
         }
     }
-    // A file under another spelling is replaced under that spelling: two files that differ would be refused.
-    let files = new.iter().flat_map(|(spec, secret)| {
-        let there = spec.spellings().filter(|name| directory.has(name)).collect::<Vec<_>>();
-        let names = if there.is_empty() { vec![spec.name.as_str()] } else { there };
-        names.into_iter().map(|name| (name, secret.clone()))
-    });
+    let files =
+        new.iter().flat_map(|(spec, secret)| places(&directory, spec).into_iter().map(|name| (name, secret.clone())));
     directory.replace(&files.collect::<Vec<_>>()).map_err(MakeError::from)?;
     Ok(rotation(new.iter().map(|(spec, _)| *spec)))
+}
+
+/// Where new values are kept aside until they are in force elsewhere.
+pub fn aside(dir: &Path) -> PathBuf {
+    dir.join(".next")
+}
+
+/// Copies the directory's secrets to [`aside`] of it, where [`rotate`] then gives them new values, and gives that place.
+/// What is left there of an earlier attempt goes.
+///
+/// # Errors
+/// When one of the directories can't be used.
+pub fn set_aside(dir: &Path) -> Result<PathBuf, MakeError> {
+    let directory = Directory::open(dir)?;
+    let aside = aside(dir);
+    remove(&aside)?;
+    let copy = Directory::open(&aside)?;
+    let store = Store::only(dir);
+    for spec in catalogue().secrets() {
+        // What can't be read is not what a rotation is about, or fails there with its name.
+        let Ok(secret) = store.get(&spec.name) else { continue };
+        for name in spec.spellings().filter(|name| directory.has(name)) {
+            copy.write(name, &secret)?;
+        }
+    }
+    Ok(aside)
+}
+
+/// Takes these secrets over from [`aside`] into the directory, all or none, and removes that. It can be killed and repeated.
+///
+/// # Errors
+/// When one of the directories can't be used, or a value is not there.
+pub fn take_over(dir: &Path, names: &[&'static str]) -> Result<(), RotateError> {
+    let directory = Directory::open(dir).map_err(MakeError::from)?;
+    let aside = aside(dir);
+    let store = Store::only(&aside);
+    let mut files = Vec::new();
+    for name in names {
+        let spec = catalogue().secret(name).expect("a secret of the catalogue");
+        let secret = store.get(name).map_err(|error| RotateError::Refused(error.problem().into()))?;
+        files.extend(places(&directory, spec).into_iter().map(|place| (place, secret.clone())));
+    }
+    directory.replace(&files).map_err(MakeError::from)?;
+    remove(&aside).map_err(RotateError::from)
+}
+
+fn remove(dir: &Path) -> Result<(), MakeError> {
+    match std::fs::remove_dir_all(dir) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(FileError::System { doing: "remove", path: dir.to_owned(), source }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A file under another spelling is replaced under that spelling: two files that differ would be refused.
+fn places(directory: &Directory, spec: &'static Spec) -> Vec<&'static str> {
+    let there: Vec<&str> = spec.spellings().filter(|name| directory.has(name)).collect();
+    if there.is_empty() { vec![spec.name.as_str()] } else { there }
 }
 
 fn add(

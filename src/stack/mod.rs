@@ -5,7 +5,8 @@
 //! plan       a role of the catalogue as a service, its networks, volumes, secrets
 //! compose    the shape of a Compose 3.8 file, and its text
 //! engine     the `docker` command: what is asked of it, and its errors
-//! vault      secrets in the swarm: made, kept, rotated
+//! vault      secrets in the swarm: made, kept
+//! rotation   new values for them, as one step that can be repeated
 //! services   what runs in a stack, how it goes, and what it was given
 //! rollout    images, deployment, waiting until everything is healthy
 //! job        one command run to its end inside a deployed stack
@@ -18,6 +19,7 @@ mod engine;
 mod job;
 mod plan;
 pub mod rollout;
+pub mod rotation;
 pub mod services;
 pub mod vault;
 mod wish;
@@ -29,4 +31,4 @@ pub use compose::File;
 pub use engine::{Docker, Error};
 pub use job::{Job, Outcome};
 pub use plan::{inside, plan};
-pub use wish::{Given, Scenario, Wish};
+pub use wish::{Given, Scenario, Wish, stack_name};

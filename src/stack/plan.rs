@@ -48,7 +48,25 @@ pub fn plan(wish: &Wish, settings: &Settings) -> Result<File, Problems> {
             Err(Problems(more)) => problems.0.extend(more),
         }
     }
+    problems.0.extend(same_ports(&file));
     problems.or(file)
+}
+
+/// Ports of the node that two services would have. On two nodes they could; a file that depends on where they land is none.
+fn same_ports(file: &File) -> Vec<Problem> {
+    let mut taken: BTreeMap<u16, &str> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (service, port) in
+        file.services.iter().flat_map(|(name, service)| service.ports.iter().map(move |port| (name, port)))
+    {
+        if let Some(other) = taken.insert(port.published, service) {
+            let what = format!("{other} and {service} would both be reached at port {}", port.published);
+            let setting = |name: &str| format!("{}_HOST_PORT", name.to_uppercase());
+            let hint = format!("give one of them another: {} or {}", setting(other), setting(service));
+            problems.push(Problem::new(what, format!("{hint}; --private {service} publishes none")));
+        }
+    }
+    problems
 }
 
 /// The settings as services of the stack see them: where they reach one another, and nothing of the host's layout.
@@ -309,7 +327,7 @@ impl<'a> Builder<'a> {
     fn deploy(&self) -> Deploy {
         let name = self.role.name.as_str();
         let placement = match self.wish.placement.get(name) {
-            Some(constraints) => constraints.clone(),
+            Some(constraints) => constraints.iter().map(|constraint| literal(constraint)).collect(),
             // Its volume is where it first ran: a swarm with one manager never moves it.
             None if self.keeps_data() => vec!["node.role == manager".to_owned()],
             None => Vec::new(),

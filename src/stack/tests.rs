@@ -151,6 +151,50 @@ fn placement_is_a_label_or_dockers_own_words() {
 }
 
 #[test]
+fn what_docker_would_refuse_is_refused_by_name() {
+    for (given, told) in [
+        (
+            Given { tag: "feature/x".into(), ..given() },
+            "the images can't have this tag: \"feature/x\"; give --tag, or CONTAINER_TAG, letters, digits, dots, dashes and underscores",
+        ),
+        (
+            Given { registry: "https://r/".into(), ..given() },
+            "--registry is not where images can be: \"https://r/\"; write it like registry.example.org:5000/path, without https:// \
+             before it",
+        ),
+        (
+            Given { placement: vec!["flowdb=node.role=manager".into()], ..given() },
+            "--placement is no constraint of Docker's: \"node.role=manager\"; write node.role==manager",
+        ),
+        (
+            Given { placement: vec!["flowdb=node.role==boss".into()], ..given() },
+            "--placement is no constraint of Docker's: \"node.role==boss\"; a node's role is manager or worker",
+        ),
+        (
+            Given { placement: vec!["flowdb=node.name==db1".into()], ..given() },
+            "--placement is no constraint of Docker's: \"node.name==db1\"; it can be about node.id, node.hostname, node.role, node.ip, \
+             node.platform.os, node.platform.arch, node.labels.LABEL or engine.labels.LABEL",
+        ),
+        (
+            Given { placement: vec!["flowdb=a b".into()], ..given() },
+            "--placement is no constraint of Docker's: \"a b\"; a label is letters, digits, dots, dashes and underscores",
+        ),
+    ] {
+        assert_eq!(made(&given, &[]).unwrap_err(), told);
+    }
+    let told = made(&given(), &[("FLOWDB_HOST_PORT", "6379")]).unwrap_err();
+    let expected = "flowdb and redis would both be reached at port 6379; give one of them another: FLOWDB_HOST_PORT or REDIS_HOST_PORT; \
+                    --private redis publishes none";
+    assert_eq!(told, expected);
+    let placed = Given { placement: vec!["flowdb=node.labels.disk!=a$b".into()], ..given() };
+    let file = made(&placed, &[]).unwrap();
+    assert_eq!(file.services["flowdb"].deploy.placement.constraints, ["node.labels.disk!=a$$b"]);
+    for registry in ["", "r.org:5000/", "r.org/a/b/", "localhost:5000/"] {
+        made(&Given { registry: registry.into(), ..given() }, &[]).unwrap();
+    }
+}
+
+#[test]
 fn secrets_are_names_with_prefix_and_version() {
     let given = Given { prefix: Some("acme".into()), secret_versions: vec!["REDIS_PASSWORD=3".into()], ..given() };
     let file = parsed(&given, &[]);

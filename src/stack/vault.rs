@@ -1,5 +1,4 @@
-//! Secrets in the swarm: made where they are missing, kept where they are there, and given a next version when they are
-//! rotated.
+//! Secrets in the swarm: made where they are missing, kept where they are there. [`rotation`] gives them a next version.
 //!
 //! A swarm's secrets can be neither read nor changed. So what is made from another secret (a connection string, a public
 //! key) can only be made together with it, or from a directory that holds it; and a new value is a new secret with a
@@ -10,7 +9,7 @@ use std::path::Path;
 
 use super::engine::{Docker, Error};
 use super::plan::secrets_of;
-use super::services::{self, HeldFile};
+use super::rotation::{self, Inventory};
 use super::wish::{Wish, versioned};
 use crate::catalogue::{Make, Secret as Spec, catalogue};
 use crate::config::{Problem, Problems, Settings};
@@ -35,6 +34,33 @@ pub enum VaultError {
     /// The directory for them.
     #[error("cannot make a private directory for new secrets")]
     Directory(#[source] std::io::Error),
+    /// New secrets are not all in the swarm.
+    #[error("the rotation has not begun: nothing has a new value; the same command tries it again")]
+    NotBegun {
+        /// Why not.
+        #[source]
+        source: Box<VaultError>,
+    },
+    /// A service did not take its new secrets.
+    #[error(
+        "{service} has not taken its new secrets, and the rotation is not finished; the same command goes on with it"
+    )]
+    Unfinished {
+        /// Which service.
+        service: String,
+        /// Why not.
+        #[source]
+        source: Error,
+    },
+}
+
+impl From<RotateError> for VaultError {
+    fn from(error: RotateError) -> VaultError {
+        match error {
+            RotateError::Refused(problems) => VaultError::Refused(problems),
+            RotateError::Make(error) => VaultError::Make(error),
+        }
+    }
 }
 
 /// What was done, each secret by its name in the swarm.
@@ -46,31 +72,16 @@ pub struct Made {
     pub kept: Vec<String>,
 }
 
-/// A rotation.
-#[derive(Debug)]
-pub struct Turned {
-    /// New secrets: name in the guide, and version.
-    pub versions: BTreeMap<&'static str, u32>,
-    /// What else the change means, in sentences.
-    pub notes: Vec<String>,
-}
-
-/// The newest version of each secret in the swarm.
+/// The newest version of each secret in the swarm; half a rotation's does not count.
 ///
 /// # Errors
 /// The engine's.
 pub fn versions(docker: &Docker, prefix: Option<&str>) -> Result<BTreeMap<&'static str, u32>, Error> {
-    let names = docker.lines(&["secret", "ls", "--format", "{{.Name}}"])?;
-    let mut found = BTreeMap::new();
-    for (name, version) in names.iter().filter_map(|name| version_of(prefix, name)) {
-        let newest = found.entry(name).or_insert(version);
-        *newest = version.max(*newest);
-    }
-    Ok(found)
+    Ok(Inventory::read(docker, prefix)?.versions())
 }
 
 /// Which secret of the catalogue, and which version, a name in the swarm stands for.
-fn version_of(prefix: Option<&str>, name: &str) -> Option<(&'static str, u32)> {
+pub(super) fn version_of(prefix: Option<&str>, name: &str) -> Option<(&'static str, u32)> {
     let plain = match prefix {
         Some(prefix) => name.strip_prefix(prefix)?.strip_prefix('_')?,
         None => name,
@@ -101,6 +112,14 @@ pub fn make(docker: &Docker, wish: &Wish, dir: Option<&Path>, settings: &Setting
     if missing.is_empty() {
         return Ok(done);
     }
+    if let Some(dir) = dir.filter(|dir| rotation::begun(dir).is_some()) {
+        let what = format!("{} holds a rotation that is not finished", dir.display());
+        return Err(Problems::from(Problem::new(
+            what,
+            "finish it first: flowkit secrets swarm --rotate NAME --update",
+        ))
+        .into());
+    }
     let temporary = temporary()?;
     let from = dir.unwrap_or(temporary.path());
     let report = secrets::init(from, &wish.roles, &options(settings))?;
@@ -120,133 +139,10 @@ pub fn make(docker: &Docker, wish: &Wish, dir: Option<&Path>, settings: &Setting
     let store = Store::only(from);
     for spec in missing {
         let name = wish.secret(&spec.name);
-        create(docker, &store, spec, &name)?;
+        create(docker, &store, spec, &name, None)?;
         done.made.push(name);
     }
     Ok(done)
-}
-
-/// Gives each of these secrets, and what is made from it, a new value under the next version's name.
-///
-/// # Errors
-/// Names that can't be rotated; then nothing is changed.
-pub fn rotate(
-    docker: &Docker,
-    wish: &Wish,
-    names: &[String],
-    dir: Option<&Path>,
-    settings: &Settings,
-    lose_data: bool,
-) -> Result<Turned, VaultError> {
-    let there = versions(docker, wish.prefix.as_deref())?;
-    let temporary = temporary()?;
-    let from = dir.unwrap_or(temporary.path());
-    let options = options(settings);
-    if dir.is_none() {
-        secrets::init(from, &wish.roles, &options)?;
-    }
-    let absent = |name: &&String| {
-        let spec = catalogue().secret(name);
-        spec.is_some_and(|spec| !there.contains_key(spec.name.as_str()))
-    };
-    let problems = names.iter().filter(absent).map(|name| {
-        let hint = "there is nothing to rotate: `flowkit secrets swarm` makes it";
-        Problem::new(format!("{name} is not in the swarm"), hint)
-    });
-    Problems(problems.collect()).or(())?;
-    let rotation = secrets::rotate(from, names, &options, lose_data).map_err(|error| match error {
-        RotateError::Refused(problems) => VaultError::Refused(problems),
-        RotateError::Make(error) => VaultError::Make(error),
-    })?;
-    let replaced = || rotation.replaced.iter().filter(|name| there.contains_key(*name));
-    if dir.is_none() {
-        let misfits = replaced().flat_map(|name| {
-            let new = |source: &str| rotation.replaced.contains(&source);
-            foreign_sources(catalogue().secret(name).expect("it is one"), &new)
-        });
-        Problems(misfits.collect()).or(())?;
-    }
-    let store = Store::only(from);
-    let mut turned = Turned { versions: BTreeMap::new(), notes: rotation.notes.clone() };
-    for name in replaced() {
-        let spec = catalogue().secret(name).expect("it is one");
-        let version = there[name] + 1;
-        create(docker, &store, spec, &versioned(wish.prefix.as_deref(), name, version))?;
-        turned.versions.insert(name, version);
-    }
-    Ok(turned)
-}
-
-/// A service that is to get newer secrets.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Its name in the swarm.
-    pub service: String,
-    /// What it has, and what it gets in its place as Docker writes it.
-    swaps: Vec<(String, String)>,
-}
-
-impl Change {
-    /// The secrets that it will not have any more.
-    pub fn removed(&self) -> impl Iterator<Item = &str> {
-        self.swaps.iter().map(|(old, _)| old.as_str())
-    }
-
-    /// Makes the change and waits until the service is healthy again.
-    ///
-    /// # Errors
-    /// The engine's, also when it has gone back to what was before.
-    pub fn apply(&self, docker: &Docker) -> Result<(), Error> {
-        let args = self.arguments();
-        docker.ask(&args.iter().map(String::as_str).collect::<Vec<_>>()).map(drop)
-    }
-
-    /// The same as a person would type it.
-    pub fn command(&self) -> String {
-        format!("docker {}", self.arguments().join(" "))
-    }
-
-    fn arguments(&self) -> Vec<String> {
-        let mut args = ["service", "update", "--quiet", "--no-resolve-image"].map(String::from).to_vec();
-        for (old, new) in &self.swaps {
-            args.extend(["--secret-rm".into(), old.clone(), "--secret-add".into(), new.clone()]);
-        }
-        args.push(self.service.clone());
-        args
-    }
-}
-
-/// What the services of a stack must be told to get the newest versions, in the order in which to do it: who owns a
-/// secret before those who use it.
-///
-/// # Errors
-/// The engine's.
-pub fn changes(docker: &Docker, wish: &Wish, stack: &str, turned: &Turned) -> Result<Vec<Change>, Error> {
-    let there = services::of_stack(docker, stack)?;
-    let mut changes = Vec::new();
-    for role in catalogue().roles() {
-        let service = format!("{stack}_{}", role.name);
-        if !there.contains(&service) {
-            continue;
-        }
-        let mut swaps = Vec::new();
-        for held in services::secrets(docker, &service)? {
-            let Some((name, _)) = version_of(wish.prefix.as_deref(), &held.secret_name) else { continue };
-            let Some(&version) = turned.versions.get(name) else { continue };
-            let new = versioned(wish.prefix.as_deref(), name, version);
-            if new != held.secret_name {
-                let HeldFile { name, uid, gid, mode } = held.file;
-                swaps.push((
-                    held.secret_name,
-                    format!("source={new},target={name},uid={uid},gid={gid},mode={mode:04o}"),
-                ));
-            }
-        }
-        if !swaps.is_empty() {
-            changes.push(Change { service, swaps });
-        }
-    }
-    Ok(changes)
 }
 
 /// Every secret of the roles, each once.
@@ -275,7 +171,7 @@ fn misfit(spec: &'static Spec, there: &dyn Fn(&str) -> bool, value_kept: &dyn Fn
 }
 
 /// A problem for each secret that this one is made from and that is not new.
-fn foreign_sources(spec: &'static Spec, new: &dyn Fn(&str) -> bool) -> Vec<Problem> {
+pub(super) fn foreign_sources(spec: &'static Spec, new: &dyn Fn(&str) -> bool) -> Vec<Problem> {
     let by_chance = |name: &&&str| catalogue().secret(name).is_some_and(|spec| !matches!(spec.make, Make::Fixed(_)));
     let sources = secrets::sources(&spec.make);
     let old = sources.iter().filter(by_chance).filter(|name| !new(name));
@@ -286,20 +182,30 @@ fn foreign_sources(spec: &'static Spec, new: &dyn Fn(&str) -> bool) -> Vec<Probl
     .collect()
 }
 
-fn create(docker: &Docker, store: &Store, spec: &'static Spec, name: &str) -> Result<(), VaultError> {
+/// Makes one secret in the swarm; `rotation`: the label of the rotation that it is of.
+pub(super) fn create(
+    docker: &Docker,
+    store: &Store,
+    spec: &'static Spec,
+    name: &str,
+    rotation: Option<&str>,
+) -> Result<(), VaultError> {
     let secret = store.get(&spec.name).map_err(|error| Problems(vec![error.problem()]))?;
-    let (what, by) = (format!("{LABEL}={}", spec.name), format!("{MADE_BY}=flowkit-{}", env!("CARGO_PKG_VERSION")));
-    let args = ["secret", "create", "--label", &what, "--label", &by, name, "-"];
+    let mut labels = vec![format!("{LABEL}={}", spec.name), format!("{MADE_BY}=flowkit-{}", env!("CARGO_PKG_VERSION"))];
+    labels.extend(rotation.map(|label| format!("{}={label}", rotation::LABEL)));
+    let mut args = vec!["secret", "create"];
+    args.extend(labels.iter().flat_map(|label| ["--label", label]));
+    args.extend([name, "-"]);
     docker.tell(&args, secret.expose().as_bytes())?;
     Ok(())
 }
 
-fn options(settings: &Settings) -> Options {
+pub(super) fn options(settings: &Settings) -> Options {
     Options { settings: settings.clone(), ..Options::default() }
 }
 
 /// A directory in memory where there is one, 0700, gone at the end.
-fn temporary() -> Result<Temporary, VaultError> {
+pub(super) fn temporary() -> Result<Temporary, VaultError> {
     use std::os::unix::fs::DirBuilderExt;
     let parent = [Path::new("/dev/shm"), Path::new("/run")]
         .into_iter()
@@ -310,10 +216,10 @@ fn temporary() -> Result<Temporary, VaultError> {
     Ok(Temporary(path))
 }
 
-struct Temporary(std::path::PathBuf);
+pub(super) struct Temporary(std::path::PathBuf);
 
 impl Temporary {
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.0
     }
 }

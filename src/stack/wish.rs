@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::catalogue::{Role, catalogue};
 use crate::config::{Problem, Problems};
+use crate::image::reference;
 use crate::tuning::value::{MIB, parse_size, rounded};
 
 /// The ways of deploying FlowKit that its guide describes.
@@ -99,8 +100,8 @@ impl Wish {
             encrypted: given.encrypted,
         };
         for text in &given.placement {
-            match wish.split(text, "--placement", "flowdb=LABEL") {
-                Ok((role, place)) => wish.placement.entry(&role.name).or_default().push(constraint(place)),
+            match wish.split(text, "--placement", "flowdb=LABEL").and_then(|(role, at)| Ok((role, constraint(at)?))) {
+                Ok((role, constraint)) => wish.placement.entry(&role.name).or_default().push(constraint),
                 Err(problem) => problems.0.push(problem),
             }
         }
@@ -128,6 +129,14 @@ impl Wish {
                 Err(problem) => problems.0.push(problem),
             }
         }
+        if !reference::is_tag(&wish.tag) {
+            let hint = "give --tag, or CONTAINER_TAG, letters, digits, dots, dashes and underscores";
+            problems.0.push(Problem::new("the images can't have this tag", hint).value(&wish.tag));
+        }
+        if !reference::is_repository(&wish.repository("flowkit")) {
+            let hint = "write it like registry.example.org:5000/path, without https:// before it";
+            problems.0.push(Problem::new("--registry is not where images can be", hint).value(&wish.registry));
+        }
         if let Some(bad) = given.prefix.as_ref().filter(|prefix| !is_name(prefix)) {
             let hint = "use letters, digits, dots, dashes and underscores, at most 20";
             problems.0.push(Problem::new("--prefix can't begin the name of a secret", hint).value(bad));
@@ -142,7 +151,11 @@ impl Wish {
 
     /// The image of a role.
     pub fn image(&self, role: &str) -> String {
-        format!("{}flowkit/{role}:{}", self.registry, self.tag)
+        format!("{}:{}", self.repository(role), self.tag)
+    }
+
+    fn repository(&self, role: &str) -> String {
+        format!("{}flowkit/{role}", self.registry)
     }
 
     /// What stands before the names of secrets.
@@ -212,12 +225,59 @@ fn chosen(given: &Given, problems: &mut Problems) -> (Vec<&'static Role>, Vec<&'
     (roles, left_out)
 }
 
-/// A label of the node that must be `true`, or a constraint in Docker's own words.
-fn constraint(place: &str) -> String {
-    match place.split_once('=') {
-        _ if place.contains("==") || place.contains("!=") => place.to_owned(),
-        Some((label, value)) => format!("node.labels.{label} == {value}"),
-        None => format!("node.labels.{place} == true"),
+/// What a constraint of Docker's may be about, beside labels.
+const ABOUT: &[&str] = &["node.id", "node.hostname", "node.role", "node.ip", "node.platform.os", "node.platform.arch"];
+const LABELS: &[&str] = &["node.labels.", "engine.labels."];
+
+/// A label of the node that must be `true`, or a constraint in Docker's own words, which it has to take: a stack is deployed
+/// role by role, and the others would be there already.
+fn constraint(place: &str) -> Result<String, Problem> {
+    let wrong = |hint: String| Err(Problem::new("--placement is no constraint of Docker's", hint).value(place));
+    let operator = ["==", "!="].into_iter().find_map(|operator| place.split_once(operator));
+    let Some((about, value)) = operator.map(|(about, value)| (about.trim(), value.trim())) else {
+        let (label, value) = place.split_once('=').unwrap_or((place, "true"));
+        return match (ABOUT.contains(&label) || LABELS.iter().any(|labels| label.starts_with(labels)), value) {
+            (true, "true") => wrong(format!("write it like {label}==VALUE")),
+            (true, _) => wrong(format!("write {label}=={value}")),
+            (false, _) if !is_key(label) => wrong("a label is letters, digits, dots, dashes and underscores".into()),
+            (false, _) if !is_value(value) => wrong("the label's value has signs that Docker does not take".into()),
+            (false, _) => Ok(format!("node.labels.{label} == {value}")),
+        };
+    };
+    let label = LABELS.iter().find_map(|labels| about.strip_prefix(labels));
+    match (about, value) {
+        ("node.role", "manager" | "worker") => Ok(place.to_owned()),
+        ("node.role", _) => wrong("a node's role is manager or worker".into()),
+        _ if !ABOUT.contains(&about) && !label.is_some_and(is_key) => {
+            wrong(format!("it can be about {}, node.labels.LABEL or engine.labels.LABEL", ABOUT.join(", ")))
+        }
+        _ if !is_value(value) => wrong("its value is missing, or has signs that Docker does not take".into()),
+        _ => Ok(place.to_owned()),
+    }
+}
+
+/// A key as Swarm reads it.
+fn is_key(key: &str) -> bool {
+    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    key.len() > 1 && key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && key.chars().all(inner)
+}
+
+/// A value as Swarm reads it.
+fn is_value(value: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == ' ' || ":-_.*()?+[]\\^$|/".contains(c);
+    !value.is_empty() && value.chars().all(allowed)
+}
+
+/// The name of a stack, which begins the names of its services: those can have 63 letters.
+///
+/// # Errors
+/// What to write in its place.
+pub fn stack_name(name: &str) -> Result<String, String> {
+    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let edge = |c: char| c.is_ascii_alphanumeric();
+    match name.len() <= 40 && name.starts_with(edge) && name.ends_with(edge) && name.chars().all(inner) {
+        true => Ok(name.to_owned()),
+        false => Err("a stack's name is letters, digits, dashes and underscores, 40 at most".to_owned()),
     }
 }
 

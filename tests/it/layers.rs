@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("redis_server", &["catalogue", "config", "secrets", "hardware", "supervisor"]),
     ("flowmachine", &["catalogue", "config", "secrets", "supervisor", "flowdb", "redis_server"]),
     ("verify", &["catalogue", "config", "secrets", "flowdb", "flowmachine"]),
-    ("stack", &["catalogue", "config", "secrets", "hardware", "tuning"]),
+    ("stack", &["catalogue", "config", "secrets", "hardware", "tuning", "image"]),
     ("roles", &["catalogue", "config", "secrets", "tuning", "supervisor", "flowdb", "redis_server", "flowmachine"]),
 ];
 

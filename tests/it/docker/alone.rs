@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use super::engine::{Engine, ROLES, images};
+use crate::support::engine::{Engine, ROLES, images};
 
 /// A user that no image knows.
 const USER: &str = "12345:12345";

@@ -2,5 +2,5 @@
 
 mod alone;
 mod commands;
-mod engine;
+mod rotation;
 mod stack;

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::engine::{Engine, ROLES, images, wait_for_another};
 use crate::support::deployment::{show, wait};
+use crate::support::engine::{Engine, ROLES, images, wait_for_another};
 
 const STACK: &str = "fk";
 

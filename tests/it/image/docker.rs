@@ -6,14 +6,12 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::engine::Engine;
 use super::rig::Rig;
+use crate::support::engine::Engine;
 
 /// Two siblings with a program that runs anywhere: a few lines of C, linked statically.
 fn siblings() -> (Rig, PathBuf, PathBuf) {
     let mut rig = Rig::new();
-    let source = rig.file("main.c");
-    fs::create_dir_all(source.parent().unwrap()).unwrap();
     let code = r#"#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -24,12 +22,9 @@ int main(void) {
     printf("uid %d, store %o of %ld, %s\n", (int)getuid(), store.st_mode & 07777, (long)store.st_mtime, can ? "writable" : "read-only");
     return 0;
 }"#;
-    fs::write(&source, code).unwrap();
-    let program = rig.file("program");
-    let built = Command::new("cc").args(["-static", "-o"]).arg(&program).arg(&source).status().unwrap();
-    assert!(built.success());
+    let program = rig.compile(code);
     rig.add("libc-2", &[], &[("lib/libc.so", &[1; 400_000])]);
-    rig.add("program-1", &["libc-2"], &[("bin/program", &fs::read(&program).unwrap())]);
+    rig.add("program-1", &["libc-2"], &[("bin/program", &program)]);
     rig.add("flowdb-1", &[], &[("share/data", &[2; 300_000])]);
     rig.add("redis-1", &[], &[("share/data", &[3; 300_000])]);
     let build = |role: &str| {

@@ -2,10 +2,9 @@
 
 mod bytes;
 mod docker;
-mod engine;
 mod hostile;
 mod layers;
 mod oci;
 mod others;
-mod rig;
+pub mod rig;
 mod saved;

@@ -40,6 +40,15 @@ impl Rig {
         self.dir.path().join(name)
     }
 
+    /// A program of a few lines of C that runs anywhere: linked statically.
+    pub fn compile(&self, code: &str) -> Vec<u8> {
+        let (source, program) = (self.file("main.c"), self.file("main"));
+        fs::write(&source, code).unwrap();
+        let built = Command::new("cc").args(["-static", "-o"]).arg(&program).arg(&source).status().unwrap();
+        assert!(built.success());
+        fs::read(&program).unwrap()
+    }
+
     /// Adds a store path with these files (name and content), referring to others.
     pub fn add(&mut self, label: &str, references: &[&str], files: &[(&str, &[u8])]) -> &mut Rig {
         for (name, content) in files {

@@ -1,6 +1,7 @@
 //! What several modules' tests start from.
 
 pub mod deployment;
+pub mod engine;
 pub mod flowdb;
 pub mod flowmachine;
 pub mod ports;

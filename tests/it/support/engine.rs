@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::deployment::{show, wait};
+use super::deployment::{show, wait};
 
 /// Longest wait for the engine itself.
 const PATIENCE: Duration = Duration::from_secs(60);
