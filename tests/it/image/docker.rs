@@ -1,8 +1,6 @@
 //! A real Docker engine takes our images, and is sent only what it lacks.
 
-use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use serde_json::json;
 
