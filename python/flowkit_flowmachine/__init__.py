@@ -8,6 +8,7 @@ secrets    found as files, in the appliance's order, and kept out of the environ
 database   sessions say which program they belong to; connections are tried before they are used
 listen     the server's socket, which has no authentication, is bound to one address
 pool       a query that waits for another one of the same pool runs it, instead of waiting for ever
+objects    only what these programs have stored themselves is unpickled
 logs       flowkit's own pings are not logged
 stop       SIGTERM ends the process at once, whatever its threads wait for, with status 0
 ========== =========================================================================================

@@ -1,5 +1,6 @@
 """How flowmachine connects to FlowDB."""
 
+import os
 from urllib.parse import quote
 
 from . import stop
@@ -14,15 +15,26 @@ def identify(application):
     A connection that was cut while it lay in the pool (a database restart, a firewall) is replaced when it is taken,
     for one round trip each time; without, each costs one failed request.
 
+    The password is never sent: whoever answers may ask for SCRAM only, and must know its verifier. FLOWKIT_FLOWDB_ADDRESS is
+    where to connect when the host's name says less, and only schema ``public`` is looked into for what is not qualified.
+
     Replaces ``create_engine`` and ``urlquote`` as flowmachine.core.connection sees them.
     """
     import sqlalchemy
     from flowmachine.core import connection
 
     make = sqlalchemy.create_engine
+    arguments = {
+        "application_name": application,
+        "require_auth": "scram-sha-256",
+        "options": "-c search_path=public",
+    }
+    address = os.environ.get("FLOWKIT_FLOWDB_ADDRESS")
+    if address:
+        arguments["hostaddr"] = address
 
     def create_engine(url, **options):
-        options["connect_args"] = {**options.get("connect_args", {}), "application_name": application}
+        options["connect_args"] = {**options.get("connect_args", {}), **arguments}
         engine = make(url, pool_pre_ping=True, **options)
         sqlalchemy.event.listen(engine, "connect", lambda session, _record: stop.watch(session))
         return engine

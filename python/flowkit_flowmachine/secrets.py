@@ -49,3 +49,10 @@ def from_files():
     import get_secret_or_env_var
 
     get_secret_or_env_var.environ._secrets_data.maps[0] = SecretFiles(os.environ)
+
+
+def value(name):
+    """A secret that is known to be there."""
+    from get_secret_or_env_var import environ
+
+    return environ[name]

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config};
 
-use super::{DATABASE, Error, SUPERUSER};
+use super::{DATABASE, Error, SUPERUSER, scram};
 use crate::config::{Settings, StateDir, from_here};
 use crate::secrets::{LookupError, Secret, Store};
 use crate::supervisor::{Acting, User};
@@ -174,7 +174,7 @@ async fn open(
         config.password(password.expose());
     }
     let (client, connection) =
-        config.connect(NoTls).await.map_err(|source| Error::Connect { address, user: user.to_owned(), source })?;
+        scram::connect(&config).await.map_err(|source| Error::Connect { address, user: user.to_owned(), source })?;
     // It ends when the client is dropped, or with an error that the client's next request reports.
     tokio::spawn(connection);
     Ok(client)

@@ -4,6 +4,7 @@
 //! cluster::prepare   before the server starts: initdb when there is nothing yet, configuration at every start
 //! cluster::serve     becomes the server, holding the data directory's lock
 //! schema::apply      once it answers: database, migrations, roles, passwords, grants, cache settings
+//! scram              to log in without ever sending a password
 //! connect, ProbeSql  to talk to it, and to ask whether it is ready and is ours
 //! users              logins of people
 //! demo               a made-up country and its call records
@@ -20,6 +21,7 @@ mod password;
 mod probe;
 mod programs;
 pub mod schema;
+pub mod scram;
 pub mod users;
 
 pub use connect::{Endpoint, connect};

@@ -6,10 +6,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tokio_postgres::NoTls;
 
 use super::records::{Records, States, running};
 use super::{Client, Sources};
+use crate::flowdb::scram;
 use crate::supervisor::Probe;
 
 /// Ready as soon as the server answers a ping.
@@ -91,7 +91,7 @@ fn unfinished(sources: Sources, patience: Duration) -> Result<Unfinished, String
         return Ok(Unfinished { states, running: BTreeSet::new() });
     }
     let ask = async {
-        let (client, connection) = sources.flowdb.connect(NoTls).await?;
+        let (client, connection) = scram::connect(&sources.flowdb).await?;
         tokio::spawn(connection);
         running(&client).await
     };

@@ -21,4 +21,4 @@ mod sources;
 pub use client::{Client, Error, Reply, Status};
 pub use health::{Hung, Ready};
 pub use records::{Records, States, database_id};
-pub use sources::Sources;
+pub use sources::{Sources, address_of};

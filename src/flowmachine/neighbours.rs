@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use redis::RedisError;
 use tokio::time::{sleep, timeout};
+use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls};
 
 use super::Sources;
 use crate::config::{Problems, Settings};
+use crate::flowdb::scram;
 use crate::secrets::Store;
 
 /// Longest wait for an answer.
@@ -206,7 +207,7 @@ impl Neighbours<'_> {
             return Ok(row.get(0));
         }
         let ask = async {
-            let (client, connection) = sources.flowdb.connect(NoTls).await?;
+            let (client, connection) = scram::connect(&sources.flowdb).await?;
             tokio::spawn(connection);
             let row = client.query_one(question, &[]).await?;
             Ok((client, row.get(0)))

@@ -12,12 +12,13 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls};
 
 use super::Sources;
 use super::records::{Records, SERVER_SESSIONS, Stored};
 use crate::config::{Problems, Settings};
+use crate::flowdb::scram;
 use crate::secrets::Store;
 
 /// Longest wait for redis to answer, and for sessions of a dead server to end.
@@ -105,7 +106,7 @@ pub async fn run(settings: &Settings, store: &Store) -> Result<Report, Error> {
 
 /// [`run`], with the places given.
 pub async fn repair(sources: Sources) -> Result<Report, Error> {
-    let (client, connection) = sources.flowdb.connect(NoTls).await.map_err(database("log in"))?;
+    let (client, connection) = scram::connect(&sources.flowdb).await.map_err(database("log in"))?;
     tokio::spawn(connection);
     // Blocking requests to redis, as nothing else is to be done meanwhile.
     let mut records = Records::open(sources.redis, &sources.database_id, PATIENCE).map_err(redis_error("log in"))?;

@@ -1,14 +1,23 @@
 //! Where the records of queries are: FlowDB and redis, as FlowMachine's server reaches them.
 
+use std::net::IpAddr;
+
 use redis::ConnectionInfo;
 
 use super::database_id;
-use crate::config::{Problems, Settings};
+use crate::config::{Problems, Settings, exact};
 use crate::redis_server::connection_info;
 use crate::secrets::Store;
 
 /// The name of the database. Upstream's is fixed.
 const DATABASE: &str = "flowdb";
+
+/// The exact address of a neighbour on this machine, `FLOWDB_HOST` or `REDIS_HOST`. FlowDB's name stays what it is: redis
+/// tells databases apart by it.
+pub fn address_of(settings: &Settings, host: &str) -> Option<IpAddr> {
+    let listen = if host == "FLOWDB_HOST" { "FLOWKIT_FLOWDB_LISTEN" } else { "FLOWKIT_REDIS_LISTEN" };
+    exact(settings.text(host).expect("it has a default"), settings.text(listen).expect("it has a default"))
+}
 
 /// Both, with their passwords: to be used at once and not kept.
 #[derive(Clone)]
@@ -39,11 +48,12 @@ impl Sources {
             .password(secrets[PASSWORD].expose())
             .application_name("flowkit")
             .connect_timeout(std::time::Duration::from_secs(10));
-        let redis = connection_info(
-            settings.text("REDIS_HOST").expect("it has a default"),
-            settings.port("REDIS_PORT"),
-            secrets[REDIS].expose(),
-        );
+        if let Some(ip) = address_of(settings, "FLOWDB_HOST") {
+            flowdb.hostaddr(ip);
+        }
+        let redis_host = settings.text("REDIS_HOST").expect("it has a default");
+        let redis_host = address_of(settings, "REDIS_HOST").map_or(redis_host.to_owned(), |ip| ip.to_string());
+        let redis = connection_info(&redis_host, settings.port("REDIS_PORT"), secrets[REDIS].expose());
         Ok(Sources { flowdb, redis, database_id: database_id(host, port, DATABASE) })
     }
 }

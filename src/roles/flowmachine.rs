@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::config::{Pools, Problem, Problems, Settings, from_here, is_everywhere};
 use crate::flowmachine::neighbours::Neighbour;
-use crate::flowmachine::{Hung, Ready, Sources};
+use crate::flowmachine::{Hung, Ready, Sources, address_of};
 use crate::roles::{Deployment, MISTAKE, command, in_container, step};
 use crate::supervisor::{Alive, Kind, OnDependency, Restart, Service, StopStep};
 
@@ -75,6 +75,14 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
         command.env.insert("FLOWKIT_SECRETS_DIR".into(), secrets.clone().into());
         let given = VARIABLES.iter().filter_map(|name| Some((name.into(), settings.text(name)?.into())));
         command.env.extend(given);
+        // A name may stand for an address where somebody else listens. FlowDB's is kept beside it: redis tells databases
+        // apart by it.
+        if let Some(ip) = address_of(settings, "FLOWDB_HOST") {
+            command.env.insert("FLOWKIT_FLOWDB_ADDRESS".into(), ip.to_string().into());
+        }
+        if let Some(ip) = address_of(settings, "REDIS_HOST") {
+            command.env.insert("REDIS_HOST".into(), ip.to_string().into());
+        }
         // Upstream's default can block the server for ever; ours is worked out from the other sizes.
         command.env.insert("DB_CONNECTION_POOL_OVERFLOW".into(), pools.overflow.to_string().into());
         command

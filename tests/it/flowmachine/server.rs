@@ -7,6 +7,7 @@ use flowkit::flowmachine::{Reply, Status};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::support::flowdb::Cluster;
 use crate::support::flowmachine::{FlowMachine, REDIS_PASSWORD, daily_location, spatial_aggregate, wait_for};
 
 #[test]
@@ -184,4 +185,47 @@ fn listeners(port: u16) -> Vec<String> {
         }
     }
     found
+}
+
+/// Whoever has taken FlowDB's port and asks for the password in clear, as PostgreSQL's protocol lets a server do, hears
+/// neither ours nor FlowMachine's.
+#[test]
+fn a_password_is_told_to_nobody() {
+    use std::io::{Read as _, Write as _};
+    let mut machine = FlowMachine::new();
+    machine.cluster.stop();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    // Nobody is to come here: a name stands for one address only.
+    let aside = std::net::TcpListener::bind(format!("[::1]:{port}")).unwrap();
+    aside.set_nonblocking(true).unwrap();
+    machine.cluster.settings.set("FLOWDB_PORT", &port, flowkit::config::Origin::Flag).unwrap();
+    let heard = std::thread::spawn(move || {
+        let mut heard = Vec::new();
+        for connection in taken.incoming().take(3) {
+            let mut connection = connection.unwrap();
+            connection.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            let mut buffer = [0; 4096];
+            while let Ok(read @ 1..) = connection.read(&mut buffer) {
+                heard.extend_from_slice(&buffer[..read]);
+                const ENCRYPT: &[u8] = &[0, 0, 0, 8, 4, 210, 22, 47];
+                let answer: &[u8] = if &buffer[..read] == ENCRYPT { b"N" } else { b"R\0\0\0\x08\0\0\0\x03" };
+                let _ = connection.write_all(answer);
+            }
+        }
+        heard
+    });
+    let error = machine.cluster.runtime.block_on(flowkit::flowmachine::repair::repair(machine.sources())).unwrap_err();
+    let why = std::error::Error::source(&error).and_then(|error| error.source()).expect("what was wrong").to_string();
+    assert_eq!(why, "whoever answers there wants the password itself: that is not FlowDB, and it was told nothing");
+    let Cluster { state, settings, store, runtime, .. } = &machine.cluster;
+    assert!(runtime.block_on(flowkit::flowdb::connect(state, settings, store, "flowmachine")).is_err());
+    let mut python = machine.python(&[]);
+    python.args(["-m", "flowkit_flowmachine", "cache-cleanup"]).stderr(std::process::Stdio::piped());
+    let output = python.output().unwrap();
+    let why = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(why.contains("server requested a cleartext password"), "{why}");
+    let heard = String::from_utf8_lossy(&heard.join().unwrap()).into_owned();
+    assert!(heard.contains("flowmachine") && !heard.contains("machine-Pass-2"), "{heard}");
+    assert!(aside.accept().is_err(), "somebody came to the other address");
 }

@@ -100,6 +100,7 @@ impl FlowMachine {
         for name in ["FLOWDB_HOST", "FLOWDB_PORT", "REDIS_HOST", "REDIS_PORT", "FLOWMACHINE_PORT"] {
             command.env(name, self.cluster.settings.text(name).expect("it has a default"));
         }
+        command.env("FLOWKIT_FLOWDB_ADDRESS", "127.0.0.1").env("REDIS_HOST", "127.0.0.1");
         // What a deployment gives when nobody says otherwise.
         let Pools { size, overflow, threads } = Pools::of(&self.cluster.settings);
         command.env("DB_CONNECTION_POOL_SIZE", size.to_string());
