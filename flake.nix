@@ -3,72 +3,54 @@
 
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
 
-  # The names of all outputs are known without nixpkgs, so that looking at this flake needs no network.
   outputs =
     { self, nixpkgs }:
     let
-      systems = [
-        "x86_64-linux"
-        "aarch64-linux"
-      ];
-      named =
-        names: name: value:
-        builtins.listToAttrs (
-          map (item: {
-            name = name item;
-            value = value item;
-          }) names
-        );
-      roles = builtins.attrNames (import ./src/roles);
-      each = value: named roles (role: role) value;
-      eachSystem = value: named systems (system: system) (system: value (for system));
+      inherit (nixpkgs) lib;
+      roles = lib.attrNames (import ./src/roles);
+      each = lib.genAttrs roles;
+      # One output a role, of a name that says what it is.
+      named = suffix: value: lib.mapAttrs' (role: lib.nameValuePair "${role}-${suffix}") (each value);
 
-      # What one system's outputs are made of.
-      for = system: rec {
-        inherit system roles;
+      # What the outputs of one system are made of.
+      systems = lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] (system: rec {
+        inherit roles;
         pkgs = nixpkgs.legacyPackages.${system};
         packages = import ./packages { inherit pkgs; };
         images = import ./images { inherit pkgs packages; };
         machines = import ./images/machines.nix {
-          inherit system roles;
-          inherit (nixpkgs.lib) nixosSystem;
+          inherit pkgs roles;
+          inherit (lib) nixosSystem;
           modules = [ self.nixosModules.default ];
         };
-      };
+      });
+      eachSystem = outputs: lib.mapAttrs (_: outputs) systems;
+      build = machine: machine.config.system.build;
     in
     {
       packages = eachSystem (
-        {
-          packages,
-          images,
-          machines,
-          pkgs,
-          ...
-        }:
-        named roles (role: "${role}-image") (role: images.${role})
-        // named roles (role: "${role}-vm") (role: machines.${role}.config.system.build.runner)
+        system:
+        named "image" (role: system.images.${role})
+        // named "vm" (role: (build system.machines.${role}).runner)
         // {
-          inherit (packages) flowkit;
-          default = packages.flowkit;
+          inherit (system.packages) flowkit flowmachine postgresql;
+          default = system.packages.flowkit;
           # Every role's image with what it takes to run them, to carry behind a firewall.
-          inherit (images) bundle;
-          appliance-vm = machines.appliance-vm.config.system.build.runner;
-          appliance-disk = machines.appliance.config.system.build.image;
-          docs-options = import ./modules/docs.nix { inherit pkgs; };
+          inherit (system.images) bundle;
+          appliance-vm = (build system.machines.appliance-vm).runner;
+          appliance-disk = (build system.machines.appliance).image;
+          docs-options = import ./modules/docs.nix { inherit (system) pkgs; };
         }
       );
 
       # `nix run .#up`: the roles as plain processes of whoever calls it.
-      apps = eachSystem (
-        { packages, ... }:
-        {
-          up = {
-            type = "app";
-            program = "${packages.up}/bin/flowkit-up";
-            meta.description = "Start FlowKit's roles as processes on this machine";
-          };
-        }
-      );
+      apps = eachSystem (system: {
+        up = {
+          type = "app";
+          program = lib.getExe system.packages.up;
+          meta.description = "Start FlowKit's roles as processes on this machine";
+        };
+      });
 
       nixosModules = each (role: ./modules + "/${role}.nix") // {
         default = ./modules;
@@ -76,22 +58,33 @@
         flowauth-outside = ./modules/presets/flowauth-outside.nix;
       };
 
-      nixosConfigurations.appliance = (for "x86_64-linux").machines.appliance;
+      nixosConfigurations.appliance = systems.x86_64-linux.machines.appliance;
 
-      overlays.default = final: _: {
-        inherit (import ./packages { pkgs = final; }) flowkit;
-      };
+      # PostgreSQL by a name of its own: half of nixpkgs would be built anew with ours in the place of theirs.
+      overlays.default =
+        final: _:
+        let
+          packages = import ./packages { pkgs = final; };
+        in
+        {
+          inherit (packages) flowkit flowmachine;
+          flowkit-postgresql = packages.postgresql;
+        };
 
       checks = eachSystem (import ./tests);
 
-      devShells = eachSystem (
-        { pkgs, packages, ... }:
-        {
-          default = import ./packages/shell.nix { inherit pkgs packages; };
+      devShells = eachSystem (system: import ./packages/shell.nix { inherit (system) pkgs packages; });
+
+      # Not what the manual shows, which keeps to short lines.
+      formatter = eachSystem (
+        system:
+        system.pkgs.nixfmt-tree.override {
+          settings.excludes = [
+            "templates/*"
+            "tests/modules/examples/*"
+          ];
         }
       );
-
-      formatter = eachSystem ({ pkgs, ... }: pkgs.nixfmt);
 
       templates.default = {
         path = ./templates/default;

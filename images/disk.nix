@@ -1,7 +1,7 @@
 # A disk to give to a hypervisor: `system.build.image`, made without a virtual machine and the same bytes each time.
 #
 #   ESP      the kernel and everything that it needs to start, as one EFI program
-#   store    the system, read-only, compressed
+#   store    the system, read-only (erofs, compressed)
 #   state    /var; it takes the rest of whatever disk the image is put on when the machine starts
 #
 # The root file system is in memory. Secrets are made at the first start, or come from a second disk or volume whose file
@@ -30,7 +30,12 @@ in
   imports = [
     ./machine.nix
     "${modulesPath}/image/repart.nix"
+    # Neither Nix, nor users that are made by hand, nor another configuration to switch to.
+    "${modulesPath}/profiles/image-based-appliance.nix"
   ];
+
+  # On purpose: see docs/vm.md.
+  users.allowNoPasswordLogin = true;
 
   system.image = {
     id = lib.mkDefault "flowkit";
@@ -65,6 +70,8 @@ in
           Label = "flowkit-store";
           Format = "erofs";
           Minimize = "best";
+          # Of all that erofs knows, what every kernel reads.
+          Compression = "lz4hc";
         };
       };
       "50-state".repartConfig = state // {
@@ -81,6 +88,7 @@ in
     "console=tty0"
     "console=${if pkgs.stdenv.hostPlatform.isAarch64 then "ttyAMA0" else "ttyS0"}"
   ];
+  # The disks of QEMU and KVM, VirtualBox, VMware, Hyper-V and Xen.
   boot.initrd.availableKernelModules = [
     "ahci"
     "erofs"
@@ -89,6 +97,13 @@ in
     "virtio_blk"
     "virtio_pci"
     "virtio_scsi"
+    "xen-blkfront"
+  ]
+  ++ lib.optionals pkgs.stdenv.hostPlatform.isx86_64 [
+    "ata_piix"
+    "hv_storvsc"
+    "mptspi"
+    "vmw_pvscsi"
   ];
 
   fileSystems = {
@@ -111,12 +126,32 @@ in
     };
     ${keys.at} = {
       device = keys.device;
+      fsType = "auto";
       options = [
         "ro"
         "noauto"
         "nofail"
       ];
     };
+  };
+
+  # The machine's identity, by which journals and addresses are found again, is made at the first start and kept with the
+  # state: the root file system forgets it.
+  boot.initrd.systemd.services.flowkit-machine-id = {
+    description = "The identity of this machine";
+    wantedBy = [ "initrd.target" ];
+    before = [ "initrd.target" ];
+    unitConfig = {
+      DefaultDependencies = false;
+      RequiresMountsFor = "/sysroot/var";
+    };
+    serviceConfig.Type = "oneshot";
+    script = ''
+      kept=/sysroot/var/lib/flowkit-machine-id
+      mkdir -p /sysroot/var/lib /sysroot/etc
+      [ -s "$kept" ] || tr -d - </proc/sys/kernel/random/uuid >"$kept"
+      cp "$kept" /sysroot/etc/machine-id
+    '';
   };
 
   # A volume with secrets is mounted when there is one, which is known when all devices have been looked at. One that cannot

@@ -1,4 +1,4 @@
-# PostgreSQL. The one image with a shell: initdb starts the server through popen(3), which is /bin/sh.
+# PostgreSQL. It needs a shell: initdb starts the server through popen(3), which is /bin/sh.
 { pkgs, packages }:
 {
   env = {

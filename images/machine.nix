@@ -25,7 +25,7 @@ let
   offered = "/mnt/flowkit-secrets";
 in
 {
-  options.flowkit.published = lib.mkOption {
+  options.services.flowkit.published = lib.mkOption {
     type = lib.types.listOf lib.types.attrs;
     internal = true;
     readOnly = true;

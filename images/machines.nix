@@ -2,7 +2,7 @@
 # the flake gives out (`runner`, `image`).
 {
   nixosSystem,
-  system,
+  pkgs,
   roles,
   modules,
 }:
@@ -10,7 +10,8 @@ let
   machine =
     more:
     nixosSystem {
-      modules = modules ++ more ++ [ { nixpkgs.hostPlatform = system; } ];
+      # The flake's own package set: it is evaluated once.
+      modules = modules ++ more ++ [ { nixpkgs.pkgs = pkgs; } ];
     };
   alone =
     role:

@@ -45,7 +45,7 @@ in
     diskSize = lib.mkDefault (64 * 1024);
     # The runner says where.
     diskImage = "./flowkit.qcow2";
-    # Python reads thousands of files, for which 9p is slow.
+    # Python reads thousands of files, for which 9p is slow. NixOS packs the image anew at every start.
     useNixStoreImage = lib.mkDefault true;
     writableStore = false;
     sharedDirectories.secrets = {
@@ -80,7 +80,7 @@ in
       BOOT = "${config.system.build.vm}/bin/run-${config.system.name}-vm";
       PORTS = lib.concatMapStringsSep " " (
         port: "${port.published}:${toString port.number}"
-      ) config.flowkit.published;
+      ) config.services.flowkit.published;
       ARCHITECTURE = pkgs.stdenv.hostPlatform.parsed.cpu.name;
     };
     text = builtins.readFile ./run-vm.sh;

@@ -8,7 +8,8 @@ let
     postgresql = import ./postgresql.nix { inherit (pkgs) postgresql_17; };
     # FlowMachine: a Python interpreter that has it.
     flowmachine = pkgs.callPackage ./flowmachine.nix { };
-    inherit (pkgs) redis;
+    # Nobody asks it to tell systemd anything; libsystemd would bring a shell and half a system.
+    redis = pkgs.redis.override { withSystemd = false; };
     # `flowkit up` with all of these.
     up = pkgs.callPackage ./up.nix { inherit packages; };
   };

@@ -89,6 +89,9 @@ let
         ${compile} "$site"
         runHook postInstall
       '';
+      meta.sourceProvenance = [
+        (if compiled then lib.sourceTypes.binaryNativeCode else lib.sourceTypes.fromSource)
+      ];
       # Wheels come stripped, and their scripts are not used.
       dontStrip = true;
       dontPatchELF = true;
@@ -115,6 +118,10 @@ runCommand "flowmachine-${version}"
     meta = {
       description = "Python with FlowMachine, the server that turns queries into SQL";
       license = lib.licenses.mpl20;
+      sourceProvenance = [
+        lib.sourceTypes.fromSource
+        lib.sourceTypes.binaryNativeCode
+      ];
       platforms = [
         "x86_64-linux"
         "aarch64-linux"

@@ -3,5 +3,6 @@
 postgresql_17.withPackages (extensions: [
   extensions.postgis
   extensions.pgrouting
-  extensions.ogr_fdw
+  # Newer sets have it.
+  (extensions.ogr_fdw or (extensions.callPackage ./ogr-fdw.nix { }))
 ])

@@ -19,12 +19,14 @@ tree=$(cd "$(dirname "$0")/.." && pwd -P)
 history=$(git -c safe.directory='*' -C "$tree" rev-parse --path-format=absolute --git-common-dir 2>/dev/null || true)
 [ "$(git -c safe.directory='*' -C "$tree" rev-parse --show-toplevel 2>/dev/null || true)" = "$tree" ] || history=
 root=${FLOWKIT_NIX_ROOT:-$tree/target/nix/root}
+# Runs a command in a mount namespace of its own.
+within=(unshare --mount --propagation private "$0" --enter)
 say() { printf 'nix.sh: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
 # What Nix itself needs, what tests/debian builds with, and QEMU with the tools that make disks for it.
 packages=nix-bin,git,ca-certificates,gcc,libc6-dev,make,patchelf,python3,python3-pip,unzip,zip,xz-utils,zstd,jq,file
-packages+=,qemu-system-x86,qemu-utils,ovmf,erofs-utils,systemd,systemd-repart,mtools,dosfstools,e2fsprogs,fdisk,mmdebstrap,bubblewrap
+packages+=,qemu-system-x86,qemu-utils,ovmf,erofs-utils,systemd,systemd-repart,mtools,dosfstools,e2fsprogs,fdisk,mmdebstrap,fakeroot,shellcheck,bubblewrap
 
 # The mirror of Debian itself that apt uses here; its security archive has no suite of the right name.
 mirror() {
@@ -34,6 +36,18 @@ mirror() {
     printf '%s\n' "$uri"
 }
 
+# A folder of links to the programs of some of the root's packages.
+folder_of() {
+    local folder=$root/usr/lib/$1 package program
+    shift
+    mkdir -p "$folder"
+    for package; do
+        for program in $(grep -hE '^(/usr)?/s?bin/.' "$root"/var/lib/dpkg/info/"$package"{,:amd64}.list 2>/dev/null); do
+            ln -sfn "$program" "$folder"
+        done
+    done
+}
+
 make_root() {
     command -v mmdebstrap >/dev/null || fail "mmdebstrap is missing: apt-get install mmdebstrap (make setup-tests does it)"
     say "making a Debian 13 root with Nix in $root"
@@ -41,17 +55,33 @@ make_root() {
     # Finished when it has its last file: a half-made one is made again.
     [ ! -e "$root" ] || mv "$root" "$root.broken.$$"
     mmdebstrap --quiet --variant=apt --include="$packages" trixie "$root" "$(mirror)" >&2
+    # What every builder finds without asking, as in nixpkgs.
+    folder_of stdenv bash coreutils findutils diffutils sed grep mawk tar gzip bzip2 make patch xz-utils file patchelf
+    folder_of stdenv-cc gcc binutils
+    ln -sfn /usr/bin/awk "$root/usr/lib/stdenv"
+    ln -sfn /usr/bin/cc "$root/usr/lib/stdenv-cc"
     mkdir -p "$root/etc/nix" "$root/nix"
+    # Nobody of these can be logged in; each runs one build at a time.
+    local number users=()
+    for number in {1..16}; do
+        users+=("nixbld$number")
+        printf 'nixbld%s:x:%s:30000::/var/empty:/usr/sbin/nologin\n' "$number" $((30000 + number)) >>"$root/etc/passwd"
+    done
+    printf 'nixbld:x:30000:%s\n' "$(IFS=,; echo "${users[*]}")" >>"$root/etc/group"
+    # Which builders share (not set-gid: the sandbox lets nobody set that bit).
+    install -d -m 775 -g 30000 "$root"/var/cache/flowkit{,/crates,/debs,/rust}
     cat >"$root/etc/nix/nix.conf" <<-CONF
 	experimental-features = nix-command flakes
-	# One user, no daemon, no cache: what is asked for is built here.
-	build-users-group =
+	# No daemon, no cache: what is asked for is built here, by build users in the sandbox, as on any NixOS machine.
+	build-users-group = nixbld
+	sandbox = true
+	# What tests/debian builds with (its README says why): this root's programs, and what is fetched once for all builds.
+	sandbox-paths = /bin /sbin /lib /lib64 /usr /etc/alternatives /etc/apt /etc/ld.so.cache /etc/machine.env /var/cache/flowkit
 	substituters =
-	sandbox = false
+	# What a power cut takes is built again.
+	fsync-metadata = false
 	max-jobs = auto
 	warn-dirty = false
-	# The Debian of virtual machines has setuid programs, until it is packed into one file.
-	filter-syscalls = false
 	CONF
     printf '%s\n' "$packages" >"$root/etc/flowkit-nix-root"
     rm -rf "$root".broken.*
@@ -63,6 +93,21 @@ ensure_root() {
     exec 9>"$root.lock"
     flock 9
     [ "$(cat "$root/etc/flowkit-nix-root" 2>/dev/null)" = "$packages" ] || make_root
+    exec 9>&-
+}
+
+# The Debian of virtual machines takes root to install, which no builder has (tests/debian/nixos/base.nix).
+ensure_debian() {
+    local recipe=$tree/tests/debian/nixos cache=/var/cache/flowkit/debian made
+    made=$cache/$(cat "$recipe"/base.sh "$recipe"/initramfs/{hook,layers} | sha256sum | cut -d' ' -f1)
+    exec 9>"$root.lock"
+    flock 9
+    if [ ! -d "$root$made" ]; then
+        say "installing the Debian of virtual machines"
+        rm -rf "${root:?}$cache"
+        mkdir -p "$root$cache"
+        "${within[@]}" "$recipe/base.sh" "$made"
+    fi
     exec 9>&-
 }
 
@@ -97,7 +142,7 @@ machine_settings() {
 
 # Runs in the new mount namespace.
 enter() {
-    local place
+    local place seen=()
     mount --rbind "$root" "$root"
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
@@ -107,19 +152,23 @@ enter() {
         [ -d "$place" ] || continue
         mkdir -p "$root$place"
         mount --bind "$place" "$root$place"
+        # Builders too, but for what is ours.
+        case $place in "$tree" | "$history") ;; *) seen+=("$place") ;; esac
     done
+    # Copies: Nix empties the file below the bundle of certificates when it shows it to a builder.
     for place in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
         [ -f "$place" ] || continue
-        [ -e "$root$place" ] || touch "$root$place"
-        mount --bind "$place" "$root$place"
+        cp --remove-destination --no-preserve=ownership "$place" "$root$place.$$"
+        mv "$root$place.$$" "$root$place"
     done
+    [ ! -f /etc/pip.conf ] || seen+=(/etc/pip.conf)
     # What images/run-vm.sh is told.
     local told
     mapfile -t told < <(env | grep -E '^(FLOWKIT_VM_[A-Z]+|[A-Z]+_HOST_PORT)=')
     exec chroot "$root" /usr/bin/env -i "${told[@]}" HOME=/root TERM="${TERM:-dumb}" LANG=C.UTF-8 \
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:"$CARGO_HOME/bin" \
         GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*' \
-        BASH_ENV=/etc/machine.env FLOWKIT_TREE="$tree" \
+        BASH_ENV=/etc/machine.env FLOWKIT_TREE="$tree" NIX_CONFIG="extra-sandbox-paths = ${seen[*]}" \
         bash -c 'cd "$1" 2>/dev/null || cd "$FLOWKIT_TREE"; shift; exec "$@"' bash "$PWD" "$@"
 }
 
@@ -134,4 +183,5 @@ esac
 ensure_root
 machine_settings >"$root/etc/machine.env.$$"
 mv "$root/etc/machine.env.$$" "$root/etc/machine.env"
-exec unshare --mount --propagation private "$0" --enter "${command[@]}"
+ensure_debian
+exec "${within[@]}" "${command[@]}"

@@ -28,12 +28,10 @@ let
 in
 {
   options.services.flowkit = {
-    package = lib.mkOption {
-      type = lib.types.package;
-      default = cfg.packages.flowkit;
-      defaultText = lib.literalExpression "config.services.flowkit.packages.flowkit";
-      example = lib.literalExpression "inputs.flowkit.packages.\${pkgs.stdenv.hostPlatform.system}.flowkit";
-      description = "The program `flowkit`, for all roles.";
+    package = lib.mkPackageOption cfg.packages "flowkit" {
+      pkgsText = "config.services.flowkit.packages";
+      example = "inputs.flowkit.packages.\${pkgs.stdenv.hostPlatform.system}.flowkit";
+      extraDescription = "It runs all roles.";
     };
 
     packages = lib.mkOption {

@@ -99,19 +99,13 @@ in
   imports = [ ./common.nix ];
 
   options.services.flowkit.${name} = {
-    enable = lib.mkOption {
-      type = lib.types.bool;
-      default = false;
-      example = true;
-      description = "Whether to run ${role.title} on this host: ${role.summary}.";
-    };
+    enable = lib.mkEnableOption "${role.title} on this host: ${role.summary}";
 
-    package = lib.mkOption {
-      type = lib.types.package;
-      default = flowkit.package;
-      defaultText = lib.literalExpression "config.services.flowkit.package";
-      example = lib.literalExpression "inputs.flowkit.packages.\${pkgs.stdenv.hostPlatform.system}.flowkit";
-      description = "The program `flowkit` that runs ${role.title}.";
+    package = lib.mkPackageOption flowkit "flowkit" {
+      default = "package";
+      pkgsText = "config.services.flowkit";
+      example = "inputs.flowkit.packages.\${pkgs.stdenv.hostPlatform.system}.flowkit";
+      extraDescription = "It runs ${role.title}.";
     };
 
     settings = lib.mkOption {

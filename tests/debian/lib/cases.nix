@@ -598,19 +598,33 @@ let
           "a"
         ];
     arguments =
+      let
+        module =
+          { three, ... }:
+          {
+            x = three;
+          };
+      in
       case
         (eval [
           (option types.int)
           { _module.args.three = 3; }
-          ({ three, ... }: { x = three; })
+          module
         ]).x
         3;
     special-arguments =
+      let
+        module =
+          { four, ... }:
+          {
+            x = four;
+          };
+      in
       case
         (lib.evalModules {
           modules = [
             (option types.int)
-            ({ four, ... }: { x = four; })
+            module
           ];
           specialArgs.four = 4;
         }).config.x
@@ -623,13 +637,16 @@ let
       }
     ])) true;
     conditional-set =
+      let
+        module = args: {
+          options.on = mkOption { default = true; };
+          config = lib.mkIf args.config.on { x = 1; };
+        };
+      in
       case
         (eval [
           (option types.int)
-          ({ config, ... }: {
-            options.on = mkOption { default = true; };
-            config = lib.mkIf config.on { x = 1; };
-          })
+          module
         ]).x
         1;
     forced-set =

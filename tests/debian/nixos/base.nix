@@ -1,68 +1,18 @@
 # Debian with systemd and a kernel for virtual machines, as a read-only file system: `debian.img` (its label is "debian"),
 # `vmlinuz`, `initrd`, the EFI stub for them, and its tables of accounts.
 #
-# Impure: mmdebstrap takes what the machine's mirror has today. One for all systems, made again only when this file changes.
+# Impure: installing Debian takes root and the mirror, which a builder has not. scripts/nix.sh does it (base.sh), and leaves
+# them below the hash of what they were made by.
 { pkgs }:
-pkgs.stdenvNoCC.mkDerivation {
-  name = "debian-base";
-  __structuredAttrs = true;
-  include = [
-    "systemd-sysv"
-    "linux-image-cloud-amd64"
-    "dbus"
-    "udev"
-    "initramfs-tools"
-    "zstd"
-    "nftables"
-    "iproute2"
-    "e2fsprogs"
-    "systemd-repart"
-    "systemd-boot-efi"
+let
+  recipe = map builtins.readFile [
+    ./base.sh
+    ./initramfs/hook
+    ./initramfs/layers
   ];
-  exclude = [
-    "/usr/share/doc/*"
-    "/usr/share/man/*"
-    "/usr/share/locale/*"
-    "/usr/share/info/*"
-    # What an emulated processor has and nobody needs: loading it takes seconds there.
-    "/usr/lib/modules/*/kernel/arch/x86/crypto/*"
-    "/usr/lib/modules/*/kernel/arch/x86/kvm/*"
-    "/usr/lib/modules/*/kernel/arch/x86/events/*"
-    "/usr/lib/modules/*/kernel/drivers/input/*"
-    "/usr/lib/modules/*/kernel/drivers/hid/*"
-    "/usr/lib/modules/*/kernel/drivers/platform/*"
-    "/usr/lib/modules/*/kernel/drivers/watchdog/*"
-  ];
-  initramfs = ./initramfs;
-  buildCommand = ''
-    mirror=$(sed -n 's/^deb \(\[.*\] \)\?\(http[^ ]*\) .*/\2/p' /etc/apt/sources.list | head -n1)
-    options=()
-    for path in "''${exclude[@]}"; do options+=(--dpkgopt="path-exclude=$path"); done
-    # The initial file system gets what is listed, not every driver.
-    settings='
-      mkdir -p "$1/etc/initramfs-tools/hooks" "$1/etc/initramfs-tools/scripts" "$1/etc/initramfs-tools/conf.d"
-      install -m755 '$initramfs'/hook "$1/etc/initramfs-tools/hooks/layers"
-      install -m644 '$initramfs'/layers "$1/etc/initramfs-tools/scripts/debian-layers"
-      echo MODULES=list >"$1/etc/initramfs-tools/conf.d/modules"'
-    work=$(mktemp -d)
-    trap 'rm -rf "$work"' EXIT
-    mmdebstrap --quiet --mode=root --variant=minbase "''${options[@]}" --setup-hook="$settings" \
-      --include="$(IFS=,; echo "''${include[*]}")" trixie "$work/root" "$mirror"
-    cd "$work/root"
-    mkdir -p $out/etc nix/store
-    cp etc/passwd etc/group etc/shadow $out/etc/
-    chmod a+r $out/etc/shadow
-    cp -L vmlinuz $out/vmlinuz
-    cp -L initrd.img $out/initrd
-    cp usr/lib/systemd/boot/efi/linuxx64.efi.stub $out/
-    rm -rf boot/* initrd.img* vmlinuz* var/lib/apt/lists/* var/cache/* var/log/* etc/hostname etc/resolv.conf
-    # Made at boot, or by whoever needs them.
-    rm -f etc/machine-id var/lib/dbus/machine-id
-    # Not news since: nothing of /usr needs a follow-up at the first boot (ldconfig, catalogue of messages, users).
-    touch etc/.updated var/.updated
-    # What looks after a Debian that is updated in place.
-    rm -f etc/systemd/system/timers.target.wants/* usr/lib/systemd/system/sysinit.target.wants/systemd-firstboot.service
-    rm -f etc/systemd/system/multi-user.target.wants/e2scrub_reap.service
-    mkfs.erofs --quiet -L debian -T 1 --all-time -U 5f0bd8f1-6f6b-4a6e-9d0e-3a1f5f3f2c11 $out/debian.img . >/dev/null
-  '';
-}
+  made = "/var/cache/flowkit/debian/${builtins.hashString "sha256" (pkgs.lib.concatStrings recipe)}";
+in
+pkgs.runCommand "debian-base" { } ''
+  [ -d ${made} ] || { echo "there is no ${made}: scripts/nix.sh makes it" >&2; exit 1; }
+  cp -r ${made} $out
+''

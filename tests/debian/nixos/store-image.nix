@@ -10,6 +10,6 @@ pkgs.stdenvNoCC.mkDerivation {
   buildCommand = ''
     tar --create --sort=name --mtime=@1 --owner=0 --group=0 --numeric-owner --transform 's|^nix/store/||rSh' \
       --directory / --files-from <(sed 's|^/||' $closure/store-paths) \
-      | mkfs.erofs --quiet -L nix-store -T 1 -U 8a4d5c86-3b87-4d59-9a60-cc4d7f5d2a11 --tar=f $out >/dev/null
+      | /usr/bin/mkfs.erofs --quiet -L nix-store -T 1 -U 8a4d5c86-3b87-4d59-9a60-cc4d7f5d2a11 --tar=f $out >/dev/null
   '';
 }

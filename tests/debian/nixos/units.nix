@@ -36,7 +36,18 @@ let
       // u.unitConfig
     );
 
-  script = name: text: toString (pkgs.writeShellScript name "set -e\n${text}");
+  # nixos/lib/systemd-lib.nix: makeJobScript
+  script =
+    name: text:
+    "${
+      pkgs.writeTextFile {
+        name = "unit-script-${name}";
+        executable = true;
+        destination = "/bin/${name}";
+        text = "#!/bin/bash -e\n${text}\n";
+        checkPhase = ''bash -n "$target"'';
+      }
+    }/bin/${name}";
 
   service =
     name: s:
@@ -46,7 +57,8 @@ let
           "${p}/bin"
           "${p}/sbin"
         ]) s.path
-        ++ [ "/usr/sbin:/usr/bin:/sbin:/bin" ]
+        # Of what NixOS puts there, and no more (base.sh).
+        ++ [ "/usr/lib/unit-path" ]
       );
       environment = lib.filterAttrs (_: v: v != null) ({ PATH = path; } // s.environment);
     in

@@ -132,7 +132,12 @@ let
       runtimeEnv ? { },
       meta ? { },
       passthru ? { },
-      checkPhase ? ''bash -n "$target"'',
+      checkPhase ? ''
+        bash -n "$target"
+        /usr/bin/shellcheck ${
+          lib.concatMapStringsSep " " (check: "--exclude ${check}") excludeShellChecks
+        } "$target"
+      '',
       excludeShellChecks ? [ ],
     }:
     writeTextFile {
@@ -208,10 +213,10 @@ let
       exportReferencesGraph.closure = rootPaths;
       buildCommand = ''
         mkdir -p "$out"
-        jq -r '.closure | map(.narSize) | add' <"$NIX_ATTRS_JSON_FILE" >"$out/total-nar-size"
-        jq -r '.closure[] | .path, .narHash, .narSize, "", (.references | length), .references[]' \
+        /usr/bin/jq -r '.closure | map(.narSize) | add' <"$NIX_ATTRS_JSON_FILE" >"$out/total-nar-size"
+        /usr/bin/jq -r '.closure[] | .path, .narHash, .narSize, "", (.references | length), .references[]' \
           <"$NIX_ATTRS_JSON_FILE" >"$out/registration"
-        jq -r '.closure | map(.path) | sort[]' <"$NIX_ATTRS_JSON_FILE" >"$out/store-paths"
+        /usr/bin/jq -r '.closure | map(.path) | sort[]' <"$NIX_ATTRS_JSON_FILE" >"$out/store-paths"
       '';
     };
 
@@ -230,7 +235,7 @@ let
       outputHashMode = "flat";
       buildCommand = ''
         for url in $urls; do
-          if curl --fail --location --silent --show-error --output "$out" "$url"; then exit 0; fi
+          if /usr/bin/curl --fail --location --silent --show-error --output "$out" "$url"; then exit 0; fi
         done
         exit 1
       '';

@@ -19,7 +19,7 @@ let
   debs = import ./debs.nix { inherit lib system; };
 
   # `elf.patch TREE DEPENDENCY...`, a command: lets the ELF files of a tree find libc and the libraries of dependencies.
-  elf.patch = "python3 -B ${./elf.py} --libc ${debs.libc6}";
+  elf.patch = "/usr/bin/python3 -B ${./elf.py} --libc ${debs.libc6}";
 
   pkgs =
     builders
@@ -42,11 +42,15 @@ let
         cd ${debs.ca-certificates}/share/ca-certificates/mozilla
         cat *.crt >$out/etc/ssl/certs/ca-bundle.crt
       '';
-      # One program with several names, as Debian has it too.
+      gdalMinimal = debs.libgdal36;
+      # Sources of what is Debian's here; nobody asks for them.
+      fetchFromGitHub = source: throw "tests/debian does not fetch ${source.owner}/${source.repo}";
+      # One program with several names, as Debian has it too. Its libsystemd has nothing of systemd in tow.
       redis =
         builders.runCommand "redis-${debs.redis-tools.version}"
           {
             inherit (debs.redis-tools) version;
+            passthru.override = { withSystemd }: pkgs.redis;
             meta.mainProgram = "redis-cli";
           }
           ''
@@ -61,8 +65,8 @@ let
       inherit (builders.stdenvNoCC) mkDerivation;
     }
     // import ./rust.nix {
-      inherit lib elf;
-      inherit (builders) stdenvNoCC writeShellScriptBin;
+      inherit lib elf system;
+      inherit (builders) runCommand stdenvNoCC writeShellScriptBin;
     }
     // {
       testers.runNixOSTest = import ../nixos/testing { inherit lib pkgs; };

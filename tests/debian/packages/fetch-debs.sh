@@ -6,23 +6,21 @@
 #
 # Fetched by apt from the mirror that it uses, and checked by it. Says which are gone from there.
 set -euo pipefail
+umask 002
 list=$1
 cache=/var/cache/flowkit/debs
 mkdir -p $cache
-exec 9>$cache.lock
+exec 9<$cache
 flock 9
 
 missing() { while read -r sha256 rest; do [ -e "$cache/$sha256" ] || echo "$sha256 $rest"; done <"$list"; }
-mirror() { apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | head -n1; }
-
 [ -n "$(missing)" ] || exit 0
-[ -n "$(mirror)" ] || apt-get update --quiet=2
-mirror=$(mirror)
+mirror=$(sed -n 's/^deb \(\[.*\] \)\?\(http[^ ]*\) .*/\2/p' /etc/apt/sources.list | head -n1)
 [ -n "$mirror" ] || { echo "fetch-debs: apt has no mirror in /etc/apt/sources.list" >&2; exit 1; }
 work=$(mktemp -d $cache.XXXXXX)
 trap 'rm -rf "$work"' EXIT
-missing | while read -r sha256 file _; do printf '%s\0%s\0SHA256:%s\0' "$mirror${file//+/%2b}" "$work/$sha256" "$sha256"; done >"$work/arguments"
-xargs -0 --no-run-if-empty /usr/lib/apt/apt-helper -qq -o APT::Sandbox::User=root download-file <"$work/arguments" >&2 || true
+missing | while read -r sha256 file _; do printf '%s\0%s\0SHA256:%s\0' "${mirror%/}/${file//+/%2b}" "$work/$sha256" "$sha256"; done >"$work/arguments"
+xargs -0 --no-run-if-empty /usr/lib/apt/apt-helper -qq download-file <"$work/arguments" >&2 || true
 rm "$work/arguments"
 find "$work" -type f -name '????????????????????????????????????????????????????????????????' -exec mv -t $cache {} +
 gone=$(missing | while read -r _ _ name version; do echo "  $name $version"; done)

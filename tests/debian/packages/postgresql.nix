@@ -5,6 +5,7 @@
 # are that Debian compiles in at places outside the store.
 {
   lib,
+  callPackage,
   runCommand,
   debs,
   elf,
@@ -36,6 +37,14 @@ let
       done
     '';
 
+  # What nixpkgs builds from its source is Debian's package of it.
+  postgresqlBuildExtension =
+    function:
+    let
+      args = function args;
+    in
+    extension args.pname [ debs."postgresql-17-${lib.replaceStrings [ "_" ] [ "-" ] args.pname}" ];
+
   pkgs = {
     postgis = extension "postgis" [
       debs.postgresql-17-postgis-3
@@ -45,7 +54,15 @@ let
       debs.postgresql-17-pgrouting
       debs.postgresql-17-pgrouting-scripts
     ];
-    ogr_fdw = extension "ogr-fdw" [ debs.postgresql-17-ogr-fdw ];
+    callPackage =
+      file: overrides:
+      callPackage file (
+        {
+          inherit postgresqlBuildExtension;
+          postgresql = combined "postgresql" [ ];
+        }
+        // overrides
+      );
   };
 
   combined =
@@ -58,7 +75,10 @@ let
           withPackages = select: combined "postgresql-and-plugins" (select pkgs);
           installedExtensions = extensions;
         };
-        meta.mainProgram = "postgres";
+        meta = {
+          mainProgram = "postgres";
+          platforms = lib.platforms.linux;
+        };
       }
       ''
         mkdir "$out"
@@ -67,7 +87,7 @@ let
           cp -rs --update=none --no-preserve=mode "$part"/* .
         done
 
-        gcc -O2 -Wall -Werror -s -Wl,--build-id=none -o wrapper ${./exec-wrapper.c} \
+        PATH=$PATH:/usr/lib/stdenv-cc gcc -O2 -Wall -Werror -s -Wl,--build-id=none -o wrapper ${./exec-wrapper.c} \
           -DPROGRAMS='"${server}/lib/${tree}/bin"' -DZONES='"${debs.tzdata}/share/zoneinfo"' -DZONES_FD=99 \
           -DENVIRONMENT='${
             lib.concatStringsSep ", " (

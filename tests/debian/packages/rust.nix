@@ -1,20 +1,28 @@
 # Rust programs, built with the machine's own toolchain.
 #
-# Impure: cargo, rustc and CARGO_HOME are the machine's (its settings are in /etc/machine.env), crates come through cargo's
-# ordinary client with Cargo.lock's checksums, gcc links, and what is compiled of dependencies is kept between builds in
-# /var/cache/flowkit/rust. The bytes do not depend on any of that: see the flags below and `nix build --rebuild`.
+# Impure: cargo and rustc are the machine's (where they are is in /etc/machine.env), gcc links, and what is compiled of
+# dependencies is kept between builds in /var/cache/flowkit/rust. The bytes do not depend on any of that: see the flags
+# below and `nix build --rebuild`.
 {
   lib,
+  system,
   stdenvNoCC,
+  runCommand,
   writeShellScriptBin,
   elf,
 }:
 let
+  vendor = import ./crates.nix { inherit lib runCommand system; };
+
+  # The machine's own program; a build's CARGO_HOME stays.
   tool =
     name:
     writeShellScriptBin name ''
+      home=''${CARGO_HOME-/nowhere}
       . /etc/machine.env
-      exec "$CARGO_HOME/bin/${name}" "$@"
+      program=$CARGO_HOME/bin/${name}
+      export CARGO_HOME=$home
+      exec "$program" "$@"
     '';
 
   buildRustPackage =
@@ -26,26 +34,37 @@ let
     }:
     stdenvNoCC.mkDerivation (
       {
-        # The folder is the same in every build: cargo compiles anew what moves. So one build at a time.
+        # The folder is the same in every build: cargo compiles anew what moves. So one build at a time; each is of another
+        # user, of the same group.
         configurePhase = ''
           runHook preConfigure
           cmp Cargo.lock "$lockFile"
+          umask 002
+          closed() { umask 022; } # for what is installed
+          postBuildHooks+=(closed)
           . /etc/machine.env
-          export PATH=$CARGO_HOME/bin:$PATH
+          export PATH=$CARGO_HOME/bin:$PATH:/usr/lib/stdenv-cc CARGO_HOME=$NIX_BUILD_TOP/cargo
 
           export NIX_BUILD_TOP=/var/cache/flowkit/rust
           mkdir -p "$NIX_BUILD_TOP"
-          exec 9>"$NIX_BUILD_TOP/lock"
-          flock 9
+          exec 9<"$NIX_BUILD_TOP"
+          /usr/bin/flock 9
           rm -rf "$NIX_BUILD_TOP/source"
-          cp -r . "$NIX_BUILD_TOP/source"
+          cp -r --no-preserve=mode . "$NIX_BUILD_TOP/source"
           cd "$NIX_BUILD_TOP/source"
           # Newer than anything compiled before: cargo looks at times, and those of the store are all the same.
           find . -type f -exec touch {} +
+          if [ "$(cat "$NIX_BUILD_TOP/crates/.from" 2>/dev/null)" != "$vendor" ]; then
+            rm -rf "$NIX_BUILD_TOP/crates"
+            cp -r --no-preserve=mode "$vendor" "$NIX_BUILD_TOP/crates"
+            echo "$vendor" >"$NIX_BUILD_TOP/crates/.from"
+          fi
+          mkdir "$CARGO_HOME"
+          printf '[source.crates-io]\nreplace-with = "crates"\n[source.crates]\ndirectory = "%s"\n' "$NIX_BUILD_TOP/crates" \
+            >"$CARGO_HOME/config.toml"
 
           export CARGO_TARGET_DIR=$NIX_BUILD_TOP/target CARGO_INCREMENTAL=0
-          export RUSTFLAGS="-Clink-arg=-Wl,--build-id=none --remap-path-prefix=$CARGO_HOME=/cargo"
-          cargo fetch --locked --quiet
+          export RUSTFLAGS="-Clink-arg=-Wl,--build-id=none --remap-path-prefix=$NIX_BUILD_TOP/crates=/cargo"
           runHook postConfigure
         '';
         buildPhase = ''
@@ -70,10 +89,46 @@ let
         "buildFeatures"
       ]
       // {
-        lockFile = cargoLock.lockFile;
+        inherit (cargoLock) lockFile;
+        vendor = vendor cargoLock.lockFile;
         flags = cargoBuildFlags ++ map (feature: "--features=${feature}") buildFeatures;
       }
     );
+
+  # Debian 13 has none: the re-implementation in Rust that aims at the same output.
+  nixfmt = stdenvNoCC.mkDerivation rec {
+    pname = "nixfmt";
+    version = "0.5.3";
+    # With all that its own lock names, through the machine's own cargo.
+    src = stdenvNoCC.mkDerivation {
+      name = "nixfmt_rs-${version}";
+      outputHashMode = "recursive";
+      outputHashAlgo = "sha256";
+      outputHash = "sha256-qgtCDXYsz02gRmiOoX6RBBF1ZOSIyMeVOgl4t7UIH6c=";
+      buildCommand = ''
+        . /etc/machine.env
+        export PATH=$CARGO_HOME/bin:$PATH:/usr/lib/stdenv-cc
+        mkdir -p home wanted/src
+        cp "$CARGO_HOME"/config* home 2>/dev/null || true
+        export CARGO_HOME=$PWD/home
+        printf '[package]\nname = "wanted"\nversion = "0.0.0"\n[dependencies]\nnixfmt_rs = "=${version}"\n' >wanted/Cargo.toml
+        touch wanted/src/lib.rs
+        cargo fetch --quiet --manifest-path wanted/Cargo.toml
+        mkdir "$out"
+        tar -xzf home/registry/cache/*/nixfmt_rs-${version}.crate -C "$out" --strip-components=1
+        cd "$out"
+        cargo vendor --quiet --locked >/dev/null
+      '';
+    };
+    buildPhase = ''
+      . /etc/machine.env
+      export PATH=$CARGO_HOME/bin:$PATH:/usr/lib/stdenv-cc CARGO_HOME=$NIX_BUILD_TOP/cargo
+      mkdir "$CARGO_HOME"
+      printf '[source.crates-io]\nreplace-with = "crates"\n[source.crates]\ndirectory = "%s"\n' "$PWD/vendor" >"$CARGO_HOME/config.toml"
+      cargo install --quiet --locked --offline --no-track --root "$out" --path .
+    '';
+    meta.mainProgram = "nixfmt";
+  };
 in
 {
   rustPlatform = { inherit buildRustPackage; };
@@ -82,16 +137,14 @@ in
   clippy = tool "cargo-clippy";
   rustfmt = tool "rustfmt";
 
-  # Debian 13 has none: the re-implementation in Rust that aims at the same output.
-  nixfmt = stdenvNoCC.mkDerivation {
-    pname = "nixfmt";
-    version = "0.5.3";
-    dontUnpack = true;
-    buildPhase = ''
-      . /etc/machine.env
-      export CARGO_TARGET_DIR=$NIX_BUILD_TOP/target
-      "$CARGO_HOME/bin/cargo" install --quiet --locked --no-track --root "$out" "nixfmt_rs@$version"
+  inherit nixfmt;
+
+  # `nix fmt`: what git knows, but for what is excluded.
+  nixfmt-tree.override =
+    { settings }:
+    writeShellScriptBin "treefmt" ''
+      git ls-files -z '*.nix' ${
+        lib.concatMapStringsSep " " (glob: "':!${glob}'") settings.excludes
+      } | xargs -0 ${lib.getExe nixfmt}
     '';
-    meta.mainProgram = "nixfmt";
-  };
 }

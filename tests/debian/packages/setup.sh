@@ -1,5 +1,5 @@
 # What a derivation of builders.nix runs: the phases, as nixpkgs' stdenv names and orders them, and no more of them than
-# we use. Programs are the machine's own (/usr/bin).
+# we use. Programs are the machine's own; without asking, those that nixpkgs' stdenv has are found (scripts/nix.sh).
 set -eo pipefail # not -u: neither has it in nixpkgs
 shopt -s inherit_errexit
 umask 022
@@ -10,7 +10,7 @@ if [ -n "${NIX_ATTRS_SH_FILE:-}" ]; then
     . "$NIX_ATTRS_SH_FILE"
     for output in "${!outputs[@]}"; do declare -x "$output=${outputs[$output]}"; done
 fi
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/homeless-shelter LANG=C.UTF-8 TZ=UTC SOURCE_DATE_EPOCH=315532800
+export PATH=/usr/lib/stdenv HOME=/homeless-shelter LANG=C.UTF-8 TZ=UTC SOURCE_DATE_EPOCH=315532800
 export PYTHONDONTWRITEBYTECODE=1
 
 # An attribute that is a list, one word a line, in either form.

@@ -59,7 +59,7 @@ let
       buildCommand = ''
         set -a; . /etc/machine.env; set +a
         echo "$requirement" >requirements.txt
-        HOME=$PWD python3 -m pip download --quiet --disable-pip-version-check --no-cache-dir --no-deps \
+        HOME=$PWD /usr/bin/python3 -m pip download --quiet --disable-pip-version-check --no-cache-dir --no-deps \
           --require-hashes --dest files --requirement requirements.txt
         cp files/* "$out"
       '';
@@ -94,7 +94,7 @@ let
           runCommand name {
             passAsFile = [ "value" ];
             value = builtins.toJSON value;
-          } ''jq . "$valuePath" >"$out"'';
+          } ''/usr/bin/jq . "$valuePath" >"$out"'';
       };
       toml = _: {
         type = json;
@@ -106,7 +106,7 @@ let
               value = builtins.toJSON value;
             }
             ''
-              python3 ${./to_toml.py} <"$valuePath" >"$out"
+              /usr/bin/python3 ${./to_toml.py} <"$valuePath" >"$out"
             '';
       };
     };

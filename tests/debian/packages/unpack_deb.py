@@ -44,7 +44,7 @@ def move(source: Path, out: Path, links: dict[str, str]) -> None:
             elif path.is_dir():
                 target.mkdir(parents=True, exist_ok=True)
             else:
-                path.rename(target)
+                shutil.move(path, target)
 
 
 def link(out: Path, links: dict[str, str], libraries: list[Path]) -> None:

@@ -9,7 +9,7 @@ mod rig;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rig::{Disk, Machine, Secrets, artefact};
+use rig::{Database, Disk, Machine, Secrets, artefact};
 
 /// Longest wait for a machine to answer. Emulated, with other tests beside it, a minute becomes several.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -80,4 +80,19 @@ fn the_disk_boots_by_itself_grows_and_takes_secrets_from_a_second_disk() {
          select trim(line)::bigint from df",
     );
     assert!(size > 2_000, "the state partition has {size} MiB of a disk of 4096");
+
+    // Its identity is kept, though the file system that it is in is not.
+    let identity = |database: &mut Database| {
+        database.number(
+            "create temp table id (line text);
+             copy id from program 'cat /etc/machine-id /var/lib/flowkit-machine-id';
+             select case when count(distinct line) = 1 then ('x' || left(min(line), 15))::bit(60)::bigint end from id",
+        )
+    };
+    let first = identity(&mut database);
+    machine.power().cut();
+    machine.has_gone();
+    machine.power_on();
+    let mut database = machine.wait_for_flowdb("super-from-a-disk-3", PATIENCE);
+    assert_eq!(identity(&mut database), first, "the same machine after a power cut");
 }

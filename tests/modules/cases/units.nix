@@ -77,10 +77,7 @@ in
   "hardening, and what each role is given back" = {
     modules = [ single ];
     holds = host: {
-      "FlowDB compiles and looks at the machine" = allowed host "flowdb" [
-        "machine"
-        "jit"
-      ];
+      "FlowDB looks at the machine" = allowed host "flowdb" [ "machine" ];
       "redis nothing" = allowed host "redis" [ ];
       "FlowMachine sees interfaces and may say how its threads are scheduled" =
         allowed host "flowmachine"
@@ -92,12 +89,17 @@ in
     };
   };
 
-  "without the compiler FlowDB may not write code" = {
+  "FlowDB may write code when it is to compile queries" = {
     modules = [
       single
-      { services.flowkit.flowdb.settings.NO_USE_JIT = true; }
+      { services.flowkit.flowdb.settings.NO_USE_JIT = false; }
     ];
-    holds = host: { "no relaxation for it" = allowed host "flowdb" [ "machine" ]; };
+    holds = host: {
+      "a relaxation for it" = allowed host "flowdb" [
+        "machine"
+        "jit"
+      ];
+    };
   };
 
   "a setting of one role reaches those that use it" = {

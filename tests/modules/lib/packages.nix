@@ -15,5 +15,7 @@ rec {
     name: _: command:
     named name // { inherit command; };
   callPackage = file: _: named (baseNameOf (dirOf file));
-  redis = named "redis";
+  redis = named "redis" // {
+    override = _: redis;
+  };
 }

@@ -26,8 +26,7 @@ let
         description = "What is mounted.";
       };
       fsType = mkOption {
-        type = types.str;
-        default = "auto";
+        type = types.nonEmptyStr;
         description = "Its type.";
       };
       options = mkOption {
@@ -45,6 +44,7 @@ let
     "/"
     "/nix/store"
   ];
+  mounted = lib.filterAttrs (path: fs: fs.neededForBoot && !lib.elem path early) config.fileSystems;
   root = config.fileSystems."/";
   store = config.fileSystems."/nix/store";
 in
@@ -61,10 +61,10 @@ in
       kernelParams = names;
       initrd.availableKernelModules = names;
       initrd.kernelModules = names;
-      # nixos/modules/system/boot/systemd/initrd.nix
+      # nixos/modules/system/boot/systemd/initrd.nix; its services are in systemd.nix
       initrd.systemd.enable = flag true;
       # nixos/modules/system/boot/loader/{grub/grub.nix,systemd-boot/systemd-boot.nix}; no loader is installed here
-      loader.grub.enable = flag false;
+      loader.grub.enable = flag true;
       loader.systemd-boot.enable = flag false;
       loader.timeout = mkOption {
         type = types.nullOr types.int;
@@ -75,7 +75,13 @@ in
     # nixos/modules/system/boot/uki.nix
     system.boot.loader.ukiFile = mkOption {
       type = types.str;
-      default = "nixos.efi";
+      default =
+        let
+          inherit (config.system) image;
+        in
+        "${if image.id == null then "nixos" else image.id}${
+          lib.optionalString (image.version != null) "_${image.version}"
+        }.efi";
       description = "Name of the kernel with everything that it needs, as one EFI program.";
     };
     # nixos/modules/config/swap.nix
@@ -96,7 +102,13 @@ in
   };
 
   config = {
-    assertions = map (path: {
+    assertions = [
+      {
+        assertion = !config.boot.loader.grub.enable;
+        message = "You must set the option ‘boot.loader.grub.devices’ or 'boot.loader.grub.mirroredBoots' to make the system bootable.";
+      }
+    ]
+    ++ map (path: {
       assertion = config.fileSystems ? ${path};
       message = "The `fileSystems' option does not specify what is mounted at ${path}.";
     }) early;
@@ -106,7 +118,8 @@ in
       "audit=0"
       "layers.root=${if root.fsType == "tmpfs" then "tmpfs" else label root.device}"
       "layers.store=${label store.device}"
-    ];
+    ]
+    ++ lib.mapAttrsToList (path: fs: "layers.mount=${label fs.device}:${path}") mounted;
     files."/etc/fstab".text = lib.concatStrings (
       lib.mapAttrsToList (
         path: fs:

@@ -65,7 +65,6 @@ in
     # nixos/modules/misc/version.nix
     system.stateVersion = mkOption {
       type = types.str;
-      default = "26.05";
       description = "The release whose defaults data were made with.";
     };
     system.nixos.version = mkOption {
@@ -82,7 +81,7 @@ in
     # nixos/modules/config/nix.nix
     nix.enable = mkOption {
       type = types.bool;
-      default = false;
+      default = true;
       description = "Whether the system has Nix; it never has here.";
     };
     # nixos/modules/system/activation/switchable-system.nix

@@ -28,13 +28,13 @@ in
     # nixos/modules/tasks/network-interfaces-systemd.nix; there is nothing else here
     useNetworkd = mkOption {
       type = types.bool;
-      default = true;
+      default = false;
       description = "Whether systemd-networkd configures interfaces.";
     };
     # nixos/modules/services/networking/nftables.nix; there is nothing else here
     nftables.enable = mkOption {
       type = types.bool;
-      default = true;
+      default = false;
       description = "Whether the firewall is made of nftables.";
     };
     # nixos/modules/services/networking/firewall.nix
@@ -50,6 +50,12 @@ in
   };
 
   config = {
+    assertions = [
+      {
+        assertion = cfg.useNetworkd && (cfg.firewall.enable -> cfg.nftables.enable);
+        message = "tests/debian has networking.useNetworkd and networking.nftables only.";
+      }
+    ];
     files = {
       "/etc/hostname".text = "${cfg.hostName}\n";
       "/etc/hosts".text = "127.0.0.1 localhost\n::1 localhost\n127.0.0.2 ${cfg.hostName}\n";

@@ -179,10 +179,23 @@ in
     };
   };
 
+  # nixos/modules/system/boot/systemd/initrd.nix. Debian's initial system has no systemd: the scripts of these services are
+  # run when all file systems that are needed for booting are there.
+  options.boot.initrd.systemd.services = mkOption {
+    type = types.attrsOf (types.submodule service);
+    default = { };
+    description = "Services of the initial system.";
+  };
+
   config.files =
     render.services config.systemd.services
+    // lib.mapAttrs' (
+      name: service: lib.nameValuePair "/usr/lib/initrd-services/${name}" { text = service.script; }
+    ) config.boot.initrd.systemd.services
     // render.targets config.systemd.targets
     // {
+      # Where those find the system that is to come.
+      "/sysroot".link = "/";
       "/etc/tmpfiles.d/00-nixos.conf".text = lib.concatLines (
         [ "d /var/empty 0555 root root - -" ] ++ config.systemd.tmpfiles.rules
       );

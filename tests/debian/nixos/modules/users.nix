@@ -2,6 +2,12 @@
 { lib, config, ... }:
 let
   inherit (lib) mkOption types;
+  flag =
+    default: description:
+    mkOption {
+      type = types.bool;
+      inherit default description;
+    };
   id = mkOption {
     type = types.nullOr types.int;
     default = null;
@@ -82,9 +88,18 @@ in
       default = { };
       description = "Groups.";
     };
+    mutableUsers = flag true "Whether users can be made by hand.";
+    allowNoPasswordLogin = flag false "Whether a system that nobody can log in to is wanted.";
   };
 
-  config.assertions = lib.concatMap (u: [
+  config.assertions = [
+    {
+      # Here nobody has a password.
+      assertion = cfg.mutableUsers || cfg.allowNoPasswordLogin;
+      message = "Neither the root account nor any wheel user has a password or SSH authorized key. If you really want to be locked out of your system, set users.allowNoPasswordLogin = true.";
+    }
+  ]
+  ++ lib.concatMap (u: [
     {
       assertion = u.isSystemUser != u.isNormalUser;
       message = "Exactly one of users.users.${u.name}.isSystemUser and users.users.${u.name}.isNormalUser must be set.";

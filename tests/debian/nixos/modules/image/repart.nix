@@ -111,7 +111,7 @@ in
       printf 'ID=nixos\nPRETTY_NAME="${config.system.name}"\n' >osrel
       # Sections are added behind those of the stub, each at the next free page of its memory.
       alignment=4096
-      next=$(objdump -h ${build.base}/linuxx64.efi.stub | python3 -c '
+      next=$(/usr/bin/objdump -h ${build.base}/linuxx64.efi.stub | /usr/bin/python3 -c '
       import re, sys
       rows = re.findall(r"^ *\d+ \S+ +([0-9a-f]+) +([0-9a-f]+)", sys.stdin.read(), re.M)
       print(max(int(size, 16) + int(at, 16) for size, at in rows))')
@@ -121,11 +121,11 @@ in
         options+=(--add-section ".''${part%%:*}=''${part#*:}" --change-section-vma ".''${part%%:*}=$next")
         next=$((next + $(stat -Lc %s "''${part#*:}")))
       done
-      objcopy "''${options[@]}" ${build.base}/linuxx64.efi.stub $out/${config.system.boot.loader.ukiFile}
+      /usr/bin/objcopy "''${options[@]}" ${build.base}/linuxx64.efi.stub $out/${config.system.boot.loader.ukiFile}
     '';
 
     system.build.image = pkgs.stdenvNoCC.mkDerivation {
-      name = "${cfg.name}-image";
+      name = cfg.name + lib.optionalString (cfg.version != null) "-${cfg.version}";
       __structuredAttrs = true;
       unsafeDiscardReferences.out = true;
       partitions = lib.mapAttrs partition cfg.partitions;
@@ -139,8 +139,9 @@ in
             "export SYSTEMD_REPART_MKFS_OPTIONS_${lib.toUpper type}=${lib.escapeShellArg (lib.concatStringsSep " " options)}\n"
           ) cfg.mkfsOptions
         )}
-        python3 ${../../repart.py} "$NIX_ATTRS_JSON_FILE" definitions
-        systemd-repart --definitions=definitions --empty=create --size=auto --offline=yes --dry-run=no --no-pager \
+        /usr/bin/python3 ${../../repart.py} "$NIX_ATTRS_JSON_FILE" definitions
+        # As the owner of all files, which a builder is not.
+        PATH=/usr/sbin:/usr/bin fakeroot systemd-repart --definitions=definitions --empty=create --size=auto --offline=yes --dry-run=no --no-pager \
           --seed=${toString cfg.seed} --sector-size=512 --architecture=x86-64 $out/${cfg.imageFile}
       '';
     };

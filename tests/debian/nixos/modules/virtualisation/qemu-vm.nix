@@ -49,8 +49,10 @@ in
       description = "The disk with the changes; made when it is not there. Without one, changes are kept in memory.";
     };
     graphics = flag true "Whether there is a screen; there never is here.";
-    writableStore = flag true "Whether the store can be written to; it never can here.";
-    useNixStoreImage = flag true "Whether the store is on an image of its own.";
+    writableStore = flag (
+      !cfg.useNixStoreImage
+    ) "Whether the store can be written to; it never can here.";
+    useNixStoreImage = flag false "Whether the store is on an image of its own; it always is here.";
     forwardPorts = mkOption {
       default = [ ];
       description = "Ports of the host that lead into the machine.";
@@ -127,6 +129,13 @@ in
   };
 
   config = {
+    assertions = [
+      {
+        assertion = cfg.useNixStoreImage && !cfg.writableStore;
+        message = "tests/debian has a store that is an image of its own and read-only.";
+      }
+    ];
+    boot.loader.grub.enable = lib.mkOverride 10 false;
     fileSystems = {
       "/" =
         if cfg.diskImage == null then
