@@ -4,13 +4,14 @@
 PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
 export PREFIX
 
-.PHONY: help setup setup-tests build install up down test test-modules docs-options lint bench relock
+.PHONY: help setup setup-tests build install up down test test-modules test-nixpkgs docs-options lint bench relock
 
 help:
 	@echo "make up      install what is missing, build, start FlowKit with a month of made-up data, run a real query"
 	@echo "make down    stop it (the data stays)"
 	@echo "make test    everything that must hold: lint, unit and integration tests"
 	@echo "make test-modules  the NixOS modules alone; NIXPKGS_LIB=… takes nixpkgs' own library for it"
+	@echo "make test-nixpkgs NIXPKGS=DIR  every output and example on a checkout of nixpkgs: evaluated, and compared with tests/debian"
 	@echo "make lint    formatting, clippy, licences of all dependencies"
 	@echo "make setup   install what is missing: Debian's packages, the Python environment"
 	@echo "make build   the release binary; make install puts it into $(PREFIX)/bin"
@@ -45,6 +46,9 @@ test: setup-tests lint
 
 test-modules:
 	@scripts/test-modules.sh
+
+test-nixpkgs:
+	@scripts/test-nixpkgs.sh "$(NIXPKGS)"
 
 docs-options:
 	@scripts/test-modules.sh --docs

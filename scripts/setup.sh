@@ -72,6 +72,7 @@ missing_test_packages() {
     command -v ip >/dev/null || echo iproute2
     command -v skopeo >/dev/null || echo skopeo
     command -v umoci >/dev/null || echo umoci
+    command -v jq >/dev/null || echo jq
 }
 
 # Units that start at boot, one link a line.

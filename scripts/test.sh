@@ -6,11 +6,13 @@
 #   3. tests       unit and integration tests, those of images, Docker and the VM with what 2 built
 #   4. flake       `nix flake check`: formatting, lints, images the same bytes twice, machines that boot
 #
+#   5. nixpkgs     every output and example on nixpkgs itself, where NIXPKGS names a checkout
+#
 # 1, 2 and 4 take tests/debian in the place of nixpkgs. FLOWKIT_TEST_PARTS="tests" runs some parts only.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-parts=${FLOWKIT_TEST_PARTS:-modules artefacts tests flake}
+parts=${FLOWKIT_TEST_PARTS:-modules artefacts tests flake nixpkgs}
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0
@@ -48,6 +50,11 @@ part modules scripts/test-modules.sh
 part artefacts scripts/nix-artefacts.sh
 part tests tests
 part flake flake
+if [ -n "${NIXPKGS:-}" ]; then
+    part nixpkgs scripts/test-nixpkgs.sh "$NIXPKGS"
+else
+    summary+=("nixpkgs: SKIPPED, as NIXPKGS names no checkout of it: nothing was evaluated on nixpkgs")
+fi
 
 # Adds up the closing lines of both runners: "12 passed", "1 failed".
 total() { sed 's/\x1b\[[0-9;]*m//g' "$log" | grep -E '^ *Summary |^test result:' | grep -oE "[0-9]+ $1" | awk '{ n += $1 } END { print n + 0 }'; }
