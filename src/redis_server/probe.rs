@@ -1,16 +1,18 @@
 //! Is redis there, and is it ours?
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use redis::aio::MultiplexedConnection;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo};
 
 use super::PASSWORD;
 use super::conf::{CONF_FILE, Conf};
 use crate::config::{Settings, StateDir, from_here};
 use crate::secrets::Store;
-use crate::supervisor::Probe;
+use crate::supervisor::{Probe, connect_to_own};
 
 /// Asks redis, with the password, which configuration file it.
 pub struct Ping {
@@ -41,14 +43,27 @@ impl Ping {
         Ping { address: (listen, port).into(), config_file: directory.join(CONF_FILE), store: store.clone() }
     }
 
+    /// Only a redis of our own user is told the password.
     fn config_file_of_server(&self, password: &str, patience: Duration) -> Result<String, redis::RedisError> {
-        let info = connection_info(&from_here(self.address.ip()).to_string(), self.address.port(), password);
-        let client = redis::Client::open(info)?;
-        let mut connection = client.get_connection_with_timeout(patience)?;
-        connection.set_read_timeout(Some(patience))?;
-        connection.set_write_timeout(Some(patience))?;
-        redis::cmd("PING").exec(&mut connection)?;
-        let info: String = redis::cmd("INFO").arg("server").query(&mut connection)?;
+        let address = SocketAddr::new(from_here(self.address.ip()), self.address.port());
+        let info = RedisConnectionInfo::default().set_password(password);
+        let ask = async {
+            let stream = connect_to_own(address, patience)?;
+            stream.set_nonblocking(true)?;
+            let stream = tokio::net::TcpStream::from_std(stream)?;
+            let (mut connection, driver) = MultiplexedConnection::new(&info, stream).await?;
+            let questions = async {
+                redis::cmd("PING").exec_async(&mut connection).await?;
+                redis::cmd("INFO").arg("server").query_async::<String>(&mut connection).await
+            };
+            tokio::select! {
+                answer = questions => answer,
+                () = driver => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            }
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let answer = runtime.block_on(async { tokio::time::timeout(patience, ask).await });
+        let info = answer.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         Ok(info.lines().find_map(|line| line.strip_prefix("config_file:")).unwrap_or_default().to_owned())
     }
 }

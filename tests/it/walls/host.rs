@@ -1,6 +1,8 @@
 //! Root believes and touches only what is root's; what somebody else wrote or planted tells it nothing.
 
 use std::fs;
+use std::io::Read;
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -9,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::geteuid;
 
-use crate::support::deployment::{Deployment, show};
+use crate::support::deployment::{Deployment, kill, show};
 
 /// A user that nothing else runs as.
 const SOMEBODY: u32 = 4_000_778;
@@ -186,4 +188,36 @@ fn pipes_devices_and_deaf_sockets_hold_up_no_command() {
         waiting.push(client);
     }
     quick("a full queue", &["status"], "connect to");
+}
+
+/// Row 10: whoever takes the port of a service that is down hears nothing.
+#[test]
+fn who_takes_a_port_is_told_no_password() {
+    need_root();
+    let deployment = Deployment::new();
+    deployment.done(&["up", "--detach", "--role", "redis"]);
+    let pid = deployment.pid("redis").unwrap();
+    // As soon as it is gone somebody else is there; root's test is another user than redis.
+    kill(pid);
+    let until = Instant::now() + Duration::from_secs(10);
+    let taker = loop {
+        match TcpListener::bind(("127.0.0.1", deployment.ports[1])) {
+            Ok(taker) => break taker,
+            Err(_) if Instant::now() < until => std::thread::yield_now(),
+            Err(error) => panic!("redis was quicker: {error}"),
+        }
+    };
+    taker.set_nonblocking(true).unwrap();
+    let mut heard = Vec::new();
+    let until = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < until {
+        if let Ok((mut stream, _)) = taker.accept() {
+            stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+            let _ = stream.read_to_end(&mut heard);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(String::from_utf8_lossy(&heard), "");
+    drop(taker);
+    deployment.wait_ready(Duration::from_secs(60));
 }
