@@ -2,6 +2,7 @@
 
 mod check_config;
 mod completions;
+mod compose;
 mod db;
 mod demo;
 mod docs;
@@ -50,6 +51,7 @@ enum Command {
     Tune(tune::Tune),
     CheckConfig(check_config::CheckConfig),
     Stack(stack::Stack),
+    Compose(compose::Compose),
     Quickstart(quickstart::Quickstart),
     #[command(subcommand)]
     Db(db::Db),
@@ -76,6 +78,7 @@ impl Command {
             Command::Tune(args) => args.run(),
             Command::CheckConfig(args) => args.run(),
             Command::Stack(args) => args.run(),
+            Command::Compose(args) => args.run(),
             Command::Quickstart(args) => args.run(),
             Command::Db(command) => command.run(),
             Command::Verify(args) => args.run(),

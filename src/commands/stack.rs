@@ -24,9 +24,9 @@ pub struct Stack {
     layout: Layout,
 }
 
-/// What a stack is made of.
+/// Which roles, and how they are laid out on any engine.
 #[derive(Args)]
-pub(super) struct Layout {
+pub(super) struct Roles {
     /// Role to include; may be given several times [default: those of the scenario]
     #[arg(long = "role", value_name = "ROLE", conflicts_with = "scenario")]
     roles: Vec<String>,
@@ -39,6 +39,28 @@ pub(super) struct Layout {
     /// Registry that nodes pull the images from, as HOST[:PORT][/PATH] [default: images that the nodes have]
     #[arg(long, value_name = "REGISTRY")]
     registry: Option<String>,
+    /// Memory that a role may use at most; FlowDB is tuned to it [default: no limit]
+    #[arg(long, value_name = "ROLE=SIZE")]
+    memory: Vec<String>,
+    /// CPUs that a role may use at most [default: no limit]
+    #[arg(long, value_name = "ROLE=NUMBER")]
+    cpus: Vec<String>,
+    /// Role whose ports are not published; may be given several times
+    #[arg(long, value_name = "ROLE")]
+    private: Vec<String>,
+    /// State directory with flowkit.toml [default: /var/lib/flowkit for root, the XDG state directory for others]
+    #[arg(long, value_name = "STATE")]
+    dir: Option<PathBuf>,
+    /// Change a setting for this stack
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    settings: Vec<String>,
+}
+
+/// What a stack is made of.
+#[derive(Args)]
+pub(super) struct Layout {
+    #[command(flatten)]
+    roles: Roles,
     /// What stands before the names of the secrets in the swarm
     #[arg(long)]
     prefix: Option<String>,
@@ -49,29 +71,14 @@ pub(super) struct Layout {
     /// (node.hostname==db1); may be given several times [default: a manager for roles that keep data, else any]
     #[arg(long, value_name = "ROLE=LABEL")]
     placement: Vec<String>,
-    /// Memory that a role may use at most; FlowDB is tuned to it [default: no limit]
-    #[arg(long, value_name = "ROLE=SIZE")]
-    memory: Vec<String>,
-    /// CPUs that a role may use at most [default: no limit]
-    #[arg(long, value_name = "ROLE=NUMBER")]
-    cpus: Vec<String>,
-    /// Role whose ports are not published; may be given several times
-    #[arg(long, value_name = "ROLE")]
-    private: Vec<String>,
     /// Encrypt what goes from node to node
     #[arg(long)]
     encrypted: bool,
-    /// State directory with flowkit.toml [default: /var/lib/flowkit for root, the XDG state directory for others]
-    #[arg(long, value_name = "STATE")]
-    dir: Option<PathBuf>,
-    /// Change a setting for this stack
-    #[arg(long = "set", value_name = "NAME=VALUE")]
-    settings: Vec<String>,
 }
 
-impl Layout {
-    /// The wish and the settings, both checked.
-    pub(super) fn read(&self) -> Result<(Wish, Settings), Failure> {
+impl Roles {
+    /// What was typed, and the settings.
+    fn read(&self) -> Result<(Given, Settings), Failure> {
         let settings = Deployment::settings_only(self.dir.as_deref(), &self.settings).map_err(Failure::mistake)?;
         let tag = self.tag.clone().unwrap_or_else(|| match settings.origin("CONTAINER_TAG") {
             Origin::Default => env!("CARGO_PKG_VERSION").to_owned(),
@@ -83,20 +90,42 @@ impl Layout {
             scenario: self.scenario,
             tag,
             registry: registry.unwrap_or_default(),
-            prefix: self.prefix.clone(),
-            placement: self.placement.clone(),
             memory: self.memory.clone(),
             cpus: self.cpus.clone(),
             private: self.private.clone(),
+            ..Given::default()
+        };
+        Ok((given, settings))
+    }
+
+    /// The wish and the settings, both checked.
+    pub(super) fn wish(&self) -> Result<(Wish, Settings), Failure> {
+        let (given, settings) = self.read()?;
+        Ok((checked(&given)?, settings))
+    }
+}
+
+impl Layout {
+    /// The wish and the settings, both checked.
+    pub(super) fn read(&self) -> Result<(Wish, Settings), Failure> {
+        let (given, settings) = self.roles.read()?;
+        let given = Given {
+            prefix: self.prefix.clone(),
+            placement: self.placement.clone(),
             secret_versions: self.secret_versions.clone(),
             encrypted: self.encrypted,
+            ..given
         };
-        let wish = Wish::new(&given).map_err(Failure::mistake)?;
-        for role in &wish.left_out {
-            tell!("note: {} is not built yet and left out", role.name);
-        }
-        Ok((wish, settings))
+        Ok((checked(&given)?, settings))
     }
+}
+
+fn checked(given: &Given) -> Result<Wish, Failure> {
+    let wish = Wish::new(given).map_err(Failure::mistake)?;
+    for role in &wish.left_out {
+        tell!("note: {} is not built yet and left out", role.name);
+    }
+    Ok(wish)
 }
 
 impl Stack {

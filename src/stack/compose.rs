@@ -9,6 +9,7 @@ use serde::Serialize;
 /// A stack file.
 #[derive(Debug, Serialize)]
 pub struct File {
+    /// Docker 20.10 takes a file without one for version 1, which no stack can be.
     pub(super) version: &'static str,
     /// By name; the order of the text is the alphabet's.
     pub services: BTreeMap<String, Service>,
@@ -185,10 +186,15 @@ pub struct External {
 impl File {
     /// The text, under a comment of these lines.
     pub fn text(&self, head: &str) -> String {
-        let comment: String = head.lines().map(|line| format!("# {line}").trim_end().to_owned() + "\n").collect();
-        let body = serde_saphyr::to_string(self).expect("maps, lists and scalars are always YAML");
-        format!("{comment}\n{}\n", body.trim_end())
+        text(self, head)
     }
+}
+
+/// A file's text under a comment.
+pub(super) fn text(file: &impl Serialize, head: &str) -> String {
+    let comment: String = head.lines().map(|line| format!("# {line}").trim_end().to_owned() + "\n").collect();
+    let body = serde_saphyr::to_string(file).expect("maps, lists and scalars are always YAML");
+    format!("{comment}\n{}\n", body.trim_end())
 }
 
 /// A value as it must be written: a dollar sign would begin a variable.

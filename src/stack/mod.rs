@@ -4,6 +4,7 @@
 //! wish       what the operator asked for, checked: roles, tags, memory, placement
 //! plan       a role of the catalogue as a service, its networks, volumes, secrets
 //! compose    the shape of a Compose 3.8 file, and its text
+//! alone      the same for one engine without Swarm
 //! engine     the `docker` command: what is asked of it, and its errors
 //! vault      secrets in the swarm: made, kept
 //! rotation   new values for them, as one step that can be repeated
@@ -14,6 +15,7 @@
 //!
 //! The stack file is a pure function of the wish, the settings and the catalogue; it never asks an engine.
 
+mod alone;
 mod compose;
 mod engine;
 mod job;
@@ -27,6 +29,7 @@ mod wish;
 #[cfg(test)]
 mod tests;
 
+pub use alone::{ComposeFile, Here, alone};
 pub use compose::File;
 pub use engine::{Docker, Error};
 pub use job::{Job, Outcome};

@@ -268,3 +268,26 @@ fn a_scenario_with_nothing_built_is_refused() {
     let refused = Wish::new(&Given { scenario: Some(Scenario::Flowauth), ..given() }).is_err();
     assert_eq!(refused, !flowauth.built);
 }
+
+#[test]
+fn without_swarm_a_role_is_the_same() {
+    let given = Given { memory: vec!["flowdb=4GiB".into()], cpus: vec!["flowdb=2".into()], ..given() };
+    let here = super::Here { secrets: "./a$b".into(), user: (1234, 2345) };
+    let text = super::alone(made(&given, &[]).unwrap(), &here).text("a comment");
+    assert!(!text.contains("version:") && !text.contains("overlay") && !text.contains("deploy:"), "{text}");
+    assert!(text.contains("user: \"1234:2345\""), "{text}");
+    let file: Value = serde_saphyr::from_str(&text).unwrap();
+    let flowdb = &file["services"]["flowdb"];
+    assert_eq!((&flowdb["image"], &flowdb["user"]), (&"flowkit/flowdb:9".into(), &"1234:2345".into()));
+    assert_eq!((&flowdb["mem_limit"], &flowdb["cpus"]), (&"4096M".into(), &"2".into()));
+    assert_eq!(flowdb["ports"], serde_json::json!(["9000:5432/tcp"]));
+    assert_eq!(flowdb["read_only"], true);
+    let test = ["CMD", "/bin/flowkit", "health", "flowdb", "--dir", "/dev/shm/flowkit"];
+    assert_eq!(flowdb["healthcheck"]["test"], serde_json::json!(test));
+    assert!(flowdb["secrets"].as_array().unwrap().contains(&"FLOWDB_POSTGRES_PASSWORD".into()));
+    assert_eq!(file["secrets"]["REDIS_PASSWORD"]["file"], "./a$$b/REDIS_PASSWORD");
+    assert_eq!(file["networks"]["redis"]["internal"], true);
+    assert!(file["networks"]["redis-outside"].get("internal").is_none());
+    assert_eq!(keys(&file["volumes"]), ["flowdb-data"]);
+    assert_eq!(keys(&file["services"]["flowmachine"]["networks"]), ["flowdb", "flowmachine", "redis"]);
+}
