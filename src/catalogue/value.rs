@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Setting, Type};
+use crate::say;
 
 /// Why a text is not a value of a setting: what is accepted instead, as the end of "give ...".
 #[derive(Debug, PartialEq, Eq)]
@@ -17,8 +18,11 @@ impl Setting {
             return Ok(None);
         }
         // Values end up in configuration files of other programs, where a line break would start another setting.
-        if text.chars().any(char::is_control) {
+        if text.chars().any(say::is_unseen) {
             return Err(Fault("one line without control characters".into()));
+        }
+        if text.contains(char::REPLACEMENT_CHARACTER) {
+            return Err(Fault("text in UTF-8".into()));
         }
         self.plain(text).map(Some)
     }

@@ -14,5 +14,5 @@ mod state;
 pub use address::{exact, from_here, is_everywhere};
 pub use pools::Pools;
 pub use problem::{Problem, Problems};
-pub use settings::{Origin, RUN_SECRETS, Settings};
+pub use settings::{Origin, RUN_SECRETS, Settings, variable};
 pub use state::StateDir;

@@ -8,6 +8,11 @@ use crate::catalogue::{self, Setting, Type, catalogue};
 
 use super::{Problem, Problems, file};
 
+/// A variable of the environment. What is not UTF-8 is refused where the value is checked, and not taken for missing.
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
 /// Where Docker and Podman put what a container is given as a secret, which may be a setting.
 pub const RUN_SECRETS: &str = "/run/secrets";
 
@@ -59,7 +64,7 @@ impl Settings {
     /// # Errors
     /// As [`Settings::load`].
     pub fn given(file: Option<&Path>) -> Result<Settings, Problems> {
-        Settings::load(file, &|name| std::env::var(name).ok(), Some(Path::new(RUN_SECRETS)))
+        Settings::load(file, &variable, Some(Path::new(RUN_SECRETS)))
     }
 
     /// Reads the settings file, the environment, and the files of a directory, if there are any; the later beats the

@@ -10,6 +10,7 @@ use super::{HostError, accounts, takeover};
 use crate::catalogue::catalogue;
 use crate::config::{Origin, Problem, Problems, Settings, StateDir};
 use crate::roles::Plan;
+use crate::say;
 use crate::secrets::{Place, Store};
 use crate::supervisor::{User, client};
 
@@ -53,7 +54,7 @@ impl Deployment {
     }
 
     fn enter(dir: Option<&Path>, purpose: Purpose, overrides: &[String]) -> Result<Deployment, Failed> {
-        let (state, standing) = host::enter(dir.map_or_else(StateDir::usual, StateDir::new), purpose)?;
+        let (state, standing) = host::enter(place(dir.map_or_else(StateDir::usual, StateDir::new))?, purpose)?;
         let mut settings = Settings::given(Some(&state.settings_file()))?;
         let problems: Vec<Problem> = overrides.iter().filter_map(|text| set(&mut settings, text).err()).collect();
         Problems(problems).or(())?;
@@ -65,7 +66,7 @@ impl Deployment {
     /// # Errors
     /// Every setting that is unknown or malformed, in one report.
     pub fn settings_only(dir: Option<&Path>, overrides: &[String]) -> Result<Settings, Problems> {
-        let state = dir.map_or_else(StateDir::usual, StateDir::new);
+        let state = place(dir.map_or_else(StateDir::usual, StateDir::new))?;
         let mut settings = Settings::given(Some(&state.settings_file()))?;
         let problems: Vec<Problem> = overrides.iter().filter_map(|text| set(&mut settings, text).err()).collect();
         Problems(problems).or(settings)
@@ -77,7 +78,7 @@ impl Deployment {
     /// Every setting that is unknown or malformed, in one report.
     pub fn open_step(dir: &Path, roles: Vec<String>) -> Result<Deployment, Problems> {
         let state = StateDir::new(dir);
-        let settings = Settings::load(None, &|name| std::env::var(name).ok(), None)?;
+        let settings = Settings::load(None, &crate::config::variable, None)?;
         Ok(Deployment { roles, ..Deployment::new(state, settings) })
     }
 
@@ -293,6 +294,29 @@ fn in_full(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// The same directory, whatever the working directory is by then: services and steps are started elsewhere. Its path goes
+/// into configuration files, addresses and JSON, so it is text, and one that can be shown.
+fn place(state: StateDir) -> Result<StateDir, Problems> {
+    let problem = |what: &str| {
+        let shown = state.root().display().to_string();
+        let what = format!("the state directory's path {what}");
+        Problems(vec![Problem::new(what, "give another with --dir").value(shown)])
+    };
+    let root =
+        std::path::absolute(state.root()).map_err(|error| problem(&format!("can't be made absolute: {error}")))?;
+    match root.to_str() {
+        None => Err(problem("is not UTF-8")),
+        Some(text) if text.chars().any(say::is_unseen) => {
+            Err(problem("holds a control character, or one that is not seen"))
+        }
+        // Finding no file by it, redis would start without one and let everybody in.
+        Some(text) if text.contains(['*', '?', '[']) => {
+            Err(problem("holds *, ? or [, which redis takes for a pattern"))
+        }
+        Some(_) => Ok(StateDir::new(root)),
+    }
 }
 
 fn set(settings: &mut Settings, text: &str) -> Result<(), Problem> {

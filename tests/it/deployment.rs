@@ -252,6 +252,52 @@ fn up_at_once_after_kill_9_of_the_supervisor_starts() {
     deployment.done(&["down"]);
 }
 
+/// Whatever a directory is called and however it is named, it is used, or refused before anything is made.
+#[test]
+fn a_state_directory_may_be_named_from_where_one_is_and_have_an_odd_name() {
+    let deployment = Deployment::new();
+    let odd = deployment.state().join("com,ma 'q\"%$#\\ü");
+    for redis_alone in [true, false] {
+        let dir = if redis_alone { deployment.state().join("plain") } else { odd.clone() };
+        fs::create_dir(&dir).unwrap();
+        fs::copy(deployment.state().join("flowkit.toml"), dir.join("flowkit.toml")).unwrap();
+        let run = |cwd: &std::path::Path, path: &std::path::Path, args: &[&str]| {
+            let mut command = std::process::Command::new(deployment.state().parent().unwrap().join("flowkit"));
+            command
+                .args(args)
+                .arg("--dir")
+                .arg(path)
+                .current_dir(cwd)
+                .env_clear()
+                .env("PATH", "/usr/bin:/bin:/usr/sbin");
+            let output = command.output().unwrap();
+            assert!(output.status.success(), "{args:?} {}", show(&output));
+        };
+        let roles: &[&str] = if redis_alone { &["--role", "redis"] } else { &["--role", "flowdb", "--role", "redis"] };
+        let name = std::path::Path::new(dir.file_name().unwrap());
+        run(&deployment.state(), name, &[&["up", "--detach"], roles].concat());
+        run(&dir, std::path::Path::new("."), &["health"]);
+        if !redis_alone {
+            run(&dir, std::path::Path::new("."), &["db", "user", "list"]);
+        }
+        run(&dir, &dir.join("../").join(name), &["down"]);
+    }
+
+    use std::os::unix::ffi::OsStrExt;
+    for (name, why) in [
+        (&b"x\xffy"[..], "is not UTF-8"),
+        (b"x\ny", "control character"),
+        (b"x\xe2\x80\x8by", "not seen"),
+        (b"[x]", "redis takes for a pattern"),
+    ] {
+        let path = deployment.state().join(std::ffi::OsStr::from_bytes(name));
+        let mut command = std::process::Command::new(deployment.state().parent().unwrap().join("flowkit"));
+        let output = command.args(["up", "--detach", "--dir"]).arg(&path).env_clear().output().unwrap();
+        refused(&output, &["the state directory's path", why]);
+        assert!(!path.exists(), "nothing was made");
+    }
+}
+
 /// As root, gives files to the user of a role, which is there once the role was started.
 fn give_to_role(paths: &[&std::path::Path], role: &str) {
     if rustix::process::geteuid().is_root() {

@@ -52,7 +52,8 @@ fn fixed(endpoint: &Endpoint) -> String {
     let mut set = |name: &str, value: &str| conf.push_str(&format!("{name} = {}\n", quoted(value)));
     set("listen_addresses", listen);
     set("port", &port.to_string());
-    set("unix_socket_directories", &socket.to_string_lossy());
+    // A list, whose items are quoted by themselves.
+    set("unix_socket_directories", &double_quoted(&socket.to_string_lossy()));
     // With peer authentication the socket is only for the user that runs the server, and for root.
     set("unix_socket_permissions", "0700");
     set("password_encryption", "scram-sha-256");
