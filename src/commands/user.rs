@@ -235,6 +235,10 @@ fn first_line(input: &mut dyn BufRead) -> Result<Secret, Failure> {
         let hint = "type it, pipe it in, or use --password-file";
         return Err(Failure::mistake(Problem::new("the password is empty", hint)));
     }
+    if let Some(character) = text.chars().find(|c| say::is_unseen(*c)) {
+        let what = format!("the password is {}", secrets::unseen(character));
+        return Err(Failure::mistake(Problem::new(what, "give one that can be typed")));
+    }
     Ok(Secret::new(text))
 }
 

@@ -158,6 +158,13 @@ impl Settings {
     pub fn take(&mut self, values: &[(String, String)], origin: &Origin, problems: &mut Problems) {
         let mut taken: BTreeMap<&'static str, (&str, String)> = BTreeMap::new();
         for (name, value) in values {
+            if origin == &Origin::Environment && is_link(name, value) {
+                self.warnings.push(format!(
+                    "{name} is {value}, which Kubernetes and Docker's links set for a service of that name: it is ignored \
+                     (`enableServiceLinks: false` keeps it out; the port can be set in flowkit.toml)"
+                ));
+                continue;
+            }
             let (setting, plain) = match checked(name, value, origin) {
                 Ok((setting, Some(plain))) => (setting, plain),
                 Ok((_, None)) => continue,
@@ -265,6 +272,12 @@ fn setting(name: &str) -> &'static Setting {
     catalogue().setting(name).unwrap_or_else(|| panic!("the catalogue has no setting {name}"))
 }
 
+/// Whether a variable is what Kubernetes and Docker's links set for a service called `redis`: `REDIS_PORT=tcp://10.0.0.1:6379`.
+fn is_link(name: &str, value: &str) -> bool {
+    let of_link = |value: &str| ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.trim().starts_with(scheme));
+    of_link(value) && catalogue().setting(name).is_some_and(|setting| setting.r#type == Type::Port)
+}
+
 fn checked(name: &str, value: &str, origin: &Origin) -> Result<(&'static Setting, Option<String>), Problem> {
     let Some(setting) = catalogue().setting(name) else { return Err(unknown(name).origin(origin)) };
     match setting.check(value) {
@@ -333,6 +346,29 @@ mod tests {
         assert_eq!(settings.port("FLOWDB_PORT"), 7001);
         let explicit = settings.explicit().collect::<Vec<_>>();
         assert_eq!(explicit, [("FLOWDB_PORT", "7001"), ("REDIS_PORT", "5002")]);
+    }
+
+    /// `REDIS_PORT` is also what Kubernetes tells of a service called `redis`.
+    #[test]
+    fn what_kubernetes_and_docker_links_set_is_named_and_ignored() {
+        let file = "REDIS_PORT = 5002";
+        let given = [("REDIS_PORT", "tcp://10.0.0.1:6379"), ("FLOWDB_PORT", "udp://10.0.0.2:9000")];
+        let settings = load(Some(file), &given).unwrap();
+        assert_eq!((settings.port("REDIS_PORT"), settings.port("FLOWDB_PORT")), (5002, 5432));
+        assert_eq!(settings.warnings().len(), 2);
+        assert!(
+            settings.warnings().iter().any(|told| told.contains("REDIS_PORT is tcp://10.0.0.1:6379")),
+            "{settings:?}"
+        );
+        assert!(load(Some("REDIS_PORT = \"tcp://10.0.0.1:6379\""), &[]).is_err(), "a file says what somebody meant");
+        assert!(load(None, &[("REDIS_PORT", "http")]).is_err());
+    }
+
+    #[test]
+    fn values_that_are_no_text_are_refused() {
+        for value in ["/srv/\u{fffd}", "/srv/\u{feff}x", "/srv/\u{200b}"] {
+            assert!(load(None, &[("FLOWKIT_FLOWDB_DATA", value)]).is_err(), "{value:?}");
+        }
     }
 
     #[test]

@@ -3,6 +3,9 @@
 use super::cgroup::{Groups, Version};
 use super::{Fact, HugePages, Origin, Root};
 
+/// No machine has more: 52 bits of address on the largest processors.
+const MOST: u64 = 1 << 52;
+
 /// Assumed when nothing tells how much memory there is.
 const FALLBACK: u64 = 1 << 30;
 
@@ -34,23 +37,47 @@ pub(super) fn usable(root: &Root, groups: &Groups, sysinfo: Option<u64>) -> Fact
 /// MemTotal less the pages set aside as huge pages: ordinary memory can't come out of those.
 fn machine(root: &Root, sysinfo: Option<u64>) -> Fact<u64> {
     let meminfo = root.text("proc/meminfo").unwrap_or_default();
-    let (total, name) = match (meminfo_bytes(&meminfo, "MemTotal"), sysinfo) {
-        (Some(total), _) => (total, "MemTotal"),
-        (None, Some(total)) if total > 0 => (total, "sysinfo"),
-        _ => {
-            let why = "neither /proc/meminfo nor sysinfo tells the memory; 1 GiB is assumed".to_owned();
+    let said = meminfo_bytes(&meminfo, "MemTotal");
+    let sysinfo = sysinfo.filter(|total| (1..=MOST).contains(total));
+    // A container's meminfo may know of a limit and say less than the kernel does; nothing can truly say more.
+    let (total, name) = match (said, sysinfo) {
+        (Some(total), Some(most)) if total > most => {
+            (most, format!("sysinfo, for MemTotal says {} MiB, which is more", total >> 20))
+        }
+        (Some(total), _) if total <= MOST => (total, "MemTotal".to_owned()),
+        (None, Some(total)) => (total, "sysinfo".to_owned()),
+        (said, _) => {
+            let said = said.map_or(String::new(), |said| format!(" (MemTotal says {} MiB)", said >> 20));
+            let why = format!("neither /proc/meminfo nor sysinfo tells the memory{said}; 1 GiB is assumed");
             return Fact::new(FALLBACK, Origin::Unknown(why));
         }
     };
-    let reserved = field(&meminfo, "HugePages_Total:")
-        .unwrap_or(0)
-        .saturating_mul(meminfo_bytes(&meminfo, "Hugepagesize").unwrap_or(0));
+    let reserved = reserved(root, &meminfo);
     match total.checked_sub(reserved) {
         Some(rest) if reserved > 0 && rest > 0 => {
             Fact::new(rest, Origin::Machine(format!("{name} less {} MiB of huge pages", reserved >> 20)))
         }
-        _ => Fact::new(total, Origin::Machine(name.to_owned())),
+        None => {
+            let of = format!("{name}; huge pages of {} MiB, which is more, are not believed", reserved >> 20);
+            Fact::new(total, Origin::Machine(of))
+        }
+        _ => Fact::new(total, Origin::Machine(name)),
     }
+}
+
+/// Bytes set aside as huge pages of whatever size. Three places tell: pages of the default size, all sizes together, and
+/// a directory for each size; the largest counts, since each may be missing or know too little.
+fn reserved(root: &Root, meminfo: &str) -> u64 {
+    let default = field(meminfo, "HugePages_Total:")
+        .unwrap_or(0)
+        .saturating_mul(meminfo_bytes(meminfo, "Hugepagesize").unwrap_or(0));
+    let all = meminfo_bytes(meminfo, "Hugetlb").unwrap_or(0);
+    let pools = root.list("sys/kernel/mm/hugepages").into_iter().filter_map(|name| {
+        let kilobytes: u64 = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
+        let pages = root.number(format!("sys/kernel/mm/hugepages/{name}/nr_hugepages"))?;
+        Some(pages.saturating_mul(kilobytes.saturating_mul(1024)))
+    });
+    default.max(all).max(pools.fold(0, u64::saturating_add))
 }
 
 /// Huge pages of the default size and the lowest limit that our cgroups put on them.

@@ -191,6 +191,12 @@ impl Root {
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// The names in a directory; none where it can't be read.
+    fn list(&self, path: impl AsRef<Path>) -> Vec<String> {
+        let entries = std::fs::read_dir(self.join(path)).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+
     /// A file that holds one number; values beyond 64 bits become the largest.
     fn number(&self, path: impl AsRef<Path>) -> Option<u64> {
         whole(&self.text(path)?)

@@ -191,6 +191,38 @@ fn huge_pages_of_others_are_not_our_memory_and_their_limit_is_known() {
 }
 
 #[test]
+fn huge_pages_of_any_size_are_not_our_memory() {
+    const NOT_DEFAULT: &str = "MemTotal: 16269064 kB\nHugePages_Total: 0\nHugepagesize: 2048 kB\n";
+    let machine = Machine::new(&[]);
+    machine.add("proc/meminfo", &format!("{NOT_DEFAULT}Hugetlb: 12582912 kB\n"));
+    assert_eq!(machine.read().memory.value, (16_269_064 - 12_582_912) << 10);
+    machine.add("proc/meminfo", NOT_DEFAULT);
+    machine.add("sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages", "12\n");
+    assert_eq!(machine.read().memory.value, (16_269_064 - 12_582_912) << 10);
+    machine.add("proc/meminfo", &format!("{NOT_DEFAULT}Hugetlb: 99999999 kB\n"));
+    let memory = machine.read().memory;
+    assert_eq!(memory.value, 16_269_064 << 10);
+    assert!(
+        origin(&memory).ends_with("huge pages of 97656 MiB, which is more, are not believed"),
+        "{}",
+        origin(&memory)
+    );
+}
+
+#[test]
+fn memory_that_no_machine_has_is_not_believed() {
+    let machine = Machine::new(&[("proc/meminfo", "MemTotal: 9007199254740991 kB\n")]);
+    let told = machine.read_with(&Kernel { total_memory: Some(2 * GIB), ..Kernel::default() });
+    assert_eq!(told.memory.value, 2 * GIB);
+    assert!(origin(&told.memory).contains("sysinfo, for MemTotal says 8796093022207 MiB"), "{}", origin(&told.memory));
+    assert_eq!(machine.read_with(&Kernel::default()).memory.value, GIB);
+    // What knows of a container's limit says less than the kernel.
+    machine.add("proc/meminfo", "MemTotal: 1048576 kB\n");
+    let told = machine.read_with(&Kernel { total_memory: Some(2 * GIB), ..Kernel::default() });
+    assert_eq!((told.memory.value, origin(&told.memory)), (GIB, "hardware: MemTotal".into()));
+}
+
+#[test]
 fn a_machine_that_says_nothing_is_small() {
     let machine = Machine::new(&[("proc/meminfo", "MemTotal: plenty\n")]);
     let hardware = machine.read_with(&Kernel::default());

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::Secret;
 use crate::catalogue::{self, Kind};
+use crate::say;
 
 /// How often base64 may be wrapped around a key: upstream decodes until it finds one, nobody needs more than two.
 const WRAPPINGS: usize = 4;
@@ -18,6 +19,9 @@ const WRAPPINGS: usize = 4;
 /// The secret as it is used: trimmed at both ends, keys as PEM. The error says what is wrong, as in "NAME is ...".
 pub fn plain(spec: &catalogue::Secret, text: &str) -> Result<Secret, String> {
     let text = text.trim();
+    if let Some(character) = text.chars().find(|c| say::is_unseen(*c) && !matches!(c, '\n' | '\r' | '\t')) {
+        return Err(unseen(character));
+    }
     if let Some(character) = text.chars().find(|c| spec.forbid.contains(*c)) {
         return Err(match character {
             ' ' => "holding a space, which does not survive on the way to the database".into(),
@@ -40,6 +44,16 @@ pub fn plain(spec: &catalogue::Secret, text: &str) -> Result<Secret, String> {
         Kind::TlsKey => tls_key(text)?,
     }
     Ok(Secret::new(text.to_string()))
+}
+
+/// What an editor or a clipboard leaves, and nobody sees: other readers of the file would take it for a part of the secret.
+pub fn unseen(character: char) -> String {
+    let what = match character {
+        '\u{feff}' => "a byte order mark, as editors of Windows write it: save it as UTF-8 without one",
+        '\u{200b}'..='\u{200d}' | '\u{2060}' => "a zero-width character: type it anew instead of pasting it",
+        _ => return format!("holding the character U+{:04X}, which can't be seen", u32::from(character)),
+    };
+    format!("holding {what}")
 }
 
 fn not(what: &str) -> String {
@@ -183,6 +197,20 @@ mod tests {
     /// `None` for a good value.
     fn fault(name: &str, text: &str) -> Option<String> {
         plain(spec(name), text).err()
+    }
+
+    /// For every secret of the catalogue: what is not seen is not taken for a part of it.
+    #[test]
+    fn what_windows_editors_and_clipboards_leave_is_refused_or_taken_off() {
+        for spec in catalogue().secrets() {
+            for hidden in ['\u{feff}', '\u{200b}', '\u{202e}', '\u{7f}'] {
+                for text in [format!("{hidden}value"), format!("value{hidden}\r\n"), format!("va{hidden}lue")] {
+                    assert_eq!(plain(spec, &text).err(), Some(unseen(hidden)), "{}", spec.name);
+                }
+            }
+        }
+        assert!(unseen('\u{feff}').contains("byte order mark"));
+        assert_eq!(plain(spec("REDIS_PASSWORD"), "value\r\n").unwrap().expose(), "value");
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod tests;
 pub use check::{Checked, Finding, State, check};
 pub use derive::sources;
 pub use files::FileError;
-pub use form::plain;
+pub use form::{plain, unseen};
 pub use init::{MakeError, Missing, Options, Report, init, made_from};
 pub use lookup::{LookupError, Place};
 pub use random::{RandomError, password};
