@@ -354,7 +354,7 @@ mod tests {
         let file = "REDIS_PORT = 5002";
         let given = [("REDIS_PORT", "tcp://10.0.0.1:6379"), ("FLOWDB_PORT", "udp://10.0.0.2:9000")];
         let settings = load(Some(file), &given).unwrap();
-        assert_eq!((settings.port("REDIS_PORT"), settings.port("FLOWDB_PORT")), (5002, 5432));
+        assert_eq!((settings.port("REDIS_PORT"), settings.port("FLOWDB_PORT")), (5002, 9000));
         assert_eq!(settings.warnings().len(), 2);
         assert!(
             settings.warnings().iter().any(|told| told.contains("REDIS_PORT is tcp://10.0.0.1:6379")),

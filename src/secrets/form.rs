@@ -282,7 +282,7 @@ mod tests {
         fn any_line_survives_as_a_password(text in "[^\\p{Cc}]{1,60}") {
             match plain(spec("REDIS_PASSWORD"), &text) {
                 Ok(secret) => prop_assert_eq!(secret.expose(), text.trim()),
-                Err(_) => prop_assert!(text.trim().is_empty()),
+                Err(_) => prop_assert!(text.trim().is_empty() || text.trim().contains(say::is_unseen)),
             }
         }
 
