@@ -116,9 +116,34 @@ fn major(answer: &str) -> Option<u32> {
     version[..end].parse().ok()
 }
 
-/// What an initialised data directory says made it.
+/// What an initialised data directory says made it. A power cut may leave the file empty; every database has another.
 pub(super) fn version_of(data: &Path) -> Option<String> {
-    fs::read_to_string(data.join("PG_VERSION")).ok().map(|text| text.trim().to_owned())
+    let own = fs::read(data.join(VERSION)).ok()?;
+    let databases = fs::read_dir(data.join("base")).into_iter().flatten().flatten();
+    let others = databases.filter_map(|database| fs::read(database.path().join(VERSION)).ok());
+    let mut found = [own].into_iter().chain(others).filter_map(|text| version_in(&text));
+    Some(found.next().unwrap_or_else(|| "of an unknown version".into()))
+}
+
+/// Puts the version back into files that lost it; says which.
+pub(super) fn mend_versions(data: &Path, major: u32) -> Result<Vec<String>, Error> {
+    let databases = fs::read_dir(data.join("base")).into_iter().flatten().flatten();
+    let mut mended = Vec::new();
+    for path in [data.to_owned()].into_iter().chain(databases.map(|database| database.path())) {
+        let path = path.join(VERSION);
+        if fs::read(&path).is_ok_and(|text| version_in(&text).is_none()) {
+            super::cluster::write_whole(&path, &format!("{major}\n"))?;
+            mended.push(format!("{} held no version, as after a power cut: it says {major} again", path.display()));
+        }
+    }
+    Ok(mended)
+}
+
+const VERSION: &str = "PG_VERSION";
+
+fn version_in(text: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    text.parse::<u32>().ok().map(|major| major.to_string())
 }
 
 #[cfg(test)]

@@ -25,7 +25,11 @@ const RELEASED: &str = "2025-10-15";
 const LOCK: i64 = 0x464c_4f57_4442;
 
 /// Made when they are installed, at whatever start that is first so.
-const OPTIONAL_EXTENSIONS: &[&str] = &["pgrouting", "ogr_fdw", "pg_stat_statements", "pg_median_utils"];
+const OPTIONAL_EXTENSIONS: &[&str] =
+    &["pgrouting", "ogr_fdw", "pg_stat_statements", "pg_median_utils", "tds_fdw", "fuzzystrmatch", "postgis_topology"];
+
+/// The same where the debugger is asked for.
+const DEBUGGER: &str = "pldbgapi";
 
 /// A login that nothing keeps from logging in, whatever somebody has changed about it.
 const LOGIN: &str = "LOGIN CONNECTION LIMIT -1 VALID UNTIL 'infinity'";
@@ -54,7 +58,7 @@ pub async fn apply(state: &StateDir, settings: &Settings, store: &Store) -> Resu
     client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map_err(Error::sql("wait for another start"))?;
     let migrations = migrations::apply(&mut client).await?;
     let transaction = client.transaction().await.map_err(Error::sql("begin"))?;
-    add_extensions(&transaction).await?;
+    add_extensions(&transaction, wishes.debug).await?;
     set_roles(&transaction, &wishes).await?;
     transaction.batch_execute(include_str!("grants.sql")).await.map_err(Error::sql("grant what roles may do"))?;
     set_rows(&transaction, &wishes).await?;
@@ -69,6 +73,7 @@ struct Wishes {
     flowmachine: Login,
     flowapi: Login,
     limits: [Limits; 2],
+    debug: bool,
     location_table: String,
     /// Key, value, and whether it was asked for (otherwise it is only a default).
     cache: Vec<(&'static str, String, bool)>,
@@ -123,6 +128,7 @@ impl Wishes {
             flowmachine,
             flowapi,
             limits: [Role::Analyst, Role::Reader].map(|role| Limits::of(role, settings)),
+            debug: settings.flag("FLOWDB_ENABLE_POSTGRES_DEBUG_MODE"),
             location_table: settings.text("LOCATION_TABLE").unwrap_or("infrastructure.cells").to_owned(),
             cache: cache_wishes(settings, data)?,
         })
@@ -174,18 +180,21 @@ async fn refuse_other_server(client: &Client, state: &StateDir, settings: &Setti
     Err(Error::OtherServer { address: Endpoint::new(state, settings).address(), data })
 }
 
-async fn add_extensions(transaction: &Transaction<'_>) -> Result<(), Error> {
+async fn add_extensions(transaction: &Transaction<'_>, debug: bool) -> Result<(), Error> {
+    let wanted: Vec<&str> = OPTIONAL_EXTENSIONS.iter().copied().chain(debug.then_some(DEBUGGER)).collect();
     let missing = transaction
         .query(
             "SELECT name FROM pg_available_extensions WHERE name = ANY($1) AND installed_version IS NULL",
-            &[&OPTIONAL_EXTENSIONS],
+            &[&wanted],
         )
         .await
         .map_err(Error::sql("list extensions"))?;
     for row in missing {
         let name: &str = row.get(0);
+        // It makes a schema of its own and takes no other.
+        let schema = if name == "postgis_topology" { "" } else { "WITH SCHEMA public" };
         transaction
-            .batch_execute(&format!("CREATE EXTENSION IF NOT EXISTS {name} WITH SCHEMA public CASCADE"))
+            .batch_execute(&format!("CREATE EXTENSION IF NOT EXISTS {name} {schema} CASCADE"))
             .await
             .map_err(Error::sql(format!("create the extension {name}")))?;
     }

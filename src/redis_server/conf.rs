@@ -78,6 +78,9 @@ impl Conf {
 bind {listen}
 port {port}
 tcp-keepalive 60
+# Milliseconds that a script may take before others are told that redis is busy, and may end it. FlowMachine's take less
+# than one.
+lua-time-limit 1000
 maxclients 500
 daemonize no
 supervised no

@@ -53,7 +53,12 @@ impl Ping {
             let stream = tokio::net::TcpStream::from_std(stream)?;
             let (mut connection, driver) = MultiplexedConnection::new(&info, stream).await?;
             let questions = async {
-                redis::cmd("PING").exec_async(&mut connection).await?;
+                let answer = redis::cmd("PING").exec_async(&mut connection).await;
+                if answer.as_ref().is_err_and(|error| error.code() == Some("BUSY")) {
+                    // Ends a script that has not written anything. One that has is ended with redis, if it goes on.
+                    let _ = redis::cmd("SCRIPT").arg("KILL").exec_async(&mut connection).await;
+                }
+                answer?;
                 redis::cmd("INFO").arg("server").query_async::<String>(&mut connection).await
             };
             tokio::select! {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::{Problem, Problems};
 use crate::redis_server::Ping;
 use crate::roles::{Deployment, MISTAKE, command, is_program, program, step};
-use crate::supervisor::{Kind, OnDependency, Restart, Service, StopStep};
+use crate::supervisor::{Alive, Kind, OnDependency, Restart, Service, StopStep};
 
 pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
     let state = &deployment.state;
@@ -22,7 +22,13 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
         needs: vec![],
         on_dependency: OnDependency::Keep,
         ready: Some(Arc::new(Ping::of(state, &deployment.settings, &deployment.store))),
-        alive: None,
+        // A script that has written may not be killed, and holds up everybody for as long as it likes.
+        alive: Some(Alive {
+            probe: Arc::new(Ping::of(state, &deployment.settings, &deployment.store)),
+            every: Duration::from_secs(5),
+            patience: Duration::from_secs(5),
+            failures: 4,
+        }),
         stop: vec![StopStep { signal: libc::SIGTERM, patience: Duration::from_secs(5) }],
         restart: Restart::default(),
         success: vec![0],

@@ -23,16 +23,32 @@ const PID_FILE: &str = "postmaster.pid";
 /// PostgreSQL that works in this very directory: somebody may have started one by hand. When the pid is some other
 /// program (pids are small and soon used again in a restarted container), PostgreSQL would refuse to start until the
 /// file is gone.
-pub fn refuse(data: &Path) -> Result<(), Error> {
-    let path = data.join(PID_FILE);
-    match first_line(&path).and_then(what_is) {
-        Some(process) if process.is_postgres_in(data) => Err(in_use(data)),
-        Some(process) if !process.is_postgres() => {
-            fs::remove_file(&path).map_err(Error::file("remove the stale", path))
+///
+/// A power cut may leave the file empty or full of anything, and PostgreSQL then refuses, too. So with the lock files of
+/// its socket, which are in `socket`, a directory of this data directory's own. What was removed is said.
+pub fn refuse(data: &Path, socket: &Path) -> Result<Vec<String>, Error> {
+    let mut removed = Vec::new();
+    let of_sockets = fs::read_dir(socket).into_iter().flatten().flatten().map(|entry| entry.path());
+    let of_sockets = of_sockets.filter(|path| path.to_string_lossy().ends_with(".lock"));
+    for path in [data.join(PID_FILE)].into_iter().chain(of_sockets) {
+        if !path.exists() {
+            continue;
         }
-        // Nobody, or a PostgreSQL of another directory: PostgreSQL itself knows what to do.
-        _ => Ok(()),
+        let Some(pid) = first_line(&path) else {
+            fs::remove_file(&path).map_err(Error::file("remove the unreadable", &path))?;
+            removed.push(format!("{} named no process, as after a power cut: it was removed", path.display()));
+            continue;
+        };
+        match what_is(pid) {
+            Some(process) if process.is_postgres_in(data) => return Err(in_use(data)),
+            Some(process) if !process.is_postgres() => {
+                fs::remove_file(&path).map_err(Error::file("remove the stale", path))?;
+            }
+            // Nobody, or a PostgreSQL of another directory: PostgreSQL itself knows what to do.
+            _ => {}
+        }
     }
+    Ok(removed)
 }
 
 /// The lock of whoever works on the directory, which is ours or empty. Waits for leftovers, not for a server.
@@ -91,6 +107,9 @@ fn what_is(pid: u32) -> Option<Process> {
     Some(Process { program: fs::read_link(proc.join("exe")).ok(), name, dir: fs::read_link(proc.join("cwd")).ok() })
 }
 
+/// The process that a lock file names; a negative one is a server without a postmaster.
 fn first_line(path: &Path) -> Option<u32> {
-    fs::read_to_string(path).ok()?.lines().next()?.trim().parse().ok()
+    let text = fs::read(path).ok()?;
+    let line = String::from_utf8_lossy(&text).lines().next()?.trim().parse::<i32>().ok()?;
+    (line != 0).then(|| line.unsigned_abs())
 }

@@ -1,6 +1,7 @@
 //! What PostgreSQL is told, and whom it lets in.
 //!
-//! `postgresql.conf` is initdb's with one line added: lines of an administrator's own below that line win.
+//! `postgresql.conf` is initdb's with one line added: lines of an administrator's own below that line win, but for what we
+//! rely on ourselves.
 //! `flowkit.conf`, `pg_hba.conf` and `pg_ident.conf` are written at every start.
 
 use std::fs;
@@ -14,11 +15,13 @@ use crate::tuning::{self, Database};
 
 const OURS: &str = "flowkit.conf";
 
+const THEIRS: &str = "postgresql.conf";
+
 const HEADER: &str = "# Written by flowkit at every start: changes here are lost.\n";
 
 /// Has `postgresql.conf` read ours.
 pub fn include_ours(data: &Path) -> Result<(), Error> {
-    let path = data.join("postgresql.conf");
+    let path = data.join(THEIRS);
     let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
     let include = format!("include '{OURS}'\n");
     write_whole(
@@ -27,6 +30,56 @@ pub fn include_ours(data: &Path) -> Result<(), Error> {
     )?;
     // So that the directory can be started by hand even before the first real start.
     write_whole(&data.join(OURS), HEADER)
+}
+
+/// The same where the line, or the whole file, was lost; says so. It comes first then: what is there wins.
+pub fn have_ours_included(data: &Path) -> Result<Option<String>, Error> {
+    let path = data.join(THEIRS);
+    let text = fs::read(&path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    if text.lines().any(|line| line.trim_start().starts_with("include") && line.contains(OURS)) {
+        return Ok(None);
+    }
+    write_whole(&path, &format!("include '{OURS}'\n{text}"))?;
+    Ok(Some(format!("{} did not include {OURS}: the line was put at its beginning", path.display())))
+}
+
+/// What the rest of us relies on: given on the server's command line, which wins over every file.
+pub fn relied_on(data: &Path, endpoint: &Endpoint) -> Vec<(&'static str, String)> {
+    let Endpoint { socket, listen, port } = endpoint;
+    let file = |name: &str| data.join(name).to_string_lossy().into_owned();
+    vec![
+        ("listen_addresses", listen.clone()),
+        ("port", port.to_string()),
+        // A list, whose items are quoted.
+        ("unix_socket_directories", double_quoted(&socket.to_string_lossy())),
+        // With peer authentication the socket is only for the user that runs the server, and for root.
+        ("unix_socket_permissions", "0700".into()),
+        ("password_encryption", "scram-sha-256".into()),
+        ("hba_file", file("pg_hba.conf")),
+        ("ident_file", file("pg_ident.conf")),
+    ]
+}
+
+/// Lines of an administrator's that have no effect, because we rely on something else.
+fn without_effect(data: &Path, endpoint: &Endpoint) -> Vec<String> {
+    let ours = relied_on(data, endpoint);
+    let mut found = Vec::new();
+    for file in [THEIRS, "postgresql.auto.conf"] {
+        let text = fs::read(data.join(file)).unwrap_or_default();
+        for line in String::from_utf8_lossy(&text).lines() {
+            let line = line.split('#').next().unwrap_or_default().trim();
+            let name = line.split(|c: char| c == '=' || c.is_whitespace()).next().unwrap_or_default();
+            let Some((name, value)) = ours.iter().find(|(ours, _)| ours.eq_ignore_ascii_case(name)) else { continue };
+            let plain = |text: &str| text.trim_matches(|c: char| "= '\"\t".contains(c)).to_owned();
+            if plain(&line[name.len()..]) != plain(value) {
+                found.push(format!(
+                    "{file} says `{line}`, which has no effect: {name} is {value}, as flowkit's settings have it"
+                ));
+            }
+        }
+    }
+    found
 }
 
 /// Writes the configuration for this start; what the operator should know comes back. `user` is the name that the server
@@ -39,25 +92,18 @@ pub fn write(
     partitions: u64,
     user: Option<&str>,
 ) -> Result<Vec<String>, Error> {
-    let (tuning, warnings) = tuning(data, settings, postgres, partitions)?;
-    write_whole(&data.join(OURS), &format!("{HEADER}{}{tuning}", fixed(endpoint)))?;
+    let (tuning, mut warnings) = tuning(data, settings, postgres, partitions)?;
+    warnings.extend(without_effect(data, endpoint));
+    write_whole(&data.join(OURS), &format!("{HEADER}{}{tuning}", fixed(data, endpoint)))?;
     write_whole(&data.join("pg_hba.conf"), &access(user.is_some()))?;
     write_whole(&data.join("pg_ident.conf"), &idents(user))?;
     Ok(warnings)
 }
 
-fn fixed(endpoint: &Endpoint) -> String {
-    let Endpoint { socket, listen, port } = endpoint;
-    let mut conf = String::new();
-    let mut set = |name: &str, value: &str| conf.push_str(&format!("{name} = {}\n", quoted(value)));
-    set("listen_addresses", listen);
-    set("port", &port.to_string());
-    // A list, whose items are quoted by themselves.
-    set("unix_socket_directories", &double_quoted(&socket.to_string_lossy()));
-    // With peer authentication the socket is only for the user that runs the server, and for root.
-    set("unix_socket_permissions", "0700");
-    set("password_encryption", "scram-sha-256");
-    conf
+/// The same, for those who start the server by hand.
+fn fixed(data: &Path, endpoint: &Endpoint) -> String {
+    let lines = relied_on(data, endpoint).into_iter().map(|(name, value)| format!("{name} = {}\n", quoted(&value)));
+    lines.collect()
 }
 
 /// What `flowkit tune` prints, for this machine, this installation and this much data.

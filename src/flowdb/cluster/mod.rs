@@ -20,7 +20,7 @@ pub use place::data_directory;
 use rustix::io::FdFlags;
 use rustix::process::geteuid;
 
-use super::programs::version_of;
+use super::programs::{mend_versions, version_of};
 use super::{Endpoint, Error, Postgres};
 use crate::config::{Settings, StateDir};
 use crate::secrets::Store;
@@ -66,13 +66,15 @@ pub fn prepare(state: &StateDir, settings: &Settings, store: &Store) -> Result<P
     own_directory(&endpoint.socket)?;
     own_directory(&data)?;
     let lock = busy::take_lock(&data)?;
-    busy::refuse(&data)?;
+    let mut said = busy::refuse(&data, &endpoint.socket)?;
+    said.extend(mend_versions(&data, postgres.major)?);
     let password = &password[super::connect::SUPERUSER_PASSWORD];
     let user = user::find(settings, &endpoint.socket)?;
     let created = init::finish(&data, &lock, &postgres, password, user.as_ref())?;
     let name = user.as_ref().map(|user| user.name.as_str());
-    let warnings = conf::write(&data, &endpoint, settings, &postgres, partitions(&data), name)?;
-    Ok(Prepared { postgres, data, created, warnings })
+    said.extend(conf::have_ours_included(&data)?);
+    said.extend(conf::write(&data, &endpoint, settings, &postgres, partitions(&data), name)?);
+    Ok(Prepared { postgres, data, created, warnings: said })
 }
 
 /// Becomes the server. Step `flowdb-server`; returns only when that fails.
@@ -96,6 +98,10 @@ pub fn server_command(state: &StateDir, settings: &Settings) -> Result<Command, 
     let user = user::find(settings, &state.flowdb_run())?;
     let mut server = Command::new(Postgres::find(settings, &data)?.program("postgres"));
     server.arg("-D").arg(&data).envs(user.into_iter().flat_map(|user| user.env));
+    // What we rely on wins over every file.
+    for (name, value) in conf::relied_on(&data, &Endpoint::new(state, settings)) {
+        server.arg("-c").arg(format!("{name}={value}"));
+    }
     Ok(server)
 }
 

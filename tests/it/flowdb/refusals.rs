@@ -100,6 +100,67 @@ fn a_directory_in_use_is_refused_and_a_stale_pid_is_not() {
     sleeper.wait().unwrap();
 }
 
+/// A power cut leaves files empty, or with anything in them, that were written shortly before.
+#[test]
+fn files_that_a_power_cut_spoils_are_mended_and_named() {
+    let mut cluster = Cluster::started();
+    cluster.stop();
+    let data = cluster.state.flowdb_data();
+    let lock = cluster.state.flowdb_run().join(format!(".s.PGSQL.{}.lock", cluster.settings.port("FLOWDB_PORT")));
+    for spoilt in [&b""[..], b"\0\0\0\0", b"\xff\xfe garbage"] {
+        let files =
+            [data.join("postmaster.pid"), lock.clone(), data.join("PG_VERSION"), data.join("base/1/PG_VERSION")];
+        for path in &files {
+            fs::write(path, spoilt).unwrap();
+            chown(path, Some(cluster.uid), Some(cluster.uid)).unwrap();
+        }
+        fs::write(data.join("postgresql.conf"), "").unwrap();
+        let prepared = cluster.prepare().unwrap();
+        for path in files.iter().chain([&data.join("postgresql.conf")]) {
+            let named = |said: &String| said.starts_with(&format!("{} ", path.display()));
+            assert!(prepared.warnings.iter().any(named), "{} is not in {:?}", path.display(), prepared.warnings);
+        }
+        cluster.start();
+        cluster.apply().unwrap();
+        assert_eq!(cluster.value("flowdb", "SHOW timezone"), "UTC", "our settings are not read");
+        cluster.stop();
+        assert_eq!(cluster.prepare().unwrap().warnings, Vec::<String>::new());
+    }
+    // What our own start leaves half written is written anew.
+    for name in
+        ["pg_hba.conf", "pg_ident.conf", "flowkit.conf", "flowkit.partitions", "flowkit.cluster", "flowkit.lock"]
+    {
+        fs::write(data.join(name), "").unwrap();
+    }
+    cluster.prepare().unwrap();
+    cluster.start();
+    cluster.apply().unwrap();
+}
+
+/// The manual sends people's own settings to postgresql.conf. Where we listen is ours to say.
+#[test]
+fn settings_that_we_rely_on_are_not_overruled() {
+    let mut cluster = Cluster::started();
+    cluster.stop();
+    let path = cluster.state.flowdb_data().join("postgresql.conf");
+    let text = fs::read_to_string(&path).unwrap();
+    let own =
+        "port = 5499\nlisten_addresses = '192.0.2.1' # ours\nunix_socket_directories='/nowhere'\nwork_mem = '5MB'\n";
+    fs::write(&path, format!("{text}{own}")).unwrap();
+    let port = cluster.settings.port("FLOWDB_PORT");
+    let warnings = cluster.prepare().unwrap().warnings;
+    let first = format!(
+        "postgresql.conf says `port = 5499`, which has no effect: port is {port}, as flowkit's settings have it"
+    );
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+    assert_eq!(warnings[0], first);
+    assert!(warnings[1].starts_with("postgresql.conf says `listen_addresses = '192.0.2.1'`, which"), "{warnings:?}");
+    cluster.start();
+    cluster.apply().unwrap();
+    assert_eq!(cluster.value("flowmachine", "SHOW work_mem"), "5MB", "other lines of people's win");
+    assert_eq!(cluster.value("flowdb", "SHOW port"), port.to_string());
+}
+
 #[test]
 fn only_one_works_on_a_directory_whoever_it_is() {
     let cluster = Cluster::new();

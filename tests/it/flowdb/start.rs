@@ -57,7 +57,7 @@ fn the_cluster_is_as_the_contract_wants_it() {
     assert_eq!(ask("SELECT count(*) FROM pg_hba_file_rules WHERE error IS NOT NULL"), "0");
     assert_eq!(ask("SELECT count(*) FROM pg_file_settings WHERE error IS NOT NULL"), "0");
     assert_eq!(ask("SELECT srvname FROM pg_foreign_server"), "csv_fdw");
-    let missing = "SELECT string_agg(name, ' ') FROM unnest('{postgis,postgis_raster,uuid-ossp,tsm_system_rows,file_fdw,pgrouting,ogr_fdw,pg_stat_statements}'::text[]) name WHERE name NOT IN (SELECT extname FROM pg_extension)";
+    let missing = "SELECT string_agg(name, ' ') FROM unnest('{postgis,postgis_raster,uuid-ossp,tsm_system_rows,file_fdw,pgrouting,ogr_fdw,pg_stat_statements,fuzzystrmatch,postgis_topology}'::text[]) name WHERE name NOT IN (SELECT extname FROM pg_extension)";
     assert_eq!(ask(missing), "-");
     let tables = "SELECT string_agg(table_name, ' ' ORDER BY table_name) FROM available_tables()";
     assert_eq!(ask(tables), "calls forwards location_ids mds sms topups");

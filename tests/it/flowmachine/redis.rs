@@ -71,3 +71,39 @@ fn the_probe_tells_ours_from_another() {
     machine.kill_redis();
     assert_eq!(machine.cluster.as_user(|| probe.check(patience)), Err("connection refused".into()));
 }
+
+/// A script may hold redis up for ever. One that has written nothing is ended; with one that has, redis counts as dead,
+/// and the supervisor starts it anew.
+#[test]
+fn a_script_without_an_end_is_noticed() {
+    let mut machine = FlowMachine::new();
+    let endless = |machine: &FlowMachine, begin: &str| {
+        let client = redis::Client::open(machine.sources().redis).unwrap();
+        let script = format!("{begin} while true do end");
+        std::thread::spawn(move || {
+            let mut connection = client.get_connection().unwrap();
+            redis::cmd("EVAL").arg(script).arg(0).exec(&mut connection)
+        })
+    };
+    let ping = Ping::of(&machine.cluster.state, &machine.cluster.settings, &machine.cluster.store);
+    let check = |machine: &FlowMachine| machine.cluster.as_user(|| ping.check(Duration::from_secs(5)));
+
+    let reading = endless(&machine, "");
+    std::thread::sleep(Duration::from_millis(1500));
+    let why = check(&machine).unwrap_err();
+    assert!(why.starts_with("BUSY") || why.contains("busy"), "{why}");
+    let ended = reading.join().unwrap().unwrap_err().to_string();
+    assert!(ended.contains("killed"), "{ended}");
+    assert_eq!(check(&machine), Ok(()));
+
+    let writing = endless(&machine, "redis.call('SET', 'a', '1')");
+    std::thread::sleep(Duration::from_millis(1500));
+    for _ in 0..3 {
+        let why = check(&machine).unwrap_err();
+        assert!(why.starts_with("BUSY") || why.contains("busy"), "{why}");
+    }
+    machine.kill_redis();
+    assert!(writing.join().unwrap().is_err());
+    machine.start_redis();
+    assert_eq!(check(&machine), Ok(()));
+}
