@@ -4,7 +4,8 @@
 #   1. Debian's own packages: PostgreSQL of this release with PostGIS, pgRouting and ogr_fdw; redis; Python's venv;
 #      openssl; a C compiler. Root, or sudo, is asked for only when one of them is missing.
 #      With --tests also what only the tests need: mmdebstrap (for scripts/nix.sh), the Docker engine (not started),
-#      iproute2 (for its own network), skopeo and umoci (other readers of our images).
+#      iproute2 (for its own network), skopeo and umoci (other readers of our images), libnss-wrapper (users without a
+#      name in a container).
 #   2. PREFIX/lib/flowkit/python: the Python environment of FlowMachine, from python/requirements.txt (hashes checked,
 #      nothing resolved), with our launcher in it.
 #
@@ -72,6 +73,7 @@ missing_test_packages() {
     command -v ip >/dev/null || echo iproute2
     command -v skopeo >/dev/null || echo skopeo
     command -v umoci >/dev/null || echo umoci
+    [ -n "$(find /usr/lib -name libnss_wrapper.so -print -quit)" ] || echo libnss-wrapper
     command -v jq >/dev/null || echo jq
 }
 

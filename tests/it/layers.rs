@@ -51,6 +51,33 @@ fn every_module_has_its_place() {
     }
 }
 
+#[test]
+fn every_file_of_tests_is_one() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let mut forgotten = Vec::new();
+    for (file, _) in sources(&root) {
+        let path = Path::new(&file);
+        let (name, above) = (path.file_stem().unwrap().to_str().unwrap(), path.parent().unwrap());
+        let (name, above) = if name == "mod" {
+            (above.file_name().unwrap().to_str().unwrap(), above.parent().unwrap())
+        } else {
+            (name, above)
+        };
+        if path == root.join("main.rs") {
+            continue;
+        }
+        let lists = [above.join("mod.rs"), above.join("main.rs"), above.with_extension("rs")];
+        let listed = |list: &std::path::PathBuf| {
+            let text = fs::read_to_string(list).unwrap_or_default();
+            text.lines().any(|line| line.trim_start_matches("pub ").trim() == format!("mod {name};"))
+        };
+        if !lists.iter().any(listed) {
+            forgotten.push(file);
+        }
+    }
+    assert!(forgotten.is_empty(), "no module lists these, so nothing in them runs: {forgotten:?}");
+}
+
 /// First path segment after every `crate::`.
 fn uses(code: &str) -> Vec<String> {
     let name = |rest: &str| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
