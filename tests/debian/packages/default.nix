@@ -66,7 +66,12 @@ let
     }
     // import ./rust.nix {
       inherit lib elf system;
-      inherit (builders) runCommand stdenvNoCC writeShellScriptBin;
+      inherit (builders)
+        runCommand
+        stdenvNoCC
+        symlinkJoin
+        writeShellScriptBin
+        ;
     }
     // {
       testers.runNixOSTest = import ../nixos/testing { inherit lib pkgs; };

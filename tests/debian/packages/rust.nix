@@ -8,6 +8,7 @@
   system,
   stdenvNoCC,
   runCommand,
+  symlinkJoin,
   writeShellScriptBin,
   elf,
 }:
@@ -135,7 +136,13 @@ in
   cargo = tool "cargo";
   rustc = tool "rustc";
   clippy = tool "cargo-clippy";
-  rustfmt = tool "rustfmt";
+  rustfmt = symlinkJoin {
+    name = "rustfmt";
+    paths = map tool [
+      "cargo-fmt"
+      "rustfmt"
+    ];
+  };
 
   inherit nixfmt;
 
