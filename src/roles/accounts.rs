@@ -58,14 +58,30 @@ pub(super) fn passwd(name: &str) -> Option<User> {
     Some(User { uid, gid, groups: Vec::new() })
 }
 
-/// Becomes a user for good. To be called while there is one thread only.
+/// Becomes a user for good, without the terminal: a program of that user's could type into it what root's shell would run.
+/// To be called while there is one thread only.
 pub(super) fn become_user(uid: u32, gid: u32) -> Result<(), HostError> {
+    leave_terminal();
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     rustix::thread::set_thread_groups(&[])
         .and_then(|()| rustix::thread::set_thread_res_gid(gid, gid, gid))
         .and_then(|()| rustix::thread::set_thread_res_uid(uid, uid, uid))
         .and_then(|()| rustix::thread::set_no_new_privs(true))
         .map_err(|error| HostError::Become(uid.as_raw(), error.into()))
+}
+
+/// Whoever leads the terminal's session stays: with it ends the session, and nobody reads what is typed.
+fn leave_terminal() {
+    let me = rustix::process::getpid();
+    if let Ok(terminal) = std::fs::File::open("/dev/tty")
+        && rustix::process::getsid(None).is_ok_and(|leader| leader != me)
+    {
+        // SAFETY: the request takes no argument, and the descriptor is open.
+        #[expect(unsafe_code, reason = "rustix does not know this request")]
+        unsafe {
+            libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&terminal), libc::TIOCNOTTY);
+        }
+    }
 }
 
 #[cfg(test)]

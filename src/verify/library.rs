@@ -69,6 +69,17 @@ fn run(target: &Target, day: Date, name: &str, password: &Secret) -> Result<Coun
         // Root's supplementary groups go with it.
         python.uid(uid).gid(gid);
     }
+    // It reads what others stored: no terminal into which it could type, and no way to more rights.
+    let alone = || {
+        rustix::process::setsid()?;
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        Ok(rustix::thread::set_no_new_privs(true)?)
+    };
+    // SAFETY: the closure makes system calls only, and takes neither memory nor a lock.
+    #[expect(unsafe_code, reason = "what runs between fork and exec has no safe form")]
+    unsafe {
+        python.pre_exec(alone);
+    }
     let mut child = python.spawn().map_err(failed)?;
     let written = child.stdin.take().map(|mut stdin| stdin.write_all(given.to_string().as_bytes()));
     let output = wait(child, target.patience).map_err(failed)?;

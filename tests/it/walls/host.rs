@@ -221,3 +221,28 @@ fn who_takes_a_port_is_told_no_password() {
     drop(taker);
     deployment.wait_ready(Duration::from_secs(60));
 }
+
+/// Row 5: what root's command starts as somebody else has no terminal to type into.
+#[test]
+fn a_program_of_somebody_elses_has_not_roots_terminal() {
+    need_root();
+    let deployment = Deployment::new();
+    let (program, mark) = trap(&deployment, "postgres");
+    fs::write(&program, format!("#!/bin/sh\n( : > /dev/tty ) 2>/dev/null && echo typed > {}\n", mark.display()))
+        .unwrap();
+    deployment.configure(&format!("FLOWKIT_POSTGRES_BIN = \"{}\"\n", program.parent().unwrap().display()));
+    for path in [deployment.state(), deployment.state().join("flowkit.toml")] {
+        chown(path, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    }
+    // `script` gives a terminal; the shell stays its session's leader.
+    let with_terminal = |command: String| {
+        let mut script = std::process::Command::new("script");
+        script.args(["-qec", &format!("{command}; true"), "/dev/null"]).stdin(std::process::Stdio::null());
+        assert!(script.output().expect("script of bsdutils").status.success());
+    };
+    let flowkit = deployment.state().with_file_name("flowkit");
+    with_terminal(format!("{} tune --dir {}", flowkit.display(), deployment.state().display()));
+    assert!(!mark.exists(), "it typed into root's terminal");
+    with_terminal(program.display().to_string());
+    assert!(mark.exists(), "without the wall it does");
+}
