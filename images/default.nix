@@ -138,6 +138,8 @@ let
           (text "/etc/passwd" [
             "root:x:0:0:root:/:/bin/false"
             "flowkit:x:1000:1000:FlowKit:/:/bin/false"
+            # Whom root, should somebody start it as that, runs the role as.
+            "flowkit-${name}:x:1000:1000:FlowKit:/:/bin/false"
           ])
           (text "/etc/group" [
             "root:x:0:"

@@ -97,6 +97,8 @@ pub(super) fn directory(dir: &Path, user: &User, name: &str, make: bool) -> Resu
         0 if is_empty(&handle).map_err(state)? => {
             rustix::fs::fchown(&handle, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid))).map_err(state)
         }
+        // A volume of root's, in which FlowDB keeps a directory of its own.
+        0 if !make => Ok(()),
         owner if accounts::passwd(FORMER).is_some_and(|former| former.uid == owner) => {
             if let Some(pid) = process_of(owner) {
                 return Err(HostError::StillRuns { dir: dir.to_owned(), pid });
