@@ -64,6 +64,13 @@ let
           printf '[source.crates-io]\nreplace-with = "crates"\n[source.crates]\ndirectory = "%s"\n' "$NIX_BUILD_TOP/crates" \
             >"$CARGO_HOME/config.toml"
 
+          # Build scripts change what they wrote before, which only its owner may.
+          if [ -e "$NIX_BUILD_TOP/target" ] && [ ! -O "$NIX_BUILD_TOP/target" ]; then
+            rm -rf "$NIX_BUILD_TOP/before"
+            mv "$NIX_BUILD_TOP/target" "$NIX_BUILD_TOP/before"
+            cp -r --preserve=timestamps "$NIX_BUILD_TOP/before" "$NIX_BUILD_TOP/target"
+            rm -rf "$NIX_BUILD_TOP/before"
+          fi
           export CARGO_TARGET_DIR=$NIX_BUILD_TOP/target CARGO_INCREMENTAL=0
           export RUSTFLAGS="-Clink-arg=-Wl,--build-id=none --remap-path-prefix=$NIX_BUILD_TOP/crates=/cargo"
           runHook postConfigure
