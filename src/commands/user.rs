@@ -12,7 +12,7 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use serde_json::json;
 
 use super::Failure;
-use crate::config::Problem;
+use crate::config::{Problem, bracketed};
 use crate::flowdb::users::{self, Role};
 use crate::flowdb::{self, Error, SUPERUSER};
 use crate::roles::Deployment;
@@ -126,7 +126,7 @@ impl Add {
         // As FlowMachine's server spells it: the library shares results only with those who write the host alike.
         let host = deployment.settings.text("FLOWDB_HOST").expect("it has a default");
         let port = deployment.settings.port("FLOWDB_PORT");
-        tell!("added {}; it connects to database flowdb at {host} port {port}", self.name);
+        tell!("added {}; it connects to database flowdb at {} port {port}", self.name, bracketed(host));
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -16,16 +16,28 @@ pub fn from_here(listen: IpAddr) -> IpAddr {
     }
 }
 
-/// The one address at which a neighbour is reached that a setting names `host` and that listens on `listen` if it is on this
-/// machine; `None` where only the network knows. A name such as `localhost` may stand for several addresses, and anybody
-/// can listen on those that the neighbour does not.
-pub fn exact(host: &str, listen: &str) -> Option<IpAddr> {
-    let ip = host.parse::<IpAddr>();
-    let here = host.eq_ignore_ascii_case("localhost") || ip.as_ref().is_ok_and(IpAddr::is_loopback);
-    match ip {
-        Ok(ip) if !here => Some(ip),
-        _ if here => Some(listen.parse().map_or(Ipv4Addr::LOCALHOST.into(), from_here)),
-        _ => None,
+/// The one address that a setting means with `host`; `None` where only the network knows. A name such as `localhost` may
+/// stand for several addresses, and anybody can listen on those that the neighbour does not: it means the usual one.
+pub fn exact(host: &str) -> Option<IpAddr> {
+    let localhost = || host.eq_ignore_ascii_case("localhost").then_some(Ipv4Addr::LOCALHOST.into());
+    host.parse().ok().or_else(localhost)
+}
+
+/// Where a neighbour that runs here too and listens on `listen` is reached, if a setting calls it `host` and that is
+/// another loopback address; `None` where `host` may stay as it is.
+pub fn followed(host: &str, listen: &str) -> Option<IpAddr> {
+    let meant = exact(host).filter(IpAddr::is_loopback)?;
+    let listen: IpAddr = listen.parse().ok()?;
+    // One that listens on all addresses of a family is reached at each of its loopback's.
+    let reached = is_everywhere(listen) && from_here(listen).is_ipv4() == meant.is_ipv4();
+    (!reached && from_here(listen) != meant).then(|| from_here(listen))
+}
+
+/// A host as it stands before a port: an IPv6 address is put into brackets.
+pub fn bracketed(host: &str) -> String {
+    match host.parse::<Ipv6Addr>() {
+        Ok(ip) => format!("[{ip}]"),
+        Err(_) => host.to_owned(),
     }
 }
 
@@ -36,16 +48,33 @@ mod tests {
     #[test]
     fn a_neighbour_of_this_machine_is_where_it_listens() {
         let cases = [
-            ("localhost", "127.0.0.1", Some("127.0.0.1")),
-            ("LocalHost", "0.0.0.0", Some("127.0.0.1")),
+            ("localhost", "127.0.0.1", None),
+            ("LocalHost", "0.0.0.0", None),
+            ("127.0.0.5", "0.0.0.0", None),
             ("localhost", "::", Some("::1")),
+            ("localhost", "::1", Some("::1")),
+            ("localhost", "127.0.0.2", Some("127.0.0.2")),
             ("localhost", "192.0.2.2", Some("192.0.2.2")),
             ("::1", "127.0.0.1", Some("127.0.0.1")),
-            ("192.0.2.7", "127.0.0.1", Some("192.0.2.7")),
+            ("::1", "0.0.0.0", Some("127.0.0.1")),
+            ("::1", "::", None),
+            ("::1", "::1", None),
+            ("192.0.2.7", "127.0.0.1", None),
             ("flowdb", "127.0.0.1", None),
         ];
         for (host, listen, at) in cases {
-            assert_eq!(exact(host, listen), at.map(|at| at.parse().unwrap()), "{host} {listen}");
+            assert_eq!(followed(host, listen), at.map(|at| at.parse().unwrap()), "{host} {listen}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_one_address_where_nobody_need_be_asked() {
+        for (host, at) in [("LocalHost", "127.0.0.1"), ("::1", "::1"), ("192.0.2.7", "192.0.2.7")] {
+            assert_eq!(exact(host), Some(at.parse().unwrap()));
+        }
+        assert_eq!(exact("flowdb"), None);
+        for (host, before_a_port) in [("::1", "[::1]"), ("127.0.0.1", "127.0.0.1"), ("flowdb", "flowdb")] {
+            assert_eq!(bracketed(host), before_a_port);
         }
     }
 

@@ -10,7 +10,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config};
 
 use super::{DATABASE, Error, SUPERUSER, scram};
-use crate::config::{Settings, StateDir, from_here};
+use crate::config::{Settings, StateDir, bracketed, from_here};
 use crate::secrets::{LookupError, Secret, Store};
 use crate::supervisor::{Acting, User};
 
@@ -62,10 +62,7 @@ impl Endpoint {
 
     /// For people.
     pub fn address(&self) -> String {
-        match self.host() {
-            host if host.contains(':') => format!("[{host}]:{}", self.port),
-            host => format!("{host}:{}", self.port),
-        }
+        format!("{}:{}", bracketed(&self.host()), self.port)
     }
 
     fn over_socket(&self) -> (Config, String) {

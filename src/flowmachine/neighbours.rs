@@ -13,7 +13,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::Sources;
-use crate::config::{Problems, Settings};
+use crate::config::{Problems, Settings, bracketed};
 use crate::flowdb::scram;
 use crate::secrets::Store;
 
@@ -52,13 +52,13 @@ impl Neighbour {
         all.into_iter().filter(|(name, _)| here.iter().all(|role| role != name)).map(|(_, found)| found).collect()
     }
 
-    /// Where it is reached, `host:port`.
+    /// Where it is reached, `host:port`; an IPv6 address in brackets.
     pub fn address(self, settings: &Settings) -> String {
         let (host, port) = match self {
             Neighbour::Flowdb => ("FLOWDB_HOST", "FLOWDB_PORT"),
             Neighbour::Redis => ("REDIS_HOST", "REDIS_PORT"),
         };
-        format!("{}:{}", settings.text(host).expect("it has a default"), settings.port(port))
+        format!("{}:{}", bracketed(settings.text(host).expect("it has a default")), settings.port(port))
     }
 
     fn password(self) -> &'static str {

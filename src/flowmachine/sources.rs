@@ -12,11 +12,10 @@ use crate::secrets::Store;
 /// The name of the database. Upstream's is fixed.
 const DATABASE: &str = "flowdb";
 
-/// The exact address of a neighbour on this machine, `FLOWDB_HOST` or `REDIS_HOST`. FlowDB's name stays what it is: redis
-/// tells databases apart by it.
+/// The exact address of a neighbour, `FLOWDB_HOST` or `REDIS_HOST`. FlowDB's name stays what it is: redis tells databases
+/// apart by it.
 pub fn address_of(settings: &Settings, host: &str) -> Option<IpAddr> {
-    let listen = if host == "FLOWDB_HOST" { "FLOWKIT_FLOWDB_LISTEN" } else { "FLOWKIT_REDIS_LISTEN" };
-    exact(settings.text(host).expect("it has a default"), settings.text(listen).expect("it has a default"))
+    exact(settings.text(host).expect("it has a default"))
 }
 
 /// Both, with their passwords: to be used at once and not kept.

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::host::{self, Purpose, Standing};
 use super::{HostError, accounts, takeover};
 use crate::catalogue::catalogue;
-use crate::config::{Origin, Problem, Problems, Settings, StateDir};
+use crate::config::{Origin, Problem, Problems, Settings, StateDir, followed};
 use crate::roles::Plan;
 use crate::say;
 use crate::secrets::{Place, Store};
@@ -98,7 +98,7 @@ impl Deployment {
     }
 
     /// The same with these roles run together: FlowDB leaves to the others the memory that they need, unless the settings
-    /// say how much.
+    /// say how much, and FlowDB and redis are reached where they listen.
     #[must_use]
     pub fn running(mut self, roles: Vec<String>) -> Deployment {
         const SETTING: &str = "FLOWKIT_FLOWDB_SET_ASIDE";
@@ -106,6 +106,15 @@ impl Deployment {
         let bytes: u64 = others.map(|role| u64::from(role.needs.memory_mib) << 20).sum();
         if self.settings.origin(SETTING) == &Origin::Default && roles.iter().any(|role| role == "flowdb") {
             self.settings.set(SETTING, &bytes.to_string(), Origin::Roles).expect("it is a size");
+        }
+        for (role, host, listen) in
+            [("flowdb", "FLOWDB_HOST", "FLOWKIT_FLOWDB_LISTEN"), ("redis", "REDIS_HOST", "FLOWKIT_REDIS_LISTEN")]
+        {
+            let text = |name: &str| self.settings.text(name).expect("it has a default");
+            let here = roles.iter().any(|name| name == role);
+            if let Some(ip) = followed(text(host), text(listen)).filter(|_| here) {
+                self.settings.set(host, &ip.to_string(), Origin::Roles).expect("it is a host");
+            }
         }
         Deployment { roles, ..self }
     }
@@ -379,5 +388,21 @@ mod tests {
         assert_eq!(seen("redis").explicit().collect::<Vec<_>>(), [("REDIS_PORT", "6400")]);
         assert_eq!(seen("flowmachine").port("FLOWDB_PORT"), 9100);
         assert_eq!(seen("flowdb").text("FLOWKIT_PYTHON"), None);
+    }
+
+    #[test]
+    fn neighbours_that_run_together_are_reached_where_they_listen() {
+        let seen = |roles: &[&str], name: &str| {
+            let mut settings = Settings::default();
+            for name in ["FLOWKIT_FLOWDB_LISTEN", "FLOWKIT_REDIS_LISTEN"] {
+                settings.set(name, "192.0.2.2", Origin::Flag).unwrap();
+            }
+            let deployment = Deployment::new(StateDir::new("/nowhere"), settings);
+            let deployment = deployment.running(roles.iter().map(|role| (*role).to_owned()).collect());
+            deployment.view_of("flowmachine").unwrap().settings.text(name).unwrap().to_owned()
+        };
+        assert_eq!(seen(&["flowdb", "redis", "flowmachine"], "FLOWDB_HOST"), "192.0.2.2");
+        assert_eq!(seen(&["flowdb", "redis", "flowmachine"], "REDIS_HOST"), "192.0.2.2");
+        assert_eq!(seen(&["redis", "flowmachine"], "FLOWDB_HOST"), "localhost", "it is somewhere else");
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Pools, Problem, Problems, Settings, from_here, is_everywhere};
+use crate::config::{Pools, Problem, Problems, Settings, bracketed, from_here, is_everywhere};
 use crate::flowmachine::neighbours::Neighbour;
 use crate::flowmachine::{Hung, Ready, Sources, address_of};
 use crate::roles::{Deployment, MISTAKE, command, in_container, step};
@@ -23,7 +23,6 @@ const VARIABLES: &[&str] = &[
     "FLOWMACHINE_CACHE_PRUNING_TIMEOUT",
     "FLOWMACHINE_LOG_LEVEL",
     "DB_CONNECTION_POOL_SIZE",
-    "FLOWDB_HOST",
     "FLOWDB_PORT",
     "REDIS_HOST",
     "REDIS_PORT",
@@ -75,6 +74,9 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
         command.env.insert("FLOWKIT_SECRETS_DIR".into(), secrets.clone().into());
         let given = VARIABLES.iter().filter_map(|name| Some((name.into(), settings.text(name)?.into())));
         command.env.extend(given);
+        // Upstream's program puts it into an URL as it is.
+        let host = settings.text("FLOWDB_HOST").expect("it has a default");
+        command.env.insert("FLOWDB_HOST".into(), bracketed(host).into());
         // A name may stand for an address where somebody else listens. FlowDB's is kept beside it: redis tells databases
         // apart by it.
         if let Some(ip) = address_of(settings, "FLOWDB_HOST") {

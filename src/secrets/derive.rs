@@ -1,14 +1,12 @@
 //! Secrets that follow from others: connection strings and public keys.
 
-use std::str::FromStr;
-
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use rsa::pkcs8::{EncodePublicKey, LineEnding};
 use zeroize::Zeroizing;
 
 use super::{LookupError, Secret, form};
 use crate::catalogue::{Make, catalogue};
-use crate::config::Settings;
+use crate::config::{Settings, bracketed};
 
 /// What may stand in an URL as it is.
 const QUOTED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -45,14 +43,6 @@ pub fn connection(
     }
     text.push_str(rest);
     Ok(Secret::new(text.to_string()))
-}
-
-/// An IPv6 address needs brackets before a port.
-fn bracketed(value: &str) -> String {
-    match std::net::Ipv6Addr::from_str(value) {
-        Ok(address) => format!("[{address}]"),
-        Err(_) => value.to_string(),
-    }
 }
 
 /// Whether two connection strings log in alike: the same user and password, and, for a database, the same one. Where it

@@ -11,6 +11,7 @@ use time::Date;
 use tokio_postgres::Client;
 
 use super::{Counts, Error, Target};
+use crate::config::bracketed;
 use crate::flowdb::users::{self, Role};
 use crate::secrets::Secret;
 
@@ -51,7 +52,8 @@ fn run(target: &Target, day: Date, name: &str, password: &Secret) -> Result<Coun
     let given = json!({
         "day": day.to_string(),
         "connection": {
-            "flowdb_host": settings.text("FLOWDB_HOST"),
+            // It goes into an URL as it is.
+            "flowdb_host": settings.text("FLOWDB_HOST").map(bracketed),
             "flowdb_port": settings.port("FLOWDB_PORT"),
             "flowdb_user": name,
             "flowdb_password": password.expose(),

@@ -203,6 +203,28 @@ fn mistakes_are_one_clear_error_each() {
     assert!(!deployment.state().join("flowdb/data").exists(), "nothing was made");
 }
 
+/// Where roles share a host, who is reached follows where it listens; nobody has to say it twice.
+#[test]
+fn all_roles_may_listen_on_ipv6_or_on_another_address() {
+    for (listen, host) in [("::1", "::1"), ("::1", "localhost"), ("127.0.0.2", "localhost")] {
+        let deployment = Deployment::new();
+        let set = [
+            format!("FLOWKIT_FLOWDB_LISTEN={listen}"),
+            format!("FLOWKIT_REDIS_LISTEN={listen}"),
+            format!("FLOWKIT_FLOWMACHINE_LISTEN={listen}"),
+            format!("FLOWDB_HOST={host}"),
+            format!("REDIS_HOST={host}"),
+        ];
+        let set = set.iter().flat_map(|one| ["--set", one]);
+        deployment.done(&["up", "--detach"].into_iter().chain(set).collect::<Vec<_>>());
+        if host == "localhost" {
+            deployment.done(&["db", "demo", "--days", "3", "--subscribers", "2000", "--sites", "60"]);
+            deployment.done(&["verify"]);
+        }
+        deployment.done(&["down"]);
+    }
+}
+
 #[test]
 fn data_of_somebody_else_are_told_once_and_left_alone() {
     let deployment = Deployment::new();
