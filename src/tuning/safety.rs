@@ -118,11 +118,7 @@ fn libraries(context: &Context<'_>, warnings: &mut Vec<String>) -> Vec<Setting> 
     let mut settings: Vec<Setting> =
         value.map(|v| set("shared_preload_libraries", v, origin, "which queries take the time")).into_iter().collect();
     if context.database.statements {
-        settings.push(fixed(
-            "pg_stat_statements.track",
-            Value::word("all"),
-            "those inside of others too: from PostgreSQL 18 on, what FlowMachine stores by EXPLAIN",
-        ));
+        settings.push(fixed("pg_stat_statements.track", Value::word("all"), "those inside of functions too"));
         settings.push(fixed(
             "pg_stat_statements.track_utility",
             Value::Flag(false),
