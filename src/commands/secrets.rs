@@ -13,6 +13,7 @@ use crate::catalogue::{Role, catalogue};
 use crate::config::{Problem, Settings, StateDir};
 use crate::roles;
 use crate::secrets::{self, LookupError, Options, RotateError, Store};
+use crate::supervisor::client;
 use crate::{say, show, tell};
 
 /// Make, check, list and replace a deployment's secrets
@@ -172,6 +173,20 @@ fn options(dir: &Path, san: Vec<String>) -> Result<Options, Failure> {
     Ok(Options { settings, san })
 }
 
+/// Says what runs with the old values, in the deployment that the directory is part of, and how it gets the new ones.
+fn running(dir: &Path, roles: &[&str]) {
+    let Some(state) = dir.parent().map(StateDir::new).filter(|state| state.secrets() == dir) else { return };
+    let Ok(status) = client::status(&state.run()) else { return };
+    let here = |role: &&&str| status.facts["roles"].get(**role).is_some();
+    let here: Vec<&str> = roles.iter().filter(here).copied().collect();
+    let root = status.facts["state"].as_str().unwrap_or_default();
+    let services = roles::to_restart(&here);
+    if !services.is_empty() {
+        tell!("{} run here with the old values; this gives them the new ones:", here.join(" and "));
+        services.iter().for_each(|service| show!("run       flowkit restart {service} --dir {root}"));
+    }
+}
+
 impl Secrets {
     /// Runs the subcommand.
     pub fn run(self) -> Result<ExitCode, Failure> {
@@ -293,6 +308,7 @@ impl Rotate {
         rotation.replaced.iter().for_each(|name| show!("replaced  {name}"));
         rotation.notes.iter().for_each(|note| show!("note      {note}"));
         show!("restart   {}", rotation.roles.join(", "));
+        running(&dir, &rotation.roles);
         tell!("the old values stay as NAME.previous in {} until the next successful start", dir.display());
         Ok(ExitCode::SUCCESS)
     }

@@ -53,6 +53,14 @@ pub fn in_container() -> bool {
     std::process::id() == 1 || (marked && below_first)
 }
 
+/// The services to restart so that new secrets of `roles`, which run together, take effect. FlowDB itself needs none of
+/// its secrets, its schema's task sets them; FlowMachine is started anew with either.
+pub fn to_restart(roles: &[&str]) -> Vec<&'static str> {
+    let neighbours = [("flowdb", "flowdb-schema"), ("redis", "redis")];
+    let services: Vec<_> = neighbours.iter().filter(|(role, _)| roles.contains(role)).map(|(_, name)| *name).collect();
+    if services.is_empty() && roles.contains(&"flowmachine") { vec!["flowmachine"] } else { services }
+}
+
 /// A problem for each of `roles` that does not exist or is not built.
 pub fn unknown_roles(roles: &[String]) -> Vec<Problem> {
     roles.iter().filter(|role| built().all(|name| name != role.as_str())).map(|role| unknown(role)).collect()

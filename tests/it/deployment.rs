@@ -225,6 +225,41 @@ fn all_roles_may_listen_on_ipv6_or_on_another_address() {
     }
 }
 
+/// What a rotation says is all that has to be done.
+#[test]
+fn a_rotation_says_what_puts_the_new_secrets_in_force() {
+    let deployment = Deployment::new();
+    deployment.done(&["up", "--detach"]);
+    let secrets = deployment.state().join("secrets");
+    for names in [&["FLOWMACHINE_FLOWDB_PASSWORD"][..], &["REDIS_PASSWORD", "FLOWDB_POSTGRES_PASSWORD"]] {
+        let before = deployment.pid("flowmachine").unwrap();
+        let program = deployment.state().parent().unwrap().join("flowkit");
+        let mut rotate = std::process::Command::new(program);
+        let output = rotate.args(["secrets", "rotate"]).args(names).arg("--dir").arg(&secrets).env_clear().output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{}", show(&output));
+        let said = text(&output.stdout);
+        let state = format!(" --dir {}", deployment.state().display());
+        let commands: Vec<&str> = said
+            .lines()
+            .filter_map(|line| line.strip_prefix("run       flowkit restart ")?.strip_suffix(&state))
+            .collect();
+        let expected = if names.len() == 1 { &["flowdb-schema"][..] } else { &["flowdb-schema", "redis"] };
+        assert_eq!(commands, expected, "{}", show(&output));
+        for service in commands {
+            deployment.done(&["restart", service]);
+        }
+        wait(Duration::from_secs(60), "FlowMachine anew", || {
+            deployment.pid("flowmachine").is_some_and(|pid| pid != before)
+        });
+        deployment.wait_ready(Duration::from_secs(90));
+        assert!(!deployment.log().contains("password authentication failed"), "with one password for another");
+    }
+    // Who sets a password has it: the values that were handed out are those that are accepted.
+    deployment.done(&["db", "demo", "--days", "3", "--subscribers", "2000", "--sites", "60"]);
+    deployment.done(&["verify"]);
+}
+
 #[test]
 fn data_of_somebody_else_are_told_once_and_left_alone() {
     let deployment = Deployment::new();
