@@ -2,7 +2,8 @@
 # Brings what FlowKit needs on a Debian machine and is quick when nothing is missing. Called by `make setup`.
 #
 #   1. Debian's own packages: PostgreSQL of this release with PostGIS, pgRouting and ogr_fdw; redis; Python's venv;
-#      openssl; a C compiler. Root, or sudo, is asked for only when one of them is missing.
+#      openssl; a C compiler. Root, or sudo, is asked for only when one of them is missing. tds_fdw and the debugger of
+#      PL/pgSQL come along where apt has them.
 #      With --tests also what only the tests need: mmdebstrap (for scripts/nix.sh), the Docker engine (not started),
 #      iproute2 (for its own network), skopeo and umoci (other readers of our images), libnss-wrapper (users without a
 #      name in a container).
@@ -36,18 +37,33 @@ rust() {
 
 # --- 1. Debian's packages -------------------------------------------------------------------------------------------
 
-# Whether some installed PostgreSQL server has all the extensions.
-postgres_is_complete() {
+# The versions of the installed PostgreSQL servers that have all the extensions, one a line.
+complete_postgres() {
     local server extension major
     for server in /usr/lib/postgresql/*/bin/postgres; do
         [ -x "$server" ] || continue
         major=${server#/usr/lib/postgresql/}; major=${major%%/*}
         for extension in postgis postgis_raster pgrouting ogr_fdw file_fdw; do
-            [ -e "/usr/share/postgresql/$major/extension/$extension.control" ] || continue 2
+            has_extension "$major" "$extension" || continue 2
         done
-        return 0
+        echo "$major"
     done
-    return 1
+}
+
+has_extension() { [ -e "/usr/share/postgresql/$1/extension/$2.control" ]; }
+
+postgres_is_complete() { [ -n "$(complete_postgres)" ]; }
+
+# Packages of extensions that FlowDB adds where they are installed, for PostgreSQL $1. One that apt does not have is not
+# missed, and for these alone nobody is asked for root.
+optional_packages() {
+    local extension package
+    while read -r extension package; do
+        has_extension "$1" "$extension" || ! apt-cache show --quiet=2 "$package" >/dev/null 2>&1 || echo "$package"
+    done <<-END
+	tds_fdw postgresql-$1-tds-fdw
+	pldbgapi postgresql-$1-pldebugger
+	END
 }
 
 # The packages to install, one a line.
@@ -59,6 +75,9 @@ missing_packages() {
         [ -n "$major" ] || fail "apt knows no package postgresql: is this Debian, and has it its package lists?"
         printf '%s\n' "postgresql-$major" "postgresql-$major-postgis-3" "postgresql-$major-postgis-3-scripts" \
             "postgresql-$major-pgrouting" "postgresql-$major-ogr-fdw"
+        optional_packages "$major"
+    elif [ ${#as_root[@]} = 0 ]; then
+        complete_postgres | while read -r major; do optional_packages "$major"; done
     fi
     [ -x /usr/bin/redis-server ] || echo redis-server
     [ -x $python ] && $python -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
@@ -85,7 +104,8 @@ enabled_units() { find /etc/systemd/system -path '*.wants/*' \( -name '*.service
 # - services are not started (policy-rc.d, gone afterwards; an administrator's own is left in charge);
 # - what starts at boot that did not before is disabled. That is by unit: one that was enabled before stays so.
 install_packages() {
-    local policy=/usr/sbin/policy-rc.d cluster=/etc/postgresql-common/createcluster.d/flowkit-setup.conf made=() before unit
+    local policy=/usr/sbin/policy-rc.d cluster=/etc/postgresql-common/createcluster.d/flowkit-setup.conf before unit
+    made=()   # not local: a failure ends the function before the trap runs
     undo() { [ ${#made[@]} = 0 ] || "${as_root[@]}" rm -f "${made[@]}"; }
     trap undo EXIT
     if [ ! -e $policy ]; then
@@ -99,7 +119,7 @@ install_packages() {
 
     before=$(enabled_units)
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends "$@" >&2
-    comm -13 <(echo "$before") <(enabled_units) | sed 's|.*/||' | grep -E '^(postgresql|redis|docker|containerd)' | sort -u | while read -r unit; do
+    comm -13 <(echo "$before") <(enabled_units) | sed -nE 's|.*/||; /^(postgresql|redis|docker|containerd)/p' | sort -u | while read -r unit; do
         say "not starting $unit at boot: FlowKit runs its own"
         "${as_root[@]}" systemctl disable --quiet "$unit" 2>/dev/null ||
             "${as_root[@]}" update-rc.d "${unit%.service}" disable

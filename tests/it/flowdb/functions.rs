@@ -9,6 +9,7 @@ fn functions_keep_their_contract() {
         grid,
         hartigan,
         random_ints,
+        samples,
         medians,
         viewshed,
         small_helpers,
@@ -95,6 +96,32 @@ fn random_ints(cluster: &Cluster) {
             "SELECT min(n) > {share} * 20 - 400 AND max(n) < {share} * 20 + 400, count(*) FROM (SELECT id, count(*) n FROM generate_series(1, 2000) s, random_ints(s / 2000.0, {share}, 100) GROUP BY id) counts"
         );
         assert_eq!(cluster.ask("flowmachine", &sql), [["t", "100"]], "{share} of 100");
+    }
+}
+
+/// The samples that FlowMachine's `random_sample` draws: their sizes, and that a seed repeats them.
+fn samples(cluster: &Cluster) {
+    cluster.run("flowmachine", "CREATE TABLE cache.people AS SELECT id FROM generate_series(1, 5000) id").unwrap();
+    let by_number = |seed: &str| {
+        format!(
+            "(SELECT row_number() OVER () AS n, id FROM cache.people) p JOIN random_ints({seed}, 10, 5000) r ON r.id = n"
+        )
+    };
+    let of_table = |sample: &str| format!("cache.people p TABLESAMPLE {sample}");
+    let ids = |from: &str| {
+        cluster.value("flowmachine", &format!("SELECT string_agg(p.id::text, ' ' ORDER BY p.id) FROM {from}"))
+    };
+    let count = |from: &str| ids(from).split(' ').count();
+    assert_eq!(count(&by_number("-0.5")), 10);
+    assert_eq!(count(&of_table("SYSTEM_ROWS(10)")), 10);
+    assert!((1000..1500).contains(&count(&of_table("BERNOULLI(25)"))), "a quarter of 5000, and 8 deviations");
+    for (one, other) in [
+        (by_number("-0.5"), by_number("0.75")),
+        (of_table("BERNOULLI(1) REPEATABLE (1)"), of_table("BERNOULLI(1) REPEATABLE (2)")),
+        (of_table("SYSTEM(30) REPEATABLE (1)"), of_table("SYSTEM(30) REPEATABLE (2)")),
+    ] {
+        assert_eq!(ids(&one), ids(&one), "{one}");
+        assert_ne!(ids(&one), ids(&other), "{one}");
     }
 }
 

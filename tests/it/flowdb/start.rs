@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use flowkit::config::StateDir;
+use flowkit::config::{Origin, StateDir};
 use flowkit::flowdb::schema::Applied;
 use flowkit::flowdb::{ProbeSql, cluster};
 use flowkit::supervisor::Probe;
@@ -64,6 +64,37 @@ fn the_cluster_is_as_the_contract_wants_it() {
     assert_eq!(ask("SELECT location_table FROM location_table()"), "infrastructure.cells");
 }
 
+/// Those that FlowDB does not need: `make setup` installs them where Debian has them.
+#[test]
+fn extensions_are_added_where_they_are_installed_and_the_debugger_where_it_is_asked_for() {
+    let mut cluster = Cluster::started();
+    let added =
+        "SELECT string_agg(extname, ' ' ORDER BY extname) FROM pg_extension WHERE extname IN ('tds_fdw', 'pldbgapi')";
+    assert_eq!(cluster.value("flowdb", added), "tds_fdw");
+    cluster.stop();
+    cluster.settings.set("FLOWDB_ENABLE_POSTGRES_DEBUG_MODE", "true", Origin::Flag).unwrap();
+    cluster.prepare().unwrap();
+    cluster.start();
+    cluster.apply().unwrap();
+    assert_eq!(cluster.value("flowdb", added), "pldbgapi tds_fdw");
+    assert_eq!(cluster.value("flowdb", "SELECT count(*) FROM pldbg_get_proxy_info()"), "1", "its library is loaded");
+}
+
+/// A notebook left open must not hold its locks for ever; how long it may is the operator's to say.
+#[test]
+fn a_transaction_that_stands_idle_is_ended_after_the_time_that_is_set() {
+    let mut cluster = Cluster::new();
+    cluster.settings.set("FLOWKIT_IDLE_TRANSACTION_SECONDS", "1", Origin::Flag).unwrap();
+    cluster.prepare().unwrap();
+    cluster.start();
+    cluster.apply().unwrap();
+    let notebook = cluster.connect("flowmachine");
+    let state = |sql: &str| cluster.runtime.block_on(notebook.batch_execute(sql));
+    state("BEGIN; LOCK TABLE cache.cached").unwrap();
+    cluster.run("flowdb", "SET lock_timeout = '20s'; LOCK TABLE cache.cached").unwrap();
+    assert!(state("SELECT 1").is_err(), "the session is gone");
+}
+
 #[test]
 fn settings_given_are_set_again_and_an_administrators_word_stays() {
     let mut cluster = Cluster::started();
@@ -74,9 +105,9 @@ fn settings_given_are_set_again_and_an_administrators_word_stays() {
     cluster.run("flowmachine", "UPDATE cache.cache_config SET value = '77' WHERE key = 'half_life'").unwrap();
     cluster.apply().unwrap();
     assert_eq!(half_life(&cluster), "77");
-    cluster.settings.set("CACHE_HALF_LIFE", "5000", flowkit::config::Origin::Flag).unwrap();
-    cluster.settings.set("CACHE_SIZE", "10GB", flowkit::config::Origin::Flag).unwrap();
-    cluster.settings.set("LOCATION_TABLE", "infrastructure.sites", flowkit::config::Origin::Flag).unwrap();
+    cluster.settings.set("CACHE_HALF_LIFE", "5000", Origin::Flag).unwrap();
+    cluster.settings.set("CACHE_SIZE", "10GB", Origin::Flag).unwrap();
+    cluster.settings.set("LOCATION_TABLE", "infrastructure.sites", Origin::Flag).unwrap();
     cluster.apply().unwrap();
     assert_eq!(half_life(&cluster), "5000");
     assert_eq!(cluster.value("flowmachine", "SELECT cache_max_size()"), (10u64 << 30).to_string());
@@ -90,7 +121,7 @@ fn only_prepare() {
     let Some(root) = std::env::var_os("FLOWKIT_TEST_STATE") else { return };
     let mut cluster = Cluster::of(StateDir::new(root));
     let port = std::env::var("FLOWKIT_TEST_PORT").unwrap();
-    cluster.settings.set("FLOWDB_PORT", &port, flowkit::config::Origin::Flag).unwrap();
+    cluster.settings.set("FLOWDB_PORT", &port, Origin::Flag).unwrap();
     cluster::prepare(&cluster.state, &cluster.settings, &cluster.store).unwrap();
 }
 

@@ -48,6 +48,15 @@ fn analysts_store_queries_and_readers_read_them() {
     run(&rita, "SELECT FROM cache.x1").unwrap();
     assert!(run(&rita, "SELECT FROM events.calls").is_err());
     assert!(run(&rita, "SET ROLE flowapi").is_err(), "a member could change FlowAPI's password");
+    // What she makes there by hand is FlowMachine's to remove, as what it makes itself.
+    run(
+        &alice,
+        "CREATE TABLE cache.by_hand (a int); SELECT 1 AS a INTO cache.selected; CREATE TABLE cache.made AS SELECT 1",
+    )
+    .unwrap();
+    let owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE tablename IN ('by_hand', 'selected', 'made')";
+    assert_eq!(cluster.ask("flowdb", owners), [["flowmachine"]]);
+    cluster.run("flowmachine", "DROP TABLE cache.by_hand, cache.selected, cache.made").unwrap();
     run(&alice, "CREATE SCHEMA alice; CREATE TABLE alice.notes AS SELECT 1").unwrap();
 
     let again = cluster.runtime.block_on(users::add(&mut admin, "alice", Role::Reader, &secret("x"))).unwrap_err();
