@@ -225,6 +225,23 @@ fn all_roles_may_listen_on_ipv6_or_on_another_address() {
     }
 }
 
+/// The same with an address that is no loopback, in a network of the test's own, which only root can make.
+#[test]
+fn all_roles_may_listen_on_an_address_of_the_machine() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let deployment = Deployment::new();
+    deployment.configure("FLOWKIT_FLOWDB_LISTEN = \"192.0.2.2\"\nFLOWKIT_REDIS_LISTEN = \"192.0.2.2\"\n");
+    let script = "ip link set lo up; ip address add 192.0.2.2/32 dev lo
+        ./flowkit up --detach --dir state; ./flowkit db demo --dir state --days 3 --subscribers 2000 --sites 60
+        ./flowkit verify --dir state; ./flowkit db user list --dir state; ./flowkit down --dir state";
+    let mut inside = std::process::Command::new("unshare");
+    inside.args(["--net", "sh", "-ec", script]).current_dir(deployment.state().parent().unwrap());
+    let output = inside.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output().unwrap();
+    assert!(output.status.success(), "{}\n{}", show(&output), deployment.log());
+}
+
 /// What a rotation says is all that has to be done.
 #[test]
 fn a_rotation_says_what_puts_the_new_secrets_in_force() {
