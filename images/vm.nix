@@ -81,6 +81,7 @@ in
       PORTS = lib.concatMapStringsSep " " (
         port: "${port.published}:${toString port.number}"
       ) config.services.flowkit.published;
+      KERNEL = "${config.system.build.toplevel}/kernel";
       ARCHITECTURE = pkgs.stdenv.hostPlatform.parsed.cpu.name;
     };
     text = builtins.readFile ./run-vm.sh;

@@ -17,6 +17,7 @@ let
       ../Cargo.toml
       ../Cargo.lock
       ../rustfmt.toml
+      ../clippy.toml
       ../src
       ../tests/it
       ../benches

@@ -63,5 +63,6 @@ write("/etc/tmpfiles.d/current-system.conf", f"L+ /run/current-system - - - - {o
 for mountpoint in attrs["mountpoints"]:
     os.makedirs(root + mountpoint, exist_ok=True)
 os.symlink(attrs["software"], f"{out}/sw")
+os.symlink(f"{attrs['base']}/vmlinuz", f"{out}/kernel")
 with open(f"{out}/kernel-params", "w") as file:
     file.write(" ".join(attrs["kernelParams"] + [f"layers.system={os.path.basename(out)}"]))

@@ -174,7 +174,7 @@ in
           if [ ! -e "$NIX_DISK_IMAGE" ]; then
               new=$(mktemp "$NIX_DISK_IMAGE.XXXXXX")
               truncate -s ${toString cfg.diskSize}M "$new"
-              mkfs.ext4 -q -L nixos "$new"
+              /usr/sbin/mkfs.ext4 -q -L nixos "$new"
               qemu-img convert -f raw -O qcow2 "$new" "$new.qcow2"
               mv "$new.qcow2" "$NIX_DISK_IMAGE"
               rm "$new"
@@ -184,7 +184,7 @@ in
         ${lib.concatStrings (
           lib.mapAttrsToList (tag: share: ''
             rm -f "$TMPDIR/${tag}.img"
-            mkfs.erofs --quiet --all-root -L ${tag} "$TMPDIR/${tag}.img" ${share.source} >/dev/null
+            /usr/bin/mkfs.erofs --quiet --all-root -L ${tag} "$TMPDIR/${tag}.img" ${share.source} >/dev/null
           '') cfg.sharedDirectories
         )}
         cd "$TMPDIR"
