@@ -36,10 +36,11 @@ fn taken(role: &str, setting: &str, address: SocketAddr) -> Option<Problem> {
     Some(Problem::new(format!("cannot use the address of {role}"), hint).value(address.to_string()))
 }
 
-/// Who listens on a TCP port: the socket's inode from `/proc/net/tcp*`, then the process that holds it. `None` where
+/// Who listens on a TCP port: the socket's inode from `/proc/self/net/tcp*`, then the process that holds it. `None` where
 /// we may not look.
 fn holder(port: u16) -> Option<(u32, String)> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(|path| fs::read_to_string(path).ok());
+    let tables =
+        ["/proc/self/net/tcp", "/proc/self/net/tcp6"].into_iter().filter_map(|path| fs::read_to_string(path).ok());
     let lines: Vec<String> = tables.flat_map(|table| table.lines().map(str::to_string).collect::<Vec<_>>()).collect();
     // sl local_address rem_address st ... inode: state 0A is LISTEN, the port is in hexadecimal
     let suffix = format!(":{port:04X}");

@@ -96,8 +96,8 @@ fn aliases(hosts: &str, name: &str) -> Vec<String> {
 
 /// The addresses of the host's interfaces, as the kernel lists them.
 fn host_addresses() -> Vec<String> {
-    let four = fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
-    let six = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    let four = fs::read_to_string("/proc/self/net/fib_trie").unwrap_or_default();
+    let six = fs::read_to_string("/proc/self/net/if_inet6").unwrap_or_default();
     let mut addresses = addresses4(&four);
     addresses.extend(addresses6(&six));
     addresses
