@@ -84,17 +84,26 @@ in
       useDHCP = lib.mkDefault true;
     };
 
-    # `flowkit-admin db …`, `flowkit-admin verify`: commands about a whole deployment, for root. FlowDB's directory has the
-    # socket that the superuser comes through; secrets are where the units get theirs.
+    # `flowkit-admin db …`, `flowkit-admin verify`: commands about a whole deployment, for root. They run as FlowDB's user, who
+    # is the superuser over the socket in FlowDB's directory; systemd shows them the secrets, as it does to the units.
     environment.systemPackages = lib.optional cfg.flowdb.enable (
       pkgs.writeShellApplication {
         name = "flowkit-admin";
-        runtimeEnv =
-          lib.foldl' (all: name: all // programs cfg.${name}.settings) { } (lib.attrNames running)
-          // {
-            CREDENTIALS_DIRECTORY = cfg.secretsDir;
-          };
-        text = ''exec ${lib.getExe' cfg.package "flowkit"} "$@" --dir /var/lib/flowkit/flowdb'';
+        text = ''
+          options=()
+          for file in ${cfg.secretsDir}/*; do
+              options+=(--property "LoadCredential=''${file##*/}:$file")
+          done
+          exec systemd-run --quiet --pipe --wait --collect --service-type=exec --uid=flowkit-flowdb --gid=flowkit-flowdb \
+            ${
+              lib.concatStringsSep " " (
+                lib.mapAttrsToList (name: value: "--setenv=${name}=${lib.escapeShellArg value}") (
+                  lib.foldl' (all: name: all // programs cfg.${name}.settings) { } (lib.attrNames running)
+                )
+              )
+            } \
+            "''${options[@]}" ${lib.getExe' cfg.package "flowkit"} "$@" --dir /var/lib/flowkit/flowdb
+        '';
       }
     );
 
