@@ -55,7 +55,7 @@ docs-options:
 
 lint:
 	cargo fmt --all --check
-	cargo clippy --locked --all-targets -- --deny warnings
+	cargo clippy --locked --workspace --all-targets -- --deny warnings
 	@scripts/deny.sh
 
 bench: setup

@@ -31,6 +31,6 @@ fn main() {
     let summary = cluster.as_user(|| demo::load(&connect, &options, &Silent)).expect("the demo data is loaded");
     let seconds = began.elapsed().as_secs_f64();
     let size = cluster.value(flowkit::flowdb::SUPERUSER, "SELECT pg_size_pretty(pg_database_size('flowdb'))");
-    flowkit::show!("events    seconds  events/s  database");
-    flowkit::show!("{:<9} {seconds:<8.1} {:<9.0} {size}", summary.events, summary.events as f64 / seconds);
+    say::show!("events    seconds  events/s  database");
+    say::show!("{:<9} {seconds:<8.1} {:<9.0} {size}", summary.events, summary.events as f64 / seconds);
 }

@@ -46,7 +46,7 @@ fn main() {
         for (index, (name, _, script)) in candidates.iter().enumerate() {
             match time(script, dir.path()) {
                 Some(run) => runs.entry(index).or_default().push(run),
-                None => flowkit::tell!("not run: {name}"),
+                None => say::tell!("not run: {name}"),
             }
         }
     }
@@ -137,13 +137,13 @@ fn report(candidates: &[(&str, &str, String)], runs: &mut BTreeMap<usize, Vec<Ru
         of(&runs[runs.len() / 2])
     };
     let mut walls = BTreeMap::new();
-    flowkit::show!("{:<34}{:>8}{:>8}{:>10}{:>14}", "median of each", "s", "CPU s", "MB", "times ours");
+    say::show!("{:<34}{:>8}{:>8}{:>10}{:>14}", "median of each", "s", "CPU s", "MB", "times ours");
     for (index, (name, beside, _)) in candidates.iter().enumerate() {
         let Some(runs) = runs.get_mut(&index) else { continue };
         let (wall, cpu) = (median(runs, |run| run.wall), median(runs, |run| run.cpu));
         walls.insert(*name, wall);
         let ratio = walls.get(beside).map_or(String::new(), |ours| format!("{:.2}", wall / ours));
-        flowkit::show!("{name:<34}{wall:>8.2}{cpu:>8.2}{:>10.1}{ratio:>14}", runs[0].bytes as f64 / 1e6);
+        say::show!("{name:<34}{wall:>8.2}{cpu:>8.2}{:>10.1}{ratio:>14}", runs[0].bytes as f64 / 1e6);
     }
 }
 

@@ -31,7 +31,7 @@ fn main() {
         deployment.done(&["down"]);
     }
     let mut ratios: Vec<f64> = all.iter().zip(&alone).map(|(a, b)| a.as_secs_f64() / b.as_secs_f64()).collect();
-    flowkit::show!("{:<42}{:>9}{:>9}{:>9}", format!("seconds, {rounds} rounds in turn"), "median", "min", "max");
+    say::show!("{:<42}{:>9}{:>9}{:>9}", format!("seconds, {rounds} rounds in turn"), "median", "min", "max");
     row("flowkit up, all five services ready", &mut all.iter().map(Duration::as_secs_f64).collect::<Vec<_>>());
     row("FlowMachine alone, by hand", &mut alone.iter().map(Duration::as_secs_f64).collect::<Vec<_>>());
     row("ratio (goal: at most 1.3)", &mut ratios);
@@ -39,7 +39,7 @@ fn main() {
 
 fn row(name: &str, values: &mut [f64]) {
     values.sort_by(f64::total_cmp);
-    flowkit::show!("{name:<42}{:>9.2}{:>9.2}{:>9.2}", values[values.len() / 2], values[0], values[values.len() - 1]);
+    say::show!("{name:<42}{:>9.2}{:>9.2}{:>9.2}", values[values.len() / 2], values[0], values[values.len() - 1]);
 }
 
 /// Starts the server's program as the supervisor would, on another port, until it answers a ping.

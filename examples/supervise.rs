@@ -14,11 +14,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowkit::supervisor::{
+use serde::Deserialize;
+use supervisor::{
     Alive, Command, Error, Kind, LogFormat, LogTarget, OnDependency, Options, Probe, Restart, Service, StopStep, User,
     client, spawn_detached, supervise,
 };
-use serde::Deserialize;
 
 /// A run, as the file has it.
 #[derive(Deserialize)]
@@ -220,7 +220,7 @@ fn main() -> ExitCode {
             let (services, options) = read(file);
             supervise(services, options).map(|outcome| {
                 if let Some(message) = outcome.message {
-                    flowkit::tell!("{message}");
+                    say::tell!("{message}");
                 }
                 outcome.status
             })
@@ -228,21 +228,21 @@ fn main() -> ExitCode {
         ["detach", file] => {
             let (services, options) = read(file);
             spawn_detached(services, options).map(|pid| {
-                flowkit::show!("{pid}");
+                say::show!("{pid}");
                 0
             })
         }
         ["status", dir] => client::status(Path::new(dir)).map(|status| {
-            flowkit::show!("{}", serde_json::to_string(&status).expect("serialises"));
+            say::show!("{}", serde_json::to_string(&status).expect("serialises"));
             0
         }),
         ["stop", dir] => client::stop(Path::new(dir), Duration::from_secs(60)).map(|stopped| {
-            flowkit::show!("{stopped:?}");
+            say::show!("{stopped:?}");
             0
         }),
         ["restart", dir, service] => client::restart(Path::new(dir), service).map(|()| 0),
         _ => {
-            flowkit::tell!("supervise run FILE | detach FILE | status DIR | stop DIR | restart DIR SERVICE");
+            say::tell!("supervise run FILE | detach FILE | status DIR | stop DIR | restart DIR SERVICE");
             return ExitCode::from(2);
         }
     };
@@ -259,6 +259,6 @@ fn fail(error: &Error) -> ExitCode {
         text += &format!(": {cause}");
         source = cause.source();
     }
-    flowkit::tell!("{text}");
+    say::tell!("{text}");
     ExitCode::from(if error.is_mistake() { 2 } else { 1 })
 }

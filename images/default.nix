@@ -12,7 +12,7 @@
 let
   inherit (pkgs) lib;
   catalogue = import ../src/roles;
-  inherit ((lib.importTOML ../Cargo.toml).package) version license;
+  inherit ((lib.importTOML ../Cargo.toml).workspace.package) version license;
 
   # Settings that make a role listen and keep its data where containers do.
   settings =

@@ -39,7 +39,7 @@ in
 
   system.image = {
     id = lib.mkDefault "flowkit";
-    version = lib.mkDefault (lib.importTOML ../Cargo.toml).package.version;
+    version = lib.mkDefault (lib.importTOML ../Cargo.toml).workspace.package.version;
   };
 
   image.repart = {

@@ -1,19 +1,41 @@
-# The program. Only what it is compiled from counts: an edit elsewhere rebuilds nothing.
+# The program. Only what it is compiled from counts: an edit elsewhere, in another crate too, rebuilds nothing.
 { lib, rustPlatform }:
 let
   inherit (lib) fileset;
+  workspace = lib.importTOML ../Cargo.toml;
+
+  # The members that a member needs, itself included: `NAME.workspace = true` where the workspace has a path for NAME.
+  members = lib.filterAttrs (_: dependency: dependency ? path) workspace.workspace.dependencies;
+  needed =
+    manifest:
+    lib.attrNames (
+      builtins.intersectAttrs (manifest.dependencies or { } // manifest.dev-dependencies or { }) members
+    );
+  closure = builtins.genericClosure {
+    startSet = map (key: { inherit key; }) (needed workspace);
+    operator =
+      { key }:
+      map (key: { inherit key; }) (
+        needed (lib.importTOML (../. + "/${members.${key}.path}/Cargo.toml"))
+      );
+  };
+
+  compiled = dir: fileset.fileFilter (file: !file.hasExt "nix") (../. + "/${dir}");
 in
 rustPlatform.buildRustPackage {
   pname = "flowkit";
-  inherit ((lib.importTOML ../Cargo.toml).package) version;
+  inherit (workspace.workspace.package) version;
 
   src = fileset.toSource {
     root = ../.;
-    fileset = fileset.unions [
-      ../Cargo.toml
-      ../Cargo.lock
-      (fileset.fileFilter (file: !file.hasExt "nix") ../src)
-    ];
+    fileset = fileset.unions (
+      [
+        ../Cargo.toml
+        ../Cargo.lock
+        (compiled "src")
+      ]
+      ++ map (member: compiled members.${member.key}.path) closure
+    );
   };
   cargoLock.lockFile = ../Cargo.lock;
 

@@ -32,11 +32,11 @@ part() {
 tests() {
     local failed=0
     if cargo nextest --version >/dev/null 2>&1; then
-        cargo nextest run --locked --no-fail-fast 2>&1 | tee -a "$log" || failed=1
+        cargo nextest run --locked --workspace --no-fail-fast 2>&1 | tee -a "$log" || failed=1
     else
-        cargo test --locked --no-fail-fast --lib --bins --examples --tests 2>&1 | tee -a "$log" || failed=1
+        cargo test --locked --workspace --no-fail-fast --lib --bins --examples --tests 2>&1 | tee -a "$log" || failed=1
     fi
-    cargo test --locked --no-fail-fast --doc 2>&1 | tee -a "$log" || failed=1
+    cargo test --locked --workspace --no-fail-fast --doc 2>&1 | tee -a "$log" || failed=1
     return $failed
 }
 

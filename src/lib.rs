@@ -1,6 +1,7 @@
 //! FlowKit appliance: one supervisor that turns a bare machine into a working, tuned, secured FlowKit.
 //!
-//! Dependencies point downwards only; `tests/it/layers.rs` holds this picture against the code.
+//! Dependencies point downwards only. What stands below the line is a crate each, so that the compiler keeps it; for the modules
+//! above it `tests/it/layers.rs` holds this picture against the code.
 //!
 //! ```text
 //! commands       one file a subcommand of `flowkit`: arguments, help, one function
@@ -14,29 +15,22 @@
 //! flowdb         cluster, migrations, users and grants, demo data
 //!    |
 //! tuning         what PostgreSQL should be told
-//! secrets        lookup, generation, rotation, checks
-//! config         the deployment's settings, validated once
-//!    |
-//! catalogue      reads `roles/*.toml`: every name, default and port is said there once
-//! hardware       what the machine, or its cgroup, has
+//! ---------------------------------------------------------------------------------------------- crates/
+//! flowkit-core   catalogue of the roles, settings, secrets, what the machine has
 //! supervisor     services, as data and in action; knows no FlowKit
 //! image          OCI images out of Nix closures; knows no FlowKit
 //!    |
 //! say            what is said on stdout and stderr, by whoever it is
 //! ```
 
-pub mod catalogue;
+// A dependency that nothing uses. Tests have some more, and each of their programs uses but a few.
+#![cfg_attr(not(test), warn(unused_crate_dependencies))]
+
 pub mod commands;
-pub mod config;
 pub mod flowdb;
 pub mod flowmachine;
-pub mod hardware;
-pub mod image;
 pub mod redis_server;
 pub mod roles;
-pub mod say;
-pub mod secrets;
 pub mod stack;
-pub mod supervisor;
 pub mod tuning;
 pub mod verify;

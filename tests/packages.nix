@@ -19,6 +19,7 @@ let
       ../rustfmt.toml
       ../clippy.toml
       ../src
+      ../crates
       ../tests/it
       ../benches
       ../examples
@@ -86,7 +87,7 @@ in
       }
       ''
         cd ${source}
-        cargo fmt --check
+        cargo fmt --all --check
         nixfmt --check $(find ${
           fileset.toSource {
             root = ../.;
@@ -110,8 +111,8 @@ in
       }): run scripts/relock-python.sh";
   clippy = cargo "flowkit-clippy" [
     pkgs.clippy
-  ] "cargo clippy --offline --all-targets -- -D warnings";
-  unit-tests = cargo "flowkit-unit-tests" [ ] "cargo test --offline --lib --bins";
+  ] "cargo clippy --offline --workspace --all-targets -- -D warnings";
+  unit-tests = cargo "flowkit-unit-tests" [ ] "cargo test --offline --workspace --lib --bins";
 }
 // builtins.listToAttrs (
   builtins.concatMap (role: [

@@ -83,9 +83,9 @@ fn compare() {
     let rounds = std::env::var("FLOWKIT_BENCH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
     let columns: Vec<Column> = peers::all().iter().map(|peer| measure(peer, rounds)).collect();
     let first = &columns[0];
-    flowkit::show!("{SERVICES} services, {rounds} rounds, median (worst)\n\n");
+    say::show!("{SERVICES} services, {rounds} rounds, median (worst)\n\n");
     let line = |head: &str, cells: &mut dyn Iterator<Item = &str>| {
-        flowkit::show!("{head:<46}{}", cells.map(|cell| format!("{cell:>22}")).collect::<String>());
+        say::show!("{head:<46}{}", cells.map(|cell| format!("{cell:>22}")).collect::<String>());
     };
     line("", &mut columns.iter().map(|column| &*column.name));
     for (row, (label, _)) in first.rows.iter().enumerate() {
@@ -94,7 +94,7 @@ fn compare() {
 }
 
 fn measure(peer: &Peer, rounds: usize) -> Column {
-    flowkit::tell!("measuring {}", peer.name);
+    say::tell!("measuring {}", peer.name);
     let mut column = Column { name: peer.name.to_owned(), rows: Vec::new() };
     let (mut starts, mut stops) = (Vec::new(), Vec::new());
     for _ in 0..rounds {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use flowkit::supervisor::{self as ours_, Kind, LogTarget, OnDependency, Options, Restart, Service, StopStep};
+use supervisor::{self as ours_, Kind, LogTarget, OnDependency, Options, Restart, Service, StopStep};
 
 use super::processes::{self, kill, wait_until};
 
@@ -59,7 +59,7 @@ pub fn all() -> Vec<Peer> {
 /// Fetches and unpacks the peers once; `None`, and a word on stderr, when there is no way to Debian.
 fn unpack() -> Option<PathBuf> {
     if !rustix::process::geteuid().is_root() {
-        flowkit::tell!(
+        say::tell!(
             "the peers are laid over /usr in a view of our own, which takes root: measuring our own supervisor alone"
         );
         return None;
@@ -82,7 +82,7 @@ fn unpack() -> Option<PathBuf> {
     let fetched =
         Command::new("apt-get").arg("download").args(packages).current_dir(&root).stdout(Stdio::null()).status();
     if !fetched.is_ok_and(|status| status.success()) {
-        flowkit::tell!(
+        say::tell!(
             "the peers can't be downloaded (Debian 12's packages are wanted): measuring our own supervisor alone"
         );
         return None;
@@ -260,7 +260,7 @@ pub fn ours(dir: &Path, load: &str) -> ExitCode {
     match ours_::supervise(services, options) {
         Ok(outcome) => ExitCode::from(outcome.status),
         Err(error) => {
-            flowkit::tell!("{error}");
+            say::tell!("{error}");
             ExitCode::FAILURE
         }
     }

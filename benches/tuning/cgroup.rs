@@ -113,6 +113,6 @@ impl Drop for Group {
             }
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
-        flowkit::tell!("warning: {} could not be removed", self.dir.display());
+        say::tell!("warning: {} could not be removed", self.dir.display());
     }
 }

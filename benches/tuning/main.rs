@@ -18,8 +18,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
-use flowkit::hardware;
 use flowkit::tuning::value::parse_size;
+use flowkit_core::hardware;
 
 use cgroup::Place;
 use report::{Outcome, Results};
@@ -117,7 +117,7 @@ async fn prepare(cluster: &Cluster, new: bool, size: data::Size) -> Result<u64, 
     let mut server = cluster.start(&loading, None).await?;
     let client = server.wait().await?;
     if new {
-        flowkit::tell!("loading {} days of {} calls and {} of mobile data ...", size.days, size.calls, size.calls / 2);
+        say::tell!("loading {} days of {} calls and {} of mobile data ...", size.days, size.calls, size.calls / 2);
         data::load(&client, size).await?;
         client.batch_execute("CHECKPOINT").await?;
     }
@@ -156,7 +156,7 @@ async fn queries_in_turn(
     let mut results = Results::new(configs, set);
     for round in 0..arguments.rounds {
         for at in order(configs.len(), round) {
-            flowkit::tell!("round {} of {}: {}", round + 1, arguments.rounds, configs[at].0);
+            say::tell!("round {} of {}: {}", round + 1, arguments.rounds, configs[at].0);
             let outcomes = one_server(cluster, &configs[at].1, limit, arguments, round).await;
             results.add(at, outcomes);
         }
@@ -188,7 +188,7 @@ async fn one_server(
     }
     let killed = server.group.as_ref().map_or(0, |g| g.usage().killed);
     if killed > 0 {
-        flowkit::tell!("  {killed} processes killed for want of memory");
+        say::tell!("  {killed} processes killed for want of memory");
     }
     server.stop().await;
     outcomes
@@ -220,7 +220,7 @@ async fn six_at_once(
 ) -> Result<(), Box<dyn Error>> {
     let mut rows = Vec::new();
     for (name, settings) in configs {
-        flowkit::tell!("six at once: {name}");
+        say::tell!("six at once: {name}");
         let patience = Duration::from_secs(arguments.timeout * 6);
         let peak = peak::run(cluster, settings, limit, arguments.size.days, patience).await;
         rows.push((name.clone(), peak));

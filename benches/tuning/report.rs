@@ -90,7 +90,7 @@ fn table(header: Vec<String>) -> Table {
 /// One table for one memory limit: medians, sum, geometric mean, both against the first configuration, and by how much
 /// the sums of single rounds differ.
 pub fn queries(memory: u64, results: &Results, timeout: u64) {
-    flowkit::show!("\n{} MiB: medians of {} rounds, ms", memory / MIB, results.rounds[0].len());
+    say::show!("\n{} MiB: medians of {} rounds, ms", memory / MIB, results.rounds[0].len());
     let names = results.set.iter().map(|q| q.name.to_owned());
     let last = ["sum", "mean", "sum x", "mean x", "spread"].map(str::to_owned);
     let mut table = table(["configuration".to_owned()].into_iter().chain(names).chain(last).collect());
@@ -107,10 +107,10 @@ pub fn queries(memory: u64, results: &Results, timeout: u64) {
         row.push(format!("{:.0} %", spread(results, at, timeout) * 100.0));
         table.add_row(row);
     }
-    flowkit::show!("{table}");
+    say::show!("{table}");
     for (at, config) in results.configs.iter().enumerate() {
         for trouble in results.troubles(at) {
-            flowkit::show!("! {config}: {trouble}");
+            say::show!("! {config}: {trouble}");
         }
     }
 }
@@ -128,7 +128,7 @@ fn spread(results: &Results, config: usize, timeout: u64) -> f64 {
 
 /// Memory and time of six heavy statements at once.
 pub fn peaks(memory: u64, rows: &[(String, Result<Peak, String>)]) {
-    flowkit::show!("\n{} MiB: six heavy statements, two loads with index and vacuum at once (one run)", memory / MIB);
+    say::show!("\n{} MiB: six heavy statements, two loads with index and vacuum at once (one run)", memory / MIB);
     let mut table =
         table(["configuration", "peak MiB", "of limit", "killed", "failed", "seconds"].map(str::to_owned).to_vec());
     for (config, peak) in rows {
@@ -146,11 +146,11 @@ pub fn peaks(memory: u64, rows: &[(String, Result<Peak, String>)]) {
             }
         };
     }
-    flowkit::show!("{table}");
+    say::show!("{table}");
     for (config, peak) in rows {
         match peak {
-            Ok(peak) => peak.failed.iter().take(1).for_each(|why| flowkit::show!("! {config}: {why}")),
-            Err(why) => flowkit::show!("! {config}: {why}"),
+            Ok(peak) => peak.failed.iter().take(1).for_each(|why| say::show!("! {config}: {why}")),
+            Err(why) => say::show!("! {config}: {why}"),
         }
     }
 }
@@ -161,15 +161,15 @@ pub fn heading(cluster: &Cluster, size: &Size, bytes: u64, place: Result<String,
     let cpuinfo = read("/proc/cpuinfo");
     let model = cpuinfo.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or_default();
     let meminfo = read("/proc/meminfo");
-    flowkit::show!("flowkit {}, {}", env!("CARGO_PKG_VERSION"), cluster.version);
-    flowkit::show!(
+    say::show!("flowkit {}, {}", env!("CARGO_PKG_VERSION"), cluster.version);
+    say::show!(
         "{} x{}, {}, kernel {}",
         model.trim_start_matches([' ', '\t', ':']),
         cpuinfo.lines().filter(|l| l.starts_with("processor")).count(),
         meminfo.lines().next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" "),
         read("/proc/sys/kernel/osrelease").trim()
     );
-    flowkit::show!(
+    say::show!(
         "{} days of {} calls and {} of mobile data, {} subscribers: {} MiB, collation C, 3 indexes each",
         size.days,
         size.calls,
@@ -178,8 +178,8 @@ pub fn heading(cluster: &Cluster, size: &Size, bytes: u64, place: Result<String,
         bytes / MIB
     );
     match place {
-        Ok(place) => flowkit::show!("limits: {place}"),
-        Err(why) => flowkit::show!("limits: NONE, no memory cgroup can be made ({why}); memory is not measured"),
+        Ok(place) => say::show!("limits: {place}"),
+        Err(why) => say::show!("limits: NONE, no memory cgroup can be made ({why}); memory is not measured"),
     }
     load_average("at the start");
 }
@@ -187,19 +187,19 @@ pub fn heading(cluster: &Cluster, size: &Size, bytes: u64, place: Result<String,
 /// What the queries' names mean.
 pub fn legend(set: &[Query]) {
     let list: Vec<String> = set.iter().map(|q| format!("{}: {}", q.name, q.what)).collect();
-    flowkit::show!("queries, each as CREATE TABLE AS: {}", list.join("; "));
+    say::show!("queries, each as CREATE TABLE AS: {}", list.join("; "));
 }
 
 /// How busy the machine is.
 pub fn load_average(when: &str) {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    flowkit::show!("load average {when}: {}", load.split(' ').take(3).collect::<Vec<_>>().join(" "));
+    say::show!("load average {when}: {}", load.split(' ').take(3).collect::<Vec<_>>().join(" "));
 }
 
 /// Every configuration's settings, one line each.
 pub fn settings(configs: &[(String, Settings)]) {
     for (name, settings) in configs {
         let list: Vec<String> = settings.iter().map(|(n, v)| format!("{n}={v}")).collect();
-        flowkit::show!("{name}: {}", list.join(" "));
+        say::show!("{name}: {}", list.join(" "));
     }
 }

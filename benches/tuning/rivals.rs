@@ -1,8 +1,8 @@
 //! Everybody's settings, made from the same inputs by each rival's own formulas (docs/tuning.md names their versions).
 
-use flowkit::hardware::{Disk, Fact, Hardware};
 use flowkit::tuning::overrides::Overrides;
 use flowkit::tuning::{self, Database};
+use flowkit_core::hardware::{Disk, Fact, Hardware};
 
 pub const MIB: u64 = 1 << 20;
 pub const GIB: u64 = 1 << 30;

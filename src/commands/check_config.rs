@@ -8,10 +8,10 @@ use clap::Args;
 use serde_json::Value;
 
 use super::Failure;
-use crate::catalogue::{Role, catalogue};
-use crate::config::{Origin, Pools, Problem, Problems, Settings};
 use crate::roles;
-use crate::tell;
+use flowkit_core::catalogue::{Role, catalogue};
+use flowkit_core::config::{Origin, Pools, Problem, Problems, Settings};
+use say::tell;
 
 /// Tell whether a role takes these settings, all that is wrong at once
 ///

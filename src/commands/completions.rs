@@ -6,7 +6,6 @@ use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
 use super::{Cli, Failure};
-use crate::say;
 
 /// Print the completions for a shell
 ///

@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::Failure;
 use super::stack::Roles;
-use crate::config::Settings;
 use crate::stack::{self, Here, Wish};
-use crate::{say, tell};
+use flowkit_core::config::Settings;
+use say::tell;
 
 /// Print the Compose file of a deployment on one engine, without Swarm
 ///

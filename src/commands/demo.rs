@@ -14,7 +14,7 @@ use time::macros::format_description;
 use super::Failure;
 use crate::flowdb::{self, demo};
 use crate::roles::Deployment;
-use crate::{say, show, tell};
+use say::{show, tell};
 
 /// Where upstream's example data begin too.
 const FIRST_DAY: Date = time::macros::date!(2016 - 01 - 01);

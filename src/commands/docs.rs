@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Subcommand};
 
 use super::{Cli, Failure};
-use crate::catalogue;
-use crate::config::Problem;
+use flowkit_core::catalogue;
+use flowkit_core::config::Problem;
 
 /// Write or check the pages that are made from the program
 #[derive(Subcommand)]

@@ -8,8 +8,8 @@ use clap::Args;
 
 use super::{Failure, follow};
 use crate::roles::Deployment;
-use crate::supervisor::client::Stopped;
-use crate::tell;
+use say::tell;
+use supervisor::client::Stopped;
 
 /// Stop a deployment in order; nothing is lost, nothing is left running.
 #[derive(Args)]

@@ -12,9 +12,9 @@ use signal_hook::iterator::Signals;
 
 use super::Failure;
 use super::table::Live;
-use crate::say;
-use crate::supervisor::Error;
-use crate::supervisor::client::{self, Stopped};
+
+use supervisor::Error;
+use supervisor::client::{self, Stopped};
 
 /// Time between two looks at the log or the status; a person can't tell it from at once.
 const TICK: Duration = Duration::from_millis(100);

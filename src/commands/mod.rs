@@ -28,8 +28,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{say, tell};
 pub use failure::Failure;
+use say::tell;
 
 /// FlowKit on this machine: databases, servers, secrets and settings under one supervisor.
 #[derive(Parser)]

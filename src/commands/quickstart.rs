@@ -11,7 +11,7 @@ use super::{Failure, swarm, verify};
 use crate::stack::rollout::{self, Joined, RolloutError};
 use crate::stack::rotation;
 use crate::stack::{self, Docker, Job, Outcome, Wish, inside, vault};
-use crate::{show, tell};
+use say::{show, tell};
 
 /// Bring FlowKit up on this machine's Docker engine: swarm, images, secrets, stack, and a check of all of it
 ///

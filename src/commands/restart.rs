@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Failure;
-use crate::config::Problems;
 use crate::roles::Deployment;
-use crate::supervisor::{Error, client};
-use crate::tell;
+use flowkit_core::config::Problems;
+use say::tell;
+use supervisor::{Error, client};
 
 /// Restart one service of a running deployment, and what cannot do without it
 #[derive(Args)]

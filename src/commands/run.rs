@@ -17,7 +17,7 @@ use clap::{Args, ValueEnum};
 use super::Failure;
 use super::up::{begin, exit_code, of_supervisor};
 use crate::roles::{Deployment, in_container};
-use crate::supervisor::{LogFormat, Options, supervise};
+use supervisor::{LogFormat, Options, supervise};
 
 /// Run one role in the foreground: the entry point of images and units.
 #[derive(Args)]

@@ -9,12 +9,12 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::json;
 
 use super::Failure;
-use crate::catalogue::{Role, catalogue};
-use crate::config::{Problem, Settings, StateDir};
 use crate::roles;
-use crate::secrets::{self, LookupError, Options, RotateError, Store};
-use crate::supervisor::client;
-use crate::{say, show, tell};
+use flowkit_core::catalogue::{Role, catalogue};
+use flowkit_core::config::{Problem, Settings, StateDir};
+use flowkit_core::secrets::{self, LookupError, Options, RotateError, Store};
+use say::{show, tell};
+use supervisor::client;
 
 /// Make, check, list and replace a deployment's secrets
 ///

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Failure;
-use crate::config::{Origin, Settings};
 use crate::roles::Deployment;
 use crate::stack::{self, Given, Scenario, Wish};
-use crate::{say, tell};
+use flowkit_core::config::{Origin, Settings};
+use say::tell;
 
 /// Print the stack file of a deployment on Docker Swarm
 ///

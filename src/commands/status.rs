@@ -8,9 +8,9 @@ use clap::{Args, ValueEnum};
 use super::Failure;
 use super::table::table;
 use crate::roles::Deployment;
-use crate::say::{self, Shown};
-use crate::show;
-use crate::supervisor::{ServiceState, Status, client};
+use say::show;
+use say::{self, Shown};
+use supervisor::{ServiceState, Status, client};
 
 /// Show the services of a running deployment.
 #[derive(Args)]

@@ -8,8 +8,8 @@ use clap::{Args, ValueEnum};
 use super::Failure;
 use crate::flowmachine::neighbours::Neighbours;
 use crate::roles::Deployment;
-use crate::show;
 use crate::{flowdb, flowmachine, redis_server};
+use say::show;
 
 /// Run one step of a service; the supervisor does this.
 #[derive(Args)]

@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Failure;
-use crate::config::{Settings, StateDir};
 use crate::stack::rotation::{self, Change};
 use crate::stack::vault::{self, VaultError};
 use crate::stack::{Docker, Given, Wish, inside, stack_name};
-use crate::{show, tell};
+use flowkit_core::config::{Settings, StateDir};
+use say::{show, tell};
 
 /// Make the secrets of a Docker Swarm, or rotate them
 ///

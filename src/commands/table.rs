@@ -1,8 +1,8 @@
 //! The table of services, once for a script's log or drawn again and again for a person who waits.
 
-use crate::say::{self, Shown};
-use crate::supervisor::{ServiceState, ServiceStatus};
-use crate::tell;
+use say::tell;
+use say::{self, Shown};
+use supervisor::{ServiceState, ServiceStatus};
 
 /// The services as aligned columns, without colour: name, state, since, restarts, address, and what is the matter.
 pub fn table(services: &[ServiceStatus]) -> String {

@@ -8,13 +8,13 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::json;
 
 use super::Failure;
-use crate::config::{Settings, StateDir};
 use crate::flowdb::{self, Postgres};
-use crate::hardware::{self, Disk, Fact, Hardware};
 use crate::roles::{Deployment, built};
 use crate::tuning::value::{parse_size, rounded};
 use crate::tuning::{self, Database, Plan, Setting};
-use crate::{say, tell};
+use flowkit_core::config::{Settings, StateDir};
+use flowkit_core::hardware::{self, Disk, Fact, Hardware};
+use say::tell;
 
 /// Show what PostgreSQL is told on this machine, and why
 ///

@@ -12,12 +12,12 @@ use clap::Args;
 use super::follow;
 use super::table::{Live, table};
 use super::{Failure, demo};
-use crate::catalogue::catalogue;
-use crate::config::{Pools, Problems};
 use crate::roles::{self, Deployment, Plan};
-use crate::secrets;
-use crate::supervisor::{Error, LogTarget, Options, Outcome, Status, client, spawn_detached};
-use crate::{say, show, tell};
+use flowkit_core::catalogue::catalogue;
+use flowkit_core::config::{Pools, Problems};
+use flowkit_core::secrets;
+use say::{show, tell};
+use supervisor::{Error, LogTarget, Options, Outcome, Status, client, spawn_detached};
 
 /// Time for everything to stop in; a checkpoint of a busy database is the longest part of it.
 const STOP_BUDGET: Duration = Duration::from_secs(100);

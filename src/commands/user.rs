@@ -12,12 +12,12 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use serde_json::json;
 
 use super::Failure;
-use crate::config::{Problem, bracketed};
 use crate::flowdb::users::{self, Role};
 use crate::flowdb::{self, Error, SUPERUSER};
 use crate::roles::Deployment;
-use crate::secrets::{self, Secret};
-use crate::{say, tell};
+use flowkit_core::config::{Problem, bracketed};
+use flowkit_core::secrets::{self, Secret};
+use say::tell;
 
 /// Give people logins to a running FlowDB
 ///

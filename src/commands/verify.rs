@@ -12,11 +12,11 @@ use serde_json::json;
 use time::Date;
 
 use super::{Failure, demo};
-use crate::config::Problem;
 use crate::roles::{Deployment, flowmachine};
 use crate::stack::{Docker, Job};
 use crate::verify::{Check, Error, Target, verify};
-use crate::{say, show, tell};
+use flowkit_core::config::Problem;
+use say::{show, tell};
 
 /// Ask a running deployment a real question in three ways and compare the answers
 ///

@@ -10,9 +10,9 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config};
 
 use super::{DATABASE, Error, SUPERUSER, scram};
-use crate::config::{Settings, StateDir, bracketed, from_here};
-use crate::secrets::{LookupError, Secret, Store};
-use crate::supervisor::{Acting, User};
+use flowkit_core::config::{Settings, StateDir, bracketed, from_here};
+use flowkit_core::secrets::{LookupError, Secret, Store};
+use supervisor::{Acting, User};
 
 /// Longest wait for a connection.
 const PATIENCE: Duration = Duration::from_secs(10);

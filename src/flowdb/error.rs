@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::config::{Problem, Problems};
-use crate::secrets::LookupError;
+use flowkit_core::config::{Problem, Problems};
+use flowkit_core::secrets::LookupError;
 
 /// What can go wrong with the cluster and the database.
 #[derive(Debug, thiserror::Error)]

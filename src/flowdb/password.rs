@@ -2,7 +2,7 @@
 
 use postgres_protocol::password::scram_sha_256;
 
-use crate::secrets::Secret;
+use flowkit_core::secrets::Secret;
 
 /// `PASSWORD '...'` with the salted verifier of SCRAM (RFC 5803) instead of the password, so that the password itself
 /// never reaches the server, its log or its list of running statements.

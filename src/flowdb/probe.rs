@@ -12,9 +12,9 @@ use tokio_postgres::Client;
 
 use super::connect::{self, SUPERUSER_PASSWORD, is_refusal};
 use super::{DATABASE, Endpoint, Error, FLOWMACHINE, SUPERUSER, cluster};
-use crate::config::{Settings, StateDir};
-use crate::secrets::Store;
-use crate::supervisor::Probe;
+use flowkit_core::config::{Settings, StateDir};
+use flowkit_core::secrets::Store;
+use supervisor::Probe;
 
 /// Asks a running server a real question on the address that its clients use.
 #[derive(Clone)]

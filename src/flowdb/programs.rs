@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Error;
-use crate::config::Settings;
+use flowkit_core::config::Settings;
 
 /// The oldest major version whose features the schema uses.
 pub(super) const OLDEST: u32 = 15;
@@ -151,7 +151,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::config::Origin;
+    use flowkit_core::config::Origin;
 
     #[test]
     fn versions_are_read_from_every_spelling() {

@@ -9,10 +9,10 @@ use tokio_postgres::{Client, Transaction};
 use super::connect::{self, SUPERUSER_PASSWORD, login_name};
 use super::users::Role;
 use super::{DATABASE, Endpoint, Error, FLOWMACHINE, SUPERUSER, cluster, migrations, password};
-use crate::config::{Problem, Settings, StateDir};
-use crate::hardware;
-use crate::secrets::{Secret, Store};
 use crate::tuning;
+use flowkit_core::config::{Problem, Settings, StateDir};
+use flowkit_core::hardware;
+use flowkit_core::secrets::{Secret, Store};
 
 /// The version whose clients this database serves: the one that the packages FlowMachine and FlowETL are pinned to.
 /// FlowMachine compares it as text, without any "v", with the oldest that it accepts.

@@ -3,7 +3,7 @@
 use tokio_postgres::{Client, Transaction};
 
 use super::{Error, FLOWMACHINE, SUPERUSER, password};
-use crate::secrets::Secret;
+use flowkit_core::secrets::Secret;
 
 /// What a person may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::records::{Records, States, running};
 use super::{Client, Sources};
 use crate::flowdb::scram;
-use crate::supervisor::Probe;
+use supervisor::Probe;
 
 /// Ready as soon as the server answers a ping.
 pub struct Ready {

@@ -13,9 +13,9 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::Sources;
-use crate::config::{Problems, Settings, bracketed};
 use crate::flowdb::scram;
-use crate::secrets::Store;
+use flowkit_core::config::{Problems, Settings, bracketed};
+use flowkit_core::secrets::Store;
 
 /// Longest wait for an answer.
 const ANSWER: Duration = Duration::from_secs(10);

@@ -17,9 +17,9 @@ use tokio_postgres::error::SqlState;
 
 use super::Sources;
 use super::records::{Records, SERVER_SESSIONS, Stored};
-use crate::config::{Problems, Settings};
 use crate::flowdb::scram;
-use crate::secrets::Store;
+use flowkit_core::config::{Problems, Settings};
+use flowkit_core::secrets::Store;
 
 /// Longest wait for redis to answer, and for sessions of a dead server to end.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use redis::ConnectionInfo;
 
 use super::database_id;
-use crate::config::{Problems, Settings, exact};
 use crate::redis_server::connection_info;
-use crate::secrets::Store;
+use flowkit_core::config::{Problems, Settings, exact};
+use flowkit_core::secrets::Store;
 
 /// The name of the database. Upstream's is fixed.
 const DATABASE: &str = "flowdb";

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::PASSWORD;
-use crate::config::{Problems, Settings, StateDir};
-use crate::secrets::Store;
+use flowkit_core::config::{Problems, Settings, StateDir};
+use flowkit_core::secrets::Store;
 
 /// Memory that redis may use, in bytes.
 ///

@@ -10,9 +10,9 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnec
 
 use super::PASSWORD;
 use super::conf::{CONF_FILE, Conf};
-use crate::config::{Settings, StateDir, from_here};
-use crate::secrets::Store;
-use crate::supervisor::{Probe, connect_to_own};
+use flowkit_core::config::{Settings, StateDir, from_here};
+use flowkit_core::secrets::Store;
+use supervisor::{Probe, connect_to_own};
 
 /// Asks redis, with the password, which configuration file it.
 pub struct Ping {

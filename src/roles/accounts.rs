@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Gid, Uid};
 
 use super::HostError;
-use crate::supervisor::User;
+use supervisor::User;
 
 /// Longest wait for others who write the list of users.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -7,12 +7,12 @@ use serde_json::json;
 
 use super::host::{self, Purpose, Standing};
 use super::{HostError, accounts, takeover};
-use crate::catalogue::catalogue;
-use crate::config::{Origin, Problem, Problems, Settings, StateDir, followed};
 use crate::roles::Plan;
-use crate::say;
-use crate::secrets::{Place, Store};
-use crate::supervisor::{User, client};
+use flowkit_core::catalogue::catalogue;
+use flowkit_core::config::{Origin, Problem, Problems, Settings, StateDir, followed};
+
+use flowkit_core::secrets::{Place, Store};
+use supervisor::{User, client};
 
 /// Everything that a role needs to know in order to say what it runs.
 pub struct Deployment {
@@ -78,7 +78,7 @@ impl Deployment {
     /// Every setting that is unknown or malformed, in one report.
     pub fn open_step(dir: &Path, roles: Vec<String>) -> Result<Deployment, Problems> {
         let state = StateDir::new(dir);
-        let settings = Settings::load(None, &crate::config::variable, None)?;
+        let settings = Settings::load(None, &flowkit_core::config::variable, None)?;
         Ok(Deployment { roles, ..Deployment::new(state, settings) })
     }
 

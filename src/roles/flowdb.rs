@@ -4,11 +4,11 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Problem, Problems, Settings};
 use crate::flowdb::{Postgres, ProbeSql, cluster};
 use crate::roles::{CREDENTIALS, Deployment, MISTAKE, step};
-use crate::supervisor::{Kind, OnDependency, Restart, Service, StopStep};
 use crate::tuning::overrides::Overrides;
+use flowkit_core::config::{Problem, Problems, Settings};
+use supervisor::{Kind, OnDependency, Restart, Service, StopStep};
 
 /// What is wrong with settings that are right one by one.
 pub(super) fn check(settings: &Settings) -> Vec<Problem> {

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Pools, Problem, Problems, Settings, bracketed, from_here, is_everywhere};
 use crate::flowmachine::neighbours::Neighbour;
 use crate::flowmachine::{Hung, Ready, Sources, address_of};
 use crate::roles::{Deployment, MISTAKE, command, in_container, step};
-use crate::supervisor::{Alive, Kind, OnDependency, Restart, Service, StopStep};
+use flowkit_core::config::{Pools, Problem, Problems, Settings, bracketed, from_here, is_everywhere};
+use supervisor::{Alive, Kind, OnDependency, Restart, Service, StopStep};
 
 /// Settings that upstream's programs read from their environment; the connection settings are added to them.
 const VARIABLES: &[&str] = &[

@@ -12,9 +12,9 @@ use rustix::fs::{Access, AtFlags, CWD};
 use rustix::process::geteuid;
 
 use super::{accounts, takeover};
-use crate::catalogue::catalogue;
-use crate::config::StateDir;
-use crate::supervisor::{Acting, User};
+use flowkit_core::catalogue::catalogue;
+use flowkit_core::config::StateDir;
+use supervisor::{Acting, User};
 
 /// The user that ran everything before each role had one of its own.
 pub(super) const FORMER: &str = "flowkit";

@@ -21,8 +21,8 @@ pub use deployment::{Deployment, Failed};
 pub use host::{HostError, enter_owners};
 pub use ports::free_ports;
 
-use crate::config::{Problem, Problems, Settings};
-use crate::supervisor::{Command, Service};
+use flowkit_core::config::{Problem, Problems, Settings};
+use supervisor::{Command, Service};
 
 type Make = fn(&Deployment) -> Result<Vec<Service>, Problems>;
 
@@ -114,7 +114,7 @@ pub fn plan(deployment: &Deployment) -> Result<Plan, Problems> {
 }
 
 fn unknown(role: &str) -> Problem {
-    let hint = match crate::catalogue::catalogue().role(role) {
+    let hint = match flowkit_core::catalogue::catalogue().role(role) {
         Some(_) => "this role is described but not built yet; its secrets and settings are known".to_string(),
         None => format!("roles that run: {}", built().collect::<Vec<_>>().join(", ")),
     };

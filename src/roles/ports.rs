@@ -4,8 +4,8 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 
 use super::Deployment;
-use crate::catalogue::catalogue;
-use crate::config::Problem;
+use flowkit_core::catalogue::catalogue;
+use flowkit_core::config::Problem;
 
 /// A problem for each address of the deployment's roles that somebody else listens on, naming who where that can be seen: root sees
 /// more, so it is asked before root becomes somebody else.

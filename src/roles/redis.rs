@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Problem, Problems};
 use crate::redis_server::Ping;
 use crate::roles::{Deployment, MISTAKE, command, is_program, program, step};
-use crate::supervisor::{Alive, Kind, OnDependency, Restart, Service, StopStep};
+use flowkit_core::config::{Problem, Problems};
+use supervisor::{Alive, Kind, OnDependency, Restart, Service, StopStep};
 
 pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
     let state = &deployment.state;

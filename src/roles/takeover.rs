@@ -17,8 +17,8 @@ use rustix::io::Errno;
 use super::HostError;
 use super::accounts;
 use super::host::FORMER;
-use crate::supervisor::User;
-use crate::tell;
+use say::tell;
+use supervisor::User;
 
 const ROOT: User = User { uid: 0, gid: 0, groups: Vec::new() };
 

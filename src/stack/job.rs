@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::engine::{Docker, Error};
 use super::plan::{host_of, network_of};
 use super::services;
-use crate::catalogue::catalogue;
+use flowkit_core::catalogue::catalogue;
 
 /// What is run.
 pub struct Job<'a> {

@@ -16,10 +16,10 @@ use super::compose::{
     SecretFile, Service, Tmpfs, UpdateConfig, Volume, literal,
 };
 use super::wish::Wish;
-use crate::catalogue::{Make, Role, Scope, Secret, Setting, Type, catalogue};
-use crate::config::{Origin, Problem, Problems, Settings};
-use crate::hardware::{Disk, Fact, Hardware, HugePages};
 use crate::tuning::{self, Database, value::MIB};
+use flowkit_core::catalogue::{Make, Role, Scope, Secret, Setting, Type, catalogue};
+use flowkit_core::config::{Origin, Problem, Problems, Settings};
+use flowkit_core::hardware::{Disk, Fact, Hardware, HugePages};
 
 /// Whom containers run as unless the guide's variables say otherwise: the images' own user.
 const USER: i64 = 1000;
@@ -256,7 +256,7 @@ impl<'a> Builder<'a> {
         if self.wish.private.contains(&self.role.name.as_str()) {
             return Vec::new();
         }
-        let published = |port: &crate::catalogue::Port| {
+        let published = |port: &flowkit_core::catalogue::Port| {
             let name = port.published.as_deref()?;
             // A plain host's port when no other is given.
             let number = self.settings.int(name).and_then(|number| u16::try_from(number).ok());

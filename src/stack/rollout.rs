@@ -10,7 +10,7 @@ use super::engine::{Docker, Error};
 pub use super::services::Progress;
 use super::services::{of_stack, progress};
 use super::wish::Wish;
-use crate::catalogue::catalogue;
+use flowkit_core::catalogue::catalogue;
 
 /// How many tasks of one service may fail before it is given up: Swarm itself would go on for ever.
 const FAILURES: usize = 5;

@@ -15,9 +15,9 @@ use super::engine::{Docker, Error};
 use super::services::{self, HeldFile};
 use super::vault::{VaultError, create, foreign_sources, options, temporary, version_of};
 use super::wish::{Wish, versioned};
-use crate::catalogue::catalogue;
-use crate::config::{Problem, Problems, Settings};
-use crate::secrets::{self, Store};
+use flowkit_core::catalogue::catalogue;
+use flowkit_core::config::{Problem, Problems, Settings};
+use flowkit_core::secrets::{self, Store};
 
 /// Label of a secret that was made by a rotation.
 pub(super) const LABEL: &str = "org.flowkit.rotation";

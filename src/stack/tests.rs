@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{File, Given, Scenario, Wish, inside, plan};
-use crate::config::{Origin, Settings};
+use flowkit_core::config::{Origin, Settings};
 
 fn settings(given: &[(&str, &str)]) -> Settings {
     let mut settings = Settings::default();
@@ -264,7 +264,7 @@ fn everything_wrong_is_told_at_once() {
 
 #[test]
 fn a_scenario_with_nothing_built_is_refused() {
-    let flowauth = crate::catalogue::catalogue().role("flowauth").unwrap();
+    let flowauth = flowkit_core::catalogue::catalogue().role("flowauth").unwrap();
     let refused = Wish::new(&Given { scenario: Some(Scenario::Flowauth), ..given() }).is_err();
     assert_eq!(refused, !flowauth.built);
 }

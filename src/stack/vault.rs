@@ -11,9 +11,9 @@ use super::engine::{Docker, Error};
 use super::plan::secrets_of;
 use super::rotation::{self, Inventory};
 use super::wish::{Wish, versioned};
-use crate::catalogue::{Make, Secret as Spec, catalogue};
-use crate::config::{Problem, Problems, Settings};
-use crate::secrets::{self, MakeError, Options, RotateError, Store};
+use flowkit_core::catalogue::{Make, Secret as Spec, catalogue};
+use flowkit_core::config::{Problem, Problems, Settings};
+use flowkit_core::secrets::{self, MakeError, Options, RotateError, Store};
 
 /// Labels that say what a secret of the swarm is.
 const LABEL: &str = "org.flowkit.secret";

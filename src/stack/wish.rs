@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::catalogue::{Role, catalogue};
-use crate::config::{Problem, Problems};
-use crate::image::reference;
 use crate::tuning::value::{MIB, parse_size, rounded};
+use flowkit_core::catalogue::{Role, catalogue};
+use flowkit_core::config::{Problem, Problems};
+use image::reference;
 
 /// The ways of deploying FlowKit that its guide describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

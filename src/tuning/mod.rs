@@ -22,9 +22,9 @@ pub mod value;
 
 use std::fmt;
 
-use crate::config::{Problem, Problems, Settings};
-use crate::hardware::{self, Fact, Hardware};
 use budget::{Budget, Demand, share};
+use flowkit_core::config::{Problem, Problems, Settings};
+use flowkit_core::hardware::{self, Fact, Hardware};
 use overrides::Overrides;
 use value::{Value, rounded, size};
 

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::value::{GIB, MIB, parse_size};
-use crate::config::{Problem, Problems, Settings};
+use flowkit_core::config::{Problem, Problems, Settings};
 
 /// A value that a person gave.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,7 +4,7 @@ use super::budget::{Demand, OTHER_WORKERS, WALSENDERS, share};
 use super::overrides::{Given, Overrides};
 use super::value::{GIB, MIB, Value, rounded, size};
 use super::{CacheSettings, Database, Inputs, Origin, Setting, rules, safety};
-use crate::hardware::{Disk, Fact, Hardware};
+use flowkit_core::hardware::{Disk, Fact, Hardware};
 
 /// All that a setting may hang on.
 pub(super) struct Context<'a> {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::budget::LOCK_SLOT;
 use super::value::{GIB, MIB};
 use super::*;
-use crate::hardware::{Disk, HugePages};
+use flowkit_core::hardware::{Disk, HugePages};
 
 /// A machine with room for everything but what is asked about.
 fn machine(memory: u64, cpus: u32) -> Hardware {

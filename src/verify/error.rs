@@ -6,7 +6,8 @@ use std::time::Duration;
 use time::Date;
 
 use super::expected::Difference;
-use crate::{flowdb, flowmachine, secrets};
+use crate::{flowdb, flowmachine};
+use flowkit_core::secrets;
 
 /// Why a check fails.
 #[derive(Debug, thiserror::Error)]

@@ -11,9 +11,9 @@ use time::Date;
 use tokio_postgres::Client;
 
 use super::{Counts, Error, Target};
-use crate::config::bracketed;
 use crate::flowdb::users::{self, Role};
-use crate::secrets::Secret;
+use flowkit_core::config::bracketed;
+use flowkit_core::secrets::Secret;
 
 /// What the analyst types.
 const SCRIPT: &str = include_str!("library.py");

@@ -21,9 +21,9 @@ use std::time::{Duration, Instant};
 use time::Date;
 use tokio_postgres::Client;
 
-use crate::config::{Settings, StateDir};
 use crate::flowdb::{self, SUPERUSER};
-use crate::secrets::Store;
+use flowkit_core::config::{Settings, StateDir};
+use flowkit_core::secrets::Store;
 
 pub use error::Error;
 pub use expected::{Difference, Expected};

@@ -92,7 +92,7 @@ impl Drop for Role {
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
-            flowkit::tell!("the end of {}'s log:\n{}", self.name, lines[lines.len().saturating_sub(30)..].join("\n"));
+            say::tell!("the end of {}'s log:\n{}", self.name, lines[lines.len().saturating_sub(30)..].join("\n"));
         }
     }
 }

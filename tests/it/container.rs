@@ -119,7 +119,7 @@ impl Drop for Container {
             let _ = run.kill().and_then(|()| run.wait());
         }
         if std::thread::panicking() {
-            flowkit::tell!("the container's log:\n{}", self.log());
+            say::tell!("the container's log:\n{}", self.log());
         }
     }
 }

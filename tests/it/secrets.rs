@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use flowkit::catalogue::{Make, catalogue};
-use flowkit::secrets::Store;
+use flowkit_core::catalogue::{Make, catalogue};
+use flowkit_core::secrets::Store;
 use rand::RngExt;
 use tempfile::TempDir;
 

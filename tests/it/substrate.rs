@@ -26,6 +26,6 @@ fn its_lib_answers_as_the_cases_want() {
 fn so_does_the_lib_of_nixpkgs() {
     match std::env::var("NIXPKGS_LIB") {
         Ok(dir) => assert_eq!(wrong(&format!("{dir}/lib")), "{}"),
-        Err(_) => flowkit::tell!("not tried: NIXPKGS_LIB names no checkout of nixpkgs' lib"),
+        Err(_) => say::tell!("not tried: NIXPKGS_LIB names no checkout of nixpkgs' lib"),
     }
 }

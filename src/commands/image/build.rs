@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 
 use super::{cpus, size, sort};
 use crate::commands::Failure;
-use crate::image::{self, Built, Options, Spec};
-use crate::{show, tell};
+use image::{self, Built, Options, Spec};
+use say::{show, tell};
 
 /// Build an image from a Nix closure
 ///

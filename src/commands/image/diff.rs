@@ -7,8 +7,8 @@ use clap::Args;
 
 use super::{Format, cpus, open, size, sort};
 use crate::commands::Failure;
-use crate::image::{self, Difference};
-use crate::say::{self, Shown};
+use image::{self, Difference};
+use say::{self, Shown};
 
 /// Show what differs between two images: layers, store paths, files
 ///

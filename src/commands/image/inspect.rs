@@ -8,8 +8,8 @@ use clap::Args;
 
 use super::{Format, cpus, open, size, sort};
 use crate::commands::Failure;
-use crate::image::{self, Summary};
-use crate::say::{self, Shown};
+use image::{self, Summary};
+use say::{self, Shown};
 
 /// Show which layer of an image holds what, how large it is, and why it is there
 ///

@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 
 use super::{open, size, sort};
 use crate::commands::Failure;
-use crate::image::{self, Loaded};
-use crate::{show, tell};
+use image::{self, Loaded};
+use say::{show, tell};
 
 /// Load an image into Docker, sending only the layers that it lacks
 ///

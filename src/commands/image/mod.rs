@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use clap::{Subcommand, ValueEnum};
 
 use super::Failure;
-use crate::image::{self, Error};
+use image::{self, Error};
 
 /// Build, look into, compare, check and load OCI images.
 #[derive(Subcommand)]

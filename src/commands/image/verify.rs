@@ -7,8 +7,8 @@ use clap::Args;
 
 use super::{Format, cpus, size, sort};
 use crate::commands::Failure;
-use crate::image::{self, Maker, Report};
-use crate::say::{self, Shown};
+use image::{self, Maker, Report};
+use say::{self, Shown};
 
 /// Check every digest, size and header of an image
 ///

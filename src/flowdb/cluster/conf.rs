@@ -8,10 +8,10 @@ use std::fs;
 use std::path::Path;
 
 use super::write_whole;
-use crate::config::Settings;
 use crate::flowdb::{Endpoint, Error, Postgres, SUPERUSER};
-use crate::hardware;
 use crate::tuning::{self, Database};
+use flowkit_core::config::Settings;
+use flowkit_core::hardware;
 
 const OURS: &str = "flowkit.conf";
 

@@ -15,7 +15,7 @@ use rustix::process::geteuid;
 use super::user::Named;
 use super::{LOCK, MARK, conf, inherited, sync_directory, version_of, write_whole};
 use crate::flowdb::{Error, Postgres, SUPERUSER};
-use crate::secrets::Secret;
+use flowkit_core::secrets::Secret;
 
 /// Inside the data directory, while it is made.
 const INNER: &str = "flowkit.new";

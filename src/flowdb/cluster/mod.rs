@@ -22,8 +22,8 @@ use rustix::process::geteuid;
 
 use super::programs::{mend_versions, version_of};
 use super::{Endpoint, Error, Postgres};
-use crate::config::{Settings, StateDir};
-use crate::secrets::Store;
+use flowkit_core::config::{Settings, StateDir};
+use flowkit_core::secrets::Store;
 
 /// In a data directory: it was made by us, wholly.
 const MARK: &str = "flowkit.cluster";

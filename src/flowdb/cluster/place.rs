@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
-use crate::config::{Settings, StateDir};
 use crate::flowdb::programs::version_of;
+use flowkit_core::config::{Settings, StateDir};
 
 /// In a directory that is not ours: where our own is.
 const INNER: &str = "pgdata";
@@ -37,7 +37,7 @@ fn is_anothers(path: &Path, me: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Origin;
+    use flowkit_core::config::Origin;
 
     #[test]
     fn what_is_there_decides_and_else_the_owner() {

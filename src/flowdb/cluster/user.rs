@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use rustix::process::{getegid, geteuid};
 
 use super::write_whole;
-use crate::config::{Problem, Settings};
 use crate::flowdb::Error;
+use flowkit_core::config::{Problem, Settings};
 
 /// The name that is made up.
 const MADE_UP: &str = "flowkit";
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn a_library_that_is_named_must_be_there() {
         let mut settings = Settings::default();
-        settings.set(SETTING, "/nowhere/lib.so", crate::config::Origin::Environment).unwrap();
+        settings.set(SETTING, "/nowhere/lib.so", flowkit_core::config::Origin::Environment).unwrap();
         assert_eq!(
             library(&settings).unwrap_err().to_string(),
             "FLOWKIT_NSS_WRAPPER is no file: \"/nowhere/lib.so\" (environment); give the path of libnss_wrapper.so"

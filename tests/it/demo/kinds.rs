@@ -247,7 +247,7 @@ fn all_kinds_of_queries_end_as_they_should_on_demo_data() {
             wrong.push(format!("expected {expected:?}, got {found:?}: {query}"));
         }
         // Shown when the test fails, or when it is asked not to hide it.
-        flowkit::tell!("{} {found:.300?}", query["query_kind"]);
+        say::tell!("{} {found:.300?}", query["query_kind"]);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

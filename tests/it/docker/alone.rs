@@ -55,7 +55,7 @@ fn every_image_runs_as_any_user_without_capabilities_on_a_read_only_root() {
             &image,
         ]);
         engine.wait_healthy(role, Duration::from_secs(120));
-        flowkit::tell!("{role}: from docker run to healthy in {:.1} s", began.elapsed().as_secs_f64());
+        say::tell!("{role}: from docker run to healthy in {:.1} s", began.elapsed().as_secs_f64());
     }
     for role in ROLES {
         let format =

@@ -55,7 +55,7 @@ impl Up<'_> {
         let began = Instant::now();
         let base = ["quickstart", "--stack", STACK, "--images", self.images, "--secrets", self.secrets];
         let told = self.engine.flowkit(&[&base[..], more].concat());
-        flowkit::tell!("quickstart {more:?}: {:.1} s\n{}", began.elapsed().as_secs_f64(), told.1);
+        say::tell!("quickstart {more:?}: {:.1} s\n{}", began.elapsed().as_secs_f64(), told.1);
         told
     }
 
@@ -121,7 +121,7 @@ fn rotation_loses_nothing(up: &Up) {
     let rotate = ["secrets", "swarm", "--rotate", name, "--stack", STACK, "--dir", up.secrets, "--update"];
     let (stdout, _) = up.engine.flowkit(&rotate);
     assert_eq!(stdout, format!("updated  {}\nupdated  {}\n", service("flowdb"), service("flowmachine")));
-    flowkit::tell!("rotation of {name}: {:.1} s", began.elapsed().as_secs_f64());
+    say::tell!("rotation of {name}: {:.1} s", began.elapsed().as_secs_f64());
     let after = up.containers();
     assert_ne!((&containers[0], &containers[2]), (&after[0], &after[2]));
     assert_eq!(containers[1], after[1], "redis has nothing to do with it");
@@ -140,7 +140,7 @@ fn kill_recovers(up: &Up, role: &str) {
     up.engine.docker(&["kill", "--signal", "KILL", &before]);
     wait_for_another(up.engine, &service(role), &before);
     wait(Duration::from_secs(120), "every role healthy", || up.containers().iter().all(Option::is_some));
-    flowkit::tell!("kill -9 of {role}: all healthy again in {:.1} s", began.elapsed().as_secs_f64());
+    say::tell!("kill -9 of {role}: all healthy again in {:.1} s", began.elapsed().as_secs_f64());
 }
 
 /// Scaled to none, FlowDB gets SIGTERM and its grace; it ends by itself, and starts again with its data.

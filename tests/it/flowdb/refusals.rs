@@ -8,10 +8,10 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use flowkit::config::Origin;
 use flowkit::flowdb::{Error, ProbeSql, cluster};
-use flowkit::supervisor::Probe;
+use flowkit_core::config::Origin;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
+use supervisor::Probe;
 
 use crate::support::flowdb::Cluster;
 
@@ -229,7 +229,7 @@ fn mistakes_are_named() {
 fn a_long_path_is_refused_before_the_server_would() {
     let cluster = Cluster::new();
     let deep = cluster.state.root().join("d".repeat(100));
-    let deep = flowkit::config::StateDir::new(deep);
+    let deep = flowkit_core::config::StateDir::new(deep);
     let error = cluster.as_user(|| cluster::prepare(&deep, &cluster.settings, &cluster.store)).unwrap_err();
     assert!(matches!(error, Error::SocketPath { .. }), "{error}");
     assert!(!deep.root().exists());
@@ -282,7 +282,7 @@ fn a_mount_point_will_do_for_a_data_directory_if_there_is_room() {
     let mut cluster = Cluster::new();
     let data = cluster.state.flowdb_data();
     let Some(full) = Tmpfs::at(&data, 20) else {
-        flowkit::tell!("not tested: no file system can be mounted here");
+        say::tell!("not tested: no file system can be mounted here");
         return;
     };
     let me = Some(cluster.uid);

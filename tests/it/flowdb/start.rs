@@ -6,11 +6,11 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use flowkit::config::{Origin, StateDir};
 use flowkit::flowdb::schema::Applied;
 use flowkit::flowdb::{ProbeSql, cluster};
-use flowkit::supervisor::Probe;
+use flowkit_core::config::{Origin, StateDir};
 use rand::RngExt;
+use supervisor::Probe;
 
 use crate::support::flowdb::Cluster;
 use crate::support::programs::open_to_all;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use flowkit::flowdb::Error;
 use flowkit::flowdb::users::{self, Role, User};
-use flowkit::secrets::Secret;
+use flowkit_core::secrets::Secret;
 use tokio_postgres::{Client, Config, NoTls};
 
 use crate::support::flowdb::Cluster;

@@ -1,8 +1,8 @@
 //! What an analyst, a reader or somebody who left can not do: become somebody stronger, take everything, end others' work.
 
-use flowkit::config::Origin;
 use flowkit::flowdb::users::{self, Role};
-use flowkit::secrets::Secret;
+use flowkit_core::config::Origin;
+use flowkit_core::secrets::Secret;
 use tokio_postgres::{Client, Config, NoTls};
 
 use crate::support::flowdb::Cluster;

@@ -5,9 +5,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use flowkit::flowmachine::{Client, Hung, Sources};
-use flowkit::supervisor::Probe as _;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use supervisor::Probe as _;
 
 use crate::support::flowmachine::{FlowMachine, PATIENCE, spatial_aggregate, wait_for};
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use flowkit::flowdb::users::{self, Role};
-use flowkit::secrets::Secret;
+use flowkit_core::secrets::Secret;
 use rustix::process::Signal;
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flowkit::redis_server::{Ping, connection_info};
-use flowkit::supervisor::Probe as _;
+use supervisor::Probe as _;
 
 use crate::support::flowmachine::FlowMachine;
 

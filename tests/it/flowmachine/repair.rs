@@ -2,7 +2,7 @@
 
 use flowkit::flowdb::users;
 use flowkit::flowmachine::repair::Report;
-use flowkit::secrets::Secret;
+use flowkit_core::secrets::Secret;
 use rustix::process::Signal;
 
 use crate::support::flowmachine::{FlowMachine, spatial_aggregate, wait_for};

@@ -199,7 +199,7 @@ fn a_password_is_told_to_nobody() {
     // Nobody is to come here: a name stands for one address only.
     let aside = std::net::TcpListener::bind(format!("[::1]:{port}")).unwrap();
     aside.set_nonblocking(true).unwrap();
-    machine.cluster.settings.set("FLOWDB_PORT", &port, flowkit::config::Origin::Flag).unwrap();
+    machine.cluster.settings.set("FLOWDB_PORT", &port, flowkit_core::config::Origin::Flag).unwrap();
     let heard = std::thread::spawn(move || {
         let mut heard = Vec::new();
         for connection in taken.incoming().take(3) {

@@ -4,7 +4,7 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::Path;
 
-use flowkit::image::{Error, Image, inspect, verify};
+use image::{Error, Image, inspect, verify};
 use proptest::prelude::*;
 use serde_json::json;
 use tempfile::TempDir;

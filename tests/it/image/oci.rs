@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use flowkit::image::Digest;
+use image::Digest;
 use serde_json::json;
 
 /// A tar header with the right checksum, however odd the rest.

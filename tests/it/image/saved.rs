@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use flowkit::image::Digest;
+use image::Digest;
 use serde_json::{Value, json};
 
 use super::rig::{Rig, flowkit, small};

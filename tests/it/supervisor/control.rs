@@ -11,7 +11,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use serde_json::json;
 
 use super::rig::{Rig, example, kill, pid, service, svc};
-use flowkit::supervisor::client;
+use supervisor::client;
 
 fn connect(rig: &Rig) -> UnixStream {
     let stream = UnixStream::connect(rig.state().join("control.sock")).expect("connected");

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use super::rig::{Rig, example, kill, svc, until};
-use flowkit::supervisor::client;
+use supervisor::client;
 
 #[test]
 fn a_second_one_is_told_who_is_there_and_touches_nothing() {

@@ -6,7 +6,7 @@ use rand::RngExt;
 use serde_json::json;
 
 use super::rig::{Rig, kill, pid, rounds, service, svc, until, with};
-use flowkit::supervisor::{ServiceState, Stopped, client};
+use supervisor::{ServiceState, Stopped, client};
 
 /// A service with a child, a grandchild in a session of its own, and one that keeps no descriptor.
 fn family() -> serde_json::Value {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::rig::{Rig, SOON, service, svc, until, with};
-use flowkit::supervisor::{ServiceState, client};
+use supervisor::{ServiceState, client};
 
 /// The lines of a service in a text log, each with whether it goes on.
 fn lines_of(log: &[u8], name: &str) -> Vec<(Vec<u8>, bool)> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::rig::{Rig, kill, pid, until};
-use flowkit::supervisor::{Status, client};
+use supervisor::{Status, client};
 
 /// PostgreSQL refuses root, so it runs as the user `nobody` of every Linux.
 const NOBODY: u32 = 65534;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::rig::{Rig, SOON, example, kill, svc, until};
-use flowkit::supervisor::{Error, Stopped, client};
+use supervisor::{Error, Stopped, client};
 
 /// One of two may be seen at a look: gone, or there again.
 fn remove(rig: &Rig, what: &[&str]) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::rig::{Rig, kill, pid, rounds, service, svc, until, with};
-use flowkit::supervisor::{ServiceState, client};
+use supervisor::{ServiceState, client};
 
 /// Milliseconds since midnight of the first log line that contains a text.
 fn at(rig: &Rig, text: &str) -> f64 {

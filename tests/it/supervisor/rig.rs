@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use flowkit::supervisor::{ServiceState, ServiceStatus, Status, client};
 use serde_json::{Value, json};
+use supervisor::{ServiceState, ServiceStatus, Status, client};
 use tempfile::TempDir;
 
 /// Longest wait for anything that should happen soon, on a machine that is busy with other tests.
@@ -215,7 +215,7 @@ impl Drop for Rig {
             kill(pid as u32, libc::SIGKILL);
         }
         if std::thread::panicking() {
-            flowkit::tell!("--- log\n{}\n--- stderr\n{}", self.out(), self.err());
+            say::tell!("--- log\n{}\n--- stderr\n{}", self.out(), self.err());
         }
     }
 }

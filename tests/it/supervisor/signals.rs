@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::rig::{Rig, kill, pid, service, svc, until, with};
-use flowkit::supervisor::client;
+use supervisor::client;
 
 /// The supervisor on a terminal of its own, in front, with what is typed there.
 struct Terminal {

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::json;
 
 use super::rig::{Rig, pid, service, svc, until, with};
-use flowkit::supervisor::ServiceState;
+use supervisor::ServiceState;
 
 /// The fields of `/proc/PID/status`, as a program sees its own.
 fn fields(text: &str) -> BTreeMap<String, String> {

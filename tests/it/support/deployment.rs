@@ -109,7 +109,7 @@ impl Drop for Deployment {
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
-            flowkit::tell!("the end of the deployment's log:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+            say::tell!("the end of the deployment's log:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
         }
     }
 }

@@ -32,7 +32,7 @@ impl Engine {
     /// Starts one; `None` when the environment says that tests shall do without.
     pub fn start() -> Option<Engine> {
         if std::env::var("FLOWKIT_SKIP_DOCKER").is_ok_and(|value| value == "1") {
-            flowkit::tell!("SKIPPED: FLOWKIT_SKIP_DOCKER=1, so nothing is tried on a Docker engine");
+            say::tell!("SKIPPED: FLOWKIT_SKIP_DOCKER=1, so nothing is tried on a Docker engine");
             return None;
         }
         assert!(

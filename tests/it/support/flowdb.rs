@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use flowkit::config::{Origin, Settings, StateDir};
 use flowkit::flowdb::{self, ProbeSql, cluster, schema};
-use flowkit::secrets::Store;
-use flowkit::supervisor::Probe;
+use flowkit_core::config::{Origin, Settings, StateDir};
+use flowkit_core::secrets::Store;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use supervisor::Probe;
 use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 

@@ -7,12 +7,12 @@ use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use flowkit::config::{Origin, Pools};
 use flowkit::flowmachine::{Client, Ready, Reply, Sources, repair};
 use flowkit::redis_server::{self, Ping};
-use flowkit::supervisor::Probe;
+use flowkit_core::config::{Origin, Pools};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde_json::{Value, json};
+use supervisor::Probe;
 
 use super::flowdb::Cluster;
 use super::ports::free_port;

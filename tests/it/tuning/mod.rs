@@ -5,9 +5,9 @@ mod server;
 use std::process::Command;
 use std::time::Duration;
 
-use flowkit::hardware::{self, Fact, Hardware};
 use flowkit::tuning::overrides::Overrides;
 use flowkit::tuning::{self, Database, Plan};
+use flowkit_core::hardware::{self, Fact, Hardware};
 use server::{Cluster, Server};
 
 const MIB: u64 = 1 << 20;

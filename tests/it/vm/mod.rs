@@ -26,7 +26,7 @@ fn the_machine_takes_secrets_from_the_host_and_loses_nothing_in_a_power_cut() {
     machine.boot(Some(secrets.path()));
     machine.wait_for_redis("redis-from-the-host-1", PATIENCE);
     let mut database = machine.wait_for_flowdb("super-from-the-host-2", PATIENCE);
-    flowkit::tell!("first power-on to FlowDB and redis ready: {:.1} s", started.elapsed().as_secs_f64());
+    say::tell!("first power-on to FlowDB and redis ready: {:.1} s", started.elapsed().as_secs_f64());
     assert!(
         machine.console().contains("leads to port"),
         "the runner says which ports lead inside:\n{}",
@@ -54,10 +54,10 @@ fn the_machine_takes_secrets_from_the_host_and_loses_nothing_in_a_power_cut() {
     let started = Instant::now();
     machine.boot(None);
     let mut database = machine.wait_for_flowdb("super-from-the-host-2", PATIENCE);
-    flowkit::tell!("power-on after a power cut to FlowDB ready: {:.1} s", started.elapsed().as_secs_f64());
+    say::tell!("power-on after a power cut to FlowDB ready: {:.1} s", started.elapsed().as_secs_f64());
     let found = database.number("select count(*) from written");
     let highest = database.number("select coalesce(max(n), 0) from written");
-    flowkit::tell!("{committed} rows were committed when the power went; {found} are there");
+    say::tell!("{committed} rows were committed when the power went; {found} are there");
     assert!(found >= committed, "{committed} rows were committed and {found} are there");
     assert_eq!(found, highest, "no row is missing in between");
     machine.wait_for_redis("redis-from-the-host-1", PATIENCE);
@@ -72,7 +72,7 @@ fn the_disk_boots_by_itself_grows_and_takes_secrets_from_a_second_disk() {
     let started = Instant::now();
     machine.power_on();
     let mut database = machine.wait_for_flowdb("super-from-a-disk-3", PATIENCE);
-    flowkit::tell!("power-on of the disk image to FlowDB ready: {:.1} s", started.elapsed().as_secs_f64());
+    say::tell!("power-on of the disk image to FlowDB ready: {:.1} s", started.elapsed().as_secs_f64());
     // The state has what the disk has beyond the image.
     let size = database.number(
         "create temp table df (line text);

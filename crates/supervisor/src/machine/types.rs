@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::Time;
-use crate::supervisor::exit::Exit;
-use crate::supervisor::probing::{Asked, Probing};
-use crate::supervisor::service::{Kind, OnDependency, Restart, Service, StopStep};
+use crate::exit::Exit;
+use crate::probing::{Asked, Probing};
+use crate::service::{Kind, OnDependency, Restart, Service, StopStep};
 
 /// What a machine knows of its service.
 #[derive(Clone, Debug)]

@@ -11,7 +11,6 @@ use zeroize::Zeroizing;
 
 use super::Secret;
 use crate::catalogue::{self, Kind};
-use crate::say;
 
 /// How often base64 may be wrapped around a key: upstream decodes until it finds one, nobody needs more than two.
 const WRAPPINGS: usize = 4;

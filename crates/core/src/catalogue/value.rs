@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use super::{Setting, Type};
-use crate::say;
 
 /// Why a text is not a value of a setting: what is accepted instead, as the end of "give ...".
 #[derive(Debug, PartialEq, Eq)]

@@ -137,7 +137,7 @@ fn ports_and_volumes_name_settings_and_host_ports_do_not_collide() {
 
 #[test]
 fn unknown_keys_are_refused_in_every_table() {
-    let file = include_str!("../roles/flowdb.toml");
+    let file = include_str!("../../../../src/roles/flowdb.toml");
     assert!(toml::from_str::<Role>(file).is_ok());
     for table in ["", "[needs]", "[[secret]]", "[[setting]]", "[[port]]", "[[volume]]", "[[talks-to]]"] {
         let spoilt = match table {

@@ -12,6 +12,9 @@
 //!
 //! Start it with [`supervise`] (in the foreground, as PID 1, under systemd) or [`spawn_detached`]; ask it with [`client`].
 
+// A dependency that nothing uses. Tests have some more, and each of their programs uses but a few.
+#![cfg_attr(not(test), warn(unused_crate_dependencies))]
+
 mod child;
 pub mod client;
 mod control;
@@ -44,13 +47,13 @@ use std::sync::Arc;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{DumpableBehavior, Pid, Signal, set_child_subreaper, set_dumpable_behavior};
 
-use crate::tell;
 pub use client::Stopped;
 pub use detach::spawn_detached;
 use engine::{Engine, Parts};
 pub use error::Error;
 pub use listener::connect_to_own;
 pub use options::{LogFormat, LogTarget, Options, Outcome};
+use say::tell;
 pub use service::{Alive, Command, Kind, OnDependency, Probe, Restart, Service, StopStep, User};
 pub use status::{ServiceState, ServiceStatus, Status};
 pub use sys::Acting;

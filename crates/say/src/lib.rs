@@ -8,6 +8,9 @@
 //! Texts of others (logs, labels, names in archives, messages of a database) may hold characters that steer a terminal.
 //! All but line breaks and tabs are escaped on their way out; where a line break would forge a line, [`Shown`] escapes it too.
 
+// A dependency that nothing uses. Tests have some more, and each of their programs uses but a few.
+#![cfg_attr(not(test), warn(unused_crate_dependencies))]
+
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::io;
@@ -30,13 +33,13 @@ const PIECE: usize = 4096;
 /// A line, or several, to stdout: what a script may read, while the work does not depend on it.
 #[macro_export]
 macro_rules! show {
-    ($($text:tt)*) => { $crate::say::line(&$crate::say::OUT, &format!($($text)*)) };
+    ($($text:tt)*) => { $crate::line(&$crate::OUT, &format!($($text)*)) };
 }
 
 /// A line, or several, to stderr: talk.
 #[macro_export]
 macro_rules! tell {
-    ($($text:tt)*) => { $crate::say::line(&$crate::say::ERR, &format!($($text)*)) };
+    ($($text:tt)*) => { $crate::line(&$crate::ERR, &format!($($text)*)) };
 }
 
 /// One of the two streams.

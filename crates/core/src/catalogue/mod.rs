@@ -19,13 +19,13 @@ pub use value::{Fault, bytes};
 
 /// Every role, in the order in which a complete deployment is explained.
 const FILES: [(&str, &str); 7] = [
-    ("flowdb", include_str!("../roles/flowdb.toml")),
-    ("redis", include_str!("../roles/redis.toml")),
-    ("flowmachine", include_str!("../roles/flowmachine.toml")),
-    ("flowapi", include_str!("../roles/flowapi.toml")),
-    ("flowauth", include_str!("../roles/flowauth.toml")),
-    ("flowetl", include_str!("../roles/flowetl.toml")),
-    ("autoflow", include_str!("../roles/autoflow.toml")),
+    ("flowdb", include_str!("../../../../src/roles/flowdb.toml")),
+    ("redis", include_str!("../../../../src/roles/redis.toml")),
+    ("flowmachine", include_str!("../../../../src/roles/flowmachine.toml")),
+    ("flowapi", include_str!("../../../../src/roles/flowapi.toml")),
+    ("flowauth", include_str!("../../../../src/roles/flowauth.toml")),
+    ("flowetl", include_str!("../../../../src/roles/flowetl.toml")),
+    ("autoflow", include_str!("../../../../src/roles/autoflow.toml")),
 ];
 
 /// The catalogue that this program was built with.

@@ -274,7 +274,7 @@ fn reaches(needs: &[Vec<usize>], from: usize, to: usize, seen: &mut HashSet<usiz
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::supervisor::service::{Command, Kind, Restart, StopStep};
+    use crate::service::{Command, Kind, Restart, StopStep};
 
     const SECOND: Duration = Duration::from_secs(1);
 

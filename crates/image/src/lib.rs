@@ -11,6 +11,9 @@
 //!
 //! What is written is the same bytes for the same input, whatever the machine; what is read may be hostile.
 
+// A dependency that nothing uses. Tests have some more, and each of their programs uses but a few.
+#![cfg_attr(not(test), warn(unused_crate_dependencies))]
+
 mod build;
 mod codec;
 mod diff;

@@ -7,8 +7,8 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::Stream;
-use crate::say;
-use crate::supervisor::options::LogFormat;
+
+use crate::options::LogFormat;
 
 /// Writes records: text or JSON, with the service's name and the time in UTC to the millisecond.
 pub struct Writer {

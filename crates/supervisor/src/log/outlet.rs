@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::record::Writer;
 use super::{Shared, Stream};
-use crate::supervisor::options::LogTarget;
+use crate::options::LogTarget;
 
 /// Bytes gathered for one write.
 const GATHER: usize = 64 << 10;

@@ -1,7 +1,7 @@
 //! What the random steps of `model.rs` can't say: how long, how often, in which order exactly.
 
 use super::*;
-use crate::supervisor::service::{OnDependency, Restart, StopStep};
+use crate::service::{OnDependency, Restart, StopStep};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -1,0 +1,17 @@
+//! What every program of a deployment knows.
+//!
+//! ```text
+//! secrets     lookup, generation, rotation, checks
+//! config      the deployment's settings, validated once, and its state directory
+//!    |
+//! catalogue   reads `src/roles/*.toml`: every name, default and port is said there once
+//! hardware    what the machine, or its cgroup, has
+//! ```
+
+// A dependency that nothing uses. Tests have some more, and each of their programs uses but a few.
+#![cfg_attr(not(test), warn(unused_crate_dependencies))]
+
+pub mod catalogue;
+pub mod config;
+pub mod hardware;
+pub mod secrets;
