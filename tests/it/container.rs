@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use crate::support::deployment::{Deployment, show, wait};
 use crate::support::ports::free_port;
+use crate::support::skip::{Lack, skip};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -127,7 +128,7 @@ impl Drop for Container {
 #[test]
 fn flowdb_runs_in_a_container_as_anybody_with_nothing_and_survives_its_ends() {
     if !geteuid().is_root() {
-        return; // namespaces of an engine's kind take root to make
+        return skip(Lack::Root, "namespaces of an engine's kind take root to make");
     }
     let mut container = Container::new();
     container.start();

@@ -10,6 +10,7 @@ use rand::RngExt;
 
 use crate::said::unread;
 use crate::support::deployment::{Deployment, kill, pids, show, wait};
+use crate::support::skip::{Lack, skip};
 
 const SERVICES: [&str; 5] = ["flowdb", "flowdb-schema", "redis", "flowmachine", "cache-cleanup"];
 
@@ -225,11 +226,11 @@ fn all_roles_may_listen_on_ipv6_or_on_another_address() {
     }
 }
 
-/// The same with an address that is no loopback, in a network of the test's own, which only root can make.
+/// The same with an address that is no loopback, in a network of the test's own.
 #[test]
 fn all_roles_may_listen_on_an_address_of_the_machine() {
     if !rustix::process::geteuid().is_root() {
-        return;
+        return skip(Lack::Root, "a network of its own takes root to make");
     }
     let deployment = Deployment::new();
     deployment.configure("FLOWKIT_FLOWDB_LISTEN = \"192.0.2.2\"\nFLOWKIT_REDIS_LISTEN = \"192.0.2.2\"\n");

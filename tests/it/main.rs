@@ -1,6 +1,7 @@
 //! Integration tests over real services, one module for each part of the manual.
 //!
-//! What they need comes with `make setup`; where it is missing they fail and say so, they never skip in silence.
+//! What they need comes with `make setup`; where it is missing they fail and say so, they never skip in silence:
+//! the little that may be lacking is `support/skip.rs`'s to say.
 
 mod apart;
 mod check_config;
@@ -14,6 +15,7 @@ mod image;
 mod layers;
 mod said;
 mod secrets;
+mod skips;
 mod substrate;
 mod supervisor;
 mod support;

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::skip::{Lack, skip};
+
 /// What `tests/debian/lib/cases.nix` finds wrong with a `lib`, as JSON.
 fn wrong(lib: &str) -> String {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -26,6 +28,6 @@ fn its_lib_answers_as_the_cases_want() {
 fn so_does_the_lib_of_nixpkgs() {
     match std::env::var("NIXPKGS_LIB") {
         Ok(dir) => assert_eq!(wrong(&format!("{dir}/lib")), "{}"),
-        Err(_) => say::tell!("not tried: NIXPKGS_LIB names no checkout of nixpkgs' lib"),
+        Err(_) => skip(Lack::NixpkgsLib, "NIXPKGS_LIB names no checkout of nixpkgs' lib"),
     }
 }

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use supervisor::Probe;
 
 use crate::support::flowdb::Cluster;
+use crate::support::skip::{Lack, skip};
 
 /// Every file below a directory with what a touch would change.
 fn picture(dir: &Path) -> BTreeMap<std::path::PathBuf, (u64, i64, i64, u32)> {
@@ -238,7 +239,7 @@ fn a_long_path_is_refused_before_the_server_would() {
 #[test]
 fn directories_that_are_not_ours_to_write_are_named() {
     if !geteuid().is_root() {
-        return; // another user's directory takes root to make
+        return skip(Lack::Root, "another user's directory takes root to make");
     }
     let cluster = Cluster::new();
     assert!(matches!(cluster::prepare(&cluster.state, &cluster.settings, &cluster.store), Err(Error::Root)));
@@ -282,8 +283,7 @@ fn a_mount_point_will_do_for_a_data_directory_if_there_is_room() {
     let mut cluster = Cluster::new();
     let data = cluster.state.flowdb_data();
     let Some(full) = Tmpfs::at(&data, 20) else {
-        say::tell!("not tested: no file system can be mounted here");
-        return;
+        return skip(Lack::Mounts, "no file system can be mounted here");
     };
     let me = Some(cluster.uid);
     chown(data.parent().unwrap(), me, me).unwrap();
@@ -309,7 +309,7 @@ fn a_mount_point_will_do_for_a_data_directory_if_there_is_room() {
 #[test]
 fn a_volume_of_roots_gets_a_directory_inside_and_keeps_it() {
     if !geteuid().is_root() {
-        return; // root's directory takes root to make
+        return skip(Lack::Root, "root's directory takes root to make");
     }
     let mut cluster = Cluster::new();
     let volume = cluster.state.root().join("volume");
@@ -335,7 +335,7 @@ fn a_volume_of_roots_gets_a_directory_inside_and_keeps_it() {
 #[test]
 fn a_user_without_a_name_is_served_or_told_what_is_missing() {
     if !geteuid().is_root() {
-        return; // another user's process takes root to start
+        return skip(Lack::Root, "another user's process takes root to start");
     }
     let mut cluster = Cluster::owned_by(54_321);
     match cluster.prepare() {

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use super::deployment::{show, wait};
+use super::skip::{Lack, skip};
 
 /// Longest wait for the engine itself.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,9 +31,10 @@ pub struct Engine {
 
 impl Engine {
     /// Starts one; `None` when the environment says that tests shall do without.
+    #[track_caller]
     pub fn start() -> Option<Engine> {
         if std::env::var("FLOWKIT_SKIP_DOCKER").is_ok_and(|value| value == "1") {
-            say::tell!("SKIPPED: FLOWKIT_SKIP_DOCKER=1, so nothing is tried on a Docker engine");
+            skip(Lack::Docker, "FLOWKIT_SKIP_DOCKER=1, so nothing is tried on a Docker engine");
             return None;
         }
         assert!(

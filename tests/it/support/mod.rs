@@ -6,3 +6,4 @@ pub mod flowdb;
 pub mod flowmachine;
 pub mod ports;
 pub mod programs;
+pub mod skip;
