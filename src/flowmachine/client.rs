@@ -201,7 +201,7 @@ mod tests {
         let error = Client::request_blocking(&address, "ping", json!({}), Duration::from_secs(30)).unwrap_err();
         assert!(matches!(error, Error::Unreachable { .. }), "{error}");
         assert_eq!(error.to_string(), format!("no FlowMachine server answers at {address}"));
-        assert!(started.elapsed() < Duration::from_secs(2));
+        assert!(started.elapsed() < Duration::from_secs(15), "it was not waited for");
     }
 
     #[test]
