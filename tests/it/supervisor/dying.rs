@@ -13,16 +13,19 @@ fn family() -> serde_json::Value {
     json!([
         svc(
             "one",
-            "fork [ setsid fork [ sleep 600000 ] sleep 600000 ] fork [ bare [ sleep 600000 ] exit 0 ] serve @/one"
+            "fork [ setsid fork [ append @/here far sleep 600000 ] sleep 600000 ] \
+             fork [ bare [ append @/here bare sleep 600000 ] exit 0 ] serve @/one"
         ),
         with(svc("two", "serve @/two"), json!({ "needs": ["one"] })),
     ])
 }
 
+/// Waits for the last of each line, and for the end of the one that only starts another: who counts the family before
+/// that counts one that goes for one that comes.
 fn see_family(rig: &Rig) {
-    until("the whole family", || match rig.processes().len() {
-        5.. => Ok(()),
-        n => Err(format!("{n} processes")),
+    until("the whole family", || match (rig.lines("here").len(), rig.processes().len()) {
+        (2, 5) => Ok(()),
+        (here, n) => Err(format!("{here} of 2 at the ends, {n} processes")),
     });
 }
 
