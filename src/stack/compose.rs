@@ -9,7 +9,8 @@ use serde::Serialize;
 /// A stack file.
 #[derive(Debug, Serialize)]
 pub struct File {
-    /// Docker 20.10 takes a file without one for version 1, which no stack can be.
+    /// Compose calls it obsolete, but a stack needs it: without, `docker stack deploy` of Docker 20.10.24 ends with
+    /// "unsupported Compose file version: 1.0"; with it, that of 28.2 says nothing. (One engine's file, `alone`, has none.)
     pub(super) version: &'static str,
     /// By name; the order of the text is the alphabet's.
     pub services: BTreeMap<String, Service>,
