@@ -3,6 +3,7 @@
 postgresql_17.withPackages (extensions: [
   extensions.postgis
   extensions.pgrouting
+  extensions.tds_fdw
   # Newer sets have it.
   (extensions.ogr_fdw or (extensions.callPackage ./ogr-fdw.nix { }))
 ])

@@ -54,6 +54,7 @@ let
       debs.postgresql-17-pgrouting
       debs.postgresql-17-pgrouting-scripts
     ];
+    tds_fdw = extension "tds_fdw" [ debs.postgresql-17-tds-fdw ];
     callPackage =
       file: overrides:
       callPackage file (
