@@ -10,6 +10,7 @@ mod down;
 mod failure;
 mod follow;
 mod image;
+mod quadlet;
 mod quickstart;
 mod restart;
 mod run;
@@ -52,6 +53,7 @@ enum Command {
     CheckConfig(check_config::CheckConfig),
     Stack(stack::Stack),
     Compose(compose::Compose),
+    Quadlet(quadlet::Quadlet),
     Quickstart(quickstart::Quickstart),
     #[command(subcommand)]
     Db(db::Db),
@@ -79,6 +81,7 @@ impl Command {
             Command::CheckConfig(args) => args.run(),
             Command::Stack(args) => args.run(),
             Command::Compose(args) => args.run(),
+            Command::Quadlet(args) => args.run(),
             Command::Quickstart(args) => args.run(),
             Command::Db(command) => command.run(),
             Command::Verify(args) => args.run(),

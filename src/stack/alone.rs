@@ -80,6 +80,11 @@ struct SecretFile {
 /// Where the images keep a run's state.
 const RUN: &str = "/dev/shm/flowkit";
 
+/// The health check of a role, as Compose says it.
+pub(super) fn check(role: &str) -> [&str; 6] {
+    ["CMD", "/bin/flowkit", "health", role, "--dir", RUN]
+}
+
 /// The stack's file for one engine.
 pub fn alone(stack: compose::File, here: &Here) -> ComposeFile {
     let network = |network: compose::Network| Network { internal: network.internal };
@@ -94,7 +99,6 @@ pub fn alone(stack: compose::File, here: &Here) -> ComposeFile {
 
 fn service(role: &str, made: compose::Service, here: &Here) -> Service {
     let compose::HealthCheck { interval, timeout, retries, start_period } = made.healthcheck;
-    let test = ["CMD", "/bin/flowkit", "health", role, "--dir", RUN].map(str::to_owned);
     let limits = made.deploy.resources.limits;
     Service {
         image: made.image,
@@ -107,7 +111,7 @@ fn service(role: &str, made: compose::Service, here: &Here) -> Service {
         ports: made.ports.iter().map(|port| format!("{}:{}/{}", port.published, port.target, port.protocol)).collect(),
         volumes: made.volumes,
         secrets: made.secrets.into_iter().map(|secret| secret.source).collect(),
-        healthcheck: HealthCheck { test, interval, timeout, retries, start_period },
+        healthcheck: HealthCheck { test: check(role).map(str::to_owned), interval, timeout, retries, start_period },
         restart: "unless-stopped",
         stop_grace_period: made.stop_grace_period,
         mem_limit: limits.memory,

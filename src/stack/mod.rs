@@ -5,6 +5,7 @@
 //! plan       a role of the catalogue as a service, its networks, volumes, secrets
 //! compose    the shape of a Compose 3.8 file, and its text
 //! alone      the same for one engine without Swarm
+//! quadlet    the same for podman under systemd
 //! engine     the `docker` command: what is asked of it, and its errors
 //! vault      secrets in the swarm: made, kept
 //! rotation   new values for them, as one step that can be repeated
@@ -20,6 +21,7 @@ mod compose;
 mod engine;
 mod job;
 mod plan;
+mod quadlet;
 pub mod rollout;
 pub mod rotation;
 pub mod services;
@@ -34,4 +36,5 @@ pub use compose::File;
 pub use engine::{Docker, Error};
 pub use job::{Job, Outcome};
 pub use plan::{inside, plan};
+pub use quadlet::{KINDS, PREFIX, Unit, quadlet};
 pub use wish::{Given, Scenario, Wish, stack_name};

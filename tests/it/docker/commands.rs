@@ -26,9 +26,31 @@ fn the_stack_is_data_and_the_rest_is_talk() {
 }
 
 #[test]
+fn quadlet_files_are_written_again_and_what_is_left_over_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let units = dir.path().join("units");
+    let write = |roles: &[&str]| {
+        let output = flowkit(&[&["quadlet", "--dir", "/nonexistent", units.to_str().unwrap()], roles].concat(), &[]);
+        assert!(output.status.success(), "{}", show(&output));
+        let wrote = String::from_utf8(output.stdout).unwrap();
+        assert!(wrote.lines().all(|path| std::fs::read_to_string(path).unwrap().starts_with("# FlowKit on podman: ")));
+        (wrote.lines().count(), String::from_utf8(output.stderr).unwrap())
+    };
+    std::fs::create_dir(&units).unwrap();
+    std::fs::write(units.join("other.container"), "").unwrap();
+    let (all, said) = write(&["--role", "flowdb", "--role", "redis", "--role", "flowmachine"]);
+    assert_eq!((all, said.as_str()), (9, ""));
+    let (less, said) = write(&["--role", "flowdb"]);
+    assert_eq!((less, said.lines().count()), (4, 5), "{said}");
+    assert!(said.contains("flowkit-redis.container is of no role here"), "{said}");
+    let output = flowkit(&["quadlet", "--dir", "/nonexistent", "/proc/units"], &[]);
+    assert_eq!(output.status.code(), Some(1), "{}", show(&output));
+}
+
+#[test]
 fn mistakes_end_with_2_before_an_engine_is_asked() {
-    for command in ["stack", "quickstart"] {
-        let output = flowkit(&[command, "--dir", "/nonexistent", "--role", "flowbd"], &[]);
+    for command in [&["stack"][..], &["quickstart"], &["quadlet", "/nonexistent/units"]] {
+        let output = flowkit(&[command, &["--dir", "/nonexistent", "--role", "flowbd"]].concat(), &[]);
         assert_eq!(output.status.code(), Some(2), "{}", show(&output));
         assert!(output.stdout.is_empty());
         assert!(String::from_utf8_lossy(&output.stderr).contains("there is no such role: \"flowbd\""));
