@@ -178,7 +178,11 @@ case ${1:-} in
     --flake) flake_of_tree; exit ;;
     --enter) shift; . "$root/etc/machine.env"; enter "$@" ;;
     --shell) shift; command=("$@") ;;
-    *) command=(nix "$@") ;;
+    *)
+        command=(nix "$@")
+        # Nix ends whatever runs as a build user that it is about to use, here also another root's: it shall see its own only.
+        within=(unshare --mount --pid --fork --kill-child --propagation private "$0" --enter)
+        ;;
 esac
 ensure_root
 machine_settings >"$root/etc/machine.env.$$"

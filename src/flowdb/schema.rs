@@ -227,6 +227,7 @@ async fn set_roles(transaction: &Transaction<'_>, wishes: &Wishes) -> Result<(),
             transaction.batch_execute(&sql).await.map_err(Error::sql(format!("mark the role {}", login.name)))?;
         }
     }
+    count_what_is_stored(transaction, &wishes.flowmachine.name).await?;
     look_only_in_public(transaction, SUPERUSER).await?;
     let sql = format!("ALTER ROLE {SUPERUSER} {LOGIN} {}", password::clause(&wishes.superuser));
     transaction.batch_execute(&sql).await.map_err(Error::sql("set the superuser's password"))
@@ -236,6 +237,18 @@ async fn set_roles(transaction: &Transaction<'_>, wishes: &Wishes) -> Result<(),
 async fn look_only_in_public(transaction: &Transaction<'_>, name: &str) -> Result<(), Error> {
     let sql = format!("ALTER ROLE {name} IN DATABASE {DATABASE} SET search_path = public");
     transaction.batch_execute(&sql).await.map_err(Error::sql(format!("set the search path of {name}")))
+}
+
+/// Has pg_stat_statements count what FlowMachine stores: `EXPLAIN … CREATE TABLE … AS`, which is a utility statement. Only from
+/// 16 on does PostgreSQL leave the constants of those out. FlowMachine's alone, as texts inside of others stay even then: the
+/// body of a `DO`, a password.
+async fn count_what_is_stored(transaction: &Transaction<'_>, name: &str) -> Result<(), Error> {
+    let sql = format!(
+        "DO $$ BEGIN IF current_setting('server_version_num')::int >= 160000 THEN
+            ALTER ROLE {name} SET pg_stat_statements.track_utility = on;
+         END IF; END $$"
+    );
+    transaction.batch_execute(&sql).await.map_err(Error::sql(format!("count the statements of {name}")))
 }
 
 /// Makes a role unless it is there, and gives it these attributes and no power. Names were checked.

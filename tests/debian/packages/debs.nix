@@ -70,7 +70,13 @@ let
     };
   }
   //
-    lib.genAttrs [ "postgresql-17-postgis-3" "postgresql-17-pgrouting" "postgresql-17-ogr-fdw" ]
+    lib.genAttrs
+      [
+        "postgresql-17-postgis-3"
+        "postgresql-17-pgrouting"
+        "postgresql-17-ogr-fdw"
+        "postgresql-17-tds-fdw"
+      ]
       (_: {
         drop = [ "lib/postgresql/17/lib/bitcode" ];
       });

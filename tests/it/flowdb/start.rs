@@ -80,6 +80,24 @@ fn extensions_are_added_where_they_are_installed_and_the_debugger_where_it_is_as
     assert_eq!(cluster.value("flowdb", "SELECT count(*) FROM pldbg_get_proxy_info()"), "1", "its library is loaded");
 }
 
+/// FlowMachine stores by a utility statement; PostgreSQL leaves the constants of those out from 16 on.
+#[test]
+fn what_flowmachine_stores_is_counted_without_subscribers_numbers() {
+    let cluster = Cluster::started();
+    let number = "0770900461";
+    let query = format!("SELECT count(*) FROM events.calls WHERE msisdn = '{number}' OR msisdn IN ('{number}', '1')");
+    let explain = "EXPLAIN (ANALYZE TRUE, TIMING FALSE, FORMAT JSON) CREATE TABLE cache.stored AS";
+    cluster.run("flowmachine", &format!("{explain} ({query})")).unwrap();
+    cluster.run("flowdb", &format!("DO $do$ BEGIN PERFORM '{number}'; END $do$")).unwrap();
+    let counted = |text: &str| {
+        let sql = format!("SELECT count(*) FROM pg_stat_statements WHERE strpos(query, '{text}') > 0");
+        cluster.value("flowdb", &sql)
+    };
+    let shown = cluster.value("flowdb", "SELECT current_setting('server_version_num')::int >= 160000") == "t";
+    assert_eq!(counted("CREATE TABLE cache.stored AS (SELECT"), if shown { "1" } else { "0" });
+    assert_eq!(counted(number), "0");
+}
+
 /// A notebook left open must not hold its locks for ever; how long it may is the operator's to say.
 #[test]
 fn a_transaction_that_stands_idle_is_ended_after_the_time_that_is_set() {
