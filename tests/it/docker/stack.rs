@@ -24,6 +24,7 @@ fn quickstart_brings_up_a_stack_that_survives_rotation_and_kills() {
     let rows = up.rows();
     assert!(rows > 100_000, "{rows}");
     nothing_shows_a_secret(&up);
+    stored_queries_are_counted(&up);
     limits_are_seen_inside(&up);
 
     // Again: nothing is made, nothing is restarted.
@@ -59,15 +60,19 @@ impl Up<'_> {
         told
     }
 
-    /// Events in FlowDB, asked at the port that the stack publishes, as the guide's users do.
-    fn rows(&self) -> u64 {
+    /// Asked of FlowDB at the port that the stack publishes, as the guide's users do.
+    fn number(&self, sql: &str) -> u64 {
         let password = fs::read_to_string(Path::new(self.secrets).join("FLOWDB_POSTGRES_PASSWORD")).unwrap();
         let mut psql: Command = self.engine.on_node("psql");
-        psql.args(["-h", "127.0.0.1", "-p", "9000", "-U", "flowdb", "-At", "-c"]);
-        psql.arg("select (select count(*) from events.calls) + (select count(*) from events.sms)").arg("flowdb");
+        psql.args(["-h", "127.0.0.1", "-p", "9000", "-U", "flowdb", "-At", "-c", sql, "flowdb"]);
         let output = psql.env("PGPASSWORD", password.trim()).env("PGCONNECT_TIMEOUT", "10").output().unwrap();
         assert!(output.status.success(), "psql: {}", show(&output));
         String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+    }
+
+    /// Events in FlowDB.
+    fn rows(&self) -> u64 {
+        self.number("select (select count(*) from events.calls) + (select count(*) from events.sms)")
     }
 
     /// The healthy container of each role.
@@ -102,6 +107,15 @@ fn nothing_shows_a_secret(up: &Up) {
             assert!(!told.contains(value.trim()), "{} is shown", path.display());
         }
     }
+}
+
+/// What FlowMachine's server stored is in pg_stat_statements, with the days that it was asked about left out; and the image has
+/// the extension for other people's SQL Server.
+fn stored_queries_are_counted(up: &Up) {
+    let stored = "from pg_stat_statements where query like 'EXPLAIN % CREATE TABLE cache.%'";
+    assert_ne!(up.number(&format!("select count(*) {stored}")), 0);
+    assert_eq!(up.number(&format!("select count(*) {stored} and strpos(query, '2016-01-') > 0")), 0);
+    assert_eq!(up.number("select count(*) from pg_extension where extname = 'tds_fdw'"), 1);
 }
 
 /// FlowDB is tuned to the container's memory, not the node's.
