@@ -140,36 +140,19 @@ BEGIN
     END LOOP;
     -- Tables that are there. GRANT ... ON ALL TABLES would rewrite the catalogue's row of each at every start.
     FOR rel IN
-        SELECT c.oid::regclass AS name
-        FROM pg_class c
-        JOIN pg_namespace n ON n.oid = c.relnamespace
+        SELECT c.oid::regclass AS name, wanted.who, wanted.rights
+        FROM (VALUES
+                ('flowmachine', 'SELECT, INSERT, UPDATE, DELETE', '{cache, geography, population, elevation}'::regnamespace[]),
+                ('flowmachine', 'SELECT', '{events, infrastructure, etl, dfs, routing}'),
+                ('flowkit_reader', 'SELECT', '{geography}')
+            ) AS wanted (who, rights, schemas)
+        JOIN pg_class c ON c.relnamespace = ANY (wanted.schemas)
         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
-          AND n.nspname IN ('cache', 'geography', 'population', 'elevation')
-          AND c.oid NOT IN ('cache.cached'::regclass, 'cache.dependencies'::regclass, 'cache.cache_config'::regclass)
-          AND NOT (SELECT bool_and(has_table_privilege('flowmachine', c.oid, p))
-                   FROM unnest('{SELECT, INSERT, UPDATE, DELETE}'::text[]) p)
-    LOOP
-        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO flowmachine', rel.name);
-    END LOOP;
-    FOR rel IN
-        SELECT c.oid::regclass AS name
-        FROM pg_class c
-        JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
-          AND n.nspname IN ('events', 'infrastructure', 'etl', 'dfs', 'routing')
           AND NOT c.relispartition -- read through their parents, by their parents' rights
-          AND NOT has_table_privilege('flowmachine', c.oid, 'SELECT')
+          AND c.oid NOT IN ('cache.cached'::regclass, 'cache.dependencies'::regclass, 'cache.cache_config'::regclass)
+          AND NOT (SELECT bool_and(has_table_privilege(wanted.who, c.oid, p)) FROM regexp_split_to_table(wanted.rights, ', ') p)
     LOOP
-        EXECUTE format('GRANT SELECT ON %s TO flowmachine', rel.name);
-    END LOOP;
-    FOR rel IN
-        SELECT c.oid::regclass AS name
-        FROM pg_class c
-        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
-          AND c.relnamespace = 'geography'::regnamespace
-          AND NOT has_table_privilege('flowkit_reader', c.oid, 'SELECT')
-    LOOP
-        EXECUTE format('GRANT SELECT ON %s TO flowkit_reader', rel.name);
+        EXECUTE format('GRANT %s ON %s TO %I', rel.rights, rel.name, rel.who);
     END LOOP;
     -- A table that a member of flowmachine stores gets the default rights of the member, not of flowmachine.
     FOR rel IN

@@ -8,6 +8,7 @@
 //! quadlet    the same for podman under systemd
 //! engine     the `docker` command: what is asked of it, and its errors
 //! vault      secrets in the swarm: made, kept
+//! inventory  which secrets are in the swarm, and which belong together
 //! rotation   new values for them, as one step that can be repeated
 //! services   what runs in a stack, how it goes, and what it was given
 //! rollout    images, deployment, waiting until everything is healthy
@@ -19,6 +20,7 @@
 mod alone;
 mod compose;
 mod engine;
+mod inventory;
 mod job;
 mod plan;
 mod quadlet;

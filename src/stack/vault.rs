@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::engine::{Docker, Error};
+use super::inventory::{self, Inventory};
 use super::plan::secrets_of;
-use super::rotation::{self, Inventory};
+use super::rotation;
 use super::wish::{Wish, versioned};
 use flowkit_core::catalogue::{Make, Secret as Spec, catalogue};
 use flowkit_core::config::{Problem, Problems, Settings};
@@ -192,7 +193,7 @@ pub(super) fn create(
 ) -> Result<(), VaultError> {
     let secret = store.get(&spec.name).map_err(|error| Problems(vec![error.problem()]))?;
     let mut labels = vec![format!("{LABEL}={}", spec.name), format!("{MADE_BY}=flowkit-{}", env!("CARGO_PKG_VERSION"))];
-    labels.extend(rotation.map(|label| format!("{}={label}", rotation::LABEL)));
+    labels.extend(rotation.map(|label| format!("{}={label}", inventory::LABEL)));
     let mut args = vec!["secret", "create"];
     args.extend(labels.iter().flat_map(|label| ["--label", label]));
     args.extend([name, "-"]);
