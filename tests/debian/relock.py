@@ -111,7 +111,7 @@ def fetch(lock: dict) -> bool:
     with tempfile.NamedTemporaryFile("w") as file:
         file.writelines(f"{deb['sha256']} {deb['file']} {name} {deb['version']}\n" for name, deb in debs)
         file.flush()
-        return subprocess.run(["bash", HERE / "packages/fetch-debs.sh", file.name]).returncode == 0
+        return subprocess.run(["bash", HERE / "packages/fetch.sh", "debs", file.name]).returncode == 0
 
 
 def main() -> None:

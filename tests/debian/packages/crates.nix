@@ -10,30 +10,14 @@
 lockFile:
 let
   locked = lib.filter (crate: crate ? checksum) (lib.importTOML lockFile).package;
-  list = builtins.toFile "crates" (
+  fetched = import ./fetched.nix { inherit system; } "crates" (
     lib.concatMapStrings (crate: "${crate.checksum} ${crate.name} ${crate.version}\n") locked
   );
-
-  # All are fetched when the first is asked for.
   fetch =
     crate:
-    derivation {
-      inherit system;
+    fetched {
       name = "${crate.name}-${lib.replaceStrings [ "+" ] [ "-" ] crate.version}.crate";
-      builder = "/bin/bash";
-      args = [
-        "-euc"
-        ''
-          export PATH=/usr/sbin:/usr/bin:/sbin:/bin
-          bash ${./fetch-crates.sh} ${list}
-          cp /var/cache/flowkit/crates/${crate.checksum} $out
-          exit 0
-        ''
-      ];
-      outputHashMode = "flat";
-      outputHashAlgo = "sha256";
-      outputHash = crate.checksum;
-      preferLocalBuild = true;
+      sha256 = crate.checksum;
     };
 in
 runCommand "crates"

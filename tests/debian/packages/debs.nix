@@ -12,31 +12,14 @@ let
   allDebs = lib.concatMap (path: lib.mapAttrsToList (name: deb: deb // { inherit name; }) path.debs) (
     lib.attrValues lock.paths
   );
-  list = builtins.toFile "debs" (
+  fetched = import ./fetched.nix { inherit system; } "debs" (
     lib.concatMapStringsSep "" (deb: "${deb.sha256} ${deb.file} ${deb.name} ${deb.version}\n") allDebs
   );
-
-  # All are fetched when the first is asked for.
   fetch =
     deb:
-    derivation {
-      inherit system;
+    fetched {
       name = storeName (baseNameOf deb.file);
-      builder = "/bin/bash";
-      args = [
-        "-euc"
-        ''
-          export PATH=/usr/sbin:/usr/bin:/sbin:/bin
-          bash ${./fetch-debs.sh} ${list}
-          cp /var/cache/flowkit/debs/${deb.sha256} $out
-          # Nix kills a builder whose output is closed, as cp does before it ends; so that it is not the last, exec'd, command:
-          exit 0
-        ''
-      ];
-      outputHashMode = "flat";
-      outputHashAlgo = "sha256";
-      outputHash = deb.sha256;
-      preferLocalBuild = true;
+      inherit (deb) sha256;
     };
 
   # What differs for single packages.
