@@ -18,8 +18,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
-use flowkit::tuning::value::parse_size;
 use flowkit_core::hardware;
+use flowkit_core::size;
 
 use cgroup::Place;
 use report::{Outcome, Results};
@@ -70,7 +70,7 @@ enum Measure {
 }
 
 fn memory(text: &str) -> Result<u64, String> {
-    parse_size(text).ok_or_else(|| "give a size such as 512MiB".to_owned())
+    size::parse(text).ok_or_else(|| "give a size such as 512MiB".to_owned())
 }
 
 #[tokio::main(flavor = "current_thread")]

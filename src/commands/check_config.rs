@@ -68,7 +68,6 @@ fn check(role: &Role, values: serde_json::Map<String, Value>, origin: &Origin) -
         }
     }
     problems.0.extend(texts.iter().filter_map(|(name, _)| not_read(role, name)).map(|problem| problem.origin(origin)));
-    texts.retain(|(name, _)| !catalogue().passes(name) || catalogue().setting(name).is_some());
     settings.take(&texts, origin, &mut problems);
     problems.0.extend(roles::check(&role.name, &settings, false));
     problems.or(settings)
@@ -116,7 +115,7 @@ mod tests {
             "6 things are wrong\n  \
              FLOWDB_PORT is no single value (settings.json); give text, a number or a flag\n  \
              FLOWMACHINE_LOG_LEVEL is no setting that flowdb reads (settings.json); it belongs to flowmachine\n  \
-             CACHE_SIZE is wrong: \"big\" (settings.json); give a number of bytes, or a size such as 512MB or 16GB, at \
+             CACHE_SIZE is wrong: \"big\" (settings.json); give a size such as 512MB or 16GB, at \
              least 0\n  \
              FLOWDB_PROT is not a setting (settings.json); did you mean FLOWDB_PORT?\n  \
              REDIS_PASSWORD is a secret, not a setting (settings.json); put it into a file named REDIS_PASSWORD in the \

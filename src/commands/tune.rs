@@ -10,10 +10,10 @@ use serde_json::json;
 use super::Failure;
 use crate::flowdb::{self, Postgres};
 use crate::roles::{Deployment, built};
-use crate::tuning::value::{parse_size, rounded};
 use crate::tuning::{self, Database, Plan, Setting};
 use flowkit_core::config::{Settings, StateDir};
 use flowkit_core::hardware::{self, Disk, Fact, Hardware};
+use flowkit_core::size::{self, rounded};
 use say::tell;
 
 /// Show what PostgreSQL is told on this machine, and why
@@ -55,7 +55,7 @@ enum Format {
 }
 
 fn size(text: &str) -> Result<u64, String> {
-    parse_size(text).filter(|&n| n > 0).ok_or_else(|| "give a size with its unit, such as 512MB or 32GiB".to_owned())
+    size::parse(text).filter(|&n| n > 0).ok_or_else(|| "give a size, such as 512MB or 32GiB".to_owned())
 }
 
 impl Tune {

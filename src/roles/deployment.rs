@@ -78,7 +78,7 @@ impl Deployment {
     /// Every setting that is unknown or malformed, in one report.
     pub fn open_step(dir: &Path, roles: Vec<String>) -> Result<Deployment, Problems> {
         let state = StateDir::new(dir);
-        let settings = Settings::load(None, &flowkit_core::config::variable, None)?;
+        let settings = Settings::load(None, &flowkit_core::config::variables(), None)?;
         Ok(Deployment { roles, ..Deployment::new(state, settings) })
     }
 

@@ -16,10 +16,11 @@ use super::compose::{
     SecretFile, Service, Tmpfs, UpdateConfig, Volume, literal,
 };
 use super::wish::Wish;
-use crate::tuning::{self, Database, value::MIB};
-use flowkit_core::catalogue::{Make, Role, Scope, Secret, Setting, Type, catalogue};
+use crate::tuning::{self, Database};
+use flowkit_core::catalogue::{Make, Role, Scope, Secret, Setting, Talk, Type, catalogue};
 use flowkit_core::config::{Origin, Problem, Problems, Settings};
 use flowkit_core::hardware::{Disk, Fact, Hardware, HugePages};
+use flowkit_core::size::MIB;
 
 /// Whom containers run as unless the guide's variables say otherwise: the images' own user.
 const USER: i64 = 1000;
@@ -111,16 +112,13 @@ pub(super) fn host_of(role: &'static Role) -> impl Iterator<Item = (String, Stri
     host.into_iter().chain(port)
 }
 
+/// Why a name of the catalogue is there: `stack::tests` asks for every role, built or not.
+const PROMISED: &str = "the tests hold the catalogue's names together";
+
 struct Builder<'a> {
     wish: &'a Wish,
     settings: &'a Settings,
     role: &'static Role,
-}
-
-/// Where a neighbour is reached.
-struct Neighbour {
-    host: (&'static Setting, String),
-    port: Option<(&'static Setting, u16)>,
 }
 
 impl<'a> Builder<'a> {
@@ -171,48 +169,46 @@ impl<'a> Builder<'a> {
                 || self.role.settings.iter().any(|own| own.name == name && own.r#type == Type::Host)
         };
         let reads = |name: &str| {
-            catalogue().settings_of(self.role).find(|setting| setting.name == name).is_some_and(|setting| {
-                let places = setting.r#type == Type::Path && name.starts_with("FLOWKIT_");
-                setting.scope == Scope::Service && !places && !layout(name)
-            })
+            self.role.passes(name)
+                || catalogue().settings_of(self.role).find(|setting| setting.name == name).is_some_and(|setting| {
+                    let places = setting.r#type == Type::Path && name.starts_with("FLOWKIT_");
+                    setting.scope == Scope::Service && !places && !layout(name)
+                })
         };
         let given = self.settings.explicit().filter(|(name, _)| reads(name));
         let mut environment: BTreeMap<String, String> =
             given.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         for talk in &self.role.talks_to {
-            match self.neighbour(&talk.role) {
-                Ok(Neighbour { host, port }) => {
-                    environment.insert(host.0.name.clone(), host.1);
-                    environment.extend(port.map(|(setting, port)| (setting.name.clone(), port.to_string())));
-                }
+            match self.neighbour(talk) {
+                Ok(places) => environment.extend(places),
                 Err(problem) => problems.0.push(problem),
             }
         }
         problems.or(environment)
     }
 
-    /// Where this role reaches another: inside of the stack by the service's name, or the one that the operator gave; else
-    /// where the operator says it is.
-    fn neighbour(&self, name: &str) -> Result<Neighbour, Problem> {
-        let other = catalogue().role(name).expect("the catalogue's tests hold its names together");
-        let host = host_setting(other).expect("who is talked to has a setting that says where it is");
+    /// The settings that tell this role where it reaches another: inside of the stack by the service's name, or the one that the
+    /// operator gave; else where the operator says it is.
+    fn neighbour(&self, talk: &Talk) -> Result<Vec<(String, String)>, Problem> {
+        let other = catalogue().role(&talk.role).expect(PROMISED);
         let port = other.ports.first();
-        let setting = |name: &str| catalogue().setting(name).expect("a setting of the catalogue");
-        let given = given_host(self.settings, host);
-        if self.wish.has(name) {
-            let inside = port.map(|port| (setting(&port.setting), port.container));
-            return Ok(Neighbour { host: (host, given.unwrap_or(name).to_owned()), port: inside });
+        let at = at(talk).expect(PROMISED);
+        let given = given_host(self.settings, at);
+        if !self.wish.has(&other.name) && given.is_none() {
+            let what = format!("{} talks to {}, which is not in this stack", self.role.name, other.name);
+            return Err(Problem::new(what, format!("add --role {}, or say in {} where it is", other.name, at.name)));
         }
-        match given {
-            Some(text) => {
-                let outside = port.map(|port| (setting(&port.setting), self.settings.port(&port.setting)));
-                Ok(Neighbour { host: (host, text.to_owned()), port: outside })
-            }
-            None => {
-                let what = format!("{} talks to {name}, which is not in this stack", self.role.name);
-                Err(Problem::new(what, format!("add --role {name}, or say in {} where it is", host.name)))
-            }
+        if let Some(form) = &talk.form {
+            let inside =
+                || form.replace("{host}", &other.name).replace("{port}", &port.expect(PROMISED).container.to_string());
+            return Ok(vec![(at.name.clone(), given.map_or_else(inside, str::to_owned))]);
         }
+        let here = self.wish.has(&other.name);
+        let number = port.map(|port| (port, if here { port.container } else { self.settings.port(&port.setting) }));
+        let host = (at.name.clone(), given.unwrap_or(&other.name).to_owned());
+        Ok(std::iter::once(host)
+            .chain(number.map(|(port, number)| (port.setting.clone(), number.to_string())))
+            .collect())
     }
 
     fn user(&self) -> Result<(i64, i64), Problems> {
@@ -357,6 +353,14 @@ impl<'a> Builder<'a> {
 fn host_setting(role: &'static Role) -> Option<&'static Setting> {
     let wanted = format!("{}_HOST", role.name.to_uppercase());
     role.settings.iter().find(|setting| setting.name == wanted)
+}
+
+/// The setting that says where a neighbour is.
+pub(super) fn at(talk: &Talk) -> Option<&'static Setting> {
+    match &talk.setting {
+        Some(name) => catalogue().setting(name),
+        None => host_setting(catalogue().role(&talk.role)?),
+    }
 }
 
 /// What the operator gave for it; this host itself, which a plain deployment names there, means nothing in a container.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{File, Given, Scenario, Wish, inside, plan};
+use flowkit_core::catalogue::catalogue;
 use flowkit_core::config::{Origin, Settings};
 
 fn settings(given: &[(&str, &str)]) -> Settings {
@@ -50,6 +51,44 @@ fn the_complete_stack_has_every_role_that_is_built() {
         assert_eq!(service["deploy"]["endpoint_mode"], "dnsrr");
         assert_eq!(service["deploy"]["update_config"]["failure_action"], "rollback");
         assert!(service["healthcheck"].get("test").is_none(), "the image has one");
+    }
+}
+
+/// What the catalogue says of roles that are not built yet has to hold on the day they are.
+#[test]
+fn every_role_has_what_a_stack_asks_of_it() {
+    let mut wish = Wish::new(&given()).unwrap();
+    wish.roles = catalogue().roles().iter().collect();
+    let every: Vec<(String, String)> = catalogue()
+        .settings()
+        .filter(|setting| setting.ignored.is_none())
+        .filter_map(|setting| Some((setting.name.clone(), setting.default.clone()?)))
+        .chain([("AIRFLOW__CORE__PARALLELISM".to_owned(), "4".to_owned())])
+        .collect();
+    let every: Vec<(&str, &str)> = every.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    for given in [&[][..], &every[..]] {
+        let file = plan(&wish, &settings(given)).unwrap_or_else(|problems| panic!("{problems}"));
+        for role in catalogue().roles() {
+            let service = &file.services[&role.name];
+            for talk in &role.talks_to {
+                let at = super::plan::at(talk).unwrap_or_else(|| panic!("{} can't find {}", role.name, talk.role));
+                let value = &service.environment[&at.name];
+                assert!(value.contains(talk.role.as_str()), "{}: {} = {value}", role.name, at.name);
+                assert!(at.check(value).is_ok(), "{}: {} = {value}", role.name, at.name);
+                assert!(service.networks.contains_key(&talk.role), "{} has no way to {}", role.name, talk.role);
+                let read = catalogue().settings_of(role).any(|setting| setting.name == at.name);
+                assert!(read, "{} talks to {} and reads no {}", role.name, talk.role, at.name);
+            }
+            let parallelism = service.environment.contains_key("AIRFLOW__CORE__PARALLELISM");
+            assert_eq!(parallelism, role.name == "flowetl" && !given.is_empty(), "{}", role.name);
+        }
+        inside(&wish, &settings(given)).unwrap_or_else(|problems| panic!("{problems}"));
+        wish.roles.clone().into_iter().for_each(|role| {
+            wish.roles = vec![role];
+            let alone = plan(&wish, &settings(given));
+            assert_eq!(alone.is_err(), !role.talks_to.is_empty(), "{} alone", role.name);
+        });
+        wish.roles = catalogue().roles().iter().collect();
     }
 }
 

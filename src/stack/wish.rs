@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::tuning::value::{MIB, parse_size, rounded};
 use flowkit_core::catalogue::{Role, catalogue};
 use flowkit_core::config::{Problem, Problems};
+use flowkit_core::size::{self, MIB, rounded};
 use image::reference;
 
 /// The ways of deploying FlowKit that its guide describes.
@@ -281,15 +281,15 @@ pub fn stack_name(name: &str) -> Result<String, String> {
     }
 }
 
-fn memory(role: &'static Role, size: &str) -> Result<(&'static str, u64), Problem> {
+fn memory(role: &'static Role, text: &str) -> Result<(&'static str, u64), Problem> {
     let least = u64::from(role.needs.memory_mib) * MIB;
     let wrong = |hint: String| {
-        Problem::new(format!("--memory of {} is wrong", role.name), hint).value(size).origin("command line")
+        Problem::new(format!("--memory of {} is wrong", role.name), hint).value(text).origin("command line")
     };
-    match parse_size(size) {
+    match size::parse(text) {
         Some(bytes) if bytes >= least => Ok((&role.name, bytes)),
         Some(_) => Err(wrong(format!("it is of no use with less than {}", rounded(least)))),
-        None => Err(wrong("give a size with its unit, such as 8GiB".into())),
+        None => Err(wrong("give a size, such as 8GiB".into())),
     }
 }
 

@@ -3,7 +3,7 @@
 //! An upper bound, not a forecast: under six heavy queries at once, two index builds and a vacuum, servers stayed at
 //! about half of it (docs/tuning.md). Figures in the comments were measured on PostgreSQL 15, 17 and 18.
 
-use super::value::{MIB, rounded};
+use flowkit_core::size::{MIB, rounded};
 
 /// Bytes that a slot of the lock table takes (measured 390 to 420).
 pub const LOCK_SLOT: u64 = 420;

@@ -25,8 +25,9 @@ use std::fmt;
 use budget::{Budget, Demand, share};
 use flowkit_core::config::{Problem, Problems, Settings};
 use flowkit_core::hardware::{self, Fact, Hardware};
+use flowkit_core::size::{exact, rounded};
 use overrides::Overrides;
-use value::{Value, rounded, size};
+use value::Value;
 
 /// Oldest and newest major version that these rules were written for.
 pub const MAJORS: std::ops::RangeInclusive<u32> = 15..=18;
@@ -255,11 +256,11 @@ fn check_shared_buffers(inputs: &Inputs, overrides: &Overrides, problems: &mut V
     {
         problems.push(Problem {
             what: format!("{} is wrong", given.name),
-            value: Some(size(given.value)),
+            value: Some(exact(given.value)),
             origin: Some(given.place.clone()),
             hint: format!(
                 "give at most {}, 40 % of the memory ({}, {})",
-                size(rules::mebibytes(most)),
+                exact(rules::mebibytes(most)),
                 rounded(inputs.memory.value),
                 inputs.memory.origin
             ),

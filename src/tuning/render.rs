@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Plan;
-use super::value::rounded;
+use flowkit_core::size::rounded;
 
 impl Plan {
     /// The file's text. Every value is quoted or a plain number ([`super::value::Value`] holds nothing that could end

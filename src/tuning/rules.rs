@@ -2,8 +2,8 @@
 
 use super::budget::{Demand, LOCK_SLOT, share};
 use super::overrides::Overrides;
-use super::value::{GIB, MIB, size};
 use super::{Database, Inputs};
+use flowkit_core::size::{GIB, MIB, exact};
 
 /// Partitions planned for: five years of days and four types of event, with four indexes each.
 const PLANNED_PARTITIONS: u64 = 365 * 5 * 4;
@@ -184,7 +184,8 @@ fn changes(before: &Demand, after: &Demand) -> Vec<String> {
         ("max_connections", before.connections, after.connections),
         ("max_locks_per_transaction", before.max_locks(), after.max_locks()),
     ];
-    let sizes = sizes.into_iter().filter(|(_, b, a)| a < b).map(|(n, b, a)| format!("{n} {} -> {}", size(b), size(a)));
+    let sizes =
+        sizes.into_iter().filter(|(_, b, a)| a < b).map(|(n, b, a)| format!("{n} {} -> {}", exact(b), exact(a)));
     let counts = counts.into_iter().filter(|(_, b, a)| a < b).map(|(n, b, a)| format!("{n} {b} -> {a}"));
     sizes.chain(counts).collect()
 }

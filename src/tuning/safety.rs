@@ -7,8 +7,9 @@
 
 use super::overrides::LogDestination;
 use super::settings::{Context, set};
-use super::value::{GIB, Value, Word};
+use super::value::{Value, Word};
 use super::{Origin, Setting};
+use flowkit_core::size::GIB;
 
 /// Everything that is not tuning.
 pub(super) fn settings(context: &Context<'_>, warnings: &mut Vec<String>) -> Vec<Setting> {

@@ -2,9 +2,10 @@
 
 use super::budget::{Demand, OTHER_WORKERS, WALSENDERS, share};
 use super::overrides::{Given, Overrides};
-use super::value::{GIB, MIB, Value, rounded, size};
+use super::value::Value;
 use super::{CacheSettings, Database, Inputs, Origin, Setting, rules, safety};
 use flowkit_core::hardware::{Disk, Fact, Hardware};
+use flowkit_core::size::{GIB, MIB, exact, rounded};
 
 /// All that a setting may hang on.
 pub(super) struct Context<'a> {
@@ -386,7 +387,7 @@ pub(super) fn cache(context: &Context<'_>, warnings: &mut Vec<String>) -> (Cache
             "cache_size",
             Value::Size(cache.size),
             origin,
-            format!("a tenth of the free space; the cache is shrunk to {}", size(bytes)),
+            format!("a tenth of the free space; the cache is shrunk to {}", exact(bytes)),
         ),
         set(
             "cache_protected_period",

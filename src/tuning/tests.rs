@@ -1,13 +1,12 @@
 //! The rules as tables, refusals word for word, and properties that hold on every machine.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
 use super::budget::LOCK_SLOT;
-use super::value::{GIB, MIB};
 use super::*;
+use flowkit_core::config::Settings;
 use flowkit_core::hardware::{Disk, HugePages};
+use flowkit_core::size::{self, GIB, MIB};
 
 /// A machine with room for everything but what is asked about.
 fn machine(memory: u64, cpus: u32) -> Hardware {
@@ -33,8 +32,9 @@ fn large(major: u32) -> Database {
 }
 
 fn overrides(given: &[(&str, &str)]) -> Result<Overrides, Problems> {
-    let given: BTreeMap<&str, &str> = given.iter().copied().collect();
-    Overrides::read(&|name| Some((given.get(name)?.to_string(), "environment".to_owned())))
+    let given = given.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
+    let settings = Settings::load(None, &given, None)?;
+    Overrides::from_settings(&settings)
 }
 
 fn planned(memory: u64, cpus: u32, given: &[(&str, &str)], database: &Database) -> Result<Plan, Problems> {
@@ -324,15 +324,15 @@ fn bad_values_are_told_all_at_once_by_name() {
         ],
     );
     let wanted = r#"9 things are wrong
-  FLOWDB_TOTAL_MEMORY is wrong: "1MB'\nfsync = off" (environment); give a size such as 512MB or 16GB, from 64MB to 1024TB
-  SHARED_BUFFERS_SIZE is wrong: "lots" (environment); give a size such as 512MB or 16GB, from 16MB to 8TB
+  CACHE_HALF_LIFE is wrong: "0" (environment); give a number greater than 0
+  CACHE_SIZE is wrong: "-1" (environment); give a size such as 512MB or 16GB, at least 0
+  FLOWDB_LOG_DEST is wrong: "syslog" (environment); give one of stderr, jsonlog, csvlog
+  FLOWDB_TOTAL_MEMORY is wrong: "1MB'\nfsync = off" (environment); give one line without control characters
   MAX_CPUS is wrong: "zero" (environment); give a whole number from 1 to 1024
   MAX_WORKERS is wrong: "0" (environment); give a whole number from 1 to 1024
-  STATS_TARGET is wrong: "20000" (environment); give a whole number from 1 to 10000
   NO_USE_JIT is wrong: "maybe" (environment); give true or false
-  FLOWDB_LOG_DEST is wrong: "syslog" (environment); give stderr, jsonlog or csvlog
-  CACHE_SIZE is wrong: "-1" (environment); give a number of bytes, or a size such as 20GB
-  CACHE_HALF_LIFE is wrong: "0" (environment); give a number above 0, such as 1000"#;
+  SHARED_BUFFERS_SIZE is wrong: "lots" (environment); give a size such as 512MB or 16GB from 16MB to 8TB
+  STATS_TARGET is wrong: "20000" (environment); give a whole number from 1 to 10000"#;
     assert_eq!(message, wanted);
 }
 
@@ -521,7 +521,7 @@ fn manual_table() -> String {
             table.push_str(&format!("| `{}` | {} |\n", setting.name, values.join(" | ")));
         }
     }
-    let totals = plans.each_ref().map(|plan| value::rounded(plan.budget.total()));
+    let totals = plans.each_ref().map(|plan| size::rounded(plan.budget.total()));
     table.push_str(&format!("| memory needed at most | {} |\n", totals.join(" | ")));
     table
 }

@@ -1,7 +1,10 @@
-//! The arrows between modules, as drawn at the top of `src/lib.rs`: they point downwards only.
+//! What the sources promise: the arrows between modules, as drawn at the top of `src/lib.rs`, point downwards only; names are
+//! of the catalogue.
 
 use std::fs;
 use std::path::Path;
+
+use flowkit_core::catalogue::{Type, catalogue};
 
 /// From low to high: a module may use itself and what its own entry allows. What stands below them all is crates.
 const LAYERS: &[(&str, &[&str])] = &[
@@ -39,6 +42,42 @@ fn every_module_has_its_place() {
     for module in modules.filter(|module| *module != "commands") {
         assert!(LAYERS.iter().any(|(name, _)| *name == module), "`{module}` is not in the picture of layers");
     }
+}
+
+/// How a setting is asked for, and the types that it may have then; an empty list takes any.
+const ASKED: &[(&str, &[Type])] = &[
+    (".text(", &[]),
+    (".origin(", &[]),
+    (".given_text(", &[]),
+    (".int(", &[Type::Integer, Type::Seconds, Type::Bytes, Type::Port]),
+    ("whole(settings, ", &[Type::Integer, Type::Seconds, Type::Bytes, Type::Port]),
+    (".number(", &[Type::Number]),
+    (".port(", &[Type::Port]),
+    (".flag(", &[Type::Flag]),
+];
+
+/// A name that the catalogue lacks, or a type that it does not have, panics only on the day that it is asked for.
+#[test]
+fn every_setting_that_the_code_names_is_one_of_that_type() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut asked = 0;
+    for (file, text) in sources(&root.join("src")).into_iter().chain(sources(&root.join("crates"))) {
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for (method, types) in ASKED {
+            // Arguments that rustfmt has put on a line of their own begin after blanks.
+            let arguments = code.split(method).skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"'));
+            // Columns of a table and places of a problem are asked for in the same words, but have no such names.
+            let is_name = |name: &&str| name.contains('_') && name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+            for name in arguments.filter_map(|rest| rest.split('"').next()).filter(is_name) {
+                let setting = catalogue().setting(name).unwrap_or_else(|| panic!("{file}: there is no setting {name}"));
+                assert_eq!(setting.name, name, "{file}: asked for by another spelling");
+                let fits = types.is_empty() || types.contains(&setting.r#type);
+                assert!(fits, "{file}: {method}\"{name}\"), which is of type {}", setting.r#type.name());
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 30, "only {asked} were found: has the way of asking changed?");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //!    |
 //! catalogue   reads `src/roles/*.toml`: every name, default and port is said there once
 //! hardware    what the machine, or its cgroup, has
+//! size        sizes as people write them
 //! ```
 
 // A dependency that nothing uses. Tests have some more, and each of their programs uses but a few.
@@ -15,3 +16,4 @@ pub mod catalogue;
 pub mod config;
 pub mod hardware;
 pub mod secrets;
+pub mod size;

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use flowkit::flowdb::{self, ProbeSql, cluster, schema};
-use flowkit_core::config::{Origin, Settings, StateDir};
+use flowkit_core::config::{Origin, Settings, StateDir, Variables};
 use flowkit_core::secrets::Store;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
@@ -72,7 +72,7 @@ impl Cluster {
     /// One that somebody else has made, seen from here.
     pub fn of(state: StateDir) -> Cluster {
         Cluster {
-            settings: Settings::load(None, &|_| None, None).expect("no settings are no problem"),
+            settings: Settings::load(None, &Variables::new(), None).expect("no settings are no problem"),
             store: Store::with(Some(state.secrets()), state.root().join("none"), Arc::new(|_| None)),
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"),
             server: None,

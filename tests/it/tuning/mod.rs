@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use flowkit::tuning::overrides::Overrides;
 use flowkit::tuning::{self, Database, Plan};
+use flowkit_core::config::{Origin, Settings};
 use flowkit_core::hardware::{self, Fact, Hardware};
 use server::{Cluster, Server};
 
@@ -171,9 +172,9 @@ fn log_after_misbehaviour(conf: &str) -> String {
 fn subscribers_numbers_do_not_reach_the_log() {
     let cluster = Cluster::new();
     for destination in ["stderr", "jsonlog", "csvlog"] {
-        let overrides = Overrides::read(&|name| {
-            (name == "FLOWDB_LOG_DEST").then(|| (destination.to_owned(), "the test".to_owned()))
-        });
+        let mut settings = Settings::default();
+        settings.set("FLOWDB_LOG_DEST", destination, Origin::Flag).unwrap();
+        let overrides = Overrides::from_settings(&settings);
         let log = log_after_misbehaviour(&plan(&cluster, 512 * MIB, 2, 0, &overrides.unwrap()).conf());
         // The server did log, and the crash was noticed.
         assert!(log.contains("ready to accept connections"), "{destination}: {log}");

@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 
 pub use pages::pages;
 pub use role::{Kind, Make, Needs, Port, Role, Scope, Secret, Setting, Source, Talk, Type, Volume};
-pub use value::{Fault, bytes};
+pub use value::Fault;
 
 /// Every role, in the order in which a complete deployment is explained.
 const FILES: [(&str, &str); 7] = [
@@ -86,11 +86,6 @@ impl Catalogue {
     pub fn settings_of<'a>(&'a self, role: &'a Role) -> impl Iterator<Item = &'a Setting> {
         let own = role.settings.iter();
         own.chain(role.uses.iter().filter_map(|name| self.setting(name)))
-    }
-
-    /// Whether a role hands settings of that name on to its program without knowing them.
-    pub fn passes(&self, name: &str) -> bool {
-        self.roles.iter().flat_map(|role| &role.passes).any(|prefix| name.starts_with(prefix.as_str()))
     }
 
     /// The role that owns a secret or setting.

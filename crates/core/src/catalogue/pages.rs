@@ -186,7 +186,8 @@ fn accepted(setting: &Setting) -> String {
         Type::Choice => setting.choices.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(", "),
         kind => kind.name().to_string(),
     };
-    let range = match (setting.min, setting.max, setting.above) {
+    let limit = |limit: Option<i64>| limit.map(|limit| setting.shown(limit));
+    let range = match (limit(setting.min), limit(setting.max), setting.above) {
         (Some(low), Some(high), _) => format!(" from {low} to {high}"),
         (Some(low), None, _) => format!(", at least {low}"),
         (None, Some(high), _) => format!(", at most {high}"),

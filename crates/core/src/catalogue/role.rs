@@ -39,6 +39,13 @@ pub struct Role {
     pub needs: Needs,
 }
 
+impl Role {
+    /// Whether it hands settings of that name on to its program without knowing them.
+    pub fn passes(&self, name: &str) -> bool {
+        self.passes.iter().any(|prefix| name.starts_with(prefix.as_str()))
+    }
+}
+
 /// A value that must not be seen.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -302,6 +309,10 @@ pub struct Volume {
 pub struct Talk {
     /// The other role's name.
     pub role: String,
+    /// The setting that says where it is; without it that is the other role's own `ROLE_HOST` with its port.
+    pub setting: Option<String>,
+    /// What that setting is, where `{host}` and `{port}` stand for the other role's: `https://{host}:{port}`.
+    pub form: Option<String>,
     /// What for.
     pub why: String,
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Setting, Type};
+use crate::size;
 
 /// Why a text is not a value of a setting: what is accepted instead, as the end of "give ...".
 #[derive(Debug, PartialEq, Eq)]
@@ -32,10 +33,8 @@ impl Setting {
             Type::Text => Ok(text.to_string()),
             Type::Integer => self.bounded(text.parse().ok(), "a whole number"),
             Type::Seconds => self.bounded(text.parse().ok(), "a whole number of seconds"),
-            Type::Bytes => self.bounded(
-                bytes(text).and_then(|bytes| i64::try_from(bytes).ok()),
-                "a number of bytes, or a size such as 512MB or 16GB",
-            ),
+            Type::Bytes => self
+                .bounded(size::parse(text).and_then(|bytes| i64::try_from(bytes).ok()), "a size such as 512MB or 16GB"),
             Type::Number => self.number(text),
             Type::Port => match text.parse::<u16>() {
                 Ok(port) if port > 0 => Ok(port.to_string()),
@@ -68,12 +67,20 @@ impl Setting {
         let high = self.max.unwrap_or(i64::MAX);
         match value {
             Some(value) if (low..=high).contains(&value) => Ok(value.to_string()),
-            _ => Err(Fault(match (self.min, self.max) {
+            _ => Err(Fault(match (self.min.map(|low| self.shown(low)), self.max.map(|high| self.shown(high))) {
                 (None, None) => what.to_string(),
                 (Some(low), None) => format!("{what}, at least {low}"),
                 (None, Some(high)) => format!("{what}, at most {high}"),
                 (Some(low), Some(high)) => format!("{what} from {low} to {high}"),
             })),
+        }
+    }
+
+    /// A limit, for people.
+    pub(super) fn shown(&self, limit: i64) -> String {
+        match u64::try_from(limit) {
+            Ok(bytes) if self.r#type == Type::Bytes && bytes >> 10 > 0 => size::exact(bytes),
+            _ => limit.to_string(),
         }
     }
 
@@ -87,22 +94,6 @@ impl Setting {
             })),
         }
     }
-}
-
-/// A size in bytes from words: `1000`, `512MB`, `16 GB`, `1GiB`. All units are powers of 1024, as in PostgreSQL.
-pub fn bytes(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number: u64 = text[..digits].parse().ok()?;
-    let power = match text[digits..].trim_start().to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 1,
-        "m" | "mb" | "mib" => 2,
-        "g" | "gb" | "gib" => 3,
-        "t" | "tb" | "tib" => 4,
-        _ => return None,
-    };
-    number.checked_mul(1024_u64.pow(power))
 }
 
 /// What a resolver may be asked for; brackets, ports, slashes, quotes and spaces are not.

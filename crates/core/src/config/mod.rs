@@ -14,5 +14,5 @@ mod state;
 pub use address::{bracketed, exact, followed, from_here, is_everywhere};
 pub use pools::Pools;
 pub use problem::{Problem, Problems};
-pub use settings::{Origin, RUN_SECRETS, Settings, variable};
+pub use settings::{Origin, RUN_SECRETS, Settings, Variables, variable, variables};
 pub use state::StateDir;

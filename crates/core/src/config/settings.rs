@@ -13,6 +13,15 @@ pub fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
+/// The environment, by name.
+pub type Variables = BTreeMap<String, String>;
+
+/// All of this process's environment, as [`variable`] has it.
+pub fn variables() -> Variables {
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
+}
+
 /// Where Docker and Podman put what a container is given as a secret, which may be a setting.
 pub const RUN_SECRETS: &str = "/run/secrets";
 
@@ -54,6 +63,8 @@ impl fmt::Display for Origin {
 pub struct Settings {
     /// Own name to plain text, for what was given.
     given: BTreeMap<&'static str, (String, Origin)>,
+    /// What a role's program knows and the catalogue does not: handed on as it is.
+    passed: BTreeMap<String, (String, Origin)>,
     warnings: Vec<String>,
 }
 
@@ -64,7 +75,7 @@ impl Settings {
     /// # Errors
     /// As [`Settings::load`].
     pub fn given(file: Option<&Path>) -> Result<Settings, Problems> {
-        Settings::load(file, &variable, Some(Path::new(RUN_SECRETS)))
+        Settings::load(file, &variables(), Some(Path::new(RUN_SECRETS)))
     }
 
     /// Reads the settings file, the environment, and the files of a directory, if there are any; the later beats the
@@ -73,11 +84,7 @@ impl Settings {
     ///
     /// # Errors
     /// All that is unknown or malformed, at once.
-    pub fn load(
-        file: Option<&Path>,
-        env: &dyn Fn(&str) -> Option<String>,
-        files: Option<&Path>,
-    ) -> Result<Settings, Problems> {
+    pub fn load(file: Option<&Path>, env: &Variables, files: Option<&Path>) -> Result<Settings, Problems> {
         let mut settings = Settings::default();
         let mut problems = Problems::default();
         if let Some(path) = file {
@@ -127,9 +134,11 @@ impl Settings {
         self.take(&values, &Origin::File(path.to_path_buf()), problems);
     }
 
-    fn load_environment(&mut self, env: &dyn Fn(&str) -> Option<String>, problems: &mut Problems) {
-        let names = catalogue().settings().flat_map(Setting::spellings);
-        let values = names.filter_map(|name| Some((name.to_string(), env(name)?))).collect::<Vec<_>>();
+    fn load_environment(&mut self, env: &Variables, problems: &mut Problems) {
+        // Everything else in an environment is somebody else's; so is what a secret's name stands for.
+        let ours = |name: &str| catalogue().setting(name).is_some() || is_passed(name);
+        let values = env.iter().filter(|(name, _)| ours(name)).map(|(name, value)| (name.clone(), value.clone()));
+        let values = values.collect::<Vec<_>>();
         self.take(&values, &Origin::Environment, problems);
     }
 
@@ -165,6 +174,12 @@ impl Settings {
                 ));
                 continue;
             }
+            if is_passed(name) {
+                if let Err(problem) = self.pass(name, value, origin) {
+                    problems.0.push(problem);
+                }
+                continue;
+            }
             let (setting, plain) = match checked(name, value, origin) {
                 Ok((setting, Some(plain))) => (setting, plain),
                 Ok((_, None)) => continue,
@@ -187,13 +202,29 @@ impl Settings {
     }
 
     /// Sets one value, as a flag does; it beats whatever was there.
+    ///
+    /// # Errors
+    /// A name or a value that is none.
     pub fn set(&mut self, name: &str, value: &str, origin: Origin) -> Result<(), Problem> {
+        if is_passed(name) {
+            return self.pass(name, value, &origin);
+        }
         match checked(name, value, &origin)? {
             (setting, Some(plain)) => self.put(setting, plain, origin),
             (setting, None) => {
                 self.given.remove(setting.name.as_str());
             }
         }
+        Ok(())
+    }
+
+    /// Takes what only the role's program can check, as long as it is one line.
+    fn pass(&mut self, name: &str, value: &str, origin: &Origin) -> Result<(), Problem> {
+        if value.chars().any(say::is_unseen) {
+            let hint = "give one line without control characters";
+            return Err(Problem::new(format!("{name} is wrong"), hint).value(value).origin(origin));
+        }
+        self.passed.insert(name.to_owned(), (value.to_owned(), origin.clone()));
         Ok(())
     }
 
@@ -243,9 +274,15 @@ impl Settings {
         self.found(name).map_or(&Origin::Default, |(_, origin)| origin)
     }
 
+    /// The value as text and its origin, when it was given: a default of the catalogue is nobody's wish.
+    pub fn given_text(&self, name: &str) -> Option<(&str, &Origin)> {
+        self.given.get(setting(name).name.as_str()).map(|(text, origin)| (text.as_str(), origin))
+    }
+
     /// What was given, by its own name: what a child's environment must hold.
     pub fn explicit(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.given.iter().map(|(name, (text, _))| (*name, text.as_str()))
+        let given = self.given.iter().map(|(name, (text, _))| (*name, text.as_str()));
+        given.chain(self.passed.iter().map(|(name, (text, _))| (name.as_str(), text.as_str())))
     }
 
     /// What `role` reads of these settings: nothing of another role's is its business.
@@ -257,7 +294,12 @@ impl Settings {
             .flatten()
             .collect();
         let given = self.given.iter().filter(|(name, _)| read.contains(name));
-        Settings { given: given.map(|(name, value)| (*name, value.clone())).collect(), warnings: Vec::new() }
+        let passed = self.passed.iter().filter(|(name, _)| role.passes(name));
+        Settings {
+            given: given.map(|(name, value)| (*name, value.clone())).collect(),
+            passed: passed.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            warnings: Vec::new(),
+        }
     }
 
     fn found(&self, name: &str) -> Option<(&str, &Origin)> {
@@ -270,6 +312,12 @@ impl Settings {
 
 fn setting(name: &str) -> &'static Setting {
     catalogue().setting(name).unwrap_or_else(|| panic!("the catalogue has no setting {name}"))
+}
+
+/// Whether a role's program knows the name, and the catalogue does not: neither as a setting nor as a secret.
+fn is_passed(name: &str) -> bool {
+    let known = catalogue().setting(name).is_some() || catalogue().secret(name).is_some();
+    !known && catalogue().roles().iter().any(|role| role.passes(name))
 }
 
 /// Whether a variable is what Kubernetes and Docker's links set for a service called `redis`: `REDIS_PORT=tcp://10.0.0.1:6379`.
@@ -294,29 +342,14 @@ fn unknown(name: &str) -> Problem {
         let hint = format!("put it into a file named {} in the secrets directory", secret.name);
         return Problem::new(format!("{name} is a secret, not a setting"), hint);
     }
-    let near = catalogue().settings().flat_map(Setting::spellings).min_by_key(|known| distance(known, name));
-    let hint = match near.filter(|known| distance(known, name) <= 3) {
+    // Letters to insert, remove or change, in any case.
+    let distance = |known: &&str| strsim::levenshtein(&known.to_ascii_lowercase(), &name.to_ascii_lowercase());
+    let near = catalogue().settings().flat_map(Setting::spellings).min_by_key(distance);
+    let hint = match near.filter(|known| distance(known) <= 3) {
         Some(near) => format!("did you mean {near}?"),
         None => "docs/reference/settings.md lists all settings".to_string(),
     };
     Problem::new(format!("{name} is not a setting"), hint)
-}
-
-/// Number of letters to insert, remove or change to get from one word to the other, in any case.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b) = (a.to_ascii_lowercase(), b.to_ascii_lowercase());
-    let b = b.as_bytes();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &y) in b.iter().enumerate() {
-            let change = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -330,7 +363,7 @@ mod tests {
         if let Some(text) = file {
             std::fs::write(&path, text).unwrap();
         }
-        let env = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string());
+        let env = environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         Settings::load(Some(&path), &env, None)
             .map_err(|problems| problems.to_string().replace(path.to_str().unwrap(), "flowkit.toml"))
     }
@@ -379,12 +412,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_roles_program_knows_alone_reaches_that_role_only() {
+        let file = "AIRFLOW__CORE__PARALLELISM = 4\nAIRFLOW__LOGGING__LEVEL = \"x\"";
+        let environment = [("AIRFLOW__CORE__PARALLELISM", "8"), ("AIRFLOW_HOME", "/elsewhere")];
+        let settings = load(Some(file), &environment).unwrap();
+        let of = |role: &str| {
+            let seen = settings.of_role(catalogue().role(role).unwrap());
+            seen.explicit().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+        };
+        assert_eq!(of("flowetl"), ["AIRFLOW__CORE__PARALLELISM=8", "AIRFLOW__LOGGING__LEVEL=x"]);
+        assert_eq!(of("flowdb"), [""; 0]);
+        let wrong = load(None, &[("AIRFLOW__CORE__PARALLELISM", "8\nx")]).unwrap_err();
+        assert!(wrong.contains("AIRFLOW__CORE__PARALLELISM is wrong"), "{wrong}");
+    }
+
+    #[test]
     fn a_file_of_its_own_beats_the_variable() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("FLOWDB_HOST"), "flowdb\n").unwrap();
         std::fs::write(dir.path().join("REDIS_PASSWORD"), "a secret, and none of ours").unwrap();
         std::fs::create_dir(dir.path().join("REDIS_HOST")).unwrap();
-        let env = |name: &str| name.ends_with("_HOST").then(|| "elsewhere".to_string());
+        let hosts = catalogue().settings().filter(|setting| setting.name.ends_with("_HOST"));
+        let env = hosts.map(|setting| (setting.name.clone(), "elsewhere".to_string())).collect();
         let settings = Settings::load(None, &env, Some(dir.path())).unwrap();
         assert_eq!(settings.text("FLOWDB_HOST"), Some("flowdb"));
         assert_eq!(settings.origin("FLOWDB_HOST"), &Origin::File(dir.path().join("FLOWDB_HOST")));
@@ -424,11 +473,11 @@ mod tests {
             "7 things are wrong\n  \
              CACHE_SIZE is not a setting: settings are single values (flowkit.toml); write NAME = \"value\" at the top level\n  \
              FLOWDB_PROT is not a setting (flowkit.toml); did you mean FLOWDB_PORT?\n  \
-             MAX_CPUS is wrong: \"0\" (flowkit.toml); give a whole number, at least 1\n  \
+             MAX_CPUS is wrong: \"0\" (flowkit.toml); give a whole number from 1 to 1024\n  \
              REDIS_PASSWORD is a secret, not a setting (flowkit.toml); put it into a file named REDIS_PASSWORD in the \
              secrets directory\n  \
-             FLOWDB_PORT is wrong: \"http\" (environment); give a port number from 1 to 65535\n  \
              CACHE_HALF_LIFE is wrong: \"0\" (environment); give a number greater than 0\n  \
+             FLOWDB_PORT is wrong: \"http\" (environment); give a port number from 1 to 65535\n  \
              POSTGRES_DB is wrong: \"other\" (environment); give flowdb, nothing else works"
         );
     }
