@@ -4,13 +4,11 @@
 #   programs       packages -> settings that name programs of other packages
 #   relax          settings -> names of the relaxations of ./hardening.nix that it needs
 #   serviceConfig  what its unit has beside what every unit has
-#   assertions     its options -> what must hold of them alone
 {
   name,
   programs ? _: { },
   relax ? _: [ ],
   serviceConfig ? { },
-  assertions ? _: [ ],
 }:
 {
   config,
@@ -185,8 +183,7 @@ in
   };
 
   config = lib.mkIf cfg.enable {
-    assertions = wrong.assertions ++ assertions cfg;
-    inherit (wrong) warnings;
+    inherit (wrong) assertions warnings;
 
     services.flowkit.running.${name} = {
       # What connection strings among the secrets hold.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::flowmachine::neighbours::Neighbour;
 use crate::flowmachine::{Hung, Ready, Sources, address_of};
 use crate::roles::{Deployment, MISTAKE, command, in_container, step};
-use flowkit_core::config::{Pools, Problem, Problems, Settings, bracketed, from_here, is_everywhere};
+use flowkit_core::config::{Pools, Problem, Problems, Settings, bracketed, from_here, is_private};
 use supervisor::{Alive, Kind, OnDependency, Restart, Service, StopStep};
 
 /// Settings that upstream's programs read from their environment; the connection settings are added to them.
@@ -37,14 +37,17 @@ const NEIGHBOURS: &str = "neighbours";
 /// Where the server listens.
 const LISTEN: &str = "FLOWKIT_FLOWMACHINE_LISTEN";
 
-/// What is wrong with settings that are right one by one. Only a container may listen everywhere: who reaches it there is
-/// up to the networks that it was given.
+/// What is wrong with settings that are right one by one. Only a container may listen everywhere, or at a public address: who
+/// reaches it there is up to the networks that it was given.
 pub(super) fn check(settings: &Settings, in_container: bool) -> Vec<Problem> {
     let mut problems = Vec::new();
     let listen = settings.text(LISTEN).expect("it has a default");
-    if listen.parse().is_ok_and(is_everywhere) && !in_container {
-        let what = format!("{LISTEN} may not be every interface: the server's port asks for no password");
-        let problem = Problem::new(what, "give one address of this machine");
+    if !listen.parse().is_ok_and(is_private) && !in_container {
+        let what = format!(
+            "{LISTEN} may not be reached from everywhere: whoever reaches it can run any query, without a password"
+        );
+        let hint = "give 127.0.0.1, or one address of this machine in a private network";
+        let problem = Problem::new(what, hint);
         problems.push(problem.value(listen).origin(settings.origin(LISTEN)));
     }
     // Upstream spins when it is given 0.

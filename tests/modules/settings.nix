@@ -33,7 +33,11 @@ let
       MAX_LOCKS_PER_TRANSACTION = 5;
     };
     redis.FLOWKIT_REDIS_LISTEN = "everywhere";
-    flowmachine.FLOWDB_HOST = "flowdb:9000";
+    flowmachine = {
+      FLOWDB_HOST = "flowdb:9000";
+      # Whoever reaches it can run any query.
+      FLOWKIT_FLOWMACHINE_LISTEN = "203.0.113.7";
+    };
   };
   says = {
     flowdb = [
@@ -42,7 +46,10 @@ let
       "MAX_LOCKS_PER_TRANSACTION"
     ];
     redis = [ "FLOWKIT_REDIS_LISTEN" ];
-    flowmachine = [ "FLOWDB_HOST" ];
+    flowmachine = [
+      "FLOWDB_HOST"
+      "FLOWKIT_FLOWMACHINE_LISTEN"
+    ];
   };
   refused =
     role:

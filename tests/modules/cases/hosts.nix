@@ -92,26 +92,6 @@ in
     ];
   };
 
-  "FlowMachine for everybody" = {
-    modules = [
-      ../../../modules/presets/single-host.nix
-      { services.flowkit.flowmachine.settings.FLOWKIT_FLOWMACHINE_LISTEN = "0.0.0.0"; }
-    ];
-    says = [
-      "FLOWKIT_FLOWMACHINE_LISTEN is 0.0.0.0"
-      "can run any query"
-      "Give 127.0.0.1"
-    ];
-  };
-
-  "FlowMachine at a public address" = {
-    modules = [
-      ../../../modules/presets/single-host.nix
-      { services.flowkit.flowmachine.settings.FLOWKIT_FLOWMACHINE_LISTEN = "203.0.113.7"; }
-    ];
-    says = [ "FLOWKIT_FLOWMACHINE_LISTEN is 203.0.113.7" ];
-  };
-
   "a database that does not hear its own host" = {
     modules = [
       ../../../modules/presets/single-host.nix

@@ -31,7 +31,7 @@ in
   };
   "less than nothing" = {
     modules = setting "CACHE_PROTECTED_PERIOD" (-1);
-    refused = "unsigned integer";
+    refused = "integer between 0 and 2147483647";
   };
   "a size that is a list" = {
     modules = setting "CACHE_SIZE" [ 1 ];

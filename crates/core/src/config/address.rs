@@ -7,6 +7,18 @@ pub fn is_everywhere(listen: IpAddr) -> bool {
     listen.to_canonical().is_unspecified()
 }
 
+/// Whether only this machine and a private network can have it: loopback, RFC 1918, 100.64.0.0/10 (RFC 6598, which VPNs use),
+/// link-local, and IPv6's unique local addresses (RFC 4193).
+pub fn is_private(listen: IpAddr) -> bool {
+    match listen.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            ip.is_loopback() || ip.is_private() || ip.is_link_local() || (a == 100 && b & 0xc0 == 64)
+        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
 /// Where something that listens there is reached from this machine: at the loopback if it listens everywhere.
 pub fn from_here(listen: IpAddr) -> IpAddr {
     match listen {
@@ -41,6 +53,30 @@ pub fn bracketed(host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_stays_in_house_is_private() {
+        for (text, private) in [
+            ("127.0.0.2", true),
+            ("10.1.2.3", true),
+            ("172.16.0.1", true),
+            ("172.32.0.1", false),
+            ("192.168.1.1", true),
+            ("100.101.2.3", true),
+            ("100.128.0.1", false),
+            ("203.0.113.7", false),
+            ("0.0.0.0", false),
+            ("::", false),
+            ("::1", true),
+            ("fd00::1", true),
+            ("fe80::1", true),
+            ("2001:db8::1", false),
+            ("::ffff:10.0.0.1", true),
+            ("::ffff:0.0.0.0", false),
+        ] {
+            assert_eq!(is_private(text.parse().unwrap()), private, "{text}");
+        }
+    }
 
     #[test]
     fn a_neighbour_of_this_machine_is_where_it_listens() {

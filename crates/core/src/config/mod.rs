@@ -11,7 +11,7 @@ mod problem;
 mod settings;
 mod state;
 
-pub use address::{bracketed, exact, followed, from_here, is_everywhere};
+pub use address::{bracketed, exact, followed, from_here, is_everywhere, is_private};
 pub use pools::Pools;
 pub use problem::{Problem, Problems};
 pub use settings::{Origin, RUN_SECRETS, Settings, Variables, variable, variables};
