@@ -16,4 +16,11 @@ fi
 
 # What cargo-deny reads must be there, also of dependencies that this machine does not build.
 cargo fetch --locked --quiet
-exec "$tools/bin/cargo-deny" --offline --all-features check --hide-inclusion-graph licenses bans sources
+# Known vulnerabilities where a copy of an advisory database is at hand: a clone in cargo-deny's own place.
+checks=(licenses bans sources)
+if compgen -G "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs/*" >/dev/null; then
+    checks+=(advisories)
+else
+    echo "lint: no advisory database in ${CARGO_HOME:-$HOME/.cargo}/advisory-dbs: known vulnerabilities are not looked for" >&2
+fi
+exec "$tools/bin/cargo-deny" --offline --all-features check --hide-inclusion-graph "${checks[@]}"

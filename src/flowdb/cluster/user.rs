@@ -65,21 +65,7 @@ fn library(settings: &Settings) -> Result<Option<PathBuf>, Problem> {
 
 /// The name that the system has for a user id.
 fn of_system(uid: u32) -> Option<String> {
-    let mut buffer = vec![0; 16384];
-    // SAFETY: all zeroes is a valid value of this C struct.
-    #[allow(unsafe_code)]
-    let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
-    let mut found = std::ptr::null_mut();
-    // SAFETY: every pointer is to something that outlives the call, and the length is the buffer's.
-    #[allow(unsafe_code)]
-    let status = unsafe { libc::getpwuid_r(uid, &mut entry, buffer.as_mut_ptr(), buffer.len(), &mut found) };
-    if status != 0 || found.is_null() {
-        return None;
-    }
-    // SAFETY: on success the name is a string that ends in a zero, in the buffer, which is still there.
-    #[allow(unsafe_code)]
-    let name = unsafe { std::ffi::CStr::from_ptr(entry.pw_name) };
-    Some(name.to_string_lossy().into_owned())
+    uzers::get_user_by_uid(uid).map(|user| user.name().to_string_lossy().into_owned())
 }
 
 #[cfg(test)]
