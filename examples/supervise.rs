@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use supervisor::{
-    Alive, Command, Error, Kind, LogFormat, LogTarget, OnDependency, Options, Probe, Restart, Service, StopStep, User,
-    client, spawn_detached, supervise,
+    Alive, Command, Confinement, Error, Kind, LogFormat, LogTarget, OnDependency, Options, Probe, Reach, Restart,
+    Service, StopStep, User, client, spawn_detached, supervise,
 };
 
 /// A run, as the file has it.
@@ -50,6 +50,7 @@ struct Entry {
     dir: Option<PathBuf>,
     /// Numbers of user, group, further groups.
     user: Option<Vec<u32>>,
+    confined: Option<Confined>,
     #[serde(default)]
     needs: Vec<String>,
     #[serde(default)]
@@ -74,6 +75,21 @@ struct Entry {
     oom_score_adj: Option<i32>,
     #[serde(default = "files")]
     open_files: u64,
+}
+
+/// What a service may reach.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Confined {
+    run: Vec<PathBuf>,
+    #[serde(default)]
+    change: Vec<PathBuf>,
+    #[serde(default)]
+    listen: Vec<u16>,
+    #[serde(default)]
+    connect: Vec<u16>,
+    #[serde(default)]
+    plain: bool,
 }
 
 type OsText = String;
@@ -157,6 +173,15 @@ impl Entry {
             env: self.env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
             dir: self.dir.clone().unwrap_or_else(|| "/".into()),
             user: self.user.as_ref().map(|ids| User { uid: ids[0], gid: ids[1], groups: ids[2..].to_vec() }),
+            confinement: self.confined.as_ref().map(|confined| Confinement {
+                files: [(&confined.run, Reach::Run), (&confined.change, Reach::Change)]
+                    .into_iter()
+                    .flat_map(|(paths, reach)| paths.iter().map(move |path| (path.clone(), reach)))
+                    .collect(),
+                listen: confined.listen.clone(),
+                connect: Some(confined.connect.clone()),
+                plain: confined.plain,
+            }),
         }
     }
 

@@ -241,6 +241,7 @@ pub fn ours(dir: &Path, load: &str) -> ExitCode {
             env: BTreeMap::new(),
             dir: "/".into(),
             user: None,
+            confinement: None,
         },
         needs: Vec::new(),
         on_dependency: OnDependency::Keep,

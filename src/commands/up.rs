@@ -17,7 +17,7 @@ use flowkit_core::catalogue::catalogue;
 use flowkit_core::config::{Pools, Problems};
 use flowkit_core::secrets;
 use say::{show, tell};
-use supervisor::{Error, LogTarget, Options, Outcome, Status, client, spawn_detached};
+use supervisor::{Error, LogTarget, Options, Outcome, Status, client, gaps, spawn_detached};
 
 /// Time for everything to stop in; a checkpoint of a busy database is the longest part of it.
 const STOP_BUDGET: Duration = Duration::from_secs(100);
@@ -54,9 +54,14 @@ impl Up {
         let deployment =
             Deployment::start(self.dir.as_deref(), &self.settings, self.as_owner).map_err(Failure::mistake)?;
         let roles = if self.roles.is_empty() { roles::built().map(str::to_string).collect() } else { self.roles };
-        let deployment = deployment.running(roles);
+        let deployment = deployment.running(roles).confined();
         refuse_second(&deployment)?;
         let plan = begin(&deployment, make_secrets)?;
+        let gaps = gaps();
+        if !gaps.is_empty() {
+            let open = gaps.join(", ");
+            tell!("warning: this kernel leaves more open to a role that is broken into than it need be: {open}");
+        }
         let log = deployment.state.log().join("flowkit.log");
         let options = Options {
             log: LogTarget::File { path: log.clone(), max_bytes: 64 << 20, keep: 5 },

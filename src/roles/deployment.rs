@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::host::{self, Purpose, Standing};
-use super::{HostError, accounts, takeover};
+use super::{HostError, accounts, takeover, walls};
 use crate::roles::Plan;
 use flowkit_core::catalogue::catalogue;
 use flowkit_core::config::{Origin, Problem, Problems, Settings, StateDir, followed};
@@ -28,6 +28,8 @@ pub struct Deployment {
     pub roles: Vec<String>,
     /// Who works here.
     standing: Standing,
+    /// Whether services are kept from what their work does not need, though their user could reach it.
+    pub(super) confined: bool,
     /// In a role's view: whom its services run as, when that is not whoever works here.
     pub(super) user: Option<User>,
     /// In a role's view: where its secrets are.
@@ -92,6 +94,7 @@ impl Deployment {
             program,
             roles: Vec::new(),
             standing: Standing::OneUser,
+            confined: false,
             user: None,
             credentials: None,
         }
@@ -117,6 +120,12 @@ impl Deployment {
             }
         }
         Deployment { roles, ..self }
+    }
+
+    /// The same, with services that are kept from what their work does not need: for hosts, where nothing else does that.
+    #[must_use]
+    pub fn confined(self) -> Deployment {
+        Deployment { confined: true, ..self }
     }
 
     /// The same, seen from a second command: what the running supervisor was started with stands in for the
@@ -167,6 +176,7 @@ impl Deployment {
         host::make(&self.state, self.standing)?;
         if self.standing == Standing::OneUser {
             self.roles.iter().try_for_each(|role| host::make_directory(&self.state.role(role), 0o700))?;
+            self.settle_confined()?;
             return host::reachable(self.state.root(), &self.program, None);
         }
         for role in self.roles.iter().filter_map(|name| catalogue().role(name)) {
@@ -174,11 +184,24 @@ impl Deployment {
             let name = accounts::name(&role.name);
             host::reachable(self.state.root(), &self.program, Some(&user))?;
             takeover::directory(&self.state.role(&role.name), &user, &name, true)?;
+            if self.confined && walls::is_confined(role, true) {
+                takeover::directory(&walls::temporary(self, role), &user, &name, true)?;
+            }
             // Data elsewhere on the host may have been the former user's too.
             let places = role.volumes.iter().filter(|volume| !volume.read_only);
             for place in places.filter_map(|volume| self.settings.text(volume.place.as_ref()?)) {
                 takeover::directory(Path::new(place), &user, &name, false)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Makes what confined services of our own user could not make.
+    fn settle_confined(&self) -> Result<(), HostError> {
+        for role in self.roles.iter().filter_map(|name| catalogue().role(name)).filter(|_| self.confined) {
+            host::make_directory(&walls::temporary(self, role), 0o700)?;
+            let places = role.volumes.iter().filter_map(|volume| self.settings.text(volume.place.as_ref()?));
+            places.into_iter().try_for_each(|place| host::make_directory(Path::new(place), 0o700))?;
         }
         Ok(())
     }
@@ -223,6 +246,7 @@ impl Deployment {
             program: self.program.clone(),
             roles: self.roles.clone(),
             standing: self.standing,
+            confined: self.confined,
             user: self.user_of(role)?,
         })
     }

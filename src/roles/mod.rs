@@ -12,6 +12,7 @@ mod host;
 mod ports;
 mod redis;
 mod takeover;
+mod walls;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -21,6 +22,7 @@ pub use deployment::{Deployment, Failed};
 pub use host::{HostError, enter_owners};
 pub use ports::free_ports;
 
+use flowkit_core::catalogue::catalogue;
 use flowkit_core::config::{Problem, Problems, Settings};
 use supervisor::{Command, Service};
 
@@ -91,7 +93,13 @@ pub fn plan(deployment: &Deployment) -> Result<Plan, Problems> {
     let mut plan = Plan { services: Vec::new(), roles: BTreeMap::new() };
     for role in &deployment.roles {
         let made = match BUILT.iter().find(|(name, _)| name == role) {
-            Some((_, make)) => deployment.view_of(role).map_err(Problems::from).and_then(|view| make(&view)),
+            Some((_, make)) => deployment.view_of(role).map_err(Problems::from).and_then(|view| {
+                let mut made = make(&view)?;
+                if let Some(role) = catalogue().role(role).filter(|_| deployment.confined) {
+                    walls::confine(deployment, &view, role, &mut made);
+                }
+                Ok(made)
+            }),
             None => Err(Problems(vec![unknown(role)])),
         };
         match made {
@@ -114,7 +122,7 @@ pub fn plan(deployment: &Deployment) -> Result<Plan, Problems> {
 }
 
 fn unknown(role: &str) -> Problem {
-    let hint = match flowkit_core::catalogue::catalogue().role(role) {
+    let hint = match catalogue().role(role) {
         Some(_) => "this role is described but not built yet; its secrets and settings are known".to_string(),
         None => format!("roles that run: {}", built().collect::<Vec<_>>().join(", ")),
     };
@@ -130,7 +138,14 @@ fn command(deployment: &Deployment, program: PathBuf, args: &[&str], env: &[(&st
         ("TZ".into(), "UTC".into()),
     ]);
     all.extend(env.iter().map(|(name, value)| (name.into(), value.into())));
-    Command { program, args: args.iter().map(Into::into).collect(), env: all, dir, user: deployment.user.clone() }
+    Command {
+        program,
+        args: args.iter().map(Into::into).collect(),
+        env: all,
+        dir,
+        user: deployment.user.clone(),
+        confinement: None,
+    }
 }
 
 /// A program on the path that services get.

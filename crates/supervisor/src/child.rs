@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
+use super::confine;
 use super::service::Command;
 
 /// The descriptor number at which a service finds the alive lock.
@@ -30,10 +31,11 @@ enum Step {
     User,
     DeathSignal,
     NoNewPrivileges,
+    Confinement,
     Exec,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step::Session,
     Step::Signals,
     Step::Limits,
@@ -43,6 +45,7 @@ const STEPS: [Step; 10] = [
     Step::User,
     Step::DeathSignal,
     Step::NoNewPrivileges,
+    Step::Confinement,
     Step::Exec,
 ];
 
@@ -83,6 +86,7 @@ struct Prepared {
     oom: Option<Vec<u8>>,
     files: libc::rlimit,
     cookie: Option<libc::rlimit>,
+    confinement: Option<confine::Prepared>,
     fds: [RawFd; 5],
     parent: i32,
 }
@@ -137,6 +141,7 @@ pub fn told(pipe: BorrowedFd<'_>, command: &Command) -> Told {
         },
         Step::DeathSignal => "ask for the death signal".to_owned(),
         Step::NoNewPrivileges => "give up new privileges".to_owned(),
+        Step::Confinement => "confine itself".to_owned(),
         Step::Exec => format!("run {}", command.program.display()),
     };
     Told::Failed(words, errno)
@@ -159,6 +164,7 @@ impl Prepared {
         let files = limit(libc::RLIMIT_NOFILE);
         let soft = inherit.open_files.min(files.rlim_max);
         let locks = limit(libc::RLIMIT_LOCKS);
+        let confinement = command.confinement.as_ref().map(confine::Prepared::new).transpose()?;
         Ok(Prepared {
             argv: pointers(&args),
             envp: pointers(&env),
@@ -171,6 +177,7 @@ impl Prepared {
             files: libc::rlimit { rlim_cur: soft, rlim_max: files.rlim_max },
             cookie: (inherit.cookie <= locks.rlim_max)
                 .then_some(libc::rlimit { rlim_cur: inherit.cookie, rlim_max: locks.rlim_max }),
+            confinement,
             fds: [
                 inherit.null.as_raw_fd(),
                 inherit.stdout.as_raw_fd(),
@@ -281,8 +288,31 @@ unsafe fn take(step: Step, p: &Prepared) -> libc::c_int {
                 0
             }
             Step::NoNewPrivileges => libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
+            Step::Confinement => p.confinement.as_ref().map_or(0, |confinement| confine(confinement)),
             Step::Exec => libc::execve(p.program.as_ptr(), p.argv.as_ptr(), p.envp.as_ptr()),
         }
+    }
+}
+
+/// # Safety
+/// As for [`run`].
+#[expect(unsafe_code, reason = "this is the child's side of fork")]
+unsafe fn confine(confinement: &confine::Prepared) -> libc::c_int {
+    // SAFETY: the ruleset is a descriptor that the parent holds open; a filter is a live slice of instructions, which have
+    // the C library's layout.
+    unsafe {
+        if let Some(ruleset) = &confinement.ruleset
+            && libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0u32) != 0
+        {
+            return -1;
+        }
+        for filter in &confinement.filters {
+            let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut().cast() };
+            if libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0u32, &raw const program) != 0 {
+                return -1;
+            }
+        }
+        0
     }
 }
 

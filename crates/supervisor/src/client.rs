@@ -176,10 +176,10 @@ fn connect(dir: &Path) -> io::Result<UnixStream> {
         }
     }
     let us = rustix::process::geteuid().as_raw();
-    match sys::peer_uid(socket.as_fd()) {
-        Some(peer) if peer == us || peer == 0 => {}
+    match sys::peer(socket.as_fd()) {
+        Some((_, peer)) if peer == us || peer == 0 => {}
         peer => {
-            let who = peer.map_or("nobody known".to_owned(), |peer| format!("user {peer}"));
+            let who = peer.map_or("nobody known".to_owned(), |(_, peer)| format!("user {peer}"));
             return Err(io::Error::other(format!("{who} answers there, who is not the one that runs the services")));
         }
     }

@@ -1,7 +1,8 @@
 //! The control socket: one thread that answers clients and can't hold up the supervisor.
 //!
-//! A client sends one JSON line and gets one back. Only our own user and root are listened to; connections, the length of
-//! a request and the time for it are bounded. Status is copied from what the main loop has published last.
+//! A client sends one JSON line and gets one back. Only our own user and root are listened to, and nothing that we have
+//! started; connections, the length of a request and the time for it are bounded. Status is copied from what the main loop has
+//! published last.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,6 +20,7 @@ use super::error::Error;
 use super::lock::Place;
 use super::log::Log;
 use super::status::{Reply, Request, Status};
+use super::walk;
 
 /// Clients at the same time; the oldest has to go for one more, so that silent ones keep nobody out.
 const CLIENTS: usize = 64;
@@ -182,8 +184,7 @@ fn accept(listener: &OwnedFd, clients: &mut Vec<Client>) {
     // At most so many at a time, or a flood of them would keep those who were accepted from being heard.
     for _ in 0..CLIENTS / 2 {
         let Ok(fd) = rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) else { return };
-        let ours = rustix::process::geteuid().as_raw();
-        if super::sys::peer_uid(fd.as_fd()).is_some_and(|uid| uid == ours || uid == 0) {
+        if super::sys::peer(fd.as_fd()).is_some_and(|(pid, uid)| is_welcome(pid, uid)) {
             let until = Instant::now() + PATIENCE;
             if clients.len() == CLIENTS {
                 clients.remove(0);
@@ -191,6 +192,14 @@ fn accept(listener: &OwnedFd, clients: &mut Vec<Client>) {
             clients.push(Client { fd, request: Vec::new(), reply: Vec::new(), sent: 0, until });
         }
     }
+}
+
+/// A service may be of our own user, and has no say here. What it has started descends from us for as long as it lives;
+/// who is gone already waits for no answer.
+fn is_welcome(pid: i32, uid: u32) -> bool {
+    let ours = rustix::process::geteuid().as_raw();
+    // A process outside of our namespace is nobody's that we have started, and has no number here.
+    (uid == ours || uid == 0) && (pid == 0 || walk::descends(pid, std::process::id() as i32) == Some(false))
 }
 
 impl Client {

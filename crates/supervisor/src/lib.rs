@@ -17,6 +17,7 @@
 
 mod child;
 pub mod client;
+mod confine;
 mod control;
 mod detach;
 mod engine;
@@ -48,13 +49,14 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{DumpableBehavior, Pid, Signal, set_child_subreaper, set_dumpable_behavior};
 
 pub use client::Stopped;
+pub use confine::gaps;
 pub use detach::spawn_detached;
 use engine::{Engine, Parts};
 pub use error::Error;
 pub use listener::connect_to_own;
 pub use options::{LogFormat, LogTarget, Options, Outcome};
 use say::tell;
-pub use service::{Alive, Command, Kind, OnDependency, Probe, Restart, Service, StopStep, User};
+pub use service::{Alive, Command, Confinement, Kind, OnDependency, Probe, Reach, Restart, Service, StopStep, User};
 pub use status::{ServiceState, ServiceStatus, Status};
 pub use sys::Acting;
 

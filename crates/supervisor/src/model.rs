@@ -40,7 +40,14 @@ struct World {
 }
 
 fn command() -> Command {
-    Command { program: "/x".into(), args: vec![], env: Default::default(), dir: "/".into(), user: None }
+    Command {
+        program: "/x".into(),
+        args: vec![],
+        env: Default::default(),
+        dir: "/".into(),
+        user: None,
+        confinement: None,
+    }
 }
 
 fn services(rng: &mut ChaCha8Rng) -> Vec<Service> {

@@ -64,6 +64,32 @@ pub struct Command {
     pub dir: PathBuf,
     /// Who it runs as; `None` for the supervisor's own user.
     pub user: Option<User>,
+    /// What it may reach of what its user may; `None` for all of it.
+    pub confinement: Option<Confinement>,
+}
+
+/// What a process and all that it starts may reach. The rest is closed as far as the kernel can (see [`super::gaps`]): files,
+/// TCP ports, other processes (signals, memory, environment) and abstract unix sockets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Confinement {
+    /// Files, and directories with all that is below. Looked up at each start; what is not there is left out.
+    pub files: Vec<(PathBuf, Reach)>,
+    /// TCP ports on which it may listen.
+    pub listen: Vec<u16>,
+    /// TCP ports, of whatever host, to which it may connect; `None` for all.
+    pub connect: Option<Vec<u16>>,
+    /// It needs no unix sockets, no memory shared by name (System V), and none of the calls that reach into other processes or
+    /// change the system.
+    pub plain: bool,
+}
+
+/// What may be done with a file, or what is below a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Read and run.
+    Run,
+    /// Read, write, make and remove, but not run.
+    Change,
 }
 
 /// A user by number, so that no passwd entry is needed.

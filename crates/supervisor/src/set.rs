@@ -279,8 +279,14 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn service(name: &str, needs: &[&str], stop: &[(i32, u64)]) -> Service {
-        let command =
-            Command { program: "/x".into(), args: vec![], env: Default::default(), dir: "/".into(), user: None };
+        let command = Command {
+            program: "/x".into(),
+            args: vec![],
+            env: Default::default(),
+            dir: "/".into(),
+            user: None,
+            confinement: None,
+        };
         Service {
             name: name.into(),
             kind: Kind::Daemon,

@@ -145,9 +145,9 @@ pub fn close_on_exec_from(first: u32) {
     }
 }
 
-/// The user at the other end of a unix socket. Not through rustix: it takes the process id for positive, and that of a
-/// process outside our namespace is 0.
-pub fn peer_uid(socket: BorrowedFd<'_>) -> Option<u32> {
+/// Process and user at the other end of a unix socket. Not through rustix: it takes the process id for positive, and that
+/// of a process outside our namespace is 0.
+pub fn peer(socket: BorrowedFd<'_>) -> Option<(i32, u32)> {
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut length = size_of::<libc::ucred>() as libc::socklen_t;
     // SAFETY: pointer and length describe a live structure of the type that this option fills in.
@@ -156,7 +156,7 @@ pub fn peer_uid(socket: BorrowedFd<'_>) -> Option<u32> {
         let peer = (&raw mut peer).cast();
         libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, peer, &mut length)
     };
-    (result == 0 && length as usize == size_of::<libc::ucred>()).then_some(peer.uid)
+    (result == 0 && length as usize == size_of::<libc::ucred>()).then_some((peer.pid, peer.uid))
 }
 
 /// While it is held, this thread reaches files and sockets with the rights of a user; for root alone. Only the effective

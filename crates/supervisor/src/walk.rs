@@ -103,6 +103,19 @@ pub fn see(pid: i32) -> Option<Seen> {
     Some(Seen { pid, top: pid, started: stat.started, zombie: stat.zombie })
 }
 
+/// Whether a process descends from another one; `None` when it is gone.
+pub fn descends(mut pid: i32, from: i32) -> Option<bool> {
+    // A process that ends meanwhile hands its children up, so that the way gets no longer; the limit is for bugs.
+    for _ in 0..1 << 16 {
+        match parent(pid)? {
+            parent if parent == from => return Some(true),
+            0 => return Some(false),
+            parent => pid = parent,
+        }
+    }
+    None
+}
+
 /// The parent of a process.
 pub fn parent(pid: i32) -> Option<i32> {
     Some(stat(pid)?.parent)

@@ -1,0 +1,149 @@
+//! What each role's services may reach on a host: walls that hold also where all roles run as one user.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::Deployment;
+use flowkit_core::catalogue::{Role, Type, catalogue};
+use supervisor::{Confinement, Reach, Service};
+
+/// Programs, libraries and settings of the system, as far as every user may read them.
+const SYSTEM: &[&str] = &[
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/etc",
+    "/opt",
+    "/nix/store",
+    "/run/current-system",
+    "/proc",
+    "/sys",
+];
+
+/// Devices that every program may want.
+const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+
+/// What an installation of programs has beside its `bin`.
+const BESIDE: &[&str] = &["bin", "lib", "lib64", "libexec", "share", "pyvenv.cfg"];
+
+/// Confines the services of a role. `view` is the deployment as the role sees it.
+pub(super) fn confine(whole: &Deployment, view: &Deployment, role: &Role, services: &mut [Service]) {
+    if !is_confined(role, view.user.is_some()) {
+        return;
+    }
+    let (common, temporary) = (common(whole, view, role), temporary(view, role));
+    let state = whole.state.root();
+    let closed = state.canonicalize().unwrap_or_else(|_| state.to_owned());
+    for command in services.iter_mut().flat_map(|service| service.before.iter_mut().chain([&mut service.command])) {
+        let program = program(&command.program).map(|path| (path, Reach::Run));
+        let files = common.files.iter().cloned().chain(program);
+        let files = files.flat_map(|(path, reach)| around(&path, &closed).into_iter().map(move |path| (path, reach)));
+        command.confinement = Some(Confinement { files: files.collect(), ..common.clone() });
+        command.env.insert("TMPDIR".into(), temporary.clone().into());
+    }
+}
+
+/// Where a confined role keeps what it needs for a moment.
+pub(super) fn temporary(deployment: &Deployment, role: &Role) -> PathBuf {
+    deployment.state.role(&role.name).join("tmp")
+}
+
+/// Whether a role's services are confined, where any are. FlowDB is only where it shares its user with other roles: an
+/// administrator may have it read files of the host.
+pub(super) fn is_confined(role: &Role, has_own_user: bool) -> bool {
+    role.name != "flowdb" || !has_own_user
+}
+
+/// What all services of a role may reach.
+fn common(whole: &Deployment, view: &Deployment, role: &Role) -> Confinement {
+    let run = |path: PathBuf| (path, Reach::Run);
+    let change = |path: PathBuf| (path, Reach::Change);
+    let mut files: Vec<(PathBuf, Reach)> = SYSTEM.iter().map(|path| run(path.into())).collect();
+    // Where names of hosts are asked for may stand elsewhere, and is written anew from time to time.
+    files.extend(fs::canonicalize("/etc/resolv.conf").ok().and_then(|file| file.parent().map(Path::to_owned)).map(run));
+    files.extend(DEVICES.iter().map(|path| change(path.into())));
+    files.push(run(view.credentials_of(&role.name)));
+    files.push(change(view.state.role(&role.name)));
+    files.extend(program(&view.program).map(run));
+    let places: Vec<&str> = role.volumes.iter().filter_map(|volume| volume.place.as_deref()).collect();
+    for (name, value) in view.settings.explicit() {
+        match catalogue().setting(name).map(|setting| setting.r#type) {
+            Some(_) if places.contains(&name) => files.push(change(value.into())),
+            Some(Type::Path) => files.extend(program(Path::new(value)).map(run)),
+            _ => {}
+        }
+    }
+    let read = role.volumes.iter().filter(|volume| volume.read_only).filter_map(|volume| volume.setting.as_deref());
+    files.extend(read.filter_map(|name| whole.settings.text(name)).map(|path| run(path.into())));
+    if role.name == "flowdb" {
+        // Its sessions share memory there.
+        files.push(change("/dev/shm".into()));
+    }
+    let ports = |role: &Role| role.ports.iter().map(|port| view.settings.port(&port.setting)).collect::<Vec<_>>();
+    let others = role.talks_to.iter().filter_map(|talk| catalogue().role(&talk.role));
+    Confinement {
+        files,
+        listen: ports(role),
+        // FlowDB may be told to read tables of any server.
+        connect: (role.name != "flowdb").then(|| others.flat_map(ports).collect()),
+        // PostgreSQL has a unix socket of its own.
+        plain: role.name != "flowdb",
+    }
+}
+
+/// A program, and what its installation has for it.
+fn program(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let paths = [Some(path.to_owned()), path.canonicalize().ok()];
+    paths.into_iter().flatten().flat_map(|path| {
+        let bin = path.ancestors().take(2).find(|path| path.ends_with("bin"));
+        let prefix = bin.and_then(Path::parent).map(Path::to_owned);
+        let beside = prefix.into_iter().flat_map(|prefix| BESIDE.iter().map(move |name| prefix.join(name)));
+        [path.clone()].into_iter().chain(beside).collect::<Vec<_>>()
+    })
+}
+
+/// What is there of a path, but for `closed`: where that is below it, everything beside.
+fn around(path: &Path, closed: &Path) -> Vec<PathBuf> {
+    let Ok(path) = path.canonicalize() else { return Vec::new() };
+    if !closed.starts_with(&path) {
+        return vec![path];
+    }
+    let entries = fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.filter(|entry| entry != closed).flat_map(|entry| around(&entry, closed)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_closed_is_not_opened_with_what_it_stands_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        for path in ["opt/flowkit/secrets", "opt/flowkit/redis", "opt/other", "usr"] {
+            fs::create_dir_all(root.join(path)).unwrap();
+        }
+        let closed = root.join("opt/flowkit");
+        assert_eq!(around(&root.join("usr"), &closed), [root.join("usr")]);
+        assert_eq!(around(&root.join("opt"), &closed), [root.join("opt/other")]);
+        assert_eq!(around(&closed, &closed), [PathBuf::new(); 0]);
+        assert_eq!(around(&closed.join("redis"), &closed), [closed.join("redis")]);
+        assert_eq!(around(&root.join("missing"), &closed), [PathBuf::new(); 0]);
+    }
+
+    #[test]
+    fn a_program_comes_with_its_installation_and_no_more() {
+        let python: Vec<PathBuf> = program(Path::new("/home/ada/venv/bin/python")).collect();
+        for path in ["/home/ada/venv/bin/python", "/home/ada/venv/lib", "/home/ada/venv/pyvenv.cfg"] {
+            assert!(python.contains(&path.into()), "{path}");
+        }
+        assert!(!python.contains(&"/home/ada/venv".into()));
+        assert_eq!(
+            program(Path::new("/home/ada/redis-server")).collect::<Vec<_>>(),
+            [PathBuf::from("/home/ada/redis-server")]
+        );
+    }
+}

@@ -1,0 +1,124 @@
+//! What a confined service can't reach although its user could.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+
+use rustix::process::geteuid;
+use serde_json::{Value, json};
+
+use super::rig::{Rig, example, svc, until, with};
+
+/// What every program needs that a shell starts.
+const SYSTEM: [&str; 6] = ["/usr", "/bin", "/lib", "/lib64", "/etc", "/proc"];
+
+/// A user that nothing else runs as.
+const SOMEBODY: u32 = 4_000_779;
+
+/// Tries everything and tells what worked; `$0` is a port of somebody else's. The victim is another service.
+const TRIES: &str = r#"
+try() { name=$1; shift; if ("$@") >/dev/null 2>&1; then echo "got $name"; else echo "no $name"; fi; }
+connect() { : <>"/dev/tcp/127.0.0.1/$1"; }
+remove() { ipcrm --shmem-id "$1"; }
+write() { echo x >"$1"; }
+for victim in $(cat /proc/$PPID/task/$PPID/children); do [ $victim != $$ ] && break; done
+cd @/own
+try own write @/own/file
+try read cat @/secret
+try list ls @/
+try write write @/new
+try append eval "echo x >>@/secret"
+try rename mv @/others @/swapped
+try link ln @/secret @/own/second
+try signal kill -0 $victim
+try environment cat /proc/$victim/environ
+try tcp connect $0
+try namespace unshare --user true
+try memory-by-name remove $(ipcmk --shmem 10 | tr -dc 0-9)
+"#;
+
+/// What it said, all run by one user.
+fn said(confined: Option<Value>) -> Vec<String> {
+    let theirs = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = theirs.local_addr().expect("an address").port().to_string();
+    let task = json!({ "name": "tries", "task": true, "command": ["/bin/bash", "-c", TRIES, port], "needs": ["stay"] });
+    let task = confined.map_or(task.clone(), |confined| with(task, json!({ "confined": confined })));
+    let mut rig = Rig::new(json!([task, svc("stay", "serve /dev/null")]));
+    for dir in ["own", "others"] {
+        fs::create_dir(rig.path(dir)).expect("made");
+    }
+    fs::write(rig.path("secret"), "secret").expect("written");
+    // Root's rights would open more than a service's user has.
+    let mut supervise = rig.command();
+    if geteuid().is_root() {
+        for path in ["", "own", "others", "secret"] {
+            chown(rig.path(path), Some(SOMEBODY), Some(SOMEBODY)).expect("given");
+        }
+        supervise.uid(SOMEBODY).gid(SOMEBODY);
+    }
+    rig.start_as(supervise);
+    // Root's own client listens to nobody else.
+    until("the end of the tries", || match rig.out() {
+        out if out.contains("tries: finished") => Ok(()),
+        out => Err(out),
+    });
+    lines(&rig, "tries")
+}
+
+/// What a service has printed.
+fn lines(rig: &Rig, service: &str) -> Vec<String> {
+    let records = rig.out();
+    let records = records.lines().filter_map(|line| line.split_once(" | "));
+    let own = records.filter(|(from, _)| from.trim_end().ends_with(&format!(" {service}")));
+    own.map(|(_, said)| said.to_owned()).collect()
+}
+
+fn got(said: &[String]) -> Vec<&str> {
+    said.iter().filter_map(|line| line.strip_prefix("got ")).collect()
+}
+
+#[test]
+fn it_reaches_its_own_and_nothing_else() {
+    let confined = json!({ "run": SYSTEM, "change": ["@/own", "/dev/null", "@/missing"], "plain": true });
+    let said = said(Some(confined));
+    assert_eq!(got(&said), ["own"], "{said:?}");
+    assert_eq!(said.iter().filter(|line| line.starts_with("no ")).count(), 11, "{said:?}");
+}
+
+#[test]
+fn without_the_confinement_it_reaches_everything() {
+    let said = said(None);
+    // Not every system lets users make namespaces.
+    let refused: Vec<_> = said.iter().filter(|line| line.starts_with("no ") && *line != "no namespace").collect();
+    assert_eq!(refused, [""; 0], "{said:?}");
+    assert!(got(&said).len() >= 11, "{said:?}");
+}
+
+#[test]
+fn ports_that_were_given_are_open() {
+    let theirs = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = theirs.local_addr().expect("an address").port();
+    let script = "(: <>/dev/tcp/127.0.0.1/$0) && echo connected";
+    let confined = json!({ "run": SYSTEM, "connect": [port], "plain": true });
+    let task = json!({
+        "name": "client", "task": true, "command": ["/bin/bash", "-c", script, port.to_string()], "confined": confined,
+    });
+    let mut rig = Rig::new(json!([task, svc("stay", "serve /dev/null")]));
+    rig.start_ready();
+    assert_eq!(lines(&rig, "client"), ["connected"]);
+}
+
+/// A service may run as the supervisor's user: being that is not enough to command it.
+#[test]
+fn no_service_commands_the_supervisor() {
+    let ask = |state: &str| format!("{} status {state} && echo heard || echo deaf", example("supervise").display());
+    let task = json!({ "name": "asks", "task": true, "command": ["/bin/sh", "-c", ask("@/run")] });
+    let mut rig = Rig::new(json!([task, svc("stay", "serve /dev/null")]));
+    rig.start_ready();
+    assert_eq!(lines(&rig, "asks").last().map(String::as_str), Some("deaf"));
+    // The same program, as somebody whom the supervisor has not started.
+    let mut command = std::process::Command::new("/bin/sh");
+    let heard = command.args(["-c", &ask(&rig.state().display().to_string())]).output().expect("run");
+    assert!(String::from_utf8_lossy(&heard.stdout).contains("heard"), "{heard:?}");
+}
