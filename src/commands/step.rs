@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::Failure;
 use crate::flowmachine::neighbours::Neighbours;
-use crate::roles::Deployment;
+use crate::roles::{Deployment, await_free};
 use crate::{flowdb, flowmachine, redis_server};
 use say::show;
 
@@ -41,11 +41,26 @@ enum Step {
     FlowmachineWatch,
 }
 
+impl Step {
+    /// The role that listens once this has ended.
+    fn comes_before(self) -> Option<&'static str> {
+        match self {
+            Step::FlowdbPrepare => Some("flowdb"),
+            Step::RedisPrepare => Some("redis"),
+            Step::FlowmachineRepair => Some("flowmachine"),
+            _ => None,
+        }
+    }
+}
+
 impl StepArgs {
     /// Runs the command.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let Deployment { state, settings, store, roles, .. } =
-            Deployment::open_step(&self.dir, self.roles).map_err(Failure::mistake)?;
+        let deployment = Deployment::open_step(&self.dir, self.roles).map_err(Failure::mistake)?;
+        if let Some(role) = self.step.comes_before() {
+            await_free(&deployment, role, |line| show!("{line}"));
+        }
+        let Deployment { state, settings, store, roles, .. } = deployment;
         match self.step {
             Step::FlowdbPrepare => {
                 let prepared = flowdb::cluster::prepare(&state, &settings, &store).map_err(of_flowdb)?;

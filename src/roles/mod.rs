@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 pub use deployment::{Deployment, Failed};
 pub use host::{HostError, enter_owners};
-pub use ports::free_ports;
+pub use ports::{await_free, free_ports};
 
 use flowkit_core::catalogue::catalogue;
 use flowkit_core::config::{Problem, Problems, Settings};

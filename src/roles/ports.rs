@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use super::Deployment;
 use flowkit_core::catalogue::catalogue;
 use flowkit_core::config::Problem;
+
+/// Time between two looks at a port that is taken.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// A problem for each address of the deployment's roles that somebody else listens on, naming who where that can be seen: root sees
 /// more, so it is asked before root becomes somebody else.
@@ -21,6 +25,25 @@ pub fn free_ports(deployment: &Deployment) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// Waits until nobody listens where a role is about to; says so. A service whose port somebody else has taken would only die,
+/// until the supervisor gave everything up.
+pub fn await_free(deployment: &Deployment, role: &str, tell: impl Fn(&str)) {
+    let role = catalogue().role(role).expect("a role of the catalogue");
+    let addresses = role.ports.iter().filter_map(|port| deployment.socket(port.listen.as_ref()?, &port.setting).ok());
+    for address in addresses {
+        let mut told = false;
+        while TcpListener::bind(address).is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse) {
+            if !told {
+                let holder =
+                    holder(address.port()).map_or(String::new(), |(pid, name)| format!(": {name} (pid {pid})"));
+                tell(&format!("waiting until another process{holder} no longer listens at {address}"));
+                told = true;
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
 }
 
 fn taken(role: &str, setting: &str, address: SocketAddr) -> Option<Problem> {
