@@ -47,6 +47,7 @@ use std::sync::Arc;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{DumpableBehavior, Pid, Signal, set_child_subreaper, set_dumpable_behavior};
+use rustix::thread::{CapabilitySet, CapabilitySets};
 
 pub use client::Stopped;
 pub use confine::gaps;
@@ -180,5 +181,35 @@ fn harden() -> Result<(), Error> {
     rustix::process::setrlimit(rustix::process::Resource::Core, no_core).map_err(Error::system("forbid core files"))?;
     set_child_subreaper(Pid::from_raw(1)).map_err(Error::system("become the reaper of orphans"))?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    Ok(())
+    give_up_capabilities()
+}
+
+/// What root's supervisor needs: to become the services' users and signal them, to take their capabilities and set their
+/// limits, and to reach the files of its own directory and theirs.
+const CAPABILITIES: CapabilitySet = CapabilitySet::SETUID
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::SYS_RESOURCE)
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::FOWNER);
+
+/// Keeps what is needed of a privileged user's rights; no program that is run from here on gets the others back.
+fn give_up_capabilities() -> Result<(), Error> {
+    let failed = "give up capabilities";
+    let had = rustix::thread::capabilities(None).map_err(Error::system(failed))?;
+    if had.permitted.is_empty() {
+        return Ok(());
+    }
+    for capability in CapabilitySet::all().difference(CAPABILITIES).iter() {
+        // Refused to those who can't: they run no program with more than they have.
+        let _ = rustix::thread::remove_capability_from_bounding_set(capability);
+    }
+    let kept = CapabilitySets {
+        effective: had.effective & CAPABILITIES,
+        permitted: had.permitted & CAPABILITIES,
+        inheritable: had.inheritable & CAPABILITIES,
+    };
+    rustix::thread::set_capabilities(None, kept).map_err(Error::system(failed))
 }

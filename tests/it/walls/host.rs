@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::geteuid;
 
-use crate::support::deployment::{Deployment, kill, show};
+use crate::support::deployment::{Deployment, kill, show, wait};
 
 /// A user that nothing else runs as.
 const SOMEBODY: u32 = 4_000_778;
@@ -218,8 +218,32 @@ fn who_takes_a_port_is_told_no_password() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(String::from_utf8_lossy(&heard), "");
+    // It waits for the port, rather than die until the supervisor gives up.
+    wait(Duration::from_secs(20), "a word about the port", || deployment.log().contains("no longer listens at"));
+    let restarts = deployment.status().unwrap()["services"][0]["restarts"].as_u64().unwrap();
+    assert!(restarts <= 2, "{restarts}");
     drop(taker);
     deployment.wait_ready(Duration::from_secs(60));
+}
+
+/// What root's supervisor has no use for it has not, nor has anything that it could run.
+#[test]
+fn roots_supervisor_keeps_few_capabilities() {
+    need_root();
+    let deployment = Deployment::new();
+    deployment.done(&["up", "--detach", "--role", "redis"]);
+    let status = deployment.status().unwrap();
+    for process in ["supervisor", "guard"] {
+        let text = fs::read_to_string(format!("/proc/{}/status", status[process])).unwrap();
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            let line = text.lines().find_map(|line| line.strip_prefix(&format!("{set}:"))).unwrap();
+            let had = u64::from_str_radix(line.trim(), 16).unwrap();
+            // Of those by their numbers: CHOWN 0, FSETID 4, NET_ADMIN 12, SYS_MODULE 16, SYS_RAWIO 17, SYS_PTRACE 19, SYS_ADMIN 21,
+            // MKNOD 27, SETFCAP 31, BPF 39.
+            let unwanted: u64 = [0, 4, 12, 16, 17, 19, 21, 27, 31, 39].iter().map(|number| 1 << number).sum();
+            assert_eq!(had & unwanted, 0, "{set} of the {process}: {had:x}");
+        }
+    }
 }
 
 /// Row 5: what root's command starts as somebody else has no terminal to type into.
