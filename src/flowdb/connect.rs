@@ -137,6 +137,21 @@ pub(super) async fn over_tcp(
     open(endpoint.over_tcp(), user, password, database).await
 }
 
+/// Any user over the socket, with a password.
+pub(super) async fn over_socket(
+    endpoint: &Endpoint,
+    user: &str,
+    password: &Secret,
+    database: &str,
+) -> Result<Client, Error> {
+    open(endpoint.over_socket(), user, Some(password), database).await
+}
+
+/// Whether the server answered, and has no connection left.
+pub(super) fn is_full(error: &Error) -> bool {
+    matches!(error, Error::Connect { source, .. } if source.code() == Some(&SqlState::TOO_MANY_CONNECTIONS))
+}
+
 /// Whether the server answered, and refused the login.
 pub(super) fn is_refusal(error: &Error) -> bool {
     let Error::Connect { source, .. } = error else { return false };

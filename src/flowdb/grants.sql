@@ -7,8 +7,9 @@
 -- flowkit_functions  owns the cache's book-keeping and the functions that run with their owner's rights
 -- flowkit_sessions   owns the functions that end sessions; a member of every login
 -- flowkit_departed   owns what removed people leave behind; it may do nothing
+-- flowkit_monitor    the login of the readiness probe: it may connect to the empty database `postgres`, and no more
 --
--- The last three log in nowhere. No function runs with the superuser's rights, and nobody else can have one run in the
+-- The three before the last log in nowhere. No function runs with the superuser's rights, and nobody else can have one run in the
 -- superuser's hands: by a trigger on a table that the superuser writes, by an object in a schema that it looks into.
 --
 -- Two rights that FlowKit's own image gives are not given here, as neither FlowMachine nor FlowAPI needs them: CREATE in
@@ -20,6 +21,7 @@ REVOKE CONNECT, TEMPORARY ON DATABASE flowdb FROM PUBLIC;
 GRANT CONNECT, TEMPORARY, CREATE ON DATABASE flowdb TO flowmachine;
 GRANT CONNECT ON DATABASE flowdb TO flowkit_reader;
 REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC;
+GRANT CONNECT ON DATABASE postgres TO flowkit_monitor;
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 
 GRANT flowmachine TO flowkit_analyst;

@@ -35,5 +35,8 @@ pub const DATABASE: &str = "flowdb";
 /// The superuser, owner of everything.
 pub const SUPERUSER: &str = "flowdb";
 
+/// Whom the readiness probe logs in as: it may connect, and nothing else.
+const MONITOR: &str = "flowkit_monitor";
+
 /// The owner of stored results. FlowMachine hands every table it stores to a role of exactly this name.
 pub const FLOWMACHINE: &str = "flowmachine";

@@ -10,11 +10,14 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
-use super::connect::{self, SUPERUSER_PASSWORD, is_refusal};
-use super::{DATABASE, Endpoint, Error, FLOWMACHINE, SUPERUSER, cluster};
+use super::connect::{self, SUPERUSER_PASSWORD, is_full, is_refusal};
+use super::{DATABASE, Endpoint, Error, FLOWMACHINE, MONITOR, cluster, password};
 use flowkit_core::config::{Settings, StateDir};
 use flowkit_core::secrets::Store;
 use supervisor::Probe;
+
+/// The database that is there before ours, and that holds nothing.
+const MONITORED: &str = "postgres";
 
 /// Asks a running server a real question on the address that its clients use.
 #[derive(Clone)]
@@ -57,10 +60,13 @@ impl ProbeSql {
     }
 
     /// Asks over the session given, or a new one; gives it back for the next time.
-    async fn ask(&self, session: Option<Client>) -> Result<Client, Error> {
+    async fn ask(&self, session: Option<Client>) -> Result<Option<Client>, Error> {
         let client = match (session, self.question) {
             (Some(client), _) => client,
-            (None, Question::Server) => self.log_in_to_server().await?,
+            (None, Question::Server) => match self.log_in_to_server().await? {
+                Some(client) => client,
+                None => return Ok(None),
+            },
             (None, Question::Schema) => self.log_in_as_flowmachine().await?,
         };
         let data = cluster::data_directory(&self.state, &self.settings);
@@ -73,19 +79,24 @@ impl ProbeSql {
                 (SELECT location_table FROM location_table()), (SELECT count(*) FROM etl.available_dates)";
             client.query_one(first_questions, &[]).await.map_err(Error::sql("ask what FlowMachine asks first"))?;
         }
-        Ok(client)
+        Ok(Some(client))
     }
 
-    async fn log_in_to_server(&self) -> Result<Client, Error> {
+    /// As somebody who may do nothing there. `None` where that login is refused: it is made, or given a new password, only
+    /// once the server is ready, and there may be no connection left for it. That the server refuses shows that it takes
+    /// requests; that it is ours is told by its socket, which stands where nobody else can put one.
+    async fn log_in_to_server(&self) -> Result<Option<Client>, Error> {
         let endpoint = Endpoint::new(&self.state, &self.settings);
-        let password = self.store.get(SUPERUSER_PASSWORD)?;
-        match connect::over_tcp(&endpoint, SUPERUSER, Some(&password), "postgres").await {
-            // A password that was rotated is set only once the server is ready. That it refuses shows that somebody
-            // listens; the socket shows who.
-            Err(refused) if is_refusal(&refused) => {
-                connect::as_superuser(&self.state, &self.settings, &self.store, "postgres").await
+        let password = password::of_monitor(&self.store.get(SUPERUSER_PASSWORD)?);
+        match connect::over_tcp(&endpoint, MONITOR, Some(&password), MONITORED).await {
+            Err(refused) if is_refusal(&refused) || is_full(&refused) => {
+                match connect::over_socket(&endpoint, MONITOR, &password, MONITORED).await {
+                    Err(again) if is_refusal(&again) || is_full(&again) => Ok(None),
+                    Err(_) => Err(refused),
+                    answer => answer.map(Some),
+                }
             }
-            answer => answer,
+            answer => answer.map(Some),
         }
     }
 
@@ -102,7 +113,7 @@ impl Probe for ProbeSql {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         // A session that broke says nothing of the server as it is now: the question is asked once more over a new one.
         if let Some((runtime, client)) = kept.take()
-            && let Ok(Ok(client)) = runtime.block_on(async { timeout(patience, self.ask(Some(client))).await })
+            && let Ok(Ok(Some(client))) = runtime.block_on(async { timeout(patience, self.ask(Some(client))).await })
         {
             *kept = Some((runtime, client));
             return Ok(());
@@ -111,7 +122,7 @@ impl Probe for ProbeSql {
         let runtime = runtime.map_err(|error| format!("cannot ask: {error}"))?;
         match runtime.block_on(async { timeout(patience, self.ask(None)).await }) {
             Ok(Ok(client)) => {
-                *kept = Some((runtime, client));
+                *kept = client.map(|client| (runtime, client));
                 Ok(())
             }
             Ok(Err(error)) => Err(in_a_line(&error)),

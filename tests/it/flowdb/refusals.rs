@@ -355,6 +355,7 @@ fn a_user_without_a_name_is_served_or_told_what_is_missing() {
 #[test]
 fn another_server_on_the_port_is_told_apart() {
     let other = Cluster::started();
+    other.apply().unwrap();
     let mut ours = Cluster::new();
     ours.prepare().unwrap();
     ours.settings.set("FLOWDB_PORT", &other.settings.port("FLOWDB_PORT").to_string(), Origin::Flag).unwrap();

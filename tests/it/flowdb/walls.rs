@@ -1,8 +1,12 @@
 //! What an analyst, a reader or somebody who left can not do: become somebody stronger, take everything, end others' work.
 
+use std::time::Duration;
+
+use flowkit::flowdb::ProbeSql;
 use flowkit::flowdb::users::{self, Role};
 use flowkit_core::config::Origin;
 use flowkit_core::secrets::Secret;
+use supervisor::Probe;
 use tokio_postgres::{Client, Config, NoTls};
 
 use crate::support::flowdb::Cluster;
@@ -162,8 +166,8 @@ fn every_function_right_and_owner_is_one_that_is_meant() {
     let owners =
         "SELECT rolname, rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls
         FROM pg_roles WHERE rolname LIKE 'flowkit\\_%' ORDER BY 1";
-    let groups = ["analyst", "departed", "functions", "reader", "sessions"];
-    assert_eq!(ask(owners), groups.map(|group| format!("flowkit_{group} f")));
+    let groups = ["analyst f", "departed f", "functions f", "monitor t", "reader f", "sessions f"];
+    assert_eq!(ask(owners), groups.map(|group| format!("flowkit_{group}")));
     let members = "SELECT g.rolname, m.rolname FROM pg_auth_members am JOIN pg_roles g ON g.oid = roleid
         JOIN pg_roles m ON m.oid = member WHERE g.rolname LIKE 'pg\\_%' AND m.rolname NOT LIKE 'pg\\_%' ORDER BY 1, 2";
     assert_eq!(ask(members), ["pg_read_all_stats flowkit_functions"]);
@@ -265,4 +269,29 @@ fn one_person_neither_takes_all_nor_ends_what_others_do() {
     let mut admin = cluster.connect("flowdb");
     cluster.runtime.block_on(users::add(&mut admin, "bob", Role::Analyst, &Secret::new("bob-Pass".into()))).unwrap();
     assert_eq!(cluster.value("flowdb", "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'bob'"), "2");
+}
+
+/// Our own routine work is nobody's superuser: whoever had the probe's session could do nothing with it.
+#[test]
+fn the_probe_logs_in_as_somebody_who_may_do_nothing() {
+    let cluster = Cluster::started();
+    cluster.apply().unwrap();
+    let ask = |sql: &str| cluster.ask("flowdb", sql).into_iter().map(|row| row.join(" ")).collect::<Vec<_>>();
+    let check = |probe: &ProbeSql| cluster.as_user(|| probe.check(Duration::from_secs(10)));
+    let sessions =
+        "SELECT usename, datname FROM pg_stat_activity WHERE application_name = 'flowkit' AND datname = 'postgres'";
+    let probe = ProbeSql::new(&cluster.state, &cluster.settings, &cluster.store);
+    assert_eq!(check(&probe), Ok(()));
+    assert_eq!(ask(sessions), ["flowkit_monitor postgres"]);
+    let may_reach = "SELECT datname FROM pg_database WHERE datallowconn AND has_database_privilege('flowkit_monitor', oid, 'CONNECT')";
+    assert_eq!(ask(may_reach), ["postgres"]);
+    assert_eq!(ask("SELECT roleid::regrole FROM pg_auth_members WHERE member = 'flowkit_monitor'::regrole"), [""; 0]);
+
+    // With no connection left, or before its login is there, a server that answers is a server that is ready.
+    drop(probe);
+    for state in ["CONNECTION LIMIT 0", "CONNECTION LIMIT 4 PASSWORD NULL"] {
+        cluster.run("flowdb", &format!("ALTER ROLE flowkit_monitor {state}")).unwrap();
+        assert_eq!(check(&ProbeSql::new(&cluster.state, &cluster.settings, &cluster.store)), Ok(()), "{state}");
+    }
+    assert_eq!(ask(sessions), [""; 0]);
 }
