@@ -1,9 +1,9 @@
 //! A burglar in the place of a service (`examples/burglar.rs`) gets nothing, and everything where the walls are off.
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -77,11 +77,38 @@ fn own_burglar(deployment: &Deployment) -> PathBuf {
     bin.join("burglar")
 }
 
+/// A directory of PostgreSQL's programs in which the burglar stands for the server, beside itself.
+fn postgres_with(burglar: &Path) -> PathBuf {
+    let real = fs::read_dir("/usr/lib/postgresql").unwrap().flatten().map(|entry| entry.path().join("bin"));
+    let real = real.filter(|bin| bin.join("postgres").exists()).max().expect("PostgreSQL is installed");
+    let bin = burglar.parent().unwrap();
+    for entry in fs::read_dir(&real).unwrap().flatten() {
+        if entry.file_name() != "postgres" {
+            symlink(entry.path(), bin.join(entry.file_name())).unwrap();
+        }
+    }
+    // As the server it is told where to listen.
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *listen_addresses=*) exec {} ;; *) exec {}/postgres \"$@\" ;; esac\n",
+        burglar.display(),
+        real.display()
+    );
+    fs::write(bin.join("postgres"), script).unwrap();
+    fs::set_permissions(bin.join("postgres"), fs::Permissions::from_mode(0o755)).unwrap();
+    // The sign of PostGIS, which is looked for beside.
+    let extensions = bin.with_file_name("share").join("postgresql/extension");
+    fs::create_dir_all(&extensions).unwrap();
+    fs::write(extensions.join("postgis.control"), "").unwrap();
+    bin.to_owned()
+}
+
 /// Breaks into one role of a deployment whose others run, all as one user.
 fn gets_nothing_of_its_own_users(program: &str, role: &str, others: &[&str]) {
     let deployment = Deployment::new();
     one_user(&deployment);
-    let setting = format!("{program}={}", own_burglar(&deployment).display());
+    let burglar = own_burglar(&deployment);
+    let stands = if role == "flowdb" { postgres_with(&burglar) } else { burglar };
+    let setting = format!("{program}={}", stands.display());
     let mut up = deployment.command(&["up", "--detach", "--as-owner", "--set", &setting, "--role", role]);
     up.args(others.iter().flat_map(|other| ["--role", other]));
     let mut up = up.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -99,6 +126,11 @@ fn redis_broken_into_yields_nothing_of_its_own_users() {
 #[test]
 fn flowmachine_broken_into_yields_nothing_of_its_own_users() {
     gets_nothing_of_its_own_users("FLOWKIT_PYTHON", "flowmachine", &["flowdb", "redis"]);
+}
+
+#[test]
+fn flowdb_broken_into_yields_nothing_of_its_own_users() {
+    gets_nothing_of_its_own_users("FLOWKIT_POSTGRES_BIN", "flowdb", &["redis"]);
 }
 
 /// The same burglar, as the same user, held by nothing and at a terminal.
