@@ -75,6 +75,7 @@ struct Entry {
     oom_score_adj: Option<i32>,
     #[serde(default = "files")]
     open_files: u64,
+    memory: Option<u64>,
 }
 
 /// What a service may reach.
@@ -220,6 +221,7 @@ impl Entry {
             address: None,
             oom_score_adj: self.oom_score_adj,
             open_files: self.open_files,
+            memory: self.memory,
         }
     }
 }

@@ -254,6 +254,7 @@ pub fn ours(dir: &Path, load: &str) -> ExitCode {
         address: None,
         oom_score_adj: None,
         open_files: 1024,
+        memory: None,
     };
     let services = (0..services.parse().expect("a number")).map(service).collect();
     let mut options = Options::new(dir.join("run"));

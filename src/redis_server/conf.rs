@@ -19,6 +19,10 @@ use flowkit_core::secrets::Store;
 /// forget anything by itself, because the state machine of a query breaks when one of its keys is missing.
 pub const MAX_MEMORY: u64 = 256 << 20;
 
+/// Memory that redis' process may have of its own, in bytes: its data, and as much again for connections and scripts. Past it
+/// a script ends with an error; where redis itself gets no memory it ends, and is started again.
+pub const MAX_PROCESS: u64 = 2 * MAX_MEMORY;
+
 /// The file's name in redis' directory.
 pub(super) const CONF_FILE: &str = "redis.conf";
 
@@ -82,6 +86,8 @@ tcp-keepalive 60
 # than one.
 lua-time-limit 1000
 maxclients 500
+# When it ends for want of memory it is not to look for broken memory first, for seconds.
+crash-memcheck-enabled no
 daemonize no
 supervised no
 dir {directory}

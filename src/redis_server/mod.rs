@@ -9,7 +9,7 @@
 mod conf;
 mod probe;
 
-pub use conf::{Conf, Error, MAX_MEMORY, prepare, write};
+pub use conf::{Conf, Error, MAX_MEMORY, MAX_PROCESS, prepare, write};
 pub use probe::{Ping, connection_info};
 
 /// The secret that redis asks for.

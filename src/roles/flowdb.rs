@@ -49,6 +49,7 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
         address: Some(deployment.socket("FLOWKIT_FLOWDB_LISTEN", "FLOWDB_PORT")?.to_string()),
         oom_score_adj: Some(-900),
         open_files: 65_536,
+        memory: None,
     };
     let schema = Service {
         name: "flowdb-schema".to_string(),

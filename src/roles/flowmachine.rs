@@ -117,6 +117,7 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
         address: Some(address.to_string()),
         oom_score_adj: None,
         open_files: 4_096,
+        memory: None,
     };
     let mut services: Vec<Service> = neighbours(deployment).into_iter().collect();
     services.push(server.clone());
@@ -161,6 +162,7 @@ fn neighbours(deployment: &Deployment) -> Option<Service> {
         address: Some(addresses.join(", ")),
         oom_score_adj: None,
         open_files: 1_024,
+        memory: None,
     })
 }
 

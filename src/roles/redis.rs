@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::redis_server::Ping;
+use crate::redis_server::{MAX_PROCESS, Ping};
 use crate::roles::{Deployment, MISTAKE, command, is_program, program, step};
 use flowkit_core::config::{Problem, Problems};
 use supervisor::{Alive, Kind, OnDependency, Restart, Service, StopStep};
@@ -36,6 +36,7 @@ pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems
         address: Some(deployment.socket("FLOWKIT_REDIS_LISTEN", "REDIS_PORT")?.to_string()),
         oom_score_adj: None,
         open_files: 10_240,
+        memory: Some(MAX_PROCESS),
     }])
 }
 

@@ -61,6 +61,8 @@ pub struct Inherit<'a> {
     pub null: BorrowedFd<'a>,
     /// Soft limit of open files.
     pub open_files: u64,
+    /// Limit of its own memory, in bytes.
+    pub memory: Option<u64>,
     /// `oom_score_adj`.
     pub oom_score_adj: Option<i32>,
     /// See [`super::walk::Cookie`].
@@ -85,6 +87,7 @@ struct Prepared {
     user: Option<(u32, u32, Vec<u32>)>,
     oom: Option<Vec<u8>>,
     files: libc::rlimit,
+    memory: Option<libc::rlimit>,
     cookie: Option<libc::rlimit>,
     confinement: Option<confine::Prepared>,
     fds: [RawFd; 5],
@@ -175,6 +178,10 @@ impl Prepared {
             user: user(command),
             oom: inherit.oom_score_adj.map(|score| score.to_string().into_bytes()),
             files: libc::rlimit { rlim_cur: soft, rlim_max: files.rlim_max },
+            memory: inherit.memory.map(|bytes| {
+                let bytes = bytes.min(limit(libc::RLIMIT_DATA).rlim_max);
+                libc::rlimit { rlim_cur: bytes, rlim_max: bytes }
+            }),
             cookie: (inherit.cookie <= locks.rlim_max)
                 .then_some(libc::rlimit { rlim_cur: inherit.cookie, rlim_max: locks.rlim_max }),
             confinement,
@@ -252,6 +259,11 @@ unsafe fn take(step: Step, p: &Prepared) -> libc::c_int {
                 libc::umask(0o077);
                 if let Some(cookie) = &p.cookie {
                     libc::setrlimit(libc::RLIMIT_LOCKS, cookie);
+                }
+                if let Some(memory) = &p.memory
+                    && libc::setrlimit(libc::RLIMIT_DATA, memory) != 0
+                {
+                    return -1;
                 }
                 libc::setrlimit(libc::RLIMIT_NOFILE, &p.files) | libc::setrlimit(libc::RLIMIT_CORE, &no_core)
             }

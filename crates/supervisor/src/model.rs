@@ -81,6 +81,7 @@ fn services(rng: &mut ChaCha8Rng) -> Vec<Service> {
             address: None,
             oom_score_adj: None,
             open_files: 64,
+            memory: None,
         })
         .collect()
 }

@@ -60,6 +60,7 @@ impl Processes {
             alive: self.alive.as_fd(),
             null: self.null.as_fd(),
             open_files: service.open_files,
+            memory: service.memory.filter(|_| phase == Phase::Main),
             oom_score_adj: service.oom_score_adj.filter(|_| phase == Phase::Main),
             cookie: self.cookie.of(i),
         };

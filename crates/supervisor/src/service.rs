@@ -40,6 +40,8 @@ pub struct Service {
     pub oom_score_adj: Option<i32>,
     /// Soft limit of open files.
     pub open_files: u64,
+    /// Limit of each process' own memory in bytes (`RLIMIT_DATA`): past it an allocation fails; `None` for none of ours.
+    pub memory: Option<u64>,
 }
 
 /// Whether a process is meant to stay or to finish.

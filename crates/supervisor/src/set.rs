@@ -306,6 +306,7 @@ mod tests {
             address: None,
             oom_score_adj: None,
             open_files: 64,
+            memory: None,
         }
     }
 

@@ -3,4 +3,5 @@
 
 mod burglar;
 mod host;
+mod redis;
 mod upgrade;

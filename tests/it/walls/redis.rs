@@ -1,0 +1,86 @@
+//! Row 12: what somebody with redis' password can do to redis is undone, or bounded.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::support::deployment::{Deployment, wait};
+
+/// A connection with the password of the deployment's redis.
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    fn new(deployment: &Deployment) -> Client {
+        let stream = TcpStream::connect(("127.0.0.1", deployment.ports[1])).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut client = Client(BufReader::new(stream));
+        let password = fs::read_to_string(deployment.state().join("secrets/REDIS_PASSWORD")).unwrap();
+        assert_eq!(client.ask(&format!("AUTH {password}")), "+OK");
+        client
+    }
+
+    fn send(&mut self, command: &str) {
+        self.0.get_mut().write_all(format!("{command}\r\n").as_bytes()).unwrap();
+    }
+
+    /// The first line of the answer.
+    fn ask(&mut self, command: &str) -> String {
+        self.send(command);
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+}
+
+/// A field of `/proc/PID/status` in MiB.
+fn mebibytes(pid: u32, field: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10
+}
+
+#[test]
+fn a_script_that_ends_never_and_may_not_be_killed_ends_with_redis() {
+    let deployment = Deployment::new();
+    deployment.done(&["up", "--detach", "--role", "redis"]);
+    let before = deployment.pid("redis").unwrap();
+    Client::new(&deployment).send(r#"EVAL "redis.call('SET', 'a', '1') while true do end" 0"#);
+    wait(Duration::from_secs(180), "another redis", || deployment.pid("redis").is_some_and(|pid| pid != before));
+    deployment.wait_ready(Duration::from_secs(60));
+    assert_eq!(Client::new(&deployment).ask("PING"), "+PONG");
+    assert!(deployment.log().contains("redis: not alive"), "it was ended because it answered nobody");
+}
+
+#[test]
+fn a_script_takes_no_more_memory_than_redis_may_have() {
+    let deployment = Deployment::new();
+    deployment.done(&["up", "--detach", "--role", "redis"]);
+    let before = deployment.pid("redis").unwrap();
+    let mut client = Client::new(&deployment);
+    // All that it may store.
+    let store = r#"EVAL "redis.call('SET', KEYS[1], string.rep('x', 1048576)) return 1" 1"#;
+    let full = (0..512).map(|key| client.ask(&format!("{store} {key}"))).find(|answer| answer != ":1");
+    assert!(full.as_ref().is_some_and(|answer| answer.contains("OOM")), "{full:?}");
+    let stored = mebibytes(before, "VmRSS");
+    assert!((200..400).contains(&stored), "{stored} MiB");
+    // And a script that wants more than the process may have.
+    client.send(r#"EVAL "local t = {} for i = 1, 4096 do t[i] = string.rep('x', 1048576) .. i end return 1" 0"#);
+    let mut most = 0;
+    let mut answer = String::new();
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| client.0.read_line(&mut answer).unwrap_or(0));
+        while !asked.is_finished() {
+            if fs::exists(format!("/proc/{before}/status")).unwrap_or(false) && deployment.pid("redis") == Some(before)
+            {
+                most = most.max(mebibytes(before, "VmHWM"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    // The script is refused the memory; redis itself may be so, too, and is started again.
+    assert!(!answer.starts_with(':'), "{answer}");
+    assert!(most <= 512, "{most} MiB");
+    deployment.wait_ready(Duration::from_secs(60));
+    assert_eq!(Client::new(&deployment).ask("PING"), "+PONG");
+}
