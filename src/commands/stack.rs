@@ -7,7 +7,8 @@ use clap::Args;
 
 use super::Failure;
 use crate::roles::Deployment;
-use crate::stack::{self, Given, Scenario, Wish};
+use crate::stack::{self, Given, Wish};
+use flowkit_core::catalogue::Scenario;
 use flowkit_core::config::{Origin, Settings};
 use say::tell;
 

@@ -39,4 +39,4 @@ pub use engine::{Docker, Error};
 pub use job::{Job, Outcome};
 pub use plan::{inside, plan};
 pub use quadlet::{KINDS, PREFIX, Unit, quadlet};
-pub use wish::{Given, Scenario, Wish, stack_name};
+pub use wish::{Given, Wish, stack_name};

@@ -2,36 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use flowkit_core::catalogue::{Role, catalogue};
+use flowkit_core::catalogue::{Role, Scenario, catalogue};
 use flowkit_core::config::{Problem, Problems};
 use flowkit_core::size::{self, MIB, rounded};
 use image::reference;
-
-/// The ways of deploying FlowKit that its guide describes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-#[value(rename_all = "kebab-case")]
-pub enum Scenario {
-    /// FlowDB and FlowETL: a database for SQL
-    FlowdbEtl,
-    /// The same and redis, for analysts who use FlowMachine as a library
-    Library,
-    /// Everything inside the firewall, and FlowAuth
-    Complete,
-    /// FlowAuth alone, outside the firewall
-    Flowauth,
-}
-
-impl Scenario {
-    /// Its roles.
-    pub fn roles(self) -> &'static [&'static str] {
-        match self {
-            Scenario::FlowdbEtl => &["flowdb", "flowetl"],
-            Scenario::Library => &["flowdb", "flowetl", "redis"],
-            Scenario::Complete => &["flowdb", "redis", "flowmachine", "flowapi", "flowauth", "flowetl"],
-            Scenario::Flowauth => &["flowauth"],
-        }
-    }
-}
 
 /// As it was typed.
 #[derive(Clone, Debug, Default)]
@@ -212,7 +186,7 @@ fn chosen(given: &Given, problems: &mut Problems) -> (Vec<&'static Role>, Vec<&'
     }
     let scenario = given.scenario.unwrap_or(Scenario::Complete);
     let wanted = |role: &&Role| match given.roles.as_slice() {
-        [] => scenario.roles().contains(&role.name.as_str()),
+        [] => role.scenarios.contains(&scenario),
         names => names.contains(&role.name),
     };
     let (roles, left_out): (Vec<_>, Vec<_>) = catalogue().roles().iter().filter(wanted).partition(|role| role.built);

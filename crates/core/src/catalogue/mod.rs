@@ -14,7 +14,7 @@ mod tests;
 use std::sync::OnceLock;
 
 pub use pages::pages;
-pub use role::{Kind, Make, Needs, Port, Role, Scope, Secret, Setting, Source, Talk, Type, Volume};
+pub use role::{Kind, Make, Needs, Port, Role, Scenario, Scope, Secret, Setting, Source, Talk, Type, Volume};
 pub use value::Fault;
 
 /// Every role, in the order in which a complete deployment is explained.

@@ -14,6 +14,8 @@ pub struct Role {
     pub summary: String,
     /// Whether this program can run it; data about roles to come is here already.
     pub built: bool,
+    /// Ways of deploying FlowKit, of those that its guide describes, that this role is part of.
+    pub scenarios: Vec<Scenario>,
     /// Secrets that this role owns.
     #[serde(default, rename = "secret")]
     pub secrets: Vec<Secret>,
@@ -37,6 +39,21 @@ pub struct Role {
     pub talks_to: Vec<Talk>,
     /// What it needs from the machine.
     pub needs: Needs,
+}
+
+/// The ways of deploying FlowKit that its guide describes.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+#[value(rename_all = "kebab-case")]
+pub enum Scenario {
+    /// FlowDB and FlowETL: a database for SQL
+    FlowdbEtl,
+    /// The same and redis, for analysts who use FlowMachine as a library
+    Library,
+    /// Everything inside the firewall, and FlowAuth
+    Complete,
+    /// FlowAuth alone, outside the firewall
+    Flowauth,
 }
 
 impl Role {
