@@ -1,5 +1,6 @@
 #!/bin/bash
-# Runs all tests, and says at the end what each part came to and how long it took. Called by `make test` after lint.
+# Runs all tests, and says at the end what each part came to and how long it took, beside what is kept of an earlier run in
+# tests/seconds.tsv. Called by `make test` after lint.
 #
 #   1. modules     the NixOS modules with good and bad options
 #   2. artefacts   every role's image, the VM and its disk, built once for all that follows
@@ -20,15 +21,23 @@ trap 'rm -f "$log" "$FLOWKIT_TEST_SKIPS"' EXIT
 : >"$FLOWKIT_TEST_SKIPS"
 status=0
 summary=()
+# Seconds of each part: as they are kept, and as they are now.
+kept=tests/seconds.tsv
+seconds=target/seconds.tsv
+mkdir -p target
+cp "$kept" "$seconds"
 
 # Runs one part; what fails does not keep the others from being tried.
 part() {
-    local name=$1 start=$SECONDS outcome=passed
+    local name=$1 start=$SECONDS outcome=passed took before
     shift
     case " $parts " in *" $name "*) ;; *) summary+=("$name: not asked for"); return ;; esac
     printf '\n== %s\n' "$name"
     "$@" || { outcome=FAILED; status=1; }
-    summary+=("$name: $outcome in $((SECONDS - start)) s")
+    took=$((SECONDS - start))
+    before=$(sed -n "s/^$name\t//p" "$kept")
+    summary+=("$name: $outcome in $took s${before:+ (last kept: $before s)}")
+    sed -i "s/^$name\t.*/$name\t$took/" "$seconds"
 }
 
 # cargo-nextest runs each test in a process of its own and reports better; plain `cargo test` does too.
@@ -67,4 +76,5 @@ printf '%s\n' "${summary[@]}"
 # The runners count a test that was skipped as passed: it ended well.
 skipped=$(wc -l <"$FLOWKIT_TEST_SKIPS")
 echo "$(($(total passed) - skipped)) passed, $skipped skipped, $(total failed) failed"
+echo "the seconds are in $seconds: copied to $kept they are what the next runs are held against"
 exit $status
