@@ -156,7 +156,7 @@ fn flowdb_runs_in_a_container_as_anybody_with_nothing_and_survives_its_ends() {
     container.start();
     query(&container);
     let (status, took) = container.end(Signal::KILL);
-    assert!(status != 0 && took < Duration::from_secs(2), "{status} after {took:?}");
+    assert!(status != 0 && took < Duration::from_secs(10), "{status} after {took:?}");
     container.start();
     query(&container);
     assert_eq!(container.end(Signal::TERM).0, 0);

@@ -85,7 +85,7 @@ fn kill_and_recover(deployment: &Deployment, service: &str) {
 fn supervisor_killed(deployment: &Deployment) {
     let status = deployment.status().unwrap();
     kill(u32::try_from(status["supervisor"].as_u64().unwrap()).unwrap());
-    wait(Duration::from_secs(2), "nothing left after the supervisor's death", || deployment.processes().is_empty());
+    wait(Duration::from_secs(30), "nothing left after the supervisor's death", || deployment.processes().is_empty());
     deployment.done(&["up", "--detach"]);
 
     // And with the guard dead too, the next start clears up what still holds the ports.
@@ -175,7 +175,7 @@ fn of_many_at_once_one_wins_and_its_services_can_be_restarted() {
 
     let before = deployment.pid("redis");
     deployment.done(&["restart", "redis"]);
-    wait(Duration::from_secs(10), "another redis", || deployment.pid("redis").is_some_and(|pid| Some(pid) != before));
+    wait(Duration::from_secs(60), "another redis", || deployment.pid("redis").is_some_and(|pid| Some(pid) != before));
     refused(&deployment.flowkit(&["restart", "rediss"]), &["rediss"]);
 }
 

@@ -24,8 +24,9 @@ use super::{child, client};
 /// then starting would be wrong.
 pub const CLEARING: Duration = Duration::from_secs(10);
 
-/// How long a supervisor without its lock may take to die; one that lives longer is there.
-const DYING: Duration = Duration::from_secs(1);
+/// How long a supervisor without its lock may take to die, and its guard to clear up after it on a machine that is busy;
+/// one that lives longer is there.
+const DYING: Duration = Duration::from_secs(5);
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(5);

@@ -92,7 +92,7 @@ fn builders_without_connections_are_noticed_and_healed() {
     // Its main thread waits for a connection, and still it ends at once.
     let started = Instant::now();
     assert_eq!(machine.end(Signal::TERM).code(), Some(0));
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 
     machine.repair();
     // As little as can't hang: as many as there are threads (one stores, eight build, one answers), and one more.

@@ -61,7 +61,8 @@ fn silent_and_slow_clients_keep_nobody_out() {
     }
     let start = Instant::now();
     client::status(&rig.state()).expect("an answer");
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    // Less than the patience with one of the crowd.
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     kill(pid(&first, "one"), libc::SIGKILL);
     rig.see("the restart", |status| status.ready && service(status, "one").restarts == 1);
     let open = fs::read_dir(format!("/proc/{}/fd", first.supervisor)).expect("descriptors").count();

@@ -51,6 +51,6 @@ fn strangers_orphans_are_reaped_and_a_death_of_the_supervisor_ends_the_container
     kill(below.trim().parse().expect("one child"), libc::SIGKILL);
     let start = Instant::now();
     assert_eq!(rig.end_code(), 137);
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     assert_eq!(rig.processes(), [] as [i32; 0]);
 }

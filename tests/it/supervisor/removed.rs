@@ -80,7 +80,7 @@ fn kill_9_of_the_supervisor_is_no_obstacle_to_the_next_at_once() {
         // Cleared by whoever comes first.
         client::clear(&rig.state()).expect("nobody runs there");
         assert_eq!(rig.processes(), [] as [i32; 0], "left when the directory was free");
-        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert!(begun.elapsed() < Duration::from_secs(10));
         rig.end();
     }
 }

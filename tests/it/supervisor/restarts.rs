@@ -90,8 +90,8 @@ fn a_stable_service_is_back_at_once() {
         times.push(start.elapsed());
     }
     times.sort();
-    // Two milliseconds of it are this test's own looking; the bound holds on a machine that runs other tests.
-    assert!(times[times.len() / 2] < Duration::from_millis(40), "{times:?}");
+    // A few milliseconds, two of them this test's own looking, where nothing else runs; a first delay is 125 on average.
+    assert!(times[times.len() / 2] < Duration::from_millis(100), "{times:?}");
     assert_eq!(rig.status().services[0].state, ServiceState::Ready);
     rig.stop();
 }

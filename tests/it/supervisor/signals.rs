@@ -166,7 +166,7 @@ fn what_is_needed_is_stopped_last_and_all_within_the_budget() {
     let start = Instant::now();
     kill(status.guard, libc::SIGTERM);
     assert_eq!(rig.end_code(), 0);
-    assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     assert_eq!(
         rig.lines("base"),
         ["serving", "2", "18", "3"].map(str::to_owned),
