@@ -4,6 +4,11 @@
 PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
 export PREFIX
 
+# What is installed: the release binary, built first, or one that is there already, such as target/debug/flowkit.
+PROGRAM ?= target/release/flowkit
+# Which made-up data: a month of 20,000 people. DEMO="--days 3 --subscribers 2000 --sites 60" is there at once.
+DEMO ?=
+
 .PHONY: help setup setup-tests build install up down test test-modules test-nixpkgs docs-options lint bench relock
 
 help:
@@ -28,13 +33,14 @@ build:
 	cargo build --release --locked
 
 # Renamed into place: a running one keeps its file.
-install: build
+install: $(if $(filter target/release/%,$(PROGRAM)),build)
 	@mkdir -p $(PREFIX)/bin
-	@install -m 755 target/release/flowkit $(PREFIX)/bin/.flowkit.new
+	@install -m 755 $(PROGRAM) $(PREFIX)/bin/.flowkit.new
 	@mv $(PREFIX)/bin/.flowkit.new $(PREFIX)/bin/flowkit
 
 up: setup install
-	$(PREFIX)/bin/flowkit up --detach --demo
+	$(PREFIX)/bin/flowkit up --detach
+	$(PREFIX)/bin/flowkit db demo $(DEMO)
 	$(PREFIX)/bin/flowkit verify
 	@$(PREFIX)/bin/flowkit status
 

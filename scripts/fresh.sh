@@ -36,7 +36,7 @@ hand_in() {
     done
     file=$(command -v cargo-nextest || true)
     [ -z "$file" ] || install -D -m 755 "$file" "$1/usr/local/bin/cargo-nextest"
-    chroot "$1" update-ca-certificates >/dev/null 2>&1
+    env --unset=TMPDIR chroot "$1" update-ca-certificates >/dev/null
 }
 
 # Runs in mount and process namespaces of its own, in which the new root becomes the root.
@@ -75,4 +75,4 @@ trap remove EXIT
 make_root "$root"
 hand_in "$root"
 unshare --mount --pid --fork --kill-child --propagation private \
-    env --unset=PIP_FIND_LINKS PATH="$CARGO_HOME/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" "$0" --enter "$root" "$@"
+    env --unset=PIP_FIND_LINKS --unset=TMPDIR PATH="$CARGO_HOME/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" "$0" --enter "$root" "$@"

@@ -6,7 +6,7 @@
 #      PL/pgSQL come along where apt has them.
 #      With --tests also what only the tests need: mmdebstrap (for scripts/nix.sh), the Docker engine (not started),
 #      iproute2 (for its own network), skopeo and umoci (other readers of our images), libnss-wrapper (users without a
-#      name in a container).
+#      name in a container), zstd (which tar calls).
 #   2. PREFIX/lib/flowkit/python: the Python environment of FlowMachine, from python/requirements.txt (hashes checked,
 #      nothing resolved), with our launcher in it.
 #
@@ -93,6 +93,7 @@ missing_test_packages() {
     command -v skopeo >/dev/null || echo skopeo
     command -v umoci >/dev/null || echo umoci
     [ -n "$(find /usr/lib -name libnss_wrapper.so -print -quit)" ] || echo libnss-wrapper
+    command -v zstd >/dev/null || echo zstd
     command -v jq >/dev/null || echo jq
 }
 

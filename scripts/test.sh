@@ -5,15 +5,16 @@
 #   1. modules     the NixOS modules with good and bad options
 #   2. artefacts   every role's image, the VM and its disk, built once for all that follows
 #   3. tests       unit and integration tests, those of images, Docker and the VM with what 2 built
-#   4. flake       `nix flake check`: formatting, lints, images the same bytes twice, machines that boot
+#   4. fresh       a Debian root made at that moment, where `make up` brings what it runs, and `make setup-tests` what tests use
+#   5. flake       `nix flake check`: formatting, lints, images the same bytes twice, machines that boot
 #
-#   5. nixpkgs     every output and example on nixpkgs itself, where NIXPKGS names a checkout
+#   6. nixpkgs     every output and example on nixpkgs itself, where NIXPKGS names a checkout
 #
-# 1, 2 and 4 take tests/debian in the place of nixpkgs. FLOWKIT_TEST_PARTS="tests" runs some parts only.
+# 1, 2 and 5 take tests/debian in the place of nixpkgs. FLOWKIT_TEST_PARTS="tests" runs some parts only.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-parts=${FLOWKIT_TEST_PARTS:-modules artefacts tests flake nixpkgs}
+parts=${FLOWKIT_TEST_PARTS:-modules artefacts tests fresh flake nixpkgs}
 log=$(mktemp)
 # Where a test that can't run here says so (tests/it/support/skip.rs); a runner keeps what a passed test prints.
 export FLOWKIT_TEST_SKIPS=$log.skips
@@ -52,6 +53,19 @@ tests() {
     return $failed
 }
 
+# With what `tests` has compiled. The services are in a network of their own: an operator's FlowKit may run on this machine.
+fresh() {
+    scripts/fresh.sh bash -ec '
+        make setup
+        unshare --net bash -ec "
+            ip link set lo up
+            make up PROGRAM=target/debug/flowkit DEMO=\"--days 3 --subscribers 2000 --sites 60\"
+            make down"
+        make setup-tests
+        cargo test --locked --workspace --no-fail-fast --test it -- "$@"' fresh.sh \
+        container:: flowdb::users flowmachine::redis image::docker image::others secrets::openssl unit:: walls::host 2>&1 | tee -a "$log"
+}
+
 flake() {
     local flake
     flake=$(scripts/nix.sh --flake)
@@ -61,6 +75,7 @@ flake() {
 part modules scripts/test-modules.sh
 part artefacts scripts/nix-artefacts.sh
 part tests tests
+part fresh fresh
 part flake flake
 if [ -n "${NIXPKGS:-}" ]; then
     part nixpkgs scripts/test-nixpkgs.sh "$NIXPKGS"
