@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use super::rig::{Rig, example, kill, svc, until};
+use super::rig::{Rig, example, kill, svc};
 use supervisor::client;
 
 #[test]
@@ -48,7 +48,7 @@ fn a_detached_one_outlives_its_starter_and_logs_to_its_file() {
     assert!(started.status.success(), "{started:?}");
     let status = rig.status();
     assert_eq!(String::from_utf8_lossy(&started.stdout).trim(), status.guard.to_string());
-    until("the line", || rig.out().contains("one        | hello\n").then_some(()).ok_or(rig.out()));
+    rig.says("one        | hello\n");
     let terminal = fs::read_to_string(format!("/proc/{}/stat", status.guard)).expect("it is there");
     assert_eq!(
         terminal.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(4)),

@@ -55,7 +55,7 @@ fn kill_9_of_the_guard_stops_everything_in_order() {
     let mut rig = Rig::new(family());
     let status = rig.start_ready();
     see_family(&rig);
-    until("the service", || (rig.lines("one") == ["serving"]).then_some(()).ok_or(String::new()));
+    rig.hear(&["one"]);
     kill(status.guard, libc::SIGKILL);
     assert_eq!(rig.end_code(), 137);
     rig.nothing_left();
@@ -81,7 +81,7 @@ fn kill_9_of_both_leaves_survivors_that_the_next_start_clears() {
     });
     let survivors = rig.processes();
     rig.start_ready();
-    assert!(rig.out().contains("ended 3 processes that an earlier run had left behind"), "{}", rig.out());
+    rig.says("ended 3 processes that an earlier run had left behind");
     assert!(rig.processes().iter().all(|pid| !survivors.contains(pid)));
     rig.stop();
     rig.nothing_left();
@@ -106,9 +106,7 @@ fn stop_without_a_supervisor_clears_what_it_left_behind() {
 fn stop_returns_when_a_double_forked_session_is_gone_too() {
     let mut rig = Rig::new(json!([svc("one", "fork [ setsid fork [ serve @/far 15 1 ] exit 0 ] serve @/one")]));
     rig.start_ready();
-    until("the far process", || {
-        (rig.lines("far") == ["serving"]).then_some(()).ok_or(format!("{:?}", rig.lines("far")))
-    });
+    rig.hear(&["one", "far"]);
     rig.stop();
     assert_eq!(rig.processes(), [] as [i32; 0]);
     assert_eq!(rig.end_code(), 0);
@@ -121,7 +119,7 @@ fn a_child_that_outlives_its_parent_is_killed_before_stopped_is_said() {
     let one = with(svc("one", "fork [ serve @/child 15 ] serve @/one"), json!({ "stop": [[15, 300]] }));
     let mut rig = Rig::new(json!([one]));
     rig.start_ready();
-    until("the child", || (rig.lines("child") == ["serving"]).then_some(()).ok_or(String::new()));
+    rig.hear(&["child"]);
     let took = rig.stop();
     assert!(took >= Duration::from_millis(300), "the child had its patience: {took:?}");
     assert_eq!(rig.processes(), [] as [i32; 0]);
@@ -132,7 +130,7 @@ fn a_child_that_outlives_its_parent_is_killed_before_stopped_is_said() {
 fn a_dead_service_is_started_again_only_when_its_children_are_gone() {
     let mut rig = Rig::new(json!([svc("one", "fork [ setsid serve @/child 15 1 2 3 ] append @/starts x serve @/one")]));
     let first = rig.start_ready();
-    until("the child", || (rig.lines("child") == ["serving"]).then_some(()).ok_or(String::new()));
+    rig.hear(&["child"]);
     let old = rig.processes();
     kill(pid(&first, "one"), libc::SIGKILL);
     let second = rig.see("the second instance", |status| status.ready && service(status, "one").restarts == 1);
@@ -200,12 +198,12 @@ fn a_service_in_any_state_can_be_stopped() {
         rig.start();
         let state: ServiceState = serde_json::from_value(phase.into()).expect("a state");
         if phase == "stopping" {
-            until("the service", || (rig.lines("one") == ["serving"]).then_some(()).ok_or(String::new()));
+            rig.hear(&["one"]);
             client::restart(&rig.state(), "one").expect("restarting");
         }
         rig.see_state("one", state);
         if phase == "preparing" {
-            until("the step", || (rig.lines("before") == ["serving"]).then_some(()).ok_or(String::new()));
+            rig.hear(&["before"]);
         }
         let took = rig.stop();
         // The budget of one second, not the hour that the phase would take.

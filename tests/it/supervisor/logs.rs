@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::rig::{Rig, SOON, service, svc, until, with};
+use super::rig::{Rig, SOON, service, svc, with};
 use supervisor::{ServiceState, client};
 
 /// The lines of a service in a text log, each with whether it goes on.
@@ -119,7 +119,7 @@ fn the_beginning_of_a_line_comes_out_when_its_end_does_not() {
     let mut rig = Rig::new(json!([svc("one", "cut say waiting serve @/one")]));
     rig.start_ready();
     let start = Instant::now();
-    until("the beginning", || rig.out().contains("one        + waiting\n").then_some(()).ok_or(rig.out()));
+    rig.says("one        + waiting\n");
     assert!(start.elapsed() > Duration::from_millis(1500), "{:?}", start.elapsed());
     rig.stop();
 }
@@ -130,7 +130,7 @@ fn without_a_reader_the_services_run_on_and_status_tells() {
     let mut command = rig.command();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("started");
     drop(child.stdout.take());
-    until("the service", || (rig.lines("one") == ["serving"]).then_some(()).ok_or(String::new()));
+    rig.hear(&["one"]);
     let status = rig.see("the loss to be told", |status| status.lines_lost >= 1000 && status.ready);
     assert_eq!(status.log_trouble.as_deref(), Some("Broken pipe (os error 32)"));
     assert_eq!(service(&status, "one").restarts, 0);

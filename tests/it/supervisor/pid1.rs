@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::rig::{Rig, kill, service, svc, until, with};
+use super::rig::{Rig, kill, service, svc, with};
 
 /// Starts the rig as process 1 of a namespace; returns the process id of that process outside.
 fn start(rig: &mut Rig) -> u32 {
@@ -29,7 +29,7 @@ fn a_containers_stop_signal_stops_everything_in_order() {
         Rig::new(json!([svc("one", "serve @/one"), with(svc("two", "serve @/two"), json!({ "needs": ["one"] }))]));
     let first = start(&mut rig);
     assert_eq!(rig.status().guard, 1);
-    until("both", || (rig.lines("one").len() + rig.lines("two").len() == 2).then_some(()).ok_or(String::new()));
+    rig.hear(&["one", "two"]);
     kill(first, libc::SIGTERM);
     assert_eq!(rig.end_code(), 0);
     assert_eq!(

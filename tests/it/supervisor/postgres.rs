@@ -122,7 +122,7 @@ fn after_kill_9_of_all_the_next_start_clears_a_busy_backend_and_recovers() {
         n => Err(format!("{n} processes")),
     });
     rig.start_ready();
-    assert!(rig.out().contains("that an earlier run had left behind"), "{}", rig.out());
+    rig.says("that an earlier run had left behind");
     assert!(last_run(&rig).contains("automatic recovery"), "{}", rig.out());
     assert_eq!(query(&rig, "select count(*) from kept"), "1000");
     busy.wait().expect("psql ends");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::rig::{Rig, SOON, example, kill, svc, until};
+use super::rig::{Rig, SOON, example, kill, svc};
 use supervisor::{Error, Stopped, client};
 
 /// One of two may be seen at a look: gone, or there again.
@@ -23,7 +23,7 @@ fn whatever_is_removed_the_running_supervisor_is_found_and_makes_it_anew() {
     for what in [&["run/control.sock"][..], &["run"], &["run.lock"], &["run", "run.lock"]] {
         let mut rig = Rig::new(json!([svc("one", "serve @/one")]));
         let before = rig.start_ready();
-        until("the service", || (rig.lines("one") == ["serving"]).then_some(()).ok_or(String::new()));
+        rig.hear(&["one"]);
         remove(&rig, what);
         // At once, before it can have looked: nobody can start beside it.
         let start = example("supervise");
@@ -31,8 +31,7 @@ fn whatever_is_removed_the_running_supervisor_is_found_and_makes_it_anew() {
         let said = String::from_utf8_lossy(&second.stderr).into_owned();
         assert_eq!(second.status.code(), Some(2), "{what:?}: {said}");
         assert!(said.starts_with(&format!("already running under {}", rig.state().display())), "{what:?}: {said}");
-        let told = "made anew what was removed";
-        until(told, || rig.out().contains(told).then_some(()).ok_or(rig.out()));
+        rig.says("made anew what was removed");
         // Then it is found again, and all that belongs to it.
         let after = rig.status();
         assert_eq!(
@@ -53,7 +52,7 @@ fn whatever_is_removed_the_running_supervisor_is_found_and_makes_it_anew() {
 fn a_supervisor_that_no_client_can_reach_is_found_by_its_lock_and_stopped_in_order() {
     let mut rig = Rig::new(json!([svc("one", "serve @/one")]));
     let before = rig.start_ready();
-    until("the service", || (rig.lines("one") == ["serving"]).then_some(()).ok_or(String::new()));
+    rig.hear(&["one"]);
     remove(&rig, &["run"]);
     fs::write(rig.path("run"), "in the way").expect("written");
     match client::status(&rig.state()) {

@@ -32,7 +32,7 @@ fn independent_services_start_together_and_dependents_after() {
         made("base", &[])
     ]));
     rig.start_ready();
-    until("the last line", || rig.out().contains("everything is ready").then_some(()).ok_or(rig.out()));
+    rig.says("everything is ready");
     let [starting, ready] = ["starting", "ready"].map(|what| move |name: &str| format!("{name}: {what}"));
     let base = at(&rig, &ready("base"));
     let (left, right) = (at(&rig, &starting("left")), at(&rig, &starting("right")));
@@ -98,8 +98,10 @@ fn a_stable_service_is_back_at_once() {
 
 #[test]
 fn a_service_that_always_dies_is_given_up_with_its_last_lines() {
-    let one = with(svc("one", "flood 25 3 exit 3"), json!({ "first_ms": 10, "cap_ms": 40, "limit": 6 }));
-    let mut rig = Rig::new(json!([one, svc("other", "serve @/other")]));
+    let one =
+        with(svc("one", "flood 25 3 exit 3"), json!({ "first_ms": 10, "cap_ms": 40, "limit": 6, "needs": ["other"] }));
+    let other = with(svc("other", "serve @/other"), json!({ "ready": { "file": "@/other" } }));
+    let mut rig = Rig::new(json!([one, other]));
     rig.start();
     assert_eq!(rig.end_code(), 3);
     let lines: String = (5..25).map(|i| format!("    {i:0>3}\n")).collect();
@@ -156,7 +158,7 @@ fn readiness_of_an_earlier_instance_starts_nobody() {
     rig.start();
     fs::write(rig.path("up"), "").expect("written");
     let first = rig.ready();
-    until("the dependent", || (rig.lines("follows") == ["serving"]).then_some(()).ok_or(String::new()));
+    rig.hear(&["follows"]);
     fs::remove_file(rig.path("up")).expect("it was up");
     kill(pid(&first, "base"), libc::SIGKILL);
     rig.see("the new instance", |status| {
@@ -196,7 +198,7 @@ fn a_service_that_is_no_more_alive_is_restarted() {
     );
     let mut rig = Rig::new(json!([one]));
     let first = rig.start_ready();
-    until("the service", || (rig.lines("one") == ["serving"]).then_some(()).ok_or(String::new()));
+    rig.hear(&["one"]);
     fs::remove_file(rig.path("good")).expect("it was good");
     let second = rig.see("the restart", |status| status.ready && service(status, "one").restarts == 1);
     assert_ne!(pid(&first, "one"), pid(&second, "one"));

@@ -180,6 +180,18 @@ impl Rig {
         text.lines().map(str::to_owned).collect()
     }
 
+    /// Waits until services hear their signals: from the first line of the file that each serves.
+    pub fn hear(&self, files: &[&str]) {
+        for file in files {
+            until(&format!("{file} to hear"), || (!self.lines(file).is_empty()).then_some(()).ok_or(self.out()));
+        }
+    }
+
+    /// Waits until the log has a text: it is written by a thread of its own.
+    pub fn says(&self, text: &str) {
+        until(text, || self.out().contains(text).then_some(()).ok_or(self.out()));
+    }
+
     /// Every living process that a service of this rig started: by its environment, or by its directory, since PostgreSQL
     /// writes over its environment.
     pub fn processes(&self) -> Vec<i32> {

@@ -57,7 +57,7 @@ fn ctrl_c_reaches_a_service_only_as_its_own_stop_signal() {
     let rig = Rig::new(json!([with(svc("one", "serve @/one"), json!({ "stop": [[10, 5000]] }))]));
     let mut terminal = Terminal::new(&rig);
     rig.ready();
-    until("the service", || (rig.lines("one") == ["serving"]).then_some(()).ok_or(String::new()));
+    rig.hear(&["one"]);
     terminal.ctrl_c();
     assert_eq!(terminal.status(&rig), "status 130");
     assert_eq!(rig.lines("one"), ["serving", "10"]);
@@ -93,7 +93,7 @@ fn a_closing_terminal_stops_everything_in_order() {
     let rig = Rig::new(json!([svc("one", "serve @/one")]));
     let mut terminal = Terminal::new(&rig);
     let status = rig.ready();
-    until("the service", || (rig.lines("one") == ["serving"]).then_some(()).ok_or(String::new()));
+    rig.hear(&["one"]);
     kill(terminal.script.id(), libc::SIGKILL);
     terminal.script.wait().expect("killed");
     rig.nothing_left();
@@ -148,7 +148,7 @@ fn each_service_gets_its_own_signals_first_process_only_and_once() {
 fn a_service_that_was_stopped_by_the_kernel_still_hears_its_signal() {
     let mut rig = Rig::new(json!([svc("one", "serve @/one")]));
     let status = rig.start_ready();
-    until("the service", || (rig.lines("one") == ["serving"]).then_some(()).ok_or(String::new()));
+    rig.hear(&["one"]);
     kill(pid(&status, "one"), libc::SIGSTOP);
     let took = rig.stop();
     assert!(took < Duration::from_secs(5), "{took:?}");
@@ -162,7 +162,7 @@ fn what_is_needed_is_stopped_last_and_all_within_the_budget() {
     let stubborn = with(svc("stubborn", "serve @/stubborn 15"), json!({ "needs": ["base"], "stop": [[15, 60_000]] }));
     let mut rig = Rig::with(json!([base, stubborn]), json!({ "budget_ms": 2000 }));
     let status = rig.start_ready();
-    until("both", || (rig.lines("base").len() + rig.lines("stubborn").len() == 2).then_some(()).ok_or(String::new()));
+    rig.hear(&["base", "stubborn"]);
     let start = Instant::now();
     kill(status.guard, libc::SIGTERM);
     assert_eq!(rig.end_code(), 0);

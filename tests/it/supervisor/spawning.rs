@@ -18,8 +18,7 @@ fn fields(text: &str) -> BTreeMap<String, String> {
 
 /// A task that prints what it was given.
 fn report(more: serde_json::Value) -> serde_json::Value {
-    let script =
-        "cat /proc/self/status /proc/self/limits; umask; ls -l /proc/self/fd; pwd; env; cat /proc/self/oom_score_adj";
+    let script = "cat /proc/self/status /proc/self/limits; umask; ls -l /proc/self/fd; pwd; env; cat /proc/self/oom_score_adj; echo END";
     let task = json!({ "name": "report", "task": true, "command": ["/bin/sh", "-c", script], "needs": ["direct"] });
     // A shell clears the signal mask, so that is read by a program run directly.
     let direct = json!({ "name": "direct", "task": true, "command": ["/bin/cat", "/proc/self/status"] });
@@ -45,6 +44,9 @@ fn nothing_is_inherited_by_chance() {
     // A signal mask can't be set from a shell: `env` does it.
     spoiled(&mut rig, &format!("{leak}; set -- env --block-signal=TERM \"$@\""));
     rig.ready();
+    // A task has ended before the last of what it said is written.
+    rig.says("direct     | nonvoluntary_ctxt_switches");
+    rig.says("report     | END");
     let out = rig.out();
     let of = |name: &str| -> String {
         out.lines().filter(|line| line.contains(&format!(" {name}"))).map(|line| format!("{line}\n")).collect()
