@@ -24,8 +24,7 @@ impl Deployment {
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         // Root's checkout may be closed to the user that the services run as.
         let program = dir.path().join("flowkit");
-        fs::copy(env!("CARGO_BIN_EXE_flowkit"), &program).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        copy_program(Path::new(env!("CARGO_BIN_EXE_flowkit")), &program);
         let state = dir.path().join("state");
         fs::create_dir(&state).unwrap();
         let deployment = Deployment { dir, ports: std::array::from_fn(|_| free_port()) };
@@ -117,6 +116,13 @@ impl Drop for Deployment {
 /// All processes that can be seen.
 pub fn pids() -> impl Iterator<Item = u32> {
     fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Copies a program for everybody to start. In a process of its own: what is started elsewhere in this one meanwhile would
+/// hold the copy open for writing, and nobody can start a file that is ("Text file busy").
+pub fn copy_program(from: &Path, to: &Path) {
+    let done = Command::new("install").args(["-m", "755", "--"]).args([from, to]).status().unwrap();
+    assert!(done.success(), "{} is not copied to {}", from.display(), to.display());
 }
 
 /// What a command printed, for a failed assertion.

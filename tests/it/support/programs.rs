@@ -3,8 +3,10 @@
 //! Tests that run as root start services as somebody else, and root's checkout may be closed to others.
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+use super::deployment::copy_program;
 
 /// The program under test.
 pub fn flowkit() -> PathBuf {
@@ -26,9 +28,8 @@ pub fn open_to_all(program: &Path) -> PathBuf {
     let name = program.file_name().unwrap().to_string_lossy();
     let copy = dir.join(format!("{name}-{}-{}", built.mtime(), built.mtime_nsec()));
     if !copy.exists() {
-        let new = dir.join(format!(".{name}-{}", std::process::id()));
-        fs::copy(program, &new).unwrap();
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+        let new = dir.join(format!(".{name}-{}-{:?}", std::process::id(), std::thread::current().id()));
+        copy_program(program, &new);
         fs::rename(&new, &copy).unwrap();
     }
     copy
