@@ -1,0 +1,162 @@
+//! HTTPS: keys and versions, files that change, clients that forgot the `s`, and the supervisor's question.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::Version;
+use rcgen::{CertificateParams, KeyPair};
+use web::axum::routing::get;
+use web::test::Client;
+use web::{Options, Tls};
+
+use super::rig::{Running, good, rest, said, soon, start};
+
+struct Files {
+    _dir: tempfile::TempDir,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Files {
+    fn new() -> Files {
+        let dir = tempfile::tempdir().unwrap();
+        let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+        Files { _dir: dir, certificate, key }
+    }
+
+    /// Writes a new pair, and returns the certificate.
+    fn put(&self, key: &KeyPair) -> String {
+        let certificate = CertificateParams::new(vec!["flow.api".into()]).unwrap().self_signed(key).unwrap().pem();
+        fs::write(&self.certificate, &certificate).unwrap();
+        fs::write(&self.key, key.serialize_pem()).unwrap();
+        certificate
+    }
+
+    fn serve(&self) -> Running {
+        let tls = Tls::files(&self.certificate, &self.key).unwrap().every(Duration::from_millis(20));
+        let version = get(|version: Version| async move { format!("{version:?}") });
+        start(good().route("/version", version), Options { tls: Some(tls), ..Options::default() })
+    }
+}
+
+fn ec() -> KeyPair {
+    KeyPair::generate().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_versions_of_http_are_spoken_and_names_are_held_to_https() {
+    let files = Files::new();
+    let certificate = files.put(&ec());
+    let server = files.serve();
+    let client = Client::to(server.address).tls(&certificate);
+    let one = client.get("/version").await;
+    let two = client.clone().two().get("/version").await;
+    assert_eq!((one.text(), two.text()), ("HTTP/1.1", "HTTP/2.0"));
+    for answer in [one, two] {
+        assert_eq!(answer.header("strict-transport-security"), Some("max-age=31536000"));
+    }
+    let local = client.host("localhost").get("/version").await;
+    assert_eq!(local.header("strict-transport-security"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_rsa_key_and_texts_in_base64_are_served() {
+    use base64::Engine as _;
+    use rsa::pkcs8::EncodePrivateKey as _;
+    let key = rsa::PrivateKey::new(&mut rand::rng(), 2048).unwrap();
+    let key = key.to_pkcs8_pem(rsa::pkcs8::LineEnding::LF).unwrap();
+    let files = Files::new();
+    let certificate = files.put(&KeyPair::from_pem(&key).unwrap());
+    let wrap = |path: &PathBuf| {
+        let text = fs::read_to_string(path).unwrap();
+        fs::write(path, base64::engine::general_purpose::STANDARD.encode(text)).unwrap();
+    };
+    wrap(&files.certificate);
+    wrap(&files.key);
+    let server = files.serve();
+    assert_eq!(Client::to(server.address).tls(&certificate).get("/good").await.text(), "good");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_pair_is_taken_over_and_a_broken_one_is_not() {
+    let files = Files::new();
+    let old = files.put(&ec());
+    let server = files.serve();
+    let serves = async |certificate: &str| {
+        let request = http::Request::get("/good").body(bytes::Bytes::new()).unwrap();
+        Client::to(server.address).tls(certificate).try_send(request).await.is_ok()
+    };
+    assert!(serves(&old).await);
+    let new = files.put(&ec());
+    soon(async {
+        while !serves(&new).await {
+            tokio::time::sleep(Duration::from_millis(10)).await
+        }
+    })
+    .await;
+    assert!(!serves(&old).await);
+    // The certificate of another key, then nothing at all: the pair that works stays.
+    fs::write(&files.certificate, &old).unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(serves(&new).await);
+    fs::remove_file(&files.key).unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(serves(&new).await);
+    let newest = files.put(&ec());
+    soon(async {
+        while !serves(&newest).await {
+            tokio::time::sleep(Duration::from_millis(10)).await
+        }
+    })
+    .await;
+}
+
+#[test]
+fn what_is_wrong_at_the_start_is_named() {
+    let files = Files::new();
+    let told = |files: &Files| Tls::files(&files.certificate, &files.key).err().unwrap().to_string();
+    assert!(
+        told(&files).ends_with("cert.pem can't be read: No such file or directory (os error 2)"),
+        "{}",
+        told(&files)
+    );
+    files.put(&ec());
+    fs::write(&files.key, ec().serialize_pem()).unwrap();
+    assert_eq!(told(&files), "the key is not that of the certificate");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_forgot_the_s_is_told() {
+    let files = Files::new();
+    let certificate = files.put(&ec());
+    let server = files.serve();
+    let mut plain = said(server.address, "GET /good HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let answer = rest(&mut plain).await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.ends_with("begin the address with https://"), "{answer}");
+    let mut noise = said(server.address, "\0\0\0\0").await;
+    assert_eq!(rest(&mut noise).await, "");
+    assert_eq!(Client::to(server.address).tls(&certificate).get("/good").await.text(), "good");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_supervisors_question_is_answered_by_our_certificate_only() {
+    let files = Files::new();
+    files.put(&ec());
+    let server = files.serve();
+    let address = server.address;
+    let ask = |path: &'static str, certificate: String| {
+        let asked = move || {
+            let get = https::Get::https(address, path, move || Ok(certificate.clone()));
+            get.ask(|to, wait| TcpStream::connect_timeout(&to, wait), Duration::from_secs(30))
+        };
+        async { tokio::task::spawn_blocking(asked).await.unwrap() }
+    };
+    let own = fs::read_to_string(&files.certificate).unwrap();
+    assert_eq!(ask("/good", own.clone()).await, Ok(()));
+    assert_eq!(ask("/nothing", own).await, Err("GET /nothing answers 404".to_owned()));
+    let other = Files::new().put(&ec());
+    let refused = ask("/good", other).await.unwrap_err();
+    assert!(refused.contains("the server shows another certificate than ours"), "{refused}");
+}
