@@ -15,6 +15,7 @@
 //! flowdb         cluster, migrations, users and grants, demo data
 //!    |
 //! tuning         what PostgreSQL should be told
+//! failure        how a command, or a step of a service, ends badly
 //! ---------------------------------------------------------------------------------------------- crates/
 //! flowkit-core   catalogue of the roles, settings, secrets, what the machine has
 //! supervisor     services, as data and in action; knows no FlowKit
@@ -27,6 +28,7 @@
 #![cfg_attr(not(test), warn(unused_crate_dependencies))]
 
 pub mod commands;
+mod failure;
 pub mod flowdb;
 pub mod flowmachine;
 pub mod redis_server;

@@ -7,7 +7,6 @@ mod db;
 mod demo;
 mod docs;
 mod down;
-mod failure;
 mod follow;
 mod image;
 mod quadlet;
@@ -29,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub use failure::Failure;
+pub use crate::failure::Failure;
 use say::tell;
 
 /// FlowKit on this machine: databases, servers, secrets and settings under one supervisor.

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::Failure;
 use crate::flowdb::users::{self, Role};
 use crate::flowdb::{self, Error, SUPERUSER};
-use crate::roles::Deployment;
+use crate::roles::{self, Deployment};
 use flowkit_core::config::{Problem, bracketed};
 use flowkit_core::secrets::{self, Secret};
 use say::tell;
@@ -266,6 +266,5 @@ fn without_echo(prompt: &str) -> Result<Secret, Failure> {
 
 /// Runs the work to its end; what the operator has to change is a mistake.
 fn wait<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(work).map_err(|error| if error.is_mistake() { Failure::mistake(error) } else { error.into() })
+    roles::wait(work)?.map_err(|error| if error.is_mistake() { Failure::mistake(error) } else { error.into() })
 }

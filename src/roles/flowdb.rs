@@ -1,21 +1,64 @@
 //! FlowDB: PostgreSQL, prepared before every start and brought up to date after it.
 
 use std::ffi::OsStr;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::flowdb::{Postgres, ProbeSql, cluster};
-use crate::roles::{CREDENTIALS, Deployment, MISTAKE, step};
+use crate::failure::Failure;
+use crate::flowdb::{Error, Postgres, ProbeSql, cluster, schema};
+use crate::roles::{CREDENTIALS, Deployment, MISTAKE, Role, Step, step, wait};
 use crate::tuning::overrides::Overrides;
 use flowkit_core::config::{Problem, Problems, Settings};
+use say::show;
 use supervisor::{Kind, OnDependency, Restart, Service, StopStep};
 
-/// What is wrong with settings that are right one by one.
-pub(super) fn check(settings: &Settings) -> Vec<Problem> {
+pub(super) static ROLE: Role = Role {
+    name: "flowdb",
+    services,
+    check,
+    // The server needs none of its secrets; this task sets them.
+    restart: "flowdb-schema",
+    steps: &[
+        Step { name: "flowdb-prepare", before_listening: true, run: prepare },
+        Step { name: "flowdb-server", before_listening: false, run: serve },
+        Step { name: "flowdb-schema", before_listening: false, run: apply_schema },
+    ],
+};
+
+/// Makes the database cluster if there is none, derives its configuration.
+fn prepare(deployment: &Deployment) -> Result<ExitCode, Failure> {
+    let Deployment { state, settings, store, .. } = deployment;
+    let prepared = cluster::prepare(state, settings, store).map_err(failure)?;
+    prepared.warnings.iter().for_each(|warning| show!("warning: {warning}"));
+    let what = if prepared.created { "made" } else { "found" };
+    show!("{what} a cluster of PostgreSQL {} in {}", prepared.postgres.major, prepared.data.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Becomes the database server.
+fn serve(deployment: &Deployment) -> Result<ExitCode, Failure> {
+    Err(failure(cluster::serve(&deployment.state, &deployment.settings)))
+}
+
+/// Migrations, roles, passwords, grants, cache settings.
+fn apply_schema(deployment: &Deployment) -> Result<ExitCode, Failure> {
+    let Deployment { state, settings, store, .. } = deployment;
+    let applied = wait(schema::apply(state, settings, store))?.map_err(failure)?;
+    show!("{} migrations applied; roles, passwords, grants and settings are in place", applied.migrations);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the operator has to change first ends with the status after which the supervisor does not try again.
+fn failure(error: Error) -> Failure {
+    if error.is_mistake() { Failure::mistake(error) } else { error.into() }
+}
+
+fn check(settings: &Settings, _in_container: bool) -> Vec<Problem> {
     Overrides::from_settings(settings).err().map_or(Vec::new(), |Problems(problems)| problems)
 }
 
-pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
+fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
     let state = &deployment.state;
     Postgres::find(&deployment.settings, &cluster::data_directory(state, &deployment.settings)).map_err(|error| {
         let hint = "run `make setup`, or set FLOWKIT_POSTGRES_BIN to the directory of its programs";

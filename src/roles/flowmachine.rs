@@ -3,13 +3,16 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::flowmachine::neighbours::Neighbour;
-use crate::flowmachine::{Hung, Ready, Sources, address_of};
-use crate::roles::{Deployment, MISTAKE, command, in_container, step};
+use crate::failure::Failure;
+use crate::flowmachine::neighbours::{Neighbour, Neighbours};
+use crate::flowmachine::{Hung, Ready, Sources, address_of, repair};
+use crate::roles::{Deployment, MISTAKE, Role, Step, command, in_container, step, wait};
 use flowkit_core::config::{Pools, Problem, Problems, Settings, bracketed, from_here, is_private};
+use say::show;
 use supervisor::{Alive, Kind, OnDependency, Restart, Service, StopStep};
 
 /// Settings that upstream's programs read from their environment; the connection settings are added to them.
@@ -37,9 +40,43 @@ const NEIGHBOURS: &str = "neighbours";
 /// Where the server listens.
 const LISTEN: &str = "FLOWKIT_FLOWMACHINE_LISTEN";
 
-/// What is wrong with settings that are right one by one. Only a container may listen everywhere, or at a public address: who
+pub(super) static ROLE: Role = Role {
+    name: "flowmachine",
+    services,
+    check,
+    restart: "flowmachine",
+    steps: &[
+        Step { name: "flowmachine-repair", before_listening: true, run: repair },
+        Step { name: "flowmachine-await", before_listening: false, run: await_neighbours },
+        Step { name: "flowmachine-watch", before_listening: false, run: watch_neighbours },
+    ],
+};
+
+/// Makes redis and the database agree on what is cached.
+fn repair(deployment: &Deployment) -> Result<ExitCode, Failure> {
+    let report = wait(repair::run(&deployment.settings, &deployment.store))?;
+    let failure = |error: repair::Error| if error.is_mistake() { Failure::mistake(error) } else { error.into() };
+    show!("{}", report.map_err(failure)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits for FlowDB and redis where they run somewhere else.
+fn await_neighbours(deployment: &Deployment) -> Result<ExitCode, Failure> {
+    let mut neighbours = Neighbours::new(&deployment.settings, &deployment.store, &deployment.roles);
+    wait(neighbours.wait(|line| show!("{line}")))?.map_err(Failure::mistake)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends when one of them was started anew.
+fn watch_neighbours(deployment: &Deployment) -> Result<ExitCode, Failure> {
+    let mut neighbours = Neighbours::new(&deployment.settings, &deployment.store, &deployment.roles);
+    show!("{}", wait(neighbours.watch())?.map_err(Failure::mistake)?);
+    Ok(ExitCode::FAILURE)
+}
+
+/// Only a container may listen everywhere, or at a public address: who
 /// reaches it there is up to the networks that it was given.
-pub(super) fn check(settings: &Settings, in_container: bool) -> Vec<Problem> {
+fn check(settings: &Settings, in_container: bool) -> Vec<Problem> {
     let mut problems = Vec::new();
     let listen = settings.text(LISTEN).expect("it has a default");
     if !listen.parse().is_ok_and(is_private) && !in_container {
@@ -58,7 +95,7 @@ pub(super) fn check(settings: &Settings, in_container: bool) -> Vec<Problem> {
     problems
 }
 
-pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
+fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
     let settings = &deployment.settings;
     let python = python(deployment)?;
     let secrets = deployment.credentials_of("flowmachine");

@@ -17,34 +17,77 @@ mod walls;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 pub use deployment::{Deployment, Failed};
 pub use host::{HostError, enter_owners};
-pub use ports::{await_free, free_ports};
+pub use ports::free_ports;
 
+use crate::failure::Failure;
 use flowkit_core::catalogue::catalogue;
 use flowkit_core::config::{Problem, Problems, Settings};
+use say::show;
 use supervisor::{Command, Service};
 
-type Make = fn(&Deployment) -> Result<Vec<Service>, Problems>;
-
 /// The roles that run, in the order in which a person thinks of them.
-const BUILT: &[(&str, Make)] =
-    &[("flowdb", flowdb::services), ("redis", redis::services), ("flowmachine", flowmachine::services)];
+static ROLES: [&Role; 3] = [&flowdb::ROLE, &redis::ROLE, &flowmachine::ROLE];
+
+/// What a role runs. Each has one, in its own file.
+struct Role {
+    /// As in the catalogue.
+    name: &'static str,
+    /// Its services; an error names programs that are missing and settings that contradict each other.
+    services: fn(&Deployment) -> Result<Vec<Service>, Problems>,
+    /// What is wrong with settings that are right one by one, in a container or on a host.
+    check: fn(&Settings, bool) -> Vec<Problem>,
+    /// The service to restart so that new secrets take effect.
+    restart: &'static str,
+    /// What its services need FlowKit's knowledge for at run time.
+    steps: &'static [Step],
+}
+
+/// A part of a service's life that needs to know FlowKit: run by the supervisor as a child, `flowkit step NAME`.
+struct Step {
+    name: &'static str,
+    /// Whether the role listens once this has ended: its ports are waited for first.
+    before_listening: bool,
+    run: fn(&Deployment) -> Result<ExitCode, Failure>,
+}
+
+fn role(name: &str) -> Option<&'static Role> {
+    ROLES.into_iter().find(|role| role.name == name)
+}
 
 /// Names of the roles that can be run.
 pub fn built() -> impl Iterator<Item = &'static str> {
-    BUILT.iter().map(|(name, _)| *name)
+    ROLES.iter().map(|role| role.name)
+}
+
+/// Names of all steps of all roles.
+pub fn steps() -> impl Iterator<Item = &'static str> {
+    ROLES.iter().flat_map(|role| role.steps).map(|step| step.name)
+}
+
+/// Runs a step of a role. `deployment` is as [`Deployment::open_step`] gives it.
+///
+/// # Errors
+/// What the step says; a mistake where the operator has to change something before it is tried again.
+///
+/// # Panics
+/// When there is no such step.
+pub fn run_step(name: &str, deployment: &Deployment) -> Result<ExitCode, Failure> {
+    let all = ROLES.iter().flat_map(|role| role.steps.iter().map(move |step| (role, step)));
+    let (role, step) = all.into_iter().find(|(_, step)| step.name == name).expect("a name out of `steps`");
+    if step.before_listening {
+        ports::await_free(deployment, role.name, |line| show!("{line}"));
+    }
+    (step.run)(deployment)
 }
 
 /// What is wrong with a role's settings that are right one by one. In a container some things are allowed that a host
 /// refuses.
 pub fn check(role: &str, settings: &Settings, in_container: bool) -> Vec<Problem> {
-    match role {
-        "flowdb" => flowdb::check(settings),
-        "flowmachine" => flowmachine::check(settings, in_container),
-        _ => Vec::new(),
-    }
+    self::role(role).map_or(Vec::new(), |role| (role.check)(settings, in_container))
 }
 
 /// Whether this process is what a container was made for: its first process, or the child of a small init that the engine
@@ -58,9 +101,13 @@ pub fn in_container() -> bool {
 /// The services to restart so that new secrets of `roles`, which run together, take effect. FlowDB itself needs none of
 /// its secrets, its schema's task sets them; FlowMachine is started anew with either.
 pub fn to_restart(roles: &[&str]) -> Vec<&'static str> {
-    let neighbours = [("flowdb", "flowdb-schema"), ("redis", "redis")];
-    let services: Vec<_> = neighbours.iter().filter(|(role, _)| roles.contains(role)).map(|(_, name)| *name).collect();
-    if services.is_empty() && roles.contains(&"flowmachine") { vec!["flowmachine"] } else { services }
+    // Whoever needs another of them is started anew with it.
+    let follows = |name: &str| {
+        let talks = catalogue().role(name).into_iter().flat_map(|role| &role.talks_to);
+        talks.into_iter().any(|talk| roles.contains(&talk.role.as_str()))
+    };
+    let here = ROLES.iter().filter(|role| roles.contains(&role.name) && !follows(role.name));
+    here.map(|role| role.restart).collect()
 }
 
 /// A problem for each of `roles` that does not exist or is not built.
@@ -92,9 +139,9 @@ pub fn plan(deployment: &Deployment) -> Result<Plan, Problems> {
     let mut problems = Vec::new();
     let mut plan = Plan { services: Vec::new(), roles: BTreeMap::new() };
     for role in &deployment.roles {
-        let made = match BUILT.iter().find(|(name, _)| name == role) {
-            Some((_, make)) => deployment.view_of(role).map_err(Problems::from).and_then(|view| {
-                let mut made = make(&view)?;
+        let made = match self::role(role) {
+            Some(runs) => deployment.view_of(role).map_err(Problems::from).and_then(|view| {
+                let mut made = (runs.services)(&view)?;
                 if let Some(role) = catalogue().role(role).filter(|_| deployment.confined) {
                     walls::confine(deployment, &view, role, &mut made);
                 }
@@ -170,4 +217,35 @@ fn step(deployment: &Deployment, role: &str, name: &str) -> Command {
     step.env.extend(deployment.settings.explicit().map(|(name, value)| (name.into(), value.into())));
     step.env.insert(CREDENTIALS.into(), deployment.credentials_of(role).into());
     step
+}
+
+/// Runs a future to its end on this thread.
+///
+/// # Errors
+/// The system gives no epoll.
+pub fn wait<F: Future>(future: F) -> std::io::Result<F::Output> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_roles_that_run_are_those_that_the_catalogue_calls_built() {
+        let built_there = catalogue().roles().iter().filter(|role| role.built).map(|role| role.name.as_str());
+        assert_eq!(built().collect::<Vec<_>>(), built_there.collect::<Vec<_>>());
+        assert!(
+            steps().all(|step| ROLES.iter().any(|role| step.starts_with(role.name))),
+            "a step is named after its role"
+        );
+    }
+
+    #[test]
+    fn new_secrets_reach_whoever_uses_them_with_as_few_restarts_as_can_be() {
+        assert_eq!(to_restart(&["flowdb", "redis", "flowmachine"]), ["flowdb-schema", "redis"]);
+        assert_eq!(to_restart(&["flowdb", "flowmachine"]), ["flowdb-schema"]);
+        assert_eq!(to_restart(&["flowmachine"]), ["flowmachine"]);
+        assert_eq!(to_restart(&["redis"]), ["redis"]);
+    }
 }

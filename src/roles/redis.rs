@@ -1,15 +1,32 @@
 //! redis: the states of FlowMachine's queries, in memory.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::failure::Failure;
+use crate::redis_server;
 use crate::redis_server::{MAX_PROCESS, Ping};
-use crate::roles::{Deployment, MISTAKE, command, is_program, program, step};
+use crate::roles::{Deployment, MISTAKE, Role, Step, command, is_program, program, step};
 use flowkit_core::config::{Problem, Problems};
 use supervisor::{Alive, Kind, OnDependency, Restart, Service, StopStep};
 
-pub(super) fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
+pub(super) static ROLE: Role = Role {
+    name: "redis",
+    services,
+    check: |_, _| Vec::new(),
+    restart: "redis",
+    steps: &[Step { name: "redis-prepare", before_listening: true, run: prepare }],
+};
+
+/// Writes redis's configuration.
+fn prepare(deployment: &Deployment) -> Result<ExitCode, Failure> {
+    redis_server::prepare(&deployment.state, &deployment.settings, &deployment.store)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
     let state = &deployment.state;
     let program = server(deployment)?;
     let configuration = state.redis().join("redis.conf");

@@ -1,4 +1,4 @@
-//! How a command ends badly: the one place that knows exit codes and prints causes.
+//! How a command, or a step of a service, ends badly: the one place that knows exit codes and prints causes.
 
 use std::error::Error;
 use std::fmt;
