@@ -38,7 +38,8 @@ part() {
     took=$((SECONDS - start))
     before=$(sed -n "s/^$name\t//p" "$kept")
     summary+=("$name: $outcome in $took s${before:+ (last kept: $before s)}")
-    sed -i "s/^$name\t.*/$name\t$took/" "$seconds"
+    sed -i "/^$name\t/d" "$seconds"
+    printf '%s\t%s\n' "$name" "$took" >>"$seconds"
 }
 
 # cargo-nextest runs each test in a process of its own and reports better; plain `cargo test` does too.
