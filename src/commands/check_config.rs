@@ -129,6 +129,6 @@ mod tests {
         let json = r#"{"FLOWKIT_FLOWMACHINE_LISTEN": "0.0.0.0", "FLOWMACHINE_CACHE_PRUNING_FREQUENCY": 0}"#;
         let told = checked("flowmachine", json).unwrap_err();
         assert!(told.starts_with("2 things are wrong"), "{told}");
-        assert!(told.contains("every interface") && told.contains("may not be 0"), "{told}");
+        assert!(told.contains("reached from everywhere") && told.contains("may not be 0"), "{told}");
     }
 }
