@@ -146,8 +146,8 @@ pub enum Error {
         needed: u64,
     },
 
-    /// initdb failed; the directory was left as it was.
-    #[error("initdb failed ({status}); the data directory was left as it was. It said:\n{output}")]
+    /// initdb, or what follows it, failed; the directory was left as it was.
+    #[error("making the cluster failed ({status}); the data directory was left as it was. PostgreSQL said:\n{output}")]
     Initdb {
         /// Exit status or signal.
         status: String,

@@ -38,5 +38,8 @@ pub const SUPERUSER: &str = "flowdb";
 /// Whom the readiness probe logs in as: it may connect, and nothing else.
 const MONITOR: &str = "flowkit_monitor";
 
+/// Connections that it may have: it keeps one, and a few end late.
+const MONITOR_CONNECTIONS: u32 = 4;
+
 /// The owner of stored results. FlowMachine hands every table it stores to a role of exactly this name.
 pub const FLOWMACHINE: &str = "flowmachine";

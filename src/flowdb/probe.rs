@@ -82,8 +82,8 @@ impl ProbeSql {
         Ok(Some(client))
     }
 
-    /// As somebody who may do nothing there. `None` where that login is refused: it is made, or given a new password, only
-    /// once the server is ready, and there may be no connection left for it. That the server refuses shows that it takes
+    /// As somebody who may do nothing there. `None` where that login is refused: an older version has not made it, a new
+    /// password is set only once the server is ready, and there may be no connection left. That the server refuses shows that it takes
     /// requests; that it is ours is told by its socket, which stands where nobody else can put one.
     async fn log_in_to_server(&self) -> Result<Option<Client>, Error> {
         let endpoint = Endpoint::new(&self.state, &self.settings);

@@ -8,7 +8,9 @@ use tokio_postgres::{Client, Transaction};
 
 use super::connect::{self, SUPERUSER_PASSWORD, login_name};
 use super::users::Role;
-use super::{DATABASE, Endpoint, Error, FLOWMACHINE, MONITOR, SUPERUSER, cluster, migrations, password};
+use super::{
+    DATABASE, Endpoint, Error, FLOWMACHINE, MONITOR, MONITOR_CONNECTIONS, SUPERUSER, cluster, migrations, password,
+};
 use crate::tuning;
 use flowkit_core::config::{Problem, Settings, StateDir};
 use flowkit_core::hardware;
@@ -229,7 +231,7 @@ async fn set_roles(transaction: &Transaction<'_>, wishes: &Wishes) -> Result<(),
     }
     count_what_is_stored(transaction, &wishes.flowmachine.name).await?;
     let monitor = password::clause(&password::of_monitor(&wishes.superuser));
-    let few = "LOGIN CONNECTION LIMIT 4 VALID UNTIL 'infinity'";
+    let few = format!("LOGIN CONNECTION LIMIT {MONITOR_CONNECTIONS} VALID UNTIL 'infinity'");
     set_role(transaction, MONITOR, &format!("{few} {monitor}")).await?;
     look_only_in_public(transaction, SUPERUSER).await?;
     let sql = format!("ALTER ROLE {SUPERUSER} {LOGIN} {}", password::clause(&wishes.superuser));

@@ -7,14 +7,14 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::process::geteuid;
 
 use super::user::Named;
 use super::{LOCK, MARK, conf, inherited, sync_directory, version_of, write_whole};
-use crate::flowdb::{Error, Postgres, SUPERUSER};
+use crate::flowdb::{Error, MONITOR, MONITOR_CONNECTIONS, Postgres, SUPERUSER, password};
 use flowkit_core::secrets::Secret;
 
 /// Inside the data directory, while it is made.
@@ -117,6 +117,7 @@ fn discard(inner: &Path) -> Result<(), Error> {
 /// A complete cluster in `inner`, on disk before its mark is.
 fn make(inner: &Path, postgres: &Postgres, password: &Secret, user: &Named) -> Result<(), Error> {
     initdb(inner, postgres, password, user)?;
+    add_monitor(inner, postgres, password, user)?;
     conf::include_ours(inner)?;
     sync_directory(inner).map_err(Error::file("write", inner))?;
     write_whole(
@@ -126,8 +127,7 @@ fn make(inner: &Path, postgres: &Postgres, password: &Secret, user: &Named) -> R
 }
 
 fn initdb(inner: &Path, postgres: &Postgres, password: &Secret, user: &Named) -> Result<(), Error> {
-    let program = postgres.program("initdb");
-    let mut command = Command::new(&program);
+    let mut command = command(postgres, "initdb", user);
     // C.UTF-8 for what a letter is, C for how text is ordered: bytes compare faster than any language's rules, and no
     // update of the C library can reorder an index.
     command
@@ -135,21 +135,40 @@ fn initdb(inner: &Path, postgres: &Postgres, password: &Secret, user: &Named) ->
         .args(["--auth-local=scram-sha-256", "--auth-host=scram-sha-256", "--pwfile=/dev/stdin"])
         .arg(format!("--username={SUPERUSER}"))
         .arg("--pgdata")
-        .arg(inner)
-        .env_clear()
-        .envs(std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "LD_LIBRARY_PATH"))
-        .env("TZ", "UTC")
-        .envs(user.env.iter().cloned())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .arg(inner);
     if let Some(provider) = postgres_needs_provider(postgres) {
         command.arg(provider);
     }
+    run(command, &format!("{}\n", password.expose()))
+}
+
+/// Whom the readiness probe logs in as is there before the server first answers. The schema's step makes it, too.
+fn add_monitor(inner: &Path, postgres: &Postgres, password: &Secret, user: &Named) -> Result<(), Error> {
+    let mut command = command(postgres, "postgres", user);
+    command.args(["--single", "-D"]).arg(inner).arg("postgres");
+    let password = password::clause(&password::of_monitor(password));
+    run(command, &format!("CREATE ROLE {MONITOR} LOGIN CONNECTION LIMIT {MONITOR_CONNECTIONS} {password}\n"))
+}
+
+/// One of PostgreSQL's programs, with an environment of its own.
+fn command(postgres: &Postgres, name: &str, user: &Named) -> Command {
+    let mut command = Command::new(postgres.program(name));
+    command
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "LD_LIBRARY_PATH"))
+        .env("TZ", "UTC")
+        .envs(user.env.iter().cloned());
+    command
+}
+
+/// Runs it to its end with this on its standard input.
+fn run(mut command: Command, input: &str) -> Result<(), Error> {
+    let program = PathBuf::from(command.get_program());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(Error::file("run", &program))?;
     let mut stdin = child.stdin.take().expect("it is a pipe");
     // A failure to write shows in the exit status.
-    let _ = stdin.write_all(password.expose().as_bytes()).and_then(|()| stdin.write_all(b"\n"));
+    let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     let output = child.wait_with_output().map_err(Error::file("wait for", &program))?;
     if output.status.success() {
