@@ -1,7 +1,8 @@
 //! What a service is kept from although its user could: a service that is broken into reaches no more than its work needs.
 //!
 //! Landlock closes files, TCP ports, and every process outside of the service (signals, memory, environment). It leaves open
-//! unix sockets that have a path, and calls that no server makes: those a seccomp filter takes away. Both are prepared before
+//! the modes of files, unix sockets that have a path (before Linux 7.1), and calls that no server makes: those a seccomp
+//! filter takes away. Both are prepared before
 //! the fork, take effect right before the program runs, and are inherited by all that it starts. A kernel that has less of
 //! either confines less; [`gaps`] says what is missing.
 
@@ -21,8 +22,8 @@ use seccompiler::{
 use super::child;
 use super::service::{Confinement, Reach};
 
-/// What we know of Landlock: later versions can do more, which has to be tried first.
-const KNOWN: ABI = ABI::V6;
+/// What we know of Landlock: later versions can do more, which has to be tried first. The last that this was tried on is 7.
+const KNOWN: ABI = ABI::V9;
 
 /// A confinement, ready to be put on.
 pub struct Prepared {
@@ -97,6 +98,9 @@ fn has_filters() -> bool {
     answer == 0
 }
 
+/// The same number on every machine; the C library's list lacks it on some.
+const FCHMODAT2: libc::c_long = 452;
+
 /// Calls that no server of ours makes, and that look into other processes or have opened ways up before.
 const REFUSED: &[libc::c_long] = &[
     // Other processes.
@@ -106,6 +110,25 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_pidfd_getfd,
     libc::SYS_kcmp,
     libc::SYS_setpriority,
+    libc::SYS_ioprio_set,
+    // Modes and owners of files, which could open those of others to everybody.
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lchown,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    FCHMODAT2,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
     // Memory, semaphores and queues that are told apart by user alone.
     libc::SYS_shmget,
     libc::SYS_shmat,
@@ -188,6 +211,7 @@ fn filters() -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
     // One of a pair of these can be sent anywhere.
     rules.insert(libc::SYS_socketpair, any(vec![when(1, MaskedEq(0xf), libc::SOCK_DGRAM as u64)])?);
     rules.insert(libc::SYS_ioctl, any(TYPING.iter().map(|request| when(1, Eq, *request)).collect())?);
+    // Of another process. Scheduling stays as it is: ZeroMQ sets that of its threads, by their ids.
     rules.insert(libc::SYS_prlimit64, any(vec![when(0, Ne, 0)])?);
     let flags = NAMESPACES.iter().map(|flag| (*flag as u32).into());
     rules.insert(libc::SYS_clone, any(flags.map(|flag| when(0, MaskedEq(flag), flag)).collect())?);

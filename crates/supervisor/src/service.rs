@@ -80,8 +80,8 @@ pub struct Confinement {
     pub listen: Vec<u16>,
     /// TCP ports, of whatever host, to which it may connect; `None` for all.
     pub connect: Option<Vec<u16>>,
-    /// It needs no unix sockets, no memory shared by name (System V), and none of the calls that reach into other processes or
-    /// change the system.
+    /// It needs no unix sockets, no memory shared by name (System V), and none of the calls that reach into other processes,
+    /// change modes and owners of files, or change the system.
     pub plain: bool,
 }
 
