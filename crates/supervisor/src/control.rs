@@ -113,7 +113,7 @@ struct Door {
 }
 
 impl Door {
-    fn look(&mut self, log: &Log) {
+    fn look(&mut self) {
         let renewed = self.place.renew().and_then(|renewed| {
             if self.socket.number == number(&self.place.dir().join(SOCKET)) {
                 return Ok(renewed);
@@ -124,14 +124,14 @@ impl Door {
         match renewed {
             Ok(renewed) => {
                 if renewed {
-                    log.say(&format!("made anew what was removed of {}", self.place.dir().display()));
+                    tracing::warn!("made anew what was removed of {}", self.place.dir().display());
                 }
                 self.trouble = false;
             }
             Err(error) => {
                 if !self.trouble {
                     let why = std::error::Error::source(&error).map_or(String::new(), |why| format!(": {why}"));
-                    log.say(&format!("no client can reach the supervisor: {error}{why}"));
+                    tracing::error!("no client can reach the supervisor: {error}{why}");
                 }
                 self.trouble = true;
             }
@@ -144,7 +144,7 @@ fn serve(door: &mut Door, desk: &Desk) {
     let mut looked = Instant::now();
     loop {
         if looked.elapsed() >= LOOK {
-            door.look(&desk.log);
+            door.look();
             looked = Instant::now();
         }
         let listener = &door.socket.fd;

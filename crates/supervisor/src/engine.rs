@@ -171,7 +171,7 @@ impl Engine {
 
     fn stop(&mut self, from: &str, signal: i32) {
         let again = if self.set.is_stopping() { ", more urgently" } else { "" };
-        self.log.say(&format!("stopping everything{again} ({from})"));
+        tracing::info!("stopping everything{again} ({from})");
         self.asked_by.get_or_insert(signal);
         let actions = self.set.stop(sys::now());
         self.act(actions);
@@ -183,14 +183,14 @@ impl Engine {
             match message {
                 Message::Stop => self.stop("asked by a client", libc::SIGTERM),
                 Message::Restart(service) => {
-                    self.log.say(&format!("restarting {} (asked by a client)", self.services[service].name));
+                    tracing::info!("restarting {} (asked by a client)", self.services[service].name);
                     self.tell(service, Event::Restart);
                 }
                 Message::Answer { service, asked, instance, answer } => {
                     if instance == self.set.machine(service).instance() {
                         self.view.answered(service, &answer);
                         if let (Asked::Alive, Err(why)) = (asked, &answer) {
-                            self.log.say(&format!("{}: not alive: {why}", self.services[service].name));
+                            tracing::warn!("{}: not alive: {why}", self.services[service].name);
                         }
                     }
                     self.tell(service, Event::Answered { instance, ok: answer.is_ok() });
@@ -311,7 +311,7 @@ impl Engine {
             message.push_str("\n    ");
             message.push_str(&line);
         }
-        self.log.say(&message);
+        tracing::error!("{message}");
         self.tell_guard(b'E', message.as_bytes());
     }
 
@@ -324,7 +324,7 @@ impl Engine {
 
     fn publish(&mut self) {
         let pids = self.processes.pids();
-        self.view.publish(&self.set, &pids, &self.log);
+        self.view.publish(&self.set, &pids);
         let now = sys::now();
         let stopping = self.set.stop_deadline().map(|at| at.saturating_sub(now));
         if let Some(message) = self.notify.due(now, self.set.all_ready(), stopping, self.view.summary()) {
@@ -339,7 +339,7 @@ impl Engine {
             None => 0,
         };
         self.log.drain(Duration::from_secs(1));
-        self.log.say("everything is down");
+        tracing::info!("everything is down");
         self.log.finish(Duration::from_secs(1));
         status
     }

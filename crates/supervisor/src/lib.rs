@@ -140,8 +140,9 @@ impl Prepared {
         }
         let names: Vec<String> = self.services.iter().map(|service| service.name.clone()).collect();
         let log = Arc::new(log::Log::start(&names, self.outlet, self.options.format)?);
+        log::listen(&log)?;
         if self.locks.cleared > 0 {
-            log.say(&format!("ended {} processes that an earlier run had left behind", self.locks.cleared));
+            tracing::warn!("ended {} processes that an earlier run had left behind", self.locks.cleared);
         }
         let status = Status {
             ready: false,

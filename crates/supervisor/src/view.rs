@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use time::OffsetDateTime;
 
 use super::exit::Exit;
-use super::log::{self, Log};
+use super::log;
 use super::machine::{Machine, Phase, State};
 use super::service::Service;
 use super::set::Set;
@@ -60,8 +60,8 @@ impl View {
         self.complaints[i] = None;
     }
 
-    /// Brings the published status up to date and logs what changed.
-    pub fn publish(&mut self, set: &Set, pids: &[Option<u32>], log: &Log) {
+    /// Brings the published status up to date and says what changed.
+    pub fn publish(&mut self, set: &Set, pids: &[Option<u32>]) {
         let mut changed = false;
         let mut lines = Vec::new();
         for (i, pid) in pids.iter().enumerate() {
@@ -75,11 +75,11 @@ impl View {
         }
         // What one event caused is told in the order of cause and consequence.
         lines.sort_by_key(|(consequence, _)| *consequence);
-        lines.iter().for_each(|(_, line)| log.say(line));
+        lines.iter().for_each(|(_, line)| tracing::info!("{line}"));
         let (ready, stopping) = (set.all_ready(), set.is_stopping());
         changed |= (ready, stopping) != (self.status.ready, self.status.stopping);
         if ready && !self.status.ready {
-            log.say("everything is ready");
+            tracing::info!("everything is ready");
         }
         self.status.ready = ready;
         self.status.stopping = stopping;

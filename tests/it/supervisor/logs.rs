@@ -99,14 +99,20 @@ fn json_lines_are_json_whatever_the_bytes() {
     rig.start_ready();
     rig.stop();
     let mut seen: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    let mut own = Vec::new();
     for line in rig.out().lines() {
         let record: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        if record["service"] == "one" {
+        if record["service"] == "supervisor" {
+            own.push((record["level"].clone(), record["line"].clone()));
+        } else if record["service"] == "one" {
             seen.entry(record["stream"].as_str().expect("a stream").to_owned()).or_default().push(record);
         }
     }
+    // What the supervisor says has a severity, which nobody knows of a service's lines.
+    assert!(own.contains(&("info".into(), "everything is ready".into())), "{own:?}");
+    assert!(own.iter().all(|(level, _)| level.is_string()), "{own:?}");
     assert_eq!(seen["stderr"].len(), 1);
-    assert_eq!(seen["stderr"][0]["line"], "to-stderr");
+    assert_eq!((&seen["stderr"][0]["line"], &seen["stderr"][0]["level"]), (&"to-stderr".into(), &Value::Null));
     let stdout = &seen["stdout"];
     assert_eq!(stdout[0]["line"], "\\u{0}\\xff\"");
     assert_eq!((&stdout[1]["part"], &stdout[2]["part"]), (&Value::Bool(true), &Value::Null));

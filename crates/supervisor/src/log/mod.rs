@@ -10,6 +10,7 @@
 
 mod lines;
 mod outlet;
+mod own;
 mod queue;
 mod reader;
 mod record;
@@ -21,6 +22,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use outlet::Outlet;
+pub use own::listen;
 use queue::Queues;
 use reader::Inbox;
 use record::Writer;
@@ -34,11 +36,12 @@ const TAIL: usize = 20;
 /// Longest wait of the reader for the writer when a queue is full. What the services write meanwhile fits into their pipes.
 const WAIT: Duration = Duration::from_millis(50);
 
-/// Which of a service's two streams.
+/// Where a line comes from: one of a service's two streams, or the supervisor itself, with the severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     Stdout,
     Stderr,
+    Own(&'static str),
 }
 
 /// The running log.
@@ -137,13 +140,13 @@ impl Log {
     }
 
     /// A line of the supervisor's own. Line breaks in it become lines.
-    pub fn say(&self, text: &str) {
+    fn say(&self, level: &'static str, text: &str) {
         let own = self.names.len() - 1;
         let record = Writer::new(&self.names, self.format);
         let mut state = self.shared.lock();
         for line in text.lines() {
             let mut bytes = Vec::new();
-            record.line(&mut bytes, own, Stream::Stderr, line.as_bytes(), false);
+            record.line(&mut bytes, own, Stream::Own(level), line.as_bytes(), false);
             state.queues.push(own, &bytes, 1);
         }
         self.shared.filled.notify_one();

@@ -49,9 +49,13 @@ impl Writer {
                 out.extend_from_slice(b"\",\"service\":");
                 out.extend_from_slice(&self.quoted[service]);
                 out.extend_from_slice(match stream {
-                    Stream::Stdout => b",\"stream\":\"stdout\",\"line\":",
-                    Stream::Stderr => b",\"stream\":\"stderr\",\"line\":",
+                    Stream::Stdout => b",\"stream\":\"stdout\"",
+                    Stream::Stderr | Stream::Own(_) => b",\"stream\":\"stderr\"",
                 });
+                if let Stream::Own(level) = stream {
+                    out.extend_from_slice(format!(",\"level\":\"{level}\"").as_bytes());
+                }
+                out.extend_from_slice(b",\"line\":");
                 // Writing a string to memory can't fail.
                 let _ = serde_json::to_writer(&mut *out, &String::from_utf8_lossy(&legible(line)));
                 out.extend_from_slice(if part { b",\"part\":true}" } else { b"}" });
@@ -93,6 +97,16 @@ fn legible(line: &[u8]) -> Cow<'_, [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_supervisors_own_lines_have_a_level_in_json() {
+        let mut out = Vec::new();
+        let names = ["supervisor".to_owned()];
+        Writer::new(&names, LogFormat::Json).line(&mut out, 0, Stream::Own("warn"), b"x: not alive", false);
+        let value: serde_json::Value = serde_json::from_slice(&out).expect("valid JSON");
+        let seen = (&value["level"], &value["stream"], &value["line"]);
+        assert_eq!(seen, (&"warn".into(), &"stderr".into(), &"x: not alive".into()));
+    }
 
     fn written(format: LogFormat, line: &[u8], part: bool) -> Vec<u8> {
         let mut out = Vec::new();
