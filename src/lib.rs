@@ -20,6 +20,8 @@
 //! flowkit-core   catalogue of the roles, settings, secrets, what the machine has
 //! supervisor     services, as data and in action; knows no FlowKit
 //! image          OCI images out of Nix closures; knows no FlowKit
+//! web, https     the ground of our web servers, which is no part of this program, and whether one answers; know no FlowKit
+//! trace          what our servers log
 //!    |
 //! say            what is said on stdout and stderr, by whoever it is
 //! ```
