@@ -284,8 +284,8 @@ fn mistakes_are_named_and_exit_with_2() {
     let (status, out, err) = tune(&["--memory", "1GiB"], &[("MAX_WORKERS", "-1"), ("FLOWDB_LOG_DEST", "syslog")]);
     assert_eq!((status, out.as_str()), (2, ""));
     let wanted = "flowkit: 2 things are wrong\n  \
-                  MAX_WORKERS is wrong: \"-1\" (environment); give a whole number from 1 to 1024\n  \
-                  FLOWDB_LOG_DEST is wrong: \"syslog\" (environment); give one of stderr, jsonlog, csvlog\n";
+                  FLOWDB_LOG_DEST is wrong: \"syslog\" (environment); give one of stderr, jsonlog, csvlog\n  \
+                  MAX_WORKERS is wrong: \"-1\" (environment); give a whole number from 1 to 1024\n";
     assert_eq!(err, wanted);
     let (status, _, err) = tune(&["--memory", "128MiB"], &[]);
     assert_eq!(status, 2);
