@@ -79,8 +79,10 @@ let
           runHook preBuild
           mkdir -p "$CARGO_TARGET_DIR/release"
           find "$CARGO_TARGET_DIR/release" -maxdepth 1 -type f -delete # what other builds left
+          # As nixpkgs' hook does, without --locked: a source without the members that it does not need has more in its lock file
+          # than cargo would write. Nothing but what is locked is at hand.
           # shellcheck disable=SC2046
-          cargo build --release --locked --offline $(listed flags)
+          cargo build --release --offline $(listed flags)
           runHook postBuild
         '';
         installPhase = ''
