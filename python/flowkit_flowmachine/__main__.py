@@ -41,7 +41,7 @@ def main(arguments):
 
 
 def run(program):
-    from . import database, listen, logs, objects, pool, secrets
+    from . import database, listen, logs, names, objects, pool, secrets
 
     secrets.from_files()
     require("FLOWMACHINE_FLOWDB_PASSWORD", "REDIS_PASSWORD")
@@ -57,6 +57,7 @@ def run(program):
     database.notice_new_days()
     objects.unpickle_only_ours(secrets.value("FLOWMACHINE_FLOWDB_PASSWORD"), server=program == "server")
     if program == "server":
+        names.refuse_others()
         try:
             listen.on(os.environ.get("FLOWKIT_FLOWMACHINE_LISTEN", "127.0.0.1"))
         except ValueError as refused:

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Error;
-use flowkit_core::config::Settings;
+use flowkit_core::config::{Settings, file};
 
 /// The oldest major version whose features the schema uses.
 pub(super) const OLDEST: u32 = 15;
@@ -118,9 +118,9 @@ fn major(answer: &str) -> Option<u32> {
 
 /// What an initialised data directory says made it. A power cut may leave the file empty; every database has another.
 pub(super) fn version_of(data: &Path) -> Option<String> {
-    let own = fs::read(data.join(VERSION)).ok()?;
+    let own = read(&data.join(VERSION)).ok()?;
     let databases = fs::read_dir(data.join("base")).into_iter().flatten().flatten();
-    let others = databases.filter_map(|database| fs::read(database.path().join(VERSION)).ok());
+    let others = databases.filter_map(|database| read(&database.path().join(VERSION)).ok());
     let mut found = [own].into_iter().chain(others).filter_map(|text| version_in(&text));
     Some(found.next().unwrap_or_else(|| "of an unknown version".into()))
 }
@@ -131,7 +131,7 @@ pub(super) fn mend_versions(data: &Path, major: u32) -> Result<Vec<String>, Erro
     let mut mended = Vec::new();
     for path in [data.to_owned()].into_iter().chain(databases.map(|database| database.path())) {
         let path = path.join(VERSION);
-        if fs::read(&path).is_ok_and(|text| version_in(&text).is_none()) {
+        if read(&path).is_ok_and(|text| version_in(&text).is_none()) {
             super::cluster::write_whole(&path, &format!("{major}\n"))?;
             mended.push(format!("{} held no version, as after a power cut: it says {major} again", path.display()));
         }
@@ -140,6 +140,12 @@ pub(super) fn mend_versions(data: &Path, major: u32) -> Result<Vec<String>, Erro
 }
 
 const VERSION: &str = "PG_VERSION";
+
+/// Root asks for it too: what stands there is neither waited for nor read without end.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    const LONGEST: u64 = 64;
+    file::read_anyones(path, LONGEST).map(|text| text.to_vec())
+}
 
 fn version_in(text: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(text).ok()?.trim();

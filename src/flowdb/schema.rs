@@ -191,16 +191,34 @@ async fn add_extensions(transaction: &Transaction<'_>, debug: bool) -> Result<()
         )
         .await
         .map_err(Error::sql("list extensions"))?;
+    // The extension takes no other schema than this, and its script calls by unqualified name what is in it: ours from the first
+    // start on, also where the extension comes later.
+    let topology = own_schema(transaction, "topology").await?;
     for row in missing {
         let name: &str = row.get(0);
-        // It makes a schema of its own and takes no other.
-        let schema = if name == "postgis_topology" { "" } else { "WITH SCHEMA public" };
+        let schema = match name {
+            "postgis_topology" if topology => "",
+            "postgis_topology" => continue,
+            _ => "WITH SCHEMA public",
+        };
         transaction
             .batch_execute(&format!("CREATE EXTENSION IF NOT EXISTS {name} {schema} CASCADE"))
             .await
             .map_err(Error::sql(format!("create the extension {name}")))?;
     }
     Ok(())
+}
+
+/// Makes a schema unless it is there. `false` where it is somebody else's: what that somebody has put there would run as the
+/// superuser.
+async fn own_schema(transaction: &Transaction<'_>, name: &str) -> Result<bool, Error> {
+    transaction
+        .batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {name}"))
+        .await
+        .map_err(Error::sql(format!("make the schema {name}")))?;
+    let sql = "SELECT nspowner = current_user::regrole FROM pg_namespace WHERE nspname = $1";
+    let row = transaction.query_one(sql, &[&name]).await.map_err(Error::sql(format!("look at the schema {name}")))?;
+    Ok(row.get(0))
 }
 
 async fn set_roles(transaction: &Transaction<'_>, wishes: &Wishes) -> Result<(), Error> {
@@ -256,7 +274,8 @@ async fn count_what_is_stored(transaction: &Transaction<'_>, name: &str) -> Resu
     transaction.batch_execute(&sql).await.map_err(Error::sql(format!("count the statements of {name}")))
 }
 
-/// Makes a role unless it is there, and gives it these attributes and no power. Names were checked.
+/// Makes a role unless it is there, and gives it these attributes, no power, and no settings: whoever may act as a role may
+/// set some for its next session. Names were checked.
 async fn set_role(transaction: &Transaction<'_>, name: &str, attributes: &str) -> Result<(), Error> {
     let exists = transaction
         .query_opt("SELECT FROM pg_roles WHERE rolname = $1", &[&name])
@@ -266,7 +285,10 @@ async fn set_role(transaction: &Transaction<'_>, name: &str, attributes: &str) -
     let verb = if exists { "ALTER" } else { "CREATE" };
     let powerless = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT";
     transaction
-        .batch_execute(&format!("{verb} ROLE {name} {powerless} {attributes}"))
+        .batch_execute(&format!(
+            "{verb} ROLE {name} {powerless} {attributes};
+             ALTER ROLE {name} RESET ALL; ALTER ROLE {name} IN DATABASE {DATABASE} RESET ALL"
+        ))
         .await
         .map_err(Error::sql(format!("set up the role {name}")))
 }

@@ -108,7 +108,8 @@ fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
             deployment,
             python.clone(),
             &["-m", "flowkit_flowmachine", what],
-            &[("PYTHONUNBUFFERED", "1"), ("PYTHONDONTWRITEBYTECODE", "1")],
+            // Its directory is no place for programs: what is planted there would run at every start.
+            &[("PYTHONUNBUFFERED", "1"), ("PYTHONDONTWRITEBYTECODE", "1"), ("PYTHONSAFEPATH", "1")],
             deployment.state.flowmachine(),
         );
         command.env.insert("FLOWKIT_SECRETS_DIR".into(), secrets.clone().into());

@@ -98,8 +98,12 @@ fn has_filters() -> bool {
     answer == 0
 }
 
-/// The same number on every machine; the C library's list lacks it on some.
+/// The same numbers on every machine; the C library's lists lack them on some.
 const FCHMODAT2: libc::c_long = 452;
+const SETXATTRAT: libc::c_long = 463;
+const REMOVEXATTRAT: libc::c_long = 466;
+const OPEN_TREE_ATTR: libc::c_long = 467;
+const FILE_SETATTR: libc::c_long = 469;
 
 /// Calls that no server of ours makes, and that look into other processes or have opened ways up before.
 const REFUSED: &[libc::c_long] = &[
@@ -129,9 +133,15 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_removexattr,
     libc::SYS_lremovexattr,
     libc::SYS_fremovexattr,
+    SETXATTRAT,
+    REMOVEXATTRAT,
+    FILE_SETATTR,
     // Memory, semaphores and queues that are told apart by user alone.
     libc::SYS_shmget,
     libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_semctl,
+    libc::SYS_msgctl,
     libc::SYS_semget,
     libc::SYS_semop,
     libc::SYS_semtimedop,
@@ -144,6 +154,7 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_pivot_root,
     libc::SYS_chroot,
     libc::SYS_open_tree,
+    OPEN_TREE_ATTR,
     libc::SYS_move_mount,
     libc::SYS_fsopen,
     libc::SYS_fsmount,
@@ -183,6 +194,12 @@ const REFUSED: &[libc::c_long] = &[
 /// Kinds of sockets that a server needs; unix ones lead to other services, to the desktop, to engines of containers.
 const SOCKETS: [libc::c_int; 3] = [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
+/// Protocols of theirs: the usual one of the kind, TCP, UDP. Landlock knows TCP and not what else carries streams (MPTCP).
+const PROTOCOLS: [libc::c_int; 3] = [0, libc::IPPROTO_TCP, libc::IPPROTO_UDP];
+
+/// Kinds of a pair of sockets with which a message can be sent to somebody else; 3 is a datagram too, as the kernel has it.
+const LOOSE: [libc::c_int; 4] = [libc::SOCK_DGRAM, libc::SOCK_RAW, libc::SOCK_RDM, 10];
+
 /// Namespaces that `clone` can make; the newer call hides its flags from filters, and is as if it were not there.
 const NAMESPACES: [libc::c_int; 7] = [
     libc::CLONE_NEWUSER,
@@ -207,9 +224,20 @@ fn filters() -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
     };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
     let others: Result<_, _> = SOCKETS.iter().map(|kind| when(0, Ne, *kind as u64)).collect();
-    rules.insert(libc::SYS_socket, vec![SeccompRule::new(others?)?]);
+    let mut sockets = vec![SeccompRule::new(others?)?];
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let protocols = PROTOCOLS.iter().map(|protocol| when(2, Ne, *protocol as u64));
+        let all: Result<_, _> = std::iter::once(when(0, Eq, family as u64)).chain(protocols).collect();
+        sockets.push(SeccompRule::new(all?)?);
+    }
+    rules.insert(libc::SYS_socket, sockets);
     // One of a pair of these can be sent anywhere.
-    rules.insert(libc::SYS_socketpair, any(vec![when(1, MaskedEq(0xf), libc::SOCK_DGRAM as u64)])?);
+    rules.insert(libc::SYS_socketpair, any(LOOSE.iter().map(|kind| when(1, MaskedEq(0xf), *kind as u64)).collect())?);
+    // Sending may connect as well, past Landlock.
+    let fast = libc::MSG_FASTOPEN as u64;
+    for (call, flags) in [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)] {
+        rules.insert(call, any(vec![when(flags, MaskedEq(fast), fast)])?);
+    }
     rules.insert(libc::SYS_ioctl, any(TYPING.iter().map(|request| when(1, Eq, *request)).collect())?);
     // Of another process. Scheduling stays as it is: ZeroMQ sets that of its threads, by their ids.
     rules.insert(libc::SYS_prlimit64, any(vec![when(0, Ne, 0)])?);

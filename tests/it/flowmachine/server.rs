@@ -59,6 +59,20 @@ fn the_server_answers_each_request_in_its_form() {
     assert!(no_action.payload["action"][0].as_str().unwrap().starts_with("Must be one of: "), "{no_action:?}");
     let no_kind = machine.request("run_query", json!({"query_kind": "none"}));
     assert!(no_kind.msg.starts_with("Parameter validation failed."), "{no_kind:?}");
+    for (field, name) in [
+        ("geom_table", "x'); ALTER ROLE flowmachine PASSWORD 'm'; COMMIT; SELECT EXISTS(SELECT 1 WHERE 'a'='a"),
+        ("mapping_table", "geography.admin3; SELECT 1"),
+        ("geom_table_join_column", "id\n"),
+    ] {
+        let mut query = spatial_aggregate(1, "last");
+        query["locations"][field] = json!(name);
+        let injected = machine.request("run_query", query);
+        assert_eq!(injected.msg.lines().next(), Some("Parameter validation failed."), "{injected:?}");
+        assert!(injected.payload.to_string().contains("Not the name of a table or column."), "{injected:?}");
+    }
+    let mut named = spatial_aggregate(1, "last");
+    named["locations"]["geom_table"] = json!("geography.nowhere");
+    assert_eq!(machine.request("run_query", named).msg, "Unable to create query object.");
     let no_date = machine.request("run_query", spatial_aggregate(30, "last"));
     assert_eq!(no_date.msg, "Unable to create query object.", "{no_date:?}");
 }
