@@ -80,6 +80,36 @@ fn extensions_are_added_where_they_are_installed_and_the_debugger_where_it_is_as
     assert_eq!(cluster.value("flowdb", "SELECT count(*) FROM pldbg_get_proxy_info()"), "1", "its library is loaded");
 }
 
+/// What an extension's script calls by its plain name is whoever's the schema is, and runs as the superuser.
+#[test]
+fn an_extension_is_not_made_in_somebody_elses_schema() {
+    let cluster = Cluster::started();
+    let made = "SELECT count(*) FROM pg_extension WHERE extname = 'postgis_topology'";
+    let again = |owner: &str| {
+        let sql = format!(
+            "DROP EXTENSION IF EXISTS postgis_topology; DROP SCHEMA topology; CREATE SCHEMA topology AUTHORIZATION {owner}"
+        );
+        cluster.run("flowdb", &sql).unwrap();
+        cluster.apply().unwrap();
+        cluster.value("flowdb", made)
+    };
+    assert_eq!(again("flowmachine"), "0");
+    assert_eq!(again("flowdb"), "1");
+}
+
+/// Whoever may act as FlowMachine's login may give it settings; they last until the next start.
+#[test]
+fn settings_that_somebody_gave_flowmachines_login_are_taken_away() {
+    let cluster = Cluster::started();
+    let settings = "SELECT string_agg(array_to_string(setconfig, ' '), ' ') FROM pg_db_role_setting WHERE setrole = 'flowmachine'::regrole";
+    let ours = cluster.value("flowdb", settings);
+    for place in ["", "IN DATABASE flowdb"] {
+        cluster.run("flowdb", &format!("ALTER ROLE flowmachine {place} SET statement_timeout = '1ms'")).unwrap();
+    }
+    cluster.apply().unwrap();
+    assert_eq!(cluster.value("flowdb", settings), ours);
+}
+
 /// FlowMachine stores by a utility statement; PostgreSQL leaves the constants of those out from 16 on.
 #[test]
 fn what_flowmachine_stores_is_counted_without_subscribers_numbers() {
