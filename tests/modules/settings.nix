@@ -30,7 +30,8 @@ let
     flowdb = {
       FLOWDB_PROT = 9000;
       CACHE_SIZE = "many";
-      MAX_LOCKS_PER_TRANSACTION = 5;
+      MAX_CPUS = 2;
+      MAX_WORKERS = 4;
     };
     redis.FLOWKIT_REDIS_LISTEN = "everywhere";
     flowmachine = {
@@ -43,7 +44,7 @@ let
     flowdb = [
       "FLOWDB_PROT"
       "CACHE_SIZE"
-      "MAX_LOCKS_PER_TRANSACTION"
+      "MAX_WORKERS"
     ];
     redis = [ "FLOWKIT_REDIS_LISTEN" ];
     flowmachine = [
