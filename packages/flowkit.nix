@@ -15,9 +15,7 @@ let
     startSet = map (key: { inherit key; }) (needed workspace);
     operator =
       { key }:
-      map (key: { inherit key; }) (
-        needed (lib.importTOML (../. + "/${members.${key}.path}/Cargo.toml"))
-      );
+      map (key: { inherit key; }) (needed (lib.importTOML (../. + "/${members.${key}.path}/Cargo.toml")));
   };
 
   compiled = dir: fileset.fileFilter (file: !file.hasExt "nix") (../. + "/${dir}");
