@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::Pid;
 use rustix::time::Timespec;
 
 use super::engine::{Mailbox, Message};
@@ -198,12 +199,13 @@ fn accept(listener: &OwnedFd, clients: &mut Vec<Client>) {
 /// who is gone already waits for no answer.
 fn is_welcome(pid: i32, uid: u32) -> bool {
     let ours = rustix::process::geteuid().as_raw();
-    // A process outside of our namespace is nobody's that we have started, and has no number here.
-    // Root may be hidden from us by its unit, and no service of somebody else's becomes root.
-    if uid == 0 && ours != 0 {
-        return true;
-    }
-    uid == ours && (pid == 0 || walk::descends(pid, std::process::id() as i32) == Some(false))
+    // A process outside of our namespace is nobody's that we have started, and has no number here. One that is there and can't be
+    // looked at is a client of root's that has become us, under a unit that hides such processes.
+    let is_there = || {
+        Pid::from_raw(pid).is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+    };
+    (uid == ours || uid == 0)
+        && (pid == 0 || walk::descends(pid, std::process::id() as i32).map_or_else(is_there, |descends| !descends))
 }
 
 impl Client {
