@@ -200,7 +200,8 @@ fn accept(listener: &OwnedFd, clients: &mut Vec<Client>) {
 fn is_welcome(pid: i32, uid: u32) -> bool {
     let ours = rustix::process::geteuid().as_raw();
     // A process outside of our namespace is nobody's that we have started, and has no number here. One that is there and can't be
-    // looked at is a client of root's that has become us, under a unit that hides such processes.
+    // looked at is a client of root's that has become us, where `/proc` hides such processes (ProtectProc of a unit). There a service
+    // could hide itself as well: it then commands the supervisor of its own role, which is all that a unit's supervisor has.
     let is_there = || {
         Pid::from_raw(pid).is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
     };
