@@ -1,7 +1,7 @@
 //! Logins of people.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
@@ -96,7 +96,10 @@ fn db_user(cluster: &Cluster, args: &[&str], stdin: &str) -> (i32, String, Strin
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+    // A command that refuses its arguments ends without reading.
+    if let Err(why) = child.stdin.take().unwrap().write_all(stdin.as_bytes()) {
+        assert_eq!(why.kind(), ErrorKind::BrokenPipe, "{why}");
+    }
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
