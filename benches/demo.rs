@@ -26,8 +26,8 @@ fn main() {
     let options = demo::Options { days, ..demo::Options::default() };
     let cluster = flowdb::Cluster::started();
     let began = Instant::now();
-    let (state, settings, store) = (&cluster.state, &cluster.settings, &cluster.store);
-    let connect = async || Ok(flowkit::flowdb::connect(state, settings, store, flowkit::flowdb::SUPERUSER).await?);
+    let site = &cluster.site;
+    let connect = async || Ok(flowkit::flowdb::connect(site, flowkit::flowdb::SUPERUSER).await?);
     let summary = cluster.as_user(|| demo::load(&connect, &options, &Silent)).expect("the demo data is loaded");
     let seconds = began.elapsed().as_secs_f64();
     let size = cluster.value(flowkit::flowdb::SUPERUSER, "SELECT pg_size_pretty(pg_database_size('flowdb'))");

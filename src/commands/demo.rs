@@ -69,9 +69,8 @@ impl Demo {
 
     /// Loads what is missing; one line to stdout says what was done.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let Deployment { state, settings, store, .. } =
-            Deployment::open_running(self.dir.as_deref()).map_err(Failure::mistake)?;
-        let connect = async || Ok(flowdb::connect(&state, &settings, &store, flowdb::SUPERUSER).await?);
+        let Deployment { site, .. } = Deployment::open_running(self.dir.as_deref()).map_err(Failure::mistake)?;
+        let connect = async || Ok(flowdb::connect(&site, flowdb::SUPERUSER).await?);
         let began = Instant::now();
         let summary = demo::load(&connect, &self.options(), &Shown::new()).map_err(|error| match error {
             demo::Error::Foreign { .. } | demo::Error::Different { .. } | demo::Error::Busy => Failure::mistake(error),

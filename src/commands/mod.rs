@@ -1,5 +1,6 @@
 //! The subcommands of `flowkit`: one file each, with its arguments, its help and one function.
 
+mod begin;
 mod check_config;
 mod completions;
 mod compose;

@@ -25,9 +25,9 @@ impl Restart {
     /// Runs the command; `flowkit status` shows what comes of it.
     pub fn run(self) -> Result<ExitCode, Failure> {
         let deployment = Deployment::open(self.dir.as_deref()).map_err(Failure::mistake)?;
-        let run = deployment.state.run();
+        let run = deployment.site.state.run();
         let facts = client::status(&run)?.facts;
-        let copied = |role: &&String| deployment.state.credentials().join(role).is_dir();
+        let copied = |role: &&String| deployment.site.state.credentials().join(role).is_dir();
         let roles = facts["roles"].as_object().map(|roles| roles.keys().filter(copied).cloned().collect());
         // A secret may have been rotated since the services were given theirs.
         if let Err(Problems(problems)) = deployment.running(roles.unwrap_or_default()).hand_out_secrets() {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::Failure;
-use super::up::{begin, exit_code, of_supervisor};
+use super::begin::{begin, exit_code, of_supervisor};
 use crate::roles::{Deployment, in_container};
 use supervisor::{LogFormat, Options, supervise};
 
@@ -67,13 +67,13 @@ impl Run {
         let deployment = deployment.running(vec![self.role]);
         // Images and units are given their secrets; making them is `flowkit secrets init`, or `flowkit up`.
         let plan = begin(&deployment, |_| Ok(()))?;
-        let given = deployment.settings.int("FLOWKIT_STOP_SECONDS").map(i64::unsigned_abs);
+        let given = deployment.site.settings.int("FLOWKIT_STOP_SECONDS").map(i64::unsigned_abs);
         let budget = self.stop_budget.or(given).unwrap_or(if in_container() { 8 } else { 100 });
         let options = Options {
             format: self.log.into(),
             budget: Duration::from_secs(budget),
             facts: deployment.facts(&plan),
-            ..Options::new(deployment.state.run())
+            ..Options::new(deployment.site.state.run())
         };
         Ok(exit_code(supervise(plan.services, options).map_err(of_supervisor)?))
     }

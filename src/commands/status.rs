@@ -84,5 +84,5 @@ impl Health {
 
 fn ask(dir: Option<PathBuf>) -> Result<Status, Failure> {
     let deployment = Deployment::open(dir.as_deref()).map_err(Failure::mistake)?;
-    Ok(client::status(&deployment.state.run())?)
+    Ok(client::status(&deployment.site.state.run())?)
 }

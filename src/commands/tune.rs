@@ -11,7 +11,8 @@ use super::Failure;
 use crate::flowdb::{self, Postgres};
 use crate::roles::{Deployment, built};
 use crate::tuning::{self, Database, Plan, Setting};
-use flowkit_core::config::{Settings, StateDir};
+use flowkit_core::Site;
+use flowkit_core::config::Settings;
 use flowkit_core::hardware::{self, Disk, Fact, Hardware};
 use flowkit_core::size::{self, rounded};
 use say::tell;
@@ -61,11 +62,11 @@ fn size(text: &str) -> Result<u64, String> {
 impl Tune {
     /// Plans and prints: the plan to stdout, warnings to stderr.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let (state, settings) = self.deployment()?;
-        let data = flowdb::cluster::data_directory(&state, &settings);
+        let site = self.site()?;
+        let data = flowdb::cluster::data_directory(&site);
         let hardware = self.hardware(&data);
-        let database = self.database(&settings, &data)?;
-        let plan = tuning::plan(&hardware, &settings, &database).map_err(Failure::mistake)?;
+        let database = self.database(&site.settings, &data)?;
+        let plan = tuning::plan(&hardware, &site.settings, &database).map_err(Failure::mistake)?;
         for warning in &plan.warnings {
             tell!("warning: {warning}");
         }
@@ -78,9 +79,9 @@ impl Tune {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// State directory and settings: those of the deployment that runs there or, if none does, of one with every role. A
+    /// The deployment that runs there or, if none does, one with every role. A
     /// memory that is given is FlowDB's own. Root looks at FlowDB's files as FlowDB's user.
-    fn deployment(&self) -> Result<(StateDir, Settings), Failure> {
+    fn site(&self) -> Result<Site, Failure> {
         let dir = self.dir.as_deref();
         let deployment = match self.memory {
             Some(_) => Deployment::open(dir),
@@ -88,7 +89,7 @@ impl Tune {
         };
         let deployment = deployment.map_err(Failure::mistake)?;
         deployment.become_role("flowdb").map_err(Failure::mistake)?;
-        Ok((deployment.state, deployment.settings))
+        Ok(deployment.site)
     }
 
     /// This machine, with what the flags say otherwise.

@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::begin::{begin, of_supervisor};
 use super::follow;
 use super::table::{Live, table};
 use super::{Failure, demo};
-use crate::roles::{self, Deployment, Plan};
+use crate::roles::{self, Deployment};
 use flowkit_core::catalogue::catalogue;
-use flowkit_core::config::{Pools, Problems};
 use flowkit_core::secrets;
 use say::{show, tell};
-use supervisor::{Error, LogTarget, Options, Outcome, Status, client, gaps, spawn_detached};
+use supervisor::{Error, LogTarget, Options, Status, client, gaps, spawn_detached};
 
 /// Time for everything to stop in; a checkpoint of a busy database is the longest part of it.
 const STOP_BUDGET: Duration = Duration::from_secs(100);
@@ -62,25 +62,25 @@ impl Up {
             let open = gaps.join(", ");
             tell!("warning: this kernel leaves more open to a role that is broken into than it need be: {open}");
         }
-        let log = deployment.state.log().join("flowkit.log");
+        let log = deployment.site.state.log().join("flowkit.log");
         let options = Options {
             log: LogTarget::File { path: log.clone(), max_bytes: 64 << 20, keep: 5 },
             budget: STOP_BUDGET,
             facts: deployment.facts(&plan),
-            ..Options::new(deployment.state.run())
+            ..Options::new(deployment.site.state.run())
         };
         spawn_detached(plan.services, options).map_err(of_supervisor)?;
-        let run = deployment.state.run();
+        let run = deployment.site.state.run();
         let status = wait_until_ready(&run, Duration::from_secs(self.patience), &log)?;
-        deployment.store.forget_previous()?;
+        deployment.site.store.forget_previous()?;
         if self.demo {
-            demo::Demo::usual(deployment.state.root()).run()?;
+            demo::Demo::usual(deployment.site.state.root()).run()?;
         }
         // A person has the live table before their eyes.
         if !say::ERR.is_terminal() {
             show!("{}", table(&status.services));
         }
-        tell!("state: {}   log: {}", deployment.state.root().display(), log.display());
+        tell!("state: {}   log: {}", deployment.site.state.root().display(), log.display());
         if self.detach {
             return Ok(ExitCode::SUCCESS);
         }
@@ -91,10 +91,10 @@ impl Up {
 
 /// `up` never says that it did something when it did nothing.
 fn refuse_second(deployment: &Deployment) -> Result<(), Failure> {
-    match client::status(&deployment.state.run()) {
+    match client::status(&deployment.site.state.run()) {
         Ok(status) => Err(Failure::mistake(format!(
             "{} is run by the supervisor with pid {} since {}: `flowkit status` shows it, `flowkit down` stops it",
-            deployment.state.root().display(),
+            deployment.site.state.root().display(),
             status.supervisor,
             status.since
         ))),
@@ -105,37 +105,12 @@ fn refuse_second(deployment: &Deployment) -> Result<(), Failure> {
 /// Makes the secrets that are missing.
 fn make_secrets(deployment: &Deployment) -> Result<(), Failure> {
     let roles: Vec<_> = deployment.roles.iter().filter_map(|role| catalogue().role(role)).collect();
-    let options = secrets::Options { settings: deployment.settings.clone(), ..secrets::Options::default() };
-    let report = secrets::init(&deployment.state.secrets(), &roles, &options)?;
+    let options = secrets::Options { settings: deployment.site.settings.clone(), ..secrets::Options::default() };
+    let report = secrets::init(&deployment.site.state.secrets(), &roles, &options)?;
     if !report.made.is_empty() {
         tell!("made secrets: {}", report.made.join(", "));
     }
     Ok(())
-}
-
-/// Everything that can be wrong is found before anything is started: roles, ports, the host, secrets, programs.
-pub(super) fn begin(deployment: &Deployment, secrets: fn(&Deployment) -> Result<(), Failure>) -> Result<Plan, Failure> {
-    Problems(roles::unknown_roles(&deployment.roles)).or(()).map_err(Failure::mistake)?;
-    let mut taken = roles::free_ports(deployment);
-    deployment.settle().map_err(Failure::mistake)?;
-    // It may be what a killed run of our own has left behind: that is ended, or has just come to its end by itself.
-    client::clear(&deployment.state.run()).map_err(of_supervisor)?;
-    if !taken.is_empty() {
-        let still = roles::free_ports(deployment);
-        taken.retain(|problem| still.iter().any(|other| other.value == problem.value));
-    }
-    Problems(taken).or(()).map_err(Failure::mistake)?;
-    secrets(deployment)?;
-    let pools = Pools::of(&deployment.settings).warnings();
-    deployment.settings.warnings().iter().chain(&pools).for_each(|warning| tell!("warning: {warning}"));
-    let secrets = deployment.hand_out_secrets();
-    match (roles::plan(deployment), secrets) {
-        (Ok(plan), Ok(())) => Ok(plan),
-        (plan, secrets) => {
-            let problems = [secrets.err(), plan.err()].into_iter().flatten().flat_map(|Problems(problems)| problems);
-            Err(Failure::mistake(Problems(problems.collect())))
-        }
-    }
 }
 
 /// Shows the services until all are ready.
@@ -177,17 +152,4 @@ fn gave_up(log: &Path, why: &str) -> Failure {
     let tail: Vec<&str> = lines[from..].iter().enumerate().take_while(belongs).map(|(_, line)| *line).collect();
     let said = format!("the deployment stopped while starting ({why})\n{}\nmore in {}", tail.join("\n"), log.display());
     Failure::from(std::io::Error::other(said))
-}
-
-/// Another `up` may have been quicker since we looked.
-pub(super) fn of_supervisor(error: Error) -> Failure {
-    if error.is_mistake() { Failure::mistake(error) } else { error.into() }
-}
-
-/// The exit status for how a set of services ended.
-pub(super) fn exit_code(outcome: Outcome) -> ExitCode {
-    if let Some(message) = outcome.message {
-        tell!("flowkit: {message}");
-    }
-    ExitCode::from(outcome.status)
 }

@@ -124,8 +124,8 @@ impl Add {
         self.password
             .with(async |secret| users::add(&mut connect(&deployment).await?, &self.name, self.role, secret).await)?;
         // As FlowMachine's server spells it: the library shares results only with those who write the host alike.
-        let host = deployment.settings.text("FLOWDB_HOST").expect("it has a default");
-        let port = deployment.settings.port("FLOWDB_PORT");
+        let host = deployment.site.settings.text("FLOWDB_HOST").expect("it has a default");
+        let port = deployment.site.settings.port("FLOWDB_PORT");
         tell!("added {}; it connects to database flowdb at {} port {port}", self.name, bracketed(host));
         Ok(ExitCode::SUCCESS)
     }
@@ -183,7 +183,7 @@ impl Place {
 }
 
 async fn connect(deployment: &Deployment) -> Result<tokio_postgres::Client, Error> {
-    flowdb::connect(&deployment.state, &deployment.settings, &deployment.store, SUPERUSER).await
+    flowdb::connect(&deployment.site, SUPERUSER).await
 }
 
 impl Password {

@@ -64,9 +64,7 @@ impl Verify {
         }
         let deployment = Deployment::open_running(self.dir.as_deref()).map_err(Failure::mistake)?;
         let target = Target {
-            state: &deployment.state,
-            settings: &deployment.settings,
-            store: &deployment.store,
+            site: &deployment.site,
             flowmachine: server(&deployment).map_err(Failure::mistake)?,
             python: &flowmachine::python(&deployment).map_err(Failure::mistake)?,
             python_as: deployment.user_of("flowmachine").map_err(Failure::mistake)?.map(|user| (user.uid, user.gid)),
@@ -118,12 +116,12 @@ pub(super) fn inside<'a>(stack: &'a str, command: &'a [&'a str], patience: Durat
 /// Where FlowMachine's server is: here, or on the host or in the container that the settings name.
 fn server(deployment: &Deployment) -> Result<SocketAddr, Problem> {
     let here = flowmachine::reached(deployment)?;
-    let named = deployment.settings.explicit().find(|(name, _)| *name == "FLOWMACHINE_HOST");
+    let named = deployment.site.settings.explicit().find(|(name, _)| *name == "FLOWMACHINE_HOST");
     let Some((name, host)) = named else { return Ok(here) };
     let found = (host, here.port()).to_socket_addrs().ok().and_then(|mut found| found.find(SocketAddr::is_ipv4));
     found.ok_or_else(|| {
         let problem = Problem::new(format!("{name} has no IPv4 address"), "give the host that FlowMachine runs on");
-        problem.value(host).origin(deployment.settings.origin(name))
+        problem.value(host).origin(deployment.site.settings.origin(name))
     })
 }
 

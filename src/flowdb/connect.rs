@@ -10,7 +10,8 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config};
 
 use super::{DATABASE, Error, SUPERUSER, scram};
-use flowkit_core::config::{Settings, StateDir, bracketed, from_here};
+use flowkit_core::Site;
+use flowkit_core::config::{Settings, bracketed, from_here};
 use flowkit_core::secrets::{LookupError, Secret, Store};
 use supervisor::{Acting, User};
 
@@ -36,9 +37,9 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// As the settings say.
-    pub fn new(state: &StateDir, settings: &Settings) -> Endpoint {
+    pub fn new(Site { state, settings, .. }: &Site) -> Endpoint {
         Endpoint {
-            socket: state.flowdb_run(),
+            socket: state.role(ROLE).join("run"),
             listen: settings.text("FLOWKIT_FLOWDB_LISTEN").unwrap_or("127.0.0.1").to_owned(),
             port: settings.port("FLOWDB_PORT"),
         }
@@ -83,8 +84,8 @@ impl Endpoint {
 /// The superuser goes through the socket, where the user that runs FlowDB needs no password: so a rotated one can be
 /// set. FlowMachine's and FlowAPI's logins go over TCP with their own passwords, as the programs do. Where no FlowDB runs
 /// here and the settings name another host or container, everybody goes there, with a password.
-pub async fn connect(state: &StateDir, settings: &Settings, store: &Store, user: &str) -> Result<Client, Error> {
-    let endpoint = Endpoint::new(state, settings);
+pub async fn connect(site: &Site, user: &str) -> Result<Client, Error> {
+    let (endpoint, Site { settings, store, .. }) = (Endpoint::new(site), site);
     if let Some(elsewhere) = endpoint.elsewhere(settings) {
         let password = match user {
             SUPERUSER => Some(store.get(SUPERUSER_PASSWORD)?),
@@ -93,20 +94,15 @@ pub async fn connect(state: &StateDir, settings: &Settings, store: &Store, user:
         return over_tcp(&elsewhere, user, password.as_ref(), DATABASE).await;
     }
     if user == SUPERUSER {
-        return as_superuser(state, settings, store, DATABASE).await;
+        return as_superuser(site, DATABASE).await;
     }
     let password = password_of(store, user)?;
     over_tcp(&endpoint, user, password.as_ref(), DATABASE).await
 }
 
 /// The superuser over the socket, with the password of now or, where the system can't tell who we are, the one before.
-pub(super) async fn as_superuser(
-    state: &StateDir,
-    settings: &Settings,
-    store: &Store,
-    database: &str,
-) -> Result<Client, Error> {
-    let endpoint = Endpoint::new(state, settings);
+pub(super) async fn as_superuser(site: &Site, database: &str) -> Result<Client, Error> {
+    let (endpoint, Site { state, store, .. }) = (Endpoint::new(site), site);
     let (now, before) = (store.get(SUPERUSER_PASSWORD).ok(), store.previous(SUPERUSER_PASSWORD));
     let _acting = as_owner(&state.role(ROLE)).map_err(Error::file("act as the owner of", state.role(ROLE)))?;
     let refused = match open(endpoint.over_socket(), SUPERUSER, now.as_ref(), database).await {

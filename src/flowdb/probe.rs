@@ -12,8 +12,7 @@ use tokio_postgres::Client;
 
 use super::connect::{self, SUPERUSER_PASSWORD, is_full, is_refusal};
 use super::{DATABASE, Endpoint, Error, FLOWMACHINE, MONITOR, cluster, password};
-use flowkit_core::config::{Settings, StateDir};
-use flowkit_core::secrets::Store;
+use flowkit_core::Site;
 use supervisor::Probe;
 
 /// The database that is there before ours, and that holds nothing.
@@ -22,9 +21,7 @@ const MONITORED: &str = "postgres";
 /// Asks a running server a real question on the address that its clients use.
 #[derive(Clone)]
 pub struct ProbeSql {
-    state: StateDir,
-    settings: Settings,
-    store: Store,
+    site: Site,
     question: Question,
     /// The session of the last good answer. Asking over it again costs no login, and no lines in the database's log.
     kept: Arc<Mutex<Option<(Runtime, Client)>>>,
@@ -40,23 +37,17 @@ enum Question {
 
 impl ProbeSql {
     /// For the server itself, which has no schema yet when it starts for the first time.
-    pub fn new(state: &StateDir, settings: &Settings, store: &Store) -> ProbeSql {
-        ProbeSql::asking(state, settings, store, Question::Server)
+    pub fn new(site: &Site) -> ProbeSql {
+        ProbeSql::asking(site, Question::Server)
     }
 
     /// For the role as a whole: a login as FlowMachine's user, and FlowMachine's own first questions.
-    pub fn schema(state: &StateDir, settings: &Settings, store: &Store) -> ProbeSql {
-        ProbeSql::asking(state, settings, store, Question::Schema)
+    pub fn schema(site: &Site) -> ProbeSql {
+        ProbeSql::asking(site, Question::Schema)
     }
 
-    fn asking(state: &StateDir, settings: &Settings, store: &Store, question: Question) -> ProbeSql {
-        ProbeSql {
-            state: state.clone(),
-            settings: settings.clone(),
-            store: store.clone(),
-            question,
-            kept: Arc::default(),
-        }
+    fn asking(site: &Site, question: Question) -> ProbeSql {
+        ProbeSql { site: site.clone(), question, kept: Arc::default() }
     }
 
     /// Asks over the session given, or a new one; gives it back for the next time.
@@ -69,9 +60,9 @@ impl ProbeSql {
             },
             (None, Question::Schema) => self.log_in_as_flowmachine().await?,
         };
-        let data = cluster::data_directory(&self.state, &self.settings);
+        let data = cluster::data_directory(&self.site);
         if !is_ours(&client, &data).await? {
-            let address = Endpoint::new(&self.state, &self.settings).address();
+            let address = Endpoint::new(&self.site).address();
             return Err(Error::OtherServer { address, data });
         }
         if let Question::Schema = self.question {
@@ -86,8 +77,8 @@ impl ProbeSql {
     /// password is set only once the server is ready, and there may be no connection left. That the server refuses shows that it takes
     /// requests; that it is ours is told by its socket, which stands where nobody else can put one.
     async fn log_in_to_server(&self) -> Result<Option<Client>, Error> {
-        let endpoint = Endpoint::new(&self.state, &self.settings);
-        let password = password::of_monitor(&self.store.get(SUPERUSER_PASSWORD)?);
+        let endpoint = Endpoint::new(&self.site);
+        let password = password::of_monitor(&self.site.store.get(SUPERUSER_PASSWORD)?);
         match connect::over_tcp(&endpoint, MONITOR, Some(&password), MONITORED).await {
             Err(refused) if is_refusal(&refused) || is_full(&refused) => {
                 match connect::over_socket(&endpoint, MONITOR, &password, MONITORED).await {
@@ -101,9 +92,9 @@ impl ProbeSql {
     }
 
     async fn log_in_as_flowmachine(&self) -> Result<Client, Error> {
-        let endpoint = Endpoint::new(&self.state, &self.settings);
-        let user = connect::login_name(&self.store, "FLOWMACHINE_FLOWDB_USER").unwrap_or(FLOWMACHINE.into());
-        let password = self.store.get("FLOWMACHINE_FLOWDB_PASSWORD")?;
+        let endpoint = Endpoint::new(&self.site);
+        let user = connect::login_name(&self.site.store, "FLOWMACHINE_FLOWDB_USER").unwrap_or(FLOWMACHINE.into());
+        let password = self.site.store.get("FLOWMACHINE_FLOWDB_PASSWORD")?;
         connect::over_tcp(&endpoint, &user, Some(&password), DATABASE).await
     }
 }

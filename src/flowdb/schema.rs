@@ -12,9 +12,10 @@ use super::{
     DATABASE, Endpoint, Error, FLOWMACHINE, MONITOR, MONITOR_CONNECTIONS, SUPERUSER, cluster, migrations, password,
 };
 use crate::tuning;
-use flowkit_core::config::{Problem, Settings, StateDir};
+use flowkit_core::Site;
+use flowkit_core::config::{Problem, Settings};
 use flowkit_core::hardware;
-use flowkit_core::secrets::{Secret, Store};
+use flowkit_core::secrets::Secret;
 
 /// The version whose clients this database serves: the one that the packages FlowMachine and FlowETL are pinned to.
 /// FlowMachine compares it as text, without any "v", with the oldest that it accepts.
@@ -52,11 +53,11 @@ pub struct Applied {
 }
 
 /// Brings the running server of this deployment to where this program wants it. Step `flowdb-schema`.
-pub async fn apply(state: &StateDir, settings: &Settings, store: &Store) -> Result<Applied, Error> {
-    let data = cluster::data_directory(state, settings);
-    let wishes = Wishes::gather(settings, store, &data)?;
-    let created = ensure_database(state, settings, store).await?;
-    let mut client = connect::as_superuser(state, settings, store, DATABASE).await?;
+pub async fn apply(site: &Site) -> Result<Applied, Error> {
+    let data = cluster::data_directory(site);
+    let wishes = Wishes::gather(site, &data)?;
+    let created = ensure_database(site).await?;
+    let mut client = connect::as_superuser(site, DATABASE).await?;
     client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map_err(Error::sql("wait for another start"))?;
     let migrations = migrations::apply(&mut client).await?;
     let transaction = client.transaction().await.map_err(Error::sql("begin"))?;
@@ -106,7 +107,7 @@ struct Login {
 }
 
 impl Wishes {
-    fn gather(settings: &Settings, store: &Store, data: &Path) -> Result<Wishes, Error> {
+    fn gather(Site { settings, store, .. }: &Site, data: &Path) -> Result<Wishes, Error> {
         let mut found =
             store.require(&[SUPERUSER_PASSWORD, "FLOWMACHINE_FLOWDB_PASSWORD", "FLOWAPI_FLOWDB_PASSWORD"])?;
         let mut password = |name: &str| found.remove(name).expect("what was required is there");
@@ -157,9 +158,9 @@ fn cache_wishes(settings: &Settings, data: &Path) -> Result<Vec<(&'static str, S
 }
 
 /// Makes the database unless it is there. Not part of any transaction: PostgreSQL removes a half-made one itself.
-async fn ensure_database(state: &StateDir, settings: &Settings, store: &Store) -> Result<bool, Error> {
-    let client = connect::as_superuser(state, settings, store, "postgres").await?;
-    refuse_other_server(&client, state, settings).await?;
+async fn ensure_database(site: &Site) -> Result<bool, Error> {
+    let client = connect::as_superuser(site, "postgres").await?;
+    refuse_other_server(&client, site).await?;
     let exists = client
         .query_opt("SELECT FROM pg_database WHERE datname = $1", &[&DATABASE])
         .await
@@ -174,12 +175,12 @@ async fn ensure_database(state: &StateDir, settings: &Settings, store: &Store) -
     Ok(!exists)
 }
 
-async fn refuse_other_server(client: &Client, state: &StateDir, settings: &Settings) -> Result<(), Error> {
-    let data = cluster::data_directory(state, settings);
+async fn refuse_other_server(client: &Client, site: &Site) -> Result<(), Error> {
+    let data = cluster::data_directory(site);
     if super::probe::is_ours(client, &data).await? {
         return Ok(());
     }
-    Err(Error::OtherServer { address: Endpoint::new(state, settings).address(), data })
+    Err(Error::OtherServer { address: Endpoint::new(site).address(), data })
 }
 
 async fn add_extensions(transaction: &Transaction<'_>, debug: bool) -> Result<(), Error> {

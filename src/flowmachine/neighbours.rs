@@ -14,8 +14,8 @@ use tokio_postgres::error::SqlState;
 
 use super::Sources;
 use crate::flowdb::scram;
+use flowkit_core::Site;
 use flowkit_core::config::{Problems, Settings, bracketed};
-use flowkit_core::secrets::Store;
 
 /// Longest wait for an answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -113,8 +113,7 @@ impl fmt::Display for Away {
 
 /// The neighbours, with the sessions that are kept to them.
 pub struct Neighbours<'a> {
-    settings: &'a Settings,
-    store: &'a Store,
+    site: &'a Site,
     who: Vec<Neighbour>,
     flowdb: Option<Client>,
     redis: Option<redis::Connection>,
@@ -122,8 +121,8 @@ pub struct Neighbours<'a> {
 
 impl Neighbours<'_> {
     /// The neighbours that are not among the roles `here`.
-    pub fn new<'a>(settings: &'a Settings, store: &'a Store, here: &[String]) -> Neighbours<'a> {
-        Neighbours { settings, store, who: Neighbour::elsewhere(here), flowdb: None, redis: None }
+    pub fn new<'a>(site: &'a Site, here: &[String]) -> Neighbours<'a> {
+        Neighbours { site, who: Neighbour::elsewhere(here), flowdb: None, redis: None }
     }
 
     /// Waits until all of them answer, for as long as it takes; `say` hears what is waited for, at once and then once in a
@@ -133,7 +132,7 @@ impl Neighbours<'_> {
     /// Secrets that can't be had, and a password that is refused for longer than a rotation takes.
     pub async fn wait(&mut self, say: impl Fn(&str)) -> Result<(), Error> {
         for who in self.who.clone() {
-            let address = who.address(self.settings);
+            let address = who.address(&self.site.settings);
             let (mut pause, mut said, mut refused) = (Duration::from_millis(50), None, None);
             while let Err(away) = self.identity(who).await? {
                 let line = match &away {
@@ -171,7 +170,7 @@ impl Neighbours<'_> {
         let mut heard = vec![Instant::now(); self.who.len()];
         loop {
             for (at, who) in self.who.clone().into_iter().enumerate() {
-                let address = who.address(self.settings);
+                let address = who.address(&self.site.settings);
                 match self.identity(who).await? {
                     Ok(now) if known[at].as_ref().is_some_and(|before| *before != now) => {
                         return Ok(format!("{who} at {address} was started anew"));
@@ -190,7 +189,7 @@ impl Neighbours<'_> {
     /// What tells one start of a neighbour from the next, asked over the kept session or a new one.
     async fn identity(&mut self, who: Neighbour) -> Result<Result<String, Away>, Error> {
         // Looked up each time: a secret may be replaced, and is not kept.
-        let sources = Sources::of(self.settings, self.store)?;
+        let sources = Sources::of(self.site)?;
         Ok(match who {
             Neighbour::Flowdb => self.of_flowdb(sources).await,
             Neighbour::Redis => self.of_redis(sources),

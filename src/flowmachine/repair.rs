@@ -18,8 +18,8 @@ use tokio_postgres::error::SqlState;
 use super::Sources;
 use super::records::{Records, SERVER_SESSIONS, Stored};
 use crate::flowdb::scram;
-use flowkit_core::config::{Problems, Settings};
-use flowkit_core::secrets::Store;
+use flowkit_core::Site;
+use flowkit_core::config::Problems;
 
 /// Longest wait for redis to answer, and for sessions of a dead server to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -100,8 +100,8 @@ impl fmt::Display for Report {
 }
 
 /// The step `flowmachine-repair`. The server must not be running.
-pub async fn run(settings: &Settings, store: &Store) -> Result<Report, Error> {
-    repair(Sources::of(settings, store)?).await
+pub async fn run(site: &Site) -> Result<Report, Error> {
+    repair(Sources::of(site)?).await
 }
 
 /// [`run`], with the places given.

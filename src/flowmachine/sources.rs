@@ -6,8 +6,8 @@ use redis::ConnectionInfo;
 
 use super::database_id;
 use crate::redis_server::connection_info;
+use flowkit_core::Site;
 use flowkit_core::config::{Problems, Settings, exact};
-use flowkit_core::secrets::Store;
 
 /// The name of the database. Upstream's is fixed.
 const DATABASE: &str = "flowdb";
@@ -31,10 +31,11 @@ pub struct Sources {
 
 impl Sources {
     /// What the server is given by the same settings and secrets.
-    pub fn of(settings: &Settings, store: &Store) -> Result<Sources, Problems> {
+    pub fn of(site: &Site) -> Result<Sources, Problems> {
         const USER: &str = "FLOWMACHINE_FLOWDB_USER";
         const PASSWORD: &str = "FLOWMACHINE_FLOWDB_PASSWORD";
         const REDIS: &str = "REDIS_PASSWORD";
+        let Site { settings, store, .. } = site;
         let secrets = store.require(&[USER, PASSWORD, REDIS])?;
         let host = settings.text("FLOWDB_HOST").expect("it has a default");
         let port = settings.port("FLOWDB_PORT");

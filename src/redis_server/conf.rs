@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::PASSWORD;
-use flowkit_core::config::{Problems, Settings, StateDir};
-use flowkit_core::secrets::Store;
+use flowkit_core::Site;
+use flowkit_core::config::Problems;
 
 /// Memory that redis may use, in bytes.
 ///
@@ -60,12 +60,12 @@ pub struct Conf {
 
 impl Conf {
     /// The redis of this deployment.
-    pub fn of(state: &StateDir, settings: &Settings) -> Conf {
+    pub fn of(Site { state, settings, .. }: &Site) -> Conf {
         let listen = settings.text("FLOWKIT_REDIS_LISTEN").expect("it has a default");
         Conf {
             listen: listen.parse().expect("the settings hold only addresses there"),
             port: settings.port("REDIS_PORT"),
-            directory: state.redis(),
+            directory: state.role("redis"),
             max_memory: MAX_MEMORY,
         }
     }
@@ -121,9 +121,9 @@ fn quoted(path: &Path) -> Result<String, Error> {
 }
 
 /// The step `redis-prepare`: writes redis.conf for this deployment and gives its path.
-pub fn prepare(state: &StateDir, settings: &Settings, store: &Store) -> Result<PathBuf, Error> {
-    let secrets = store.require(&[PASSWORD])?;
-    write(&Conf::of(state, settings), secrets[PASSWORD].expose())
+pub fn prepare(site: &Site) -> Result<PathBuf, Error> {
+    let secrets = site.store.require(&[PASSWORD])?;
+    write(&Conf::of(site), secrets[PASSWORD].expose())
 }
 
 /// Writes `redis.conf` into the configuration's directory, which is made if it is missing, and gives its path.

@@ -10,7 +10,8 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnec
 
 use super::PASSWORD;
 use super::conf::{CONF_FILE, Conf};
-use flowkit_core::config::{Settings, StateDir, from_here};
+use flowkit_core::Site;
+use flowkit_core::config::from_here;
 use flowkit_core::secrets::Store;
 use supervisor::{Probe, connect_to_own};
 
@@ -38,9 +39,9 @@ impl Probe for Ping {
 
 impl Ping {
     /// Asks the redis of this deployment.
-    pub fn of(state: &StateDir, settings: &Settings, store: &Store) -> Ping {
-        let Conf { listen, port, directory, .. } = Conf::of(state, settings);
-        Ping { address: (listen, port).into(), config_file: directory.join(CONF_FILE), store: store.clone() }
+    pub fn of(site: &Site) -> Ping {
+        let Conf { listen, port, directory, .. } = Conf::of(site);
+        Ping { address: (listen, port).into(), config_file: directory.join(CONF_FILE), store: site.store.clone() }
     }
 
     /// Only a redis of our own user is told the password.

@@ -8,20 +8,16 @@ use serde_json::json;
 use super::host::{self, Purpose, Standing};
 use super::{HostError, accounts, takeover, walls};
 use crate::roles::Plan;
+use flowkit_core::Site;
 use flowkit_core::catalogue::catalogue;
 use flowkit_core::config::{Origin, Problem, Problems, Settings, StateDir, followed};
-
 use flowkit_core::secrets::{Place, Store};
 use supervisor::{User, client};
 
 /// Everything that a role needs to know in order to say what it runs.
 pub struct Deployment {
-    /// Where it lives.
-    pub state: StateDir,
-    /// How it is set up.
-    pub settings: Settings,
-    /// Where its secrets are found.
-    pub store: Store,
+    /// Where it is at home.
+    pub site: Site,
     /// This program, for the steps that services run.
     pub program: PathBuf,
     /// The roles that are run together here; others are somewhere else.
@@ -88,9 +84,7 @@ impl Deployment {
         let store = Store::new(Some(state.secrets()));
         let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("flowkit"));
         Deployment {
-            state,
-            settings,
-            store,
+            site: Site { state, settings, store },
             program,
             roles: Vec::new(),
             standing: Standing::OneUser,
@@ -107,16 +101,16 @@ impl Deployment {
         const SETTING: &str = "FLOWKIT_FLOWDB_SET_ASIDE";
         let others = roles.iter().filter(|role| *role != "flowdb").filter_map(|role| catalogue().role(role));
         let bytes: u64 = others.map(|role| u64::from(role.needs.memory_mib) << 20).sum();
-        if self.settings.origin(SETTING) == &Origin::Default && roles.iter().any(|role| role == "flowdb") {
-            self.settings.set(SETTING, &bytes.to_string(), Origin::Roles).expect("it is a size");
+        if self.site.settings.origin(SETTING) == &Origin::Default && roles.iter().any(|role| role == "flowdb") {
+            self.site.settings.set(SETTING, &bytes.to_string(), Origin::Roles).expect("it is a size");
         }
         for (role, host, listen) in
             [("flowdb", "FLOWDB_HOST", "FLOWKIT_FLOWDB_LISTEN"), ("redis", "REDIS_HOST", "FLOWKIT_REDIS_LISTEN")]
         {
-            let text = |name: &str| self.settings.text(name).expect("it has a default");
+            let text = |name: &str| self.site.settings.text(name).expect("it has a default");
             let here = roles.iter().any(|name| name == role);
             if let Some(ip) = followed(text(host), text(listen)).filter(|_| here) {
-                self.settings.set(host, &ip.to_string(), Origin::Roles).expect("it is a host");
+                self.site.settings.set(host, &ip.to_string(), Origin::Roles).expect("it is a host");
             }
         }
         Deployment { roles, ..self }
@@ -135,12 +129,12 @@ impl Deployment {
     /// As [`Deployment::open`].
     pub fn open_running(dir: Option<&Path>) -> Result<Deployment, Failed> {
         let mut deployment = Deployment::open(dir)?;
-        let running = client::status(&deployment.state.run()).ok();
+        let running = client::status(&deployment.site.state.run()).ok();
         let facts = running.as_ref().and_then(|status| status.facts["settings"].as_object());
         for (name, value) in facts.into_iter().flatten() {
             if let Some(value) = value.as_str() {
-                let origin = Origin::File(deployment.state.run());
-                deployment.settings.set(name, value, origin).map_err(|problem| Problems(vec![problem]))?;
+                let origin = Origin::File(deployment.site.state.run());
+                deployment.site.settings.set(name, value, origin).map_err(|problem| Problems(vec![problem]))?;
             }
         }
         Ok(deployment)
@@ -149,10 +143,10 @@ impl Deployment {
     /// What the supervisor tells whoever asks for its status, so that scripts need not guess.
     pub fn facts(&self, plan: &Plan) -> serde_json::Value {
         let settings: serde_json::Map<_, _> =
-            self.settings.explicit().map(|(name, value)| (name.to_string(), json!(value))).collect();
+            self.site.settings.explicit().map(|(name, value)| (name.to_string(), json!(value))).collect();
         json!({
-            "state": self.state.root(),
-            "secrets": self.state.secrets(),
+            "state": self.site.state.root(),
+            "secrets": self.site.state.secrets(),
             "roles": plan.roles,
             "settings": settings,
         })
@@ -160,12 +154,12 @@ impl Deployment {
 
     /// The address that a service listens on.
     pub(super) fn socket(&self, listen: &str, port: &str) -> Result<SocketAddr, Problem> {
-        let text = self.settings.text(listen).expect("it has a default");
+        let text = self.site.settings.text(listen).expect("it has a default");
         let ip: IpAddr = text.parse().map_err(|_| {
             let problem = Problem::new(format!("{listen} is not an IP address"), "give an address of this machine");
-            problem.value(text).origin(self.settings.origin(listen))
+            problem.value(text).origin(self.site.settings.origin(listen))
         })?;
-        Ok(SocketAddr::new(ip, self.settings.port(port)))
+        Ok(SocketAddr::new(ip, self.site.settings.port(port)))
     }
 
     /// Makes the state directory and what is in it, and for root each role's user and its directory.
@@ -173,23 +167,23 @@ impl Deployment {
     /// # Errors
     /// See [`HostError`].
     pub fn settle(&self) -> Result<(), HostError> {
-        host::make(&self.state, self.standing)?;
+        host::make(&self.site.state, self.standing)?;
         if self.standing == Standing::OneUser {
-            self.roles.iter().try_for_each(|role| host::make_directory(&self.state.role(role), 0o700))?;
+            self.roles.iter().try_for_each(|role| host::make_directory(&self.site.state.role(role), 0o700))?;
             self.settle_confined()?;
-            return host::reachable(self.state.root(), &self.program, None);
+            return host::reachable(self.site.state.root(), &self.program, None);
         }
         for role in self.roles.iter().filter_map(|name| catalogue().role(name)) {
             let user = accounts::ensure(&role.name)?;
             let name = accounts::name(&role.name);
-            host::reachable(self.state.root(), &self.program, Some(&user))?;
-            takeover::directory(&self.state.role(&role.name), &user, &name, true)?;
+            host::reachable(self.site.state.root(), &self.program, Some(&user))?;
+            takeover::directory(&self.site.state.role(&role.name), &user, &name, true)?;
             if self.confined && walls::is_confined(role, true) {
                 takeover::directory(&walls::temporary(self, role), &user, &name, true)?;
             }
             // Data elsewhere on the host may have been the former user's too.
             let places = role.volumes.iter().filter(|volume| !volume.read_only);
-            for place in places.filter_map(|volume| self.settings.text(volume.place.as_ref()?)) {
+            for place in places.filter_map(|volume| self.site.settings.text(volume.place.as_ref()?)) {
                 takeover::directory(Path::new(place), &user, &name, false)?;
             }
         }
@@ -200,7 +194,7 @@ impl Deployment {
     fn settle_confined(&self) -> Result<(), HostError> {
         for role in self.roles.iter().filter_map(|name| catalogue().role(name)).filter(|_| self.confined) {
             host::make_directory(&walls::temporary(self, role), 0o700)?;
-            let places = role.volumes.iter().filter_map(|volume| self.settings.text(volume.place.as_ref()?));
+            let places = role.volumes.iter().filter_map(|volume| self.site.settings.text(volume.place.as_ref()?));
             places.into_iter().try_for_each(|place| host::make_directory(Path::new(place), 0o700))?;
         }
         Ok(())
@@ -214,7 +208,7 @@ impl Deployment {
         let mut problems = Problems::default();
         for role in self.roles.iter().filter_map(|name| catalogue().role(name)) {
             let names = names_of_secrets(&role.name);
-            if let Err(Problems(more)) = self.store.require(&names) {
+            if let Err(Problems(more)) = self.site.store.require(&names) {
                 problems.0.extend(more.into_iter().filter(|problem| !problems.0.contains(problem)).collect::<Vec<_>>());
                 continue;
             }
@@ -222,10 +216,11 @@ impl Deployment {
             if self.one_directory(&names).as_ref() == Some(&dir) {
                 continue;
             }
-            let made = host::make_private(&self.state.credentials(), self.standing).map_err(|error| error.to_string());
+            let made =
+                host::make_private(&self.site.state.credentials(), self.standing).map_err(|error| error.to_string());
             let group = user.map(|user| user.gid);
             let written =
-                made.and_then(|()| self.store.materialise(&names, &dir, group).map_err(|error| in_full(&error)));
+                made.and_then(|()| self.site.store.materialise(&names, &dir, group).map_err(|error| in_full(&error)));
             if let Err(why) = written {
                 let what = format!("cannot give {} its secrets: {why}", role.name);
                 problems.0.push(Problem::new(what, "mend the directory's permissions"));
@@ -239,9 +234,11 @@ impl Deployment {
         let described = catalogue().role(role).expect("a role of the catalogue");
         let credentials = self.credentials_of(role);
         Ok(Deployment {
-            state: self.state.clone(),
-            settings: self.settings.of_role(described),
-            store: Store::only(&credentials),
+            site: Site {
+                state: self.site.state.clone(),
+                settings: self.site.settings.of_role(described),
+                store: Store::only(&credentials),
+            },
             credentials: Some(credentials),
             program: self.program.clone(),
             roles: self.roles.clone(),
@@ -272,7 +269,7 @@ impl Deployment {
     /// The user can't be had.
     pub fn become_role(&self, role: &str) -> Result<(), HostError> {
         match self.user_of(role).ok().flatten() {
-            Some(user) if self.state.role(role).exists() => accounts::become_user(user.uid, user.gid),
+            Some(user) if self.site.state.role(role).exists() => accounts::become_user(user.uid, user.gid),
             _ => Ok(()),
         }
     }
@@ -281,7 +278,7 @@ impl Deployment {
     pub(super) fn credentials_of(&self, role: &str) -> PathBuf {
         let outside =
             || if self.standing == Standing::Root { None } else { self.one_directory(&names_of_secrets(role)) };
-        self.credentials.clone().or_else(outside).unwrap_or_else(|| self.state.credentials().join(role))
+        self.credentials.clone().or_else(outside).unwrap_or_else(|| self.site.state.credentials().join(role))
     }
 
     /// The directory from outside in which all of these are files of their own names. A fixed value needs none: it is the
@@ -289,7 +286,7 @@ impl Deployment {
     fn one_directory(&self, names: &[&str]) -> Option<PathBuf> {
         let mut one = None;
         for name in names {
-            let file = match self.store.find(name).ok()?.place {
+            let file = match self.site.store.find(name).ok()?.place {
                 Place::Default => continue,
                 Place::Credential(file) | Place::RunSecrets(file) => file,
                 Place::Deployment(_) | Place::FileVariable(..) | Place::Variable(_) => return None,
@@ -378,25 +375,23 @@ mod tests {
             let credentials = credentials.clone();
             Arc::new(move |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| credentials.clone().into_os_string()))
         };
-        let deployment = Deployment {
-            store: Store::with(Some(state.secrets()), dir.path().join("run-secrets"), environment),
-            roles: vec!["flowmachine".to_owned()],
-            ..Deployment::new(state, Settings::default())
-        };
+        let mut deployment =
+            Deployment::new(state.clone(), Settings::default()).running(vec!["flowmachine".to_owned()]);
+        deployment.site.store = Store::with(Some(state.secrets()), dir.path().join("run-secrets"), environment);
         let put = |place: &Path, name: &str| fs::write(place.join(name), "value").unwrap();
         put(&credentials, "FLOWMACHINE_FLOWDB_PASSWORD");
         put(&credentials, "REDIS_PASSWORD");
         assert_eq!(deployment.credentials_of("flowmachine"), credentials);
         deployment.hand_out_secrets().unwrap();
-        assert!(!deployment.state.credentials().exists(), "nothing is copied");
+        assert!(!deployment.site.state.credentials().exists(), "nothing is copied");
 
         fs::remove_file(credentials.join("REDIS_PASSWORD")).unwrap();
         for name in ["REDIS_PASSWORD", "FLOWDB_POSTGRES_PASSWORD"] {
-            put(&deployment.state.secrets(), name);
+            put(&deployment.site.state.secrets(), name);
         }
         deployment.hand_out_secrets().unwrap();
         let copies = deployment.credentials_of("flowmachine");
-        assert_eq!(copies, deployment.state.credentials().join("flowmachine"));
+        assert_eq!(copies, deployment.site.state.credentials().join("flowmachine"));
         assert_eq!(fs::read_to_string(copies.join("REDIS_PASSWORD")).unwrap(), "value");
         assert!(!copies.join("FLOWDB_POSTGRES_PASSWORD").exists(), "another role's secret");
     }
@@ -408,7 +403,7 @@ mod tests {
             settings.set(name, value, Origin::Flag).unwrap();
         }
         let deployment = Deployment::new(StateDir::new("/nowhere"), settings);
-        let seen = |role: &str| deployment.view_of(role).unwrap().settings;
+        let seen = |role: &str| deployment.view_of(role).unwrap().site.settings;
         assert_eq!(seen("redis").explicit().collect::<Vec<_>>(), [("REDIS_PORT", "6400")]);
         assert_eq!(seen("flowmachine").port("FLOWDB_PORT"), 9100);
         assert_eq!(seen("flowdb").text("FLOWKIT_PYTHON"), None);
@@ -423,7 +418,7 @@ mod tests {
             }
             let deployment = Deployment::new(StateDir::new("/nowhere"), settings);
             let deployment = deployment.running(roles.iter().map(|role| (*role).to_owned()).collect());
-            deployment.view_of("flowmachine").unwrap().settings.text(name).unwrap().to_owned()
+            deployment.view_of("flowmachine").unwrap().site.settings.text(name).unwrap().to_owned()
         };
         assert_eq!(seen(&["flowdb", "redis", "flowmachine"], "FLOWDB_HOST"), "192.0.2.2");
         assert_eq!(seen(&["flowdb", "redis", "flowmachine"], "REDIS_HOST"), "192.0.2.2");

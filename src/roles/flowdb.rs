@@ -28,8 +28,7 @@ pub(super) static ROLE: Role = Role {
 
 /// Makes the database cluster if there is none, derives its configuration.
 fn prepare(deployment: &Deployment) -> Result<ExitCode, Failure> {
-    let Deployment { state, settings, store, .. } = deployment;
-    let prepared = cluster::prepare(state, settings, store).map_err(failure)?;
+    let prepared = cluster::prepare(&deployment.site).map_err(failure)?;
     prepared.warnings.iter().for_each(|warning| show!("warning: {warning}"));
     let what = if prepared.created { "made" } else { "found" };
     show!("{what} a cluster of PostgreSQL {} in {}", prepared.postgres.major, prepared.data.display());
@@ -38,13 +37,12 @@ fn prepare(deployment: &Deployment) -> Result<ExitCode, Failure> {
 
 /// Becomes the database server.
 fn serve(deployment: &Deployment) -> Result<ExitCode, Failure> {
-    Err(failure(cluster::serve(&deployment.state, &deployment.settings)))
+    Err(failure(cluster::serve(&deployment.site)))
 }
 
 /// Migrations, roles, passwords, grants, cache settings.
 fn apply_schema(deployment: &Deployment) -> Result<ExitCode, Failure> {
-    let Deployment { state, settings, store, .. } = deployment;
-    let applied = wait(schema::apply(state, settings, store))?.map_err(failure)?;
+    let applied = wait(schema::apply(&deployment.site))?.map_err(failure)?;
     show!("{} migrations applied; roles, passwords, grants and settings are in place", applied.migrations);
     Ok(ExitCode::SUCCESS)
 }
@@ -59,8 +57,8 @@ fn check(settings: &Settings, _in_container: bool) -> Vec<Problem> {
 }
 
 fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
-    let state = &deployment.state;
-    Postgres::find(&deployment.settings, &cluster::data_directory(state, &deployment.settings)).map_err(|error| {
+    let site = &deployment.site;
+    Postgres::find(&site.settings, &cluster::data_directory(site)).map_err(|error| {
         let hint = "run `make setup`, or set FLOWKIT_POSTGRES_BIN to the directory of its programs";
         Problem::new(error.to_string(), hint)
     })?;
@@ -77,7 +75,7 @@ fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
         command: server,
         needs: vec![],
         on_dependency: OnDependency::Keep,
-        ready: Some(Arc::new(ProbeSql::new(state, &deployment.settings, &deployment.store))),
+        ready: Some(Arc::new(ProbeSql::new(site))),
         // Recovery after a crash refuses connections for as long as it takes; a kill would only start it anew.
         alive: None,
         // SIGINT is a fast shutdown; SIGTERM would wait for the last idle client. SIGQUIT is an immediate one, which

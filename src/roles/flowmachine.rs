@@ -54,7 +54,7 @@ pub(super) static ROLE: Role = Role {
 
 /// Makes redis and the database agree on what is cached.
 fn repair(deployment: &Deployment) -> Result<ExitCode, Failure> {
-    let report = wait(repair::run(&deployment.settings, &deployment.store))?;
+    let report = wait(repair::run(&deployment.site))?;
     let failure = |error: repair::Error| if error.is_mistake() { Failure::mistake(error) } else { error.into() };
     show!("{}", report.map_err(failure)?);
     Ok(ExitCode::SUCCESS)
@@ -62,14 +62,14 @@ fn repair(deployment: &Deployment) -> Result<ExitCode, Failure> {
 
 /// Waits for FlowDB and redis where they run somewhere else.
 fn await_neighbours(deployment: &Deployment) -> Result<ExitCode, Failure> {
-    let mut neighbours = Neighbours::new(&deployment.settings, &deployment.store, &deployment.roles);
+    let mut neighbours = Neighbours::new(&deployment.site, &deployment.roles);
     wait(neighbours.wait(|line| show!("{line}")))?.map_err(Failure::mistake)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Ends when one of them was started anew.
 fn watch_neighbours(deployment: &Deployment) -> Result<ExitCode, Failure> {
-    let mut neighbours = Neighbours::new(&deployment.settings, &deployment.store, &deployment.roles);
+    let mut neighbours = Neighbours::new(&deployment.site, &deployment.roles);
     show!("{}", wait(neighbours.watch())?.map_err(Failure::mistake)?);
     Ok(ExitCode::FAILURE)
 }
@@ -96,7 +96,7 @@ fn check(settings: &Settings, in_container: bool) -> Vec<Problem> {
 }
 
 fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
-    let settings = &deployment.settings;
+    let settings = &deployment.site.settings;
     let python = python(deployment)?;
     let secrets = deployment.credentials_of("flowmachine");
     let pools = Pools::of(settings);
@@ -110,7 +110,7 @@ fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
             &["-m", "flowkit_flowmachine", what],
             // Its directory is no place for programs: what is planted there would run at every start.
             &[("PYTHONUNBUFFERED", "1"), ("PYTHONDONTWRITEBYTECODE", "1"), ("PYTHONSAFEPATH", "1")],
-            deployment.state.flowmachine(),
+            deployment.site.state.role("flowmachine"),
         );
         command.env.insert("FLOWKIT_SECRETS_DIR".into(), secrets.clone().into());
         let given = VARIABLES.iter().filter_map(|name| Some((name.into(), settings.text(name)?.into())));
@@ -182,7 +182,7 @@ fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
 /// was started anew, so that the server is mended and started again too.
 fn neighbours(deployment: &Deployment) -> Option<Service> {
     let who = Neighbour::elsewhere(&deployment.roles);
-    let addresses: Vec<String> = who.iter().map(|who| who.address(&deployment.settings)).collect();
+    let addresses: Vec<String> = who.iter().map(|who| who.address(&deployment.site.settings)).collect();
     (!who.is_empty()).then(|| Service {
         name: NEIGHBOURS.to_string(),
         kind: Kind::Daemon,
@@ -217,9 +217,9 @@ pub(crate) fn reached(deployment: &Deployment) -> Result<SocketAddr, Problem> {
 
 /// Building the SQL of a query takes minutes at worst; one that stands still for longer will not go on by itself.
 fn hung(deployment: &Deployment, address: SocketAddr) -> Hung {
-    let (settings, store) = (deployment.settings.clone(), deployment.store.clone());
-    let sources = move || Sources::of(&settings, &store).map_err(|problems| problems.to_string());
-    let still = deployment.settings.int("FLOWKIT_FLOWMACHINE_HANG_SECONDS").unwrap_or(300);
+    let site = deployment.site.clone();
+    let sources = move || Sources::of(&site).map_err(|problems| problems.to_string());
+    let still = deployment.site.settings.int("FLOWKIT_FLOWMACHINE_HANG_SECONDS").unwrap_or(300);
     Hung::new(address, Duration::from_secs(still.unsigned_abs()), sources)
 }
 
@@ -229,7 +229,7 @@ pub(crate) fn python(deployment: &Deployment) -> Result<PathBuf, Problems> {
         let prefix = deployment.program.parent()?.parent()?;
         Some(prefix.join("lib/flowkit/python/bin/python"))
     };
-    let path = match deployment.settings.text("FLOWKIT_PYTHON") {
+    let path = match deployment.site.settings.text("FLOWKIT_PYTHON") {
         Some(path) => PathBuf::from(path),
         None => beside().filter(|path| path.exists()).unwrap_or("/usr/local/lib/flowkit/python/bin/python".into()),
     };

@@ -210,11 +210,11 @@ fn is_program(file: &Path) -> bool {
 /// One of our own steps: `flowkit step NAME --dir STATE --role ROLE...`, given the settings of its role and told where the
 /// role's secrets are.
 fn step(deployment: &Deployment, role: &str, name: &str) -> Command {
-    let (state, dir) = (deployment.state.root(), deployment.state.role(role));
+    let (state, dir) = (deployment.site.state.root(), deployment.site.state.role(role));
     let mut step = command(deployment, deployment.program.clone(), &["step", name, "--dir"], &[], dir);
     step.args.push(state.into());
     step.args.extend(deployment.roles.iter().flat_map(|role| ["--role".into(), role.into()]));
-    step.env.extend(deployment.settings.explicit().map(|(name, value)| (name.into(), value.into())));
+    step.env.extend(deployment.site.settings.explicit().map(|(name, value)| (name.into(), value.into())));
     step.env.insert(CREDENTIALS.into(), deployment.credentials_of(role).into());
     step
 }

@@ -22,26 +22,26 @@ pub(super) static ROLE: Role = Role {
 
 /// Writes redis's configuration.
 fn prepare(deployment: &Deployment) -> Result<ExitCode, Failure> {
-    redis_server::prepare(&deployment.state, &deployment.settings, &deployment.store)?;
+    redis_server::prepare(&deployment.site)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
-    let state = &deployment.state;
+    let (site, directory) = (&deployment.site, deployment.site.state.role("redis"));
     let program = server(deployment)?;
-    let configuration = state.redis().join("redis.conf");
+    let configuration = directory.join("redis.conf");
     Ok(vec![Service {
         name: "redis".to_string(),
         kind: Kind::Daemon,
         before: vec![step(deployment, "redis", "redis-prepare")],
         // It ends when it does not find the locale that it is told, and has no use for one.
-        command: command(deployment, program, &[&configuration.to_string_lossy()], &[("LANG", "C")], state.redis()),
+        command: command(deployment, program, &[&configuration.to_string_lossy()], &[("LANG", "C")], directory),
         needs: vec![],
         on_dependency: OnDependency::Keep,
-        ready: Some(Arc::new(Ping::of(state, &deployment.settings, &deployment.store))),
+        ready: Some(Arc::new(Ping::of(site))),
         // A script that has written may not be killed, and holds up everybody for as long as it likes.
         alive: Some(Alive {
-            probe: Arc::new(Ping::of(state, &deployment.settings, &deployment.store)),
+            probe: Arc::new(Ping::of(site)),
             every: Duration::from_secs(5),
             patience: Duration::from_secs(5),
             failures: 4,
@@ -61,10 +61,10 @@ fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
 fn server(deployment: &Deployment) -> Result<PathBuf, Problem> {
     const SETTING: &str = "FLOWKIT_REDIS_SERVER";
     let hint = "run `make setup`, or install the package redis-server";
-    match deployment.settings.text(SETTING) {
+    match deployment.site.settings.text(SETTING) {
         Some(path) if is_program(Path::new(path)) => Ok(path.into()),
         Some(path) => {
-            let origin = deployment.settings.origin(SETTING);
+            let origin = deployment.site.settings.origin(SETTING);
             Err(Problem::new(format!("{SETTING} is no program"), hint).value(path).origin(origin))
         }
         None => program("redis-server").ok_or_else(|| Problem::new("redis-server is not there", hint)),

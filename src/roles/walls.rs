@@ -35,7 +35,7 @@ pub(super) fn confine(whole: &Deployment, view: &Deployment, role: &Role, servic
         return;
     }
     let (common, temporary) = (common(whole, view, role), temporary(view, role));
-    let state = whole.state.root();
+    let state = whole.site.state.root();
     let closed = state.canonicalize().unwrap_or_else(|_| state.to_owned());
     for command in services.iter_mut().flat_map(|service| service.before.iter_mut().chain([&mut service.command])) {
         let program = program(&command.program).map(|path| (path, Reach::Run));
@@ -48,7 +48,7 @@ pub(super) fn confine(whole: &Deployment, view: &Deployment, role: &Role, servic
 
 /// Where a confined role keeps what it needs for a moment.
 pub(super) fn temporary(deployment: &Deployment, role: &Role) -> PathBuf {
-    deployment.state.role(&role.name).join("tmp")
+    deployment.site.state.role(&role.name).join("tmp")
 }
 
 /// Whether a role's services are confined, where any are. FlowDB is only where it shares its user with other roles: an
@@ -66,10 +66,10 @@ fn common(whole: &Deployment, view: &Deployment, role: &Role) -> Confinement {
     files.extend(fs::canonicalize("/etc/resolv.conf").ok().and_then(|file| file.parent().map(Path::to_owned)).map(run));
     files.extend(DEVICES.iter().map(|path| change(path.into())));
     files.push(run(view.credentials_of(&role.name)));
-    files.push(change(view.state.role(&role.name)));
+    files.push(change(view.site.state.role(&role.name)));
     files.extend(program(&view.program).map(run));
     let places: Vec<&str> = role.volumes.iter().filter_map(|volume| volume.place.as_deref()).collect();
-    for (name, value) in view.settings.explicit() {
+    for (name, value) in view.site.settings.explicit() {
         match catalogue().setting(name).map(|setting| setting.r#type) {
             Some(_) if places.contains(&name) => files.push(change(value.into())),
             Some(Type::Path) => files.extend(program(Path::new(value)).map(run)),
@@ -77,12 +77,12 @@ fn common(whole: &Deployment, view: &Deployment, role: &Role) -> Confinement {
         }
     }
     let read = role.volumes.iter().filter(|volume| volume.read_only).filter_map(|volume| volume.setting.as_deref());
-    files.extend(read.filter_map(|name| whole.settings.text(name)).map(|path| run(path.into())));
+    files.extend(read.filter_map(|name| whole.site.settings.text(name)).map(|path| run(path.into())));
     if role.name == "flowdb" {
         // Its sessions share memory there.
         files.push(change("/dev/shm".into()));
     }
-    let ports = |role: &Role| role.ports.iter().map(|port| view.settings.port(&port.setting)).collect::<Vec<_>>();
+    let ports = |role: &Role| role.ports.iter().map(|port| view.site.settings.port(&port.setting)).collect::<Vec<_>>();
     let others = role.talks_to.iter().filter_map(|talk| catalogue().role(&talk.role));
     Confinement {
         files,

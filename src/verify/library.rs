@@ -47,8 +47,8 @@ async fn remove_left_over(client: &mut Client) -> Result<(), Error> {
 
 /// Runs the script. Passwords go through a pipe: not on the command line, not in the environment.
 fn run(target: &Target, day: Date, name: &str, password: &Secret) -> Result<Counts, Error> {
-    let redis_password = target.store.get("REDIS_PASSWORD")?;
-    let settings = target.settings;
+    let redis_password = target.site.store.get("REDIS_PASSWORD")?;
+    let settings = &target.site.settings;
     let given = json!({
         "day": day.to_string(),
         "connection": {

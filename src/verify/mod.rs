@@ -22,8 +22,7 @@ use time::Date;
 use tokio_postgres::Client;
 
 use crate::flowdb::{self, SUPERUSER};
-use flowkit_core::config::{Settings, StateDir};
-use flowkit_core::secrets::Store;
+use flowkit_core::Site;
 
 pub use error::Error;
 pub use expected::{Difference, Expected};
@@ -33,12 +32,8 @@ pub type Counts = BTreeMap<String, i64>;
 
 /// The deployment that is looked at.
 pub struct Target<'a> {
-    /// Where it keeps its state.
-    pub state: &'a StateDir,
-    /// Its settings.
-    pub settings: &'a Settings,
-    /// Its secrets.
-    pub store: &'a Store,
+    /// Where it is at home.
+    pub site: &'a Site,
     /// Where FlowMachine's server listens.
     pub flowmachine: SocketAddr,
     /// FlowMachine's Python.
@@ -156,7 +151,7 @@ impl Target<'_> {
     /// Asks FlowDB something as FlowMachine does. Nothing that people may have put there is read by anybody stronger: a view of theirs
     /// runs their functions with the rights of whoever looks at it.
     fn ask_as_flowmachine<T>(&self, work: impl AsyncFnOnce(&mut Client) -> Result<T, Error>) -> Result<T, Error> {
-        let login = self.store.get("FLOWMACHINE_FLOWDB_USER")?;
+        let login = self.site.store.get("FLOWMACHINE_FLOWDB_USER")?;
         self.ask_as(login.expose(), work)
     }
 
@@ -169,7 +164,7 @@ impl Target<'_> {
     fn ask_as<T>(&self, user: &str, work: impl AsyncFnOnce(&mut Client) -> Result<T, Error>) -> Result<T, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
         runtime.block_on(async {
-            let mut client = flowdb::connect(self.state, self.settings, self.store, user).await?;
+            let mut client = flowdb::connect(self.site, user).await?;
             work(&mut client).await
         })
     }

@@ -34,7 +34,7 @@ pub fn counts(target: &Target, day: Date) -> Result<Counts, Error> {
     wait(target, &id)?;
     let answer = ask(target, "get_sql_for_query_result", json!({ "query_id": id }))?;
     let sql = text(&answer, "get_sql_for_query_result", "sql")?;
-    let user = target.store.get("FLOWAPI_FLOWDB_USER")?;
+    let user = target.site.store.get("FLOWAPI_FLOWDB_USER")?;
     target.ask_as(user.expose(), async |client| {
         let rows = client.simple_query(&sql).await.map_err(Error::sql("give the result to FlowAPI's login"))?;
         read(&rows)

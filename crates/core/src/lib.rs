@@ -1,6 +1,8 @@
 //! What every program of a deployment knows.
 //!
 //! ```text
+//! site        the three that go together: state directory, settings, secrets
+//!    |
 //! secrets     lookup, generation, rotation, checks
 //! config      the deployment's settings, validated once, and its state directory
 //!    |
@@ -16,4 +18,7 @@ pub mod catalogue;
 pub mod config;
 pub mod hardware;
 pub mod secrets;
+mod site;
 pub mod size;
+
+pub use site::Site;

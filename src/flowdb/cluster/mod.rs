@@ -22,8 +22,7 @@ use rustix::process::geteuid;
 
 use super::programs::{mend_versions, version_of};
 use super::{Endpoint, Error, Postgres};
-use flowkit_core::config::{Settings, StateDir};
-use flowkit_core::secrets::Store;
+use flowkit_core::Site;
 
 /// In a data directory: it was made by us, wholly.
 const MARK: &str = "flowkit.cluster";
@@ -51,12 +50,12 @@ pub struct Prepared {
 /// Makes the data directory unless it is there, and writes its configuration. Step `flowdb-prepare`.
 ///
 /// Refuses, with nothing touched, what is in use, of another major version, or not ours.
-pub fn prepare(state: &StateDir, settings: &Settings, store: &Store) -> Result<Prepared, Error> {
+pub fn prepare(site: &Site) -> Result<Prepared, Error> {
     if geteuid().is_root() {
         return Err(Error::Root);
     }
-    let data = data_directory(state, settings);
-    let endpoint = Endpoint::new(state, settings);
+    let Site { settings, store, .. } = site;
+    let (data, endpoint) = (data_directory(site), Endpoint::new(site));
     check_socket_path(&endpoint)?;
     // Before anything is made: secrets that are missing would leave a cluster that nobody can log in to.
     let password = store.require(&[super::connect::SUPERUSER_PASSWORD])?;
@@ -81,25 +80,25 @@ pub fn prepare(state: &StateDir, settings: &Settings, store: &Store) -> Result<P
 ///
 /// The lock that it takes is inherited by every process of the server, so that nobody starts a second one while a
 /// single one of them lives, in whatever container.
-pub fn serve(state: &StateDir, settings: &Settings) -> Error {
-    become_server(state, settings).unwrap_or_else(|error| error)
+pub fn serve(site: &Site) -> Error {
+    become_server(site).unwrap_or_else(|error| error)
 }
 
-fn become_server(state: &StateDir, settings: &Settings) -> Result<Error, Error> {
-    let mut server = server_command(state, settings)?;
-    let _inherited = inherited(busy::take_lock(&data_directory(state, settings))?)?;
+fn become_server(site: &Site) -> Result<Error, Error> {
+    let mut server = server_command(site)?;
+    let _inherited = inherited(busy::take_lock(&data_directory(site))?)?;
     let source = server.exec();
     Ok(Error::File { action: "run", path: server.get_program().into(), source })
 }
 
 /// The server on its prepared data directory, without the lock.
-pub fn server_command(state: &StateDir, settings: &Settings) -> Result<Command, Error> {
-    let data = data_directory(state, settings);
-    let user = user::find(settings, &state.flowdb_run())?;
-    let mut server = Command::new(Postgres::find(settings, &data)?.program("postgres"));
+pub fn server_command(site: &Site) -> Result<Command, Error> {
+    let (data, endpoint) = (data_directory(site), Endpoint::new(site));
+    let user = user::find(&site.settings, &endpoint.socket)?;
+    let mut server = Command::new(Postgres::find(&site.settings, &data)?.program("postgres"));
     server.arg("-D").arg(&data).envs(user.into_iter().flat_map(|user| user.env));
     // What we rely on wins over every file.
-    for (name, value) in conf::relied_on(&data, &Endpoint::new(state, settings)) {
+    for (name, value) in conf::relied_on(&data, &endpoint) {
         server.arg("-c").arg(format!("{name}={value}"));
     }
     Ok(server)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::geteuid;
 
 use crate::flowdb::programs::version_of;
-use flowkit_core::config::{Settings, StateDir};
+use flowkit_core::Site;
 
 /// In a directory that is not ours: where our own is.
 const INNER: &str = "pgdata";
@@ -18,8 +18,8 @@ const INNER: &str = "pgdata";
 /// PostgreSQL takes a directory only from its owner, and Docker gives volumes to root. So the directory itself is used
 /// when it is ours or can become so, and the subdirectory otherwise; data that are there already decide it for good,
 /// whoever owns the directory by now.
-pub fn data_directory(state: &StateDir, settings: &Settings) -> PathBuf {
-    let named = settings.text("FLOWKIT_FLOWDB_DATA").map_or_else(|| state.flowdb_data(), PathBuf::from);
+pub fn data_directory(Site { state, settings, .. }: &Site) -> PathBuf {
+    let named = settings.text("FLOWKIT_FLOWDB_DATA").map_or_else(|| state.role("flowdb").join("data"), PathBuf::from);
     place_in(named, geteuid().as_raw())
 }
 
@@ -37,7 +37,8 @@ fn is_anothers(path: &Path, me: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flowkit_core::config::Origin;
+    use flowkit_core::config::{Origin, Settings, StateDir};
+    use flowkit_core::secrets::Store;
 
     #[test]
     fn what_is_there_decides_and_else_the_owner() {
@@ -45,8 +46,10 @@ mod tests {
         let named = dir.path().join("volume");
         let mut settings = Settings::default();
         settings.set("FLOWKIT_FLOWDB_DATA", named.to_str().unwrap(), Origin::Flag).unwrap();
-        let state = StateDir::new(dir.path());
-        let found = |settings: &Settings| data_directory(&state, settings);
+        let (state, store) = (StateDir::new(dir.path()), Store::new(None));
+        let found = |settings: &Settings| {
+            data_directory(&Site { state: state.clone(), settings: settings.clone(), store: store.clone() })
+        };
         assert_eq!(found(&settings), named, "it can be made");
         fs::create_dir_all(named.join("pgdata")).unwrap();
         assert_eq!(found(&settings), named.join("pgdata"), "it belonged to root at an earlier start");

@@ -17,8 +17,8 @@ const EVENTS: [&str; 4] = ["calls", "sms", "mds", "topups"];
 /// `flowkit db demo` on a cluster, as the user that runs it.
 fn command(cluster: &Cluster, options: &[&str]) -> Command {
     let mut command = Command::new(crate::support::programs::flowkit());
-    command.args(["db", "demo", "--dir"]).arg(cluster.state.root()).args(options);
-    command.env_clear().env("FLOWDB_PORT", cluster.settings.port("FLOWDB_PORT").to_string());
+    command.args(["db", "demo", "--dir"]).arg(cluster.site.state.root()).args(options);
+    command.env_clear().env("FLOWDB_PORT", cluster.site.settings.port("FLOWDB_PORT").to_string());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     cluster.as_service_user(&mut command);
     command

@@ -29,7 +29,7 @@ fn loaded(days: u32, subscribers: u32, sites: u32) -> Cluster {
 /// Loads demo data.
 fn load(cluster: &Cluster, days: u32, subscribers: u32, sites: u32) {
     let options = demo::Options { days, subscribers, sites, ..demo::Options::default() };
-    let (state, settings, store) = (&cluster.state, &cluster.settings, &cluster.store);
-    let connect = async || Ok(connect(state, settings, store, SUPERUSER).await?);
+    let site = &cluster.site;
+    let connect = async || Ok(connect(site, SUPERUSER).await?);
     cluster.as_user(|| demo::load(&connect, &options, &Silent)).expect("the demo data is loaded");
 }

@@ -20,9 +20,7 @@ fn checks(machine: &FlowMachine) -> Vec<(String, Result<String, String>)> {
     let cluster = &machine.cluster;
     let python = python_program();
     let target = Target {
-        state: &cluster.state,
-        settings: &cluster.settings,
-        store: &cluster.store,
+        site: &cluster.site,
         flowmachine: machine.address().parse::<SocketAddr>().expect("an address"),
         python_as: None,
         python: &python,

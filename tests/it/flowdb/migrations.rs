@@ -92,6 +92,6 @@ fn days_are_attached_as_flowetl_does() {
     cluster.run("flowdb", upsert).unwrap();
     // The next start notes how much there is, for the tuning of the one after.
     cluster.apply().unwrap();
-    let noted = std::fs::read_to_string(cluster.state.flowdb_data().join("flowkit.partitions")).unwrap();
+    let noted = std::fs::read_to_string(cluster.data().join("flowkit.partitions")).unwrap();
     assert_eq!(noted, "2\n");
 }

@@ -7,13 +7,18 @@ use flowkit::flowdb;
 use crate::support::flowdb::{Cluster, SECRETS};
 
 fn can_log_in(cluster: &Cluster, user: &str) -> bool {
-    cluster.runtime.block_on(flowdb::connect(&cluster.state, &cluster.settings, &cluster.store, user)).is_ok()
+    cluster.runtime.block_on(flowdb::connect(&cluster.site, user)).is_ok()
 }
 
 /// Over TCP with a password of our choice, as any program would.
 fn tcp(cluster: &Cluster, user: &str, password: &str) -> Result<(), String> {
     let mut config = tokio_postgres::Config::new();
-    config.host("127.0.0.1").port(cluster.settings.port("FLOWDB_PORT")).dbname("flowdb").user(user).password(password);
+    config
+        .host("127.0.0.1")
+        .port(cluster.site.settings.port("FLOWDB_PORT"))
+        .dbname("flowdb")
+        .user(user)
+        .password(password);
     cluster.runtime.block_on(async {
         let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(|e| format!("{e:?}"))?;
         tokio::spawn(connection);
@@ -98,7 +103,7 @@ fn no_password_and_no_msisdn_reaches_a_log_or_a_file() {
     cluster.stop();
     let log = cluster.log();
     assert!(log.contains("password authentication failed"), "the log is the right one:\n{log}");
-    let mut files = vec![cluster.state.root().join("flowdb")];
+    let mut files = vec![cluster.site.state.root().join("flowdb")];
     let mut texts = vec![log];
     while let Some(path) = files.pop() {
         match fs::read_dir(&path) {

@@ -9,7 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use flowkit::flowdb::{Error, ProbeSql, cluster};
-use flowkit_core::config::Origin;
+use flowkit_core::Site;
+use flowkit_core::config::{Origin, StateDir};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use supervisor::Probe;
 
@@ -34,7 +35,7 @@ fn picture(dir: &Path) -> BTreeMap<std::path::PathBuf, (u64, i64, i64, u32)> {
 
 /// The text of the refusal, which must have touched nothing.
 fn refusal(cluster: &Cluster) -> String {
-    let data = cluster.state.flowdb_data();
+    let data = cluster.data();
     let before = picture(&data);
     let error = cluster.prepare().expect_err("it is refused");
     assert_eq!(picture(&data), before, "{error}");
@@ -44,7 +45,7 @@ fn refusal(cluster: &Cluster) -> String {
 #[test]
 fn what_is_not_ours_stays_as_it_is() {
     let cluster = Cluster::new();
-    let data = cluster.state.flowdb_data();
+    let data = cluster.data();
     fs::create_dir_all(&data).unwrap();
     for dir in [data.parent().unwrap(), &data] {
         chown(dir, Some(cluster.uid), Some(cluster.uid)).unwrap();
@@ -65,7 +66,7 @@ fn what_is_not_ours_stays_as_it_is() {
 #[test]
 fn data_of_another_major_version_stay_as_they_are() {
     let cluster = Cluster::new();
-    let data = cluster.state.flowdb_data();
+    let data = cluster.data();
     fs::create_dir_all(&data).unwrap();
     fs::write(data.join("PG_VERSION"), "14\n").unwrap();
     fs::write(data.join("flowkit.cluster"), "").unwrap();
@@ -80,7 +81,7 @@ fn a_directory_in_use_is_refused_and_a_stale_pid_is_not() {
     cluster.prepare().unwrap();
     cluster.start();
     cluster.apply().unwrap();
-    let data = cluster.state.flowdb_data();
+    let data = cluster.data();
     let pid = fs::read_to_string(data.join("postmaster.pid")).unwrap().lines().next().unwrap().to_owned();
     let text = cluster.prepare().expect_err("a server runs there").to_string();
     let expected = format!(
@@ -106,8 +107,13 @@ fn a_directory_in_use_is_refused_and_a_stale_pid_is_not() {
 fn files_that_a_power_cut_spoils_are_mended_and_named() {
     let mut cluster = Cluster::started();
     cluster.stop();
-    let data = cluster.state.flowdb_data();
-    let lock = cluster.state.flowdb_run().join(format!(".s.PGSQL.{}.lock", cluster.settings.port("FLOWDB_PORT")));
+    let data = cluster.data();
+    let lock = cluster
+        .site
+        .state
+        .role("flowdb")
+        .join("run")
+        .join(format!(".s.PGSQL.{}.lock", cluster.site.settings.port("FLOWDB_PORT")));
     for spoilt in [&b""[..], b"\0\0\0\0", b"\xff\xfe garbage"] {
         let files =
             [data.join("postmaster.pid"), lock.clone(), data.join("PG_VERSION"), data.join("base/1/PG_VERSION")];
@@ -143,12 +149,12 @@ fn files_that_a_power_cut_spoils_are_mended_and_named() {
 fn settings_that_we_rely_on_are_not_overruled() {
     let mut cluster = Cluster::started();
     cluster.stop();
-    let path = cluster.state.flowdb_data().join("postgresql.conf");
+    let path = cluster.data().join("postgresql.conf");
     let text = fs::read_to_string(&path).unwrap();
     let own =
         "port = 5499\nlisten_addresses = '192.0.2.1' # ours\nunix_socket_directories='/nowhere'\nwork_mem = '5MB'\n";
     fs::write(&path, format!("{text}{own}")).unwrap();
-    let port = cluster.settings.port("FLOWDB_PORT");
+    let port = cluster.site.settings.port("FLOWDB_PORT");
     let warnings = cluster.prepare().unwrap().warnings;
     let first = format!(
         "postgresql.conf says `port = 5499`, which has no effect: port is {port}, as flowkit's settings have it"
@@ -167,7 +173,7 @@ fn only_one_works_on_a_directory_whoever_it_is() {
     let cluster = Cluster::new();
     cluster.prepare().unwrap();
     // What is left of a killed server holds the lock that the server was given.
-    let lock = fs::File::open(cluster.state.flowdb_data().join("flowkit.lock")).unwrap();
+    let lock = fs::File::open(cluster.data().join("flowkit.lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     thread::scope(|scope| {
         let start = scope.spawn(|| cluster.prepare());
@@ -185,8 +191,8 @@ fn a_session_that_outlives_its_server_keeps_the_next_one_out() {
     let mut cluster = Cluster::new();
     cluster.prepare().unwrap();
     let mut server = Command::new(crate::support::programs::flowkit());
-    server.args(["step", "flowdb-server", "--dir"]).arg(cluster.state.root());
-    server.env("FLOWDB_PORT", cluster.settings.port("FLOWDB_PORT").to_string());
+    server.args(["step", "flowdb-server", "--dir"]).arg(cluster.site.state.root());
+    server.env("FLOWDB_PORT", cluster.site.settings.port("FLOWDB_PORT").to_string());
     cluster.as_service_user(&mut server).stderr(Stdio::null());
     cluster.start_with(server);
     cluster.apply().unwrap();
@@ -213,13 +219,13 @@ fn a_session_that_outlives_its_server_keeps_the_next_one_out() {
 #[test]
 fn mistakes_are_named() {
     let mut cluster = Cluster::new();
-    fs::remove_file(cluster.state.secrets().join("FLOWDB_POSTGRES_PASSWORD")).unwrap();
+    fs::remove_file(cluster.site.state.secrets().join("FLOWDB_POSTGRES_PASSWORD")).unwrap();
     let error = cluster.prepare().expect_err("a secret is missing");
     assert!(error.to_string().contains("FLOWDB_POSTGRES_PASSWORD is missing"), "{error}");
-    assert!(!cluster.state.flowdb_data().exists(), "nothing is made before all secrets are there");
+    assert!(!cluster.data().exists(), "nothing is made before all secrets are there");
     cluster.set_secret("FLOWDB_POSTGRES_PASSWORD", "again-Pass-4");
 
-    cluster.settings.set("FLOWKIT_POSTGRES_BIN", "/usr/share", Origin::Flag).unwrap();
+    cluster.site.settings.set("FLOWKIT_POSTGRES_BIN", "/usr/share", Origin::Flag).unwrap();
     let error = cluster.prepare().expect_err("no PostgreSQL there");
     let expected = "/usr/share/postgres could not be asked for its version; does FLOWKIT_POSTGRES_BIN name a directory of PostgreSQL's?";
     assert_eq!(error.to_string(), expected);
@@ -229,11 +235,11 @@ fn mistakes_are_named() {
 #[test]
 fn a_long_path_is_refused_before_the_server_would() {
     let cluster = Cluster::new();
-    let deep = cluster.state.root().join("d".repeat(100));
-    let deep = flowkit_core::config::StateDir::new(deep);
-    let error = cluster.as_user(|| cluster::prepare(&deep, &cluster.settings, &cluster.store)).unwrap_err();
+    let deep = cluster.site.state.root().join("d".repeat(100));
+    let deep = Site { state: StateDir::new(deep), ..cluster.site.clone() };
+    let error = cluster.as_user(|| cluster::prepare(&deep)).unwrap_err();
     assert!(matches!(error, Error::SocketPath { .. }), "{error}");
-    assert!(!deep.root().exists());
+    assert!(!deep.state.root().exists());
 }
 
 #[test]
@@ -242,11 +248,11 @@ fn directories_that_are_not_ours_to_write_are_named() {
         return skip(Lack::Root, "another user's directory takes root to make");
     }
     let cluster = Cluster::new();
-    assert!(matches!(cluster::prepare(&cluster.state, &cluster.settings, &cluster.store), Err(Error::Root)));
-    let data = cluster.state.flowdb_data();
+    assert!(matches!(cluster::prepare(&cluster.site), Err(Error::Root)));
+    let data = cluster.data();
     fs::create_dir_all(&data).unwrap();
     chown(data.parent().unwrap(), Some(65534), Some(65534)).unwrap();
-    let me = fs::metadata(cluster.state.root()).unwrap().uid();
+    let me = fs::metadata(cluster.site.state.root()).unwrap().uid();
     let expected = |what: &str| format!("{} belongs to user id 0, {what}, or run as its owner", data.display());
     let nothing = format!("and {me}, who runs this, may make nothing in it; change that with chown or chmod 1777");
     assert_eq!(refusal(&cluster), expected(&nothing));
@@ -281,7 +287,7 @@ impl Drop for Tmpfs {
 #[test]
 fn a_mount_point_will_do_for_a_data_directory_if_there_is_room() {
     let mut cluster = Cluster::new();
-    let data = cluster.state.flowdb_data();
+    let data = cluster.data();
     let Some(full) = Tmpfs::at(&data, 20) else {
         return skip(Lack::Mounts, "no file system can be mounted here");
     };
@@ -312,18 +318,18 @@ fn a_volume_of_roots_gets_a_directory_inside_and_keeps_it() {
         return skip(Lack::Root, "root's directory takes root to make");
     }
     let mut cluster = Cluster::new();
-    let volume = cluster.state.root().join("volume");
+    let volume = cluster.site.state.root().join("volume");
     fs::create_dir(&volume).unwrap();
     fs::set_permissions(&volume, fs::Permissions::from_mode(0o1777)).unwrap();
-    cluster.settings.set("FLOWKIT_FLOWDB_DATA", volume.to_str().unwrap(), Origin::Environment).unwrap();
+    cluster.site.settings.set("FLOWKIT_FLOWDB_DATA", volume.to_str().unwrap(), Origin::Environment).unwrap();
     let data = volume.join("pgdata");
     assert_eq!(cluster.prepare().unwrap().data, data);
     cluster.start();
     cluster.apply().unwrap();
     cluster.stop();
-    assert!(!cluster.state.flowdb_data().exists());
+    assert!(!cluster.data().exists());
     // A new state directory, as in a new container, and a volume that was given to its user meanwhile.
-    fs::remove_dir_all(cluster.state.root().join("flowdb")).unwrap();
+    fs::remove_dir_all(cluster.site.state.root().join("flowdb")).unwrap();
     chown(&volume, Some(cluster.uid), None).unwrap();
     let prepared = cluster.prepare().unwrap();
     assert_eq!((prepared.data, prepared.created), (data, false));
@@ -345,7 +351,7 @@ fn a_user_without_a_name_is_served_or_told_what_is_missing() {
             assert_eq!(cluster.value("flowdb", "SELECT 1"), "1");
         }
         Err(Error::NoUserName { uid: 54_321 }) => {
-            assert_eq!(picture(&cluster.state.flowdb_data()).len(), 1, "more than the lock was made");
+            assert_eq!(picture(&cluster.data()).len(), 1, "more than the lock was made");
         }
         Err(other) => panic!("{other}"),
     }
@@ -358,13 +364,10 @@ fn another_server_on_the_port_is_told_apart() {
     other.apply().unwrap();
     let mut ours = Cluster::new();
     ours.prepare().unwrap();
-    ours.settings.set("FLOWDB_PORT", &other.settings.port("FLOWDB_PORT").to_string(), Origin::Flag).unwrap();
-    for probe in [
-        ProbeSql::new(&ours.state, &ours.settings, &ours.store),
-        ProbeSql::schema(&ours.state, &ours.settings, &ours.store),
-    ] {
+    ours.site.settings.set("FLOWDB_PORT", &other.site.settings.port("FLOWDB_PORT").to_string(), Origin::Flag).unwrap();
+    for probe in [ProbeSql::new(&ours.site), ProbeSql::schema(&ours.site)] {
         let why = ours.as_user(|| probe.check(Duration::from_secs(10))).unwrap_err();
-        let (address, data) = (other.settings.port("FLOWDB_PORT"), ours.state.flowdb_data());
+        let (address, data) = (other.site.settings.port("FLOWDB_PORT"), ours.data());
         let expected = format!(
             "the server at 127.0.0.1:{address} is not the one of {}; is its port taken by another PostgreSQL?",
             data.display()
@@ -372,7 +375,7 @@ fn another_server_on_the_port_is_told_apart() {
         assert_eq!(why, expected);
     }
     ours.set_secret("FLOWMACHINE_FLOWDB_PASSWORD", "of-somebody-Else-5");
-    let probe = ProbeSql::schema(&ours.state, &ours.settings, &ours.store);
+    let probe = ProbeSql::schema(&ours.site);
     let why = ours.as_user(|| probe.check(Duration::from_secs(10))).unwrap_err();
     assert!(why.contains("password authentication failed") && !why.contains("Else-5"), "{why}");
 }

@@ -24,9 +24,7 @@ fn a_first_start_makes_everything_and_a_second_changes_nothing() {
     assert!(applied.created && applied.migrations > 0);
     assert_eq!(cluster.ask("flowmachine", "SELECT * FROM flowdb_version()"), [["1.34.0", "2025-10-15"]]);
     let configuration = ["flowkit.conf", "postgresql.conf", "pg_hba.conf", "pg_ident.conf"];
-    let inodes = |cluster: &Cluster| {
-        configuration.map(|file| fs::metadata(cluster.state.flowdb_data().join(file)).unwrap().ino())
-    };
+    let inodes = |cluster: &Cluster| configuration.map(|file| fs::metadata(cluster.data().join(file)).unwrap().ino());
     let before = inodes(&cluster);
     cluster.stop();
     assert!(!cluster.prepare().unwrap().created);
@@ -36,7 +34,7 @@ fn a_first_start_makes_everything_and_a_second_changes_nothing() {
     cluster.kill();
     assert!(!cluster.prepare().unwrap().created);
     cluster.start();
-    let probe = ProbeSql::schema(&cluster.state, &cluster.settings, &cluster.store);
+    let probe = ProbeSql::schema(&cluster.site);
     cluster.as_user(|| probe.check(Duration::from_secs(10))).unwrap();
 }
 
@@ -72,7 +70,7 @@ fn extensions_are_added_where_they_are_installed_and_the_debugger_where_it_is_as
         "SELECT string_agg(extname, ' ' ORDER BY extname) FROM pg_extension WHERE extname IN ('tds_fdw', 'pldbgapi')";
     assert_eq!(cluster.value("flowdb", added), "tds_fdw");
     cluster.stop();
-    cluster.settings.set("FLOWDB_ENABLE_POSTGRES_DEBUG_MODE", "true", Origin::Flag).unwrap();
+    cluster.site.settings.set("FLOWDB_ENABLE_POSTGRES_DEBUG_MODE", "true", Origin::Flag).unwrap();
     cluster.prepare().unwrap();
     cluster.start();
     cluster.apply().unwrap();
@@ -132,7 +130,7 @@ fn what_flowmachine_stores_is_counted_without_subscribers_numbers() {
 #[test]
 fn a_transaction_that_stands_idle_is_ended_after_the_time_that_is_set() {
     let mut cluster = Cluster::new();
-    cluster.settings.set("FLOWKIT_IDLE_TRANSACTION_SECONDS", "1", Origin::Flag).unwrap();
+    cluster.site.settings.set("FLOWKIT_IDLE_TRANSACTION_SECONDS", "1", Origin::Flag).unwrap();
     cluster.prepare().unwrap();
     cluster.start();
     cluster.apply().unwrap();
@@ -153,9 +151,9 @@ fn settings_given_are_set_again_and_an_administrators_word_stays() {
     cluster.run("flowmachine", "UPDATE cache.cache_config SET value = '77' WHERE key = 'half_life'").unwrap();
     cluster.apply().unwrap();
     assert_eq!(half_life(&cluster), "77");
-    cluster.settings.set("CACHE_HALF_LIFE", "5000", Origin::Flag).unwrap();
-    cluster.settings.set("CACHE_SIZE", "10GB", Origin::Flag).unwrap();
-    cluster.settings.set("LOCATION_TABLE", "infrastructure.sites", Origin::Flag).unwrap();
+    cluster.site.settings.set("CACHE_HALF_LIFE", "5000", Origin::Flag).unwrap();
+    cluster.site.settings.set("CACHE_SIZE", "10GB", Origin::Flag).unwrap();
+    cluster.site.settings.set("LOCATION_TABLE", "infrastructure.sites", Origin::Flag).unwrap();
     cluster.apply().unwrap();
     assert_eq!(half_life(&cluster), "5000");
     assert_eq!(cluster.value("flowmachine", "SELECT cache_max_size()"), (10u64 << 30).to_string());
@@ -169,8 +167,8 @@ fn only_prepare() {
     let Some(root) = std::env::var_os("FLOWKIT_TEST_STATE") else { return };
     let mut cluster = Cluster::of(StateDir::new(root));
     let port = std::env::var("FLOWKIT_TEST_PORT").unwrap();
-    cluster.settings.set("FLOWDB_PORT", &port, Origin::Flag).unwrap();
-    cluster::prepare(&cluster.state, &cluster.settings, &cluster.store).unwrap();
+    cluster.site.settings.set("FLOWDB_PORT", &port, Origin::Flag).unwrap();
+    cluster::prepare(&cluster.site).unwrap();
 }
 
 #[test]
@@ -184,7 +182,7 @@ fn a_start_killed_at_any_moment_is_finished_by_the_next() {
         thread::sleep(Duration::from_millis(random.random_range(0..=100 * (round + 1))));
         child.kill().unwrap();
         child.wait().unwrap();
-        whole += u32::from(cluster.state.flowdb_data().join("flowkit.cluster").exists());
+        whole += u32::from(cluster.data().join("flowkit.cluster").exists());
         if whole > 3 {
             break;
         }
@@ -193,7 +191,7 @@ fn a_start_killed_at_any_moment_is_finished_by_the_next() {
     cluster.start();
     assert!(cluster.apply().unwrap().created);
     assert_eq!(cluster.value("flowdb", "SHOW data_checksums"), "on");
-    let left: Vec<_> = fs::read_dir(cluster.state.flowdb_data()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let left: Vec<_> = fs::read_dir(cluster.data()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| name != "flowkit.new"), "{left:?}");
 }
 
@@ -201,8 +199,8 @@ fn prepare_in_a_process(cluster: &Cluster) -> Command {
     let mut command = Command::new(open_to_all(&std::env::current_exe().unwrap()));
     command
         .args(["--exact", "flowdb::start::only_prepare", "--include-ignored"])
-        .env("FLOWKIT_TEST_STATE", cluster.state.root())
-        .env("FLOWKIT_TEST_PORT", cluster.settings.port("FLOWDB_PORT").to_string())
+        .env("FLOWKIT_TEST_STATE", cluster.site.state.root())
+        .env("FLOWKIT_TEST_PORT", cluster.site.settings.port("FLOWDB_PORT").to_string())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     cluster.as_service_user(&mut command);

@@ -14,7 +14,12 @@ use crate::support::flowdb::Cluster;
 
 fn log_in(cluster: &Cluster, user: &str, password: &str) -> Result<Client, tokio_postgres::Error> {
     let mut config = Config::new();
-    config.host("127.0.0.1").port(cluster.settings.port("FLOWDB_PORT")).dbname("flowdb").user(user).password(password);
+    config
+        .host("127.0.0.1")
+        .port(cluster.site.settings.port("FLOWDB_PORT"))
+        .dbname("flowdb")
+        .user(user)
+        .password(password);
     cluster.runtime.block_on(async {
         let (client, connection) = config.connect(NoTls).await?;
         tokio::spawn(connection);
@@ -88,9 +93,9 @@ fn db_user(cluster: &Cluster, args: &[&str], stdin: &str) -> (i32, String, Strin
         .args(["db", "user"])
         .args(args)
         .arg("--dir")
-        .arg(cluster.state.root())
+        .arg(cluster.site.state.root())
         .env_clear()
-        .env("FLOWDB_PORT", cluster.settings.port("FLOWDB_PORT").to_string())
+        .env("FLOWDB_PORT", cluster.site.settings.port("FLOWDB_PORT").to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -108,12 +113,12 @@ fn db_user(cluster: &Cluster, args: &[&str], stdin: &str) -> (i32, String, Strin
 #[test]
 fn the_command_adds_lists_changes_and_removes() {
     let cluster = Cluster::started();
-    let port = cluster.settings.port("FLOWDB_PORT");
+    let port = cluster.site.settings.port("FLOWDB_PORT");
     let said = |text: &str| (0, String::new(), text.to_owned());
     let mistake = |text: &str| (2, String::new(), text.to_owned());
 
     assert_eq!(db_user(&cluster, &["list"], ""), said("there are no users yet; `flowkit db user add` makes one\n"));
-    let file = cluster.state.root().join("alice.password");
+    let file = cluster.site.state.root().join("alice.password");
     let file = file.to_str().unwrap();
     let generate = ["add", "alice", "--role", "analyst", "--password-file", file];
     let added = format!("added alice; it connects to database flowdb at localhost port {port}\n");

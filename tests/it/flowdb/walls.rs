@@ -27,7 +27,7 @@ fn cluster_with_people() -> Cluster {
 
 fn log_in(cluster: &Cluster, name: &str) -> Result<Client, tokio_postgres::Error> {
     let mut config = Config::new();
-    config.host("127.0.0.1").port(cluster.settings.port("FLOWDB_PORT")).dbname("flowdb");
+    config.host("127.0.0.1").port(cluster.site.settings.port("FLOWDB_PORT")).dbname("flowdb");
     config.user(name).password(format!("{name}-Pass"));
     cluster.runtime.block_on(async {
         let (client, connection) = config.connect(NoTls).await?;
@@ -249,7 +249,7 @@ fn one_person_neither_takes_all_nor_ends_what_others_do() {
         ("FLOWKIT_ANALYST_STATEMENT_SECONDS", "1"),
         ("FLOWKIT_READER_CONNECTIONS", "1"),
     ] {
-        cluster.settings.set(name, value, Origin::Flag).unwrap();
+        cluster.site.settings.set(name, value, Origin::Flag).unwrap();
     }
     cluster.apply().unwrap();
     let limits = "SELECT rolname, rolconnlimit, array_to_string(rolconfig, ' ') FROM pg_roles
@@ -280,7 +280,7 @@ fn the_probe_logs_in_as_somebody_who_may_do_nothing() {
     let check = |probe: &ProbeSql| cluster.as_user(|| probe.check(Duration::from_secs(10)));
     let sessions =
         "SELECT usename, datname FROM pg_stat_activity WHERE application_name = 'flowkit' AND datname = 'postgres'";
-    let probe = ProbeSql::new(&cluster.state, &cluster.settings, &cluster.store);
+    let probe = ProbeSql::new(&cluster.site);
     assert_eq!(check(&probe), Ok(()));
     assert_eq!(ask(sessions), ["flowkit_monitor postgres"]);
     let may_reach = "SELECT datname FROM pg_database WHERE datallowconn AND has_database_privilege('flowkit_monitor', oid, 'CONNECT')";
@@ -291,7 +291,7 @@ fn the_probe_logs_in_as_somebody_who_may_do_nothing() {
     drop(probe);
     for state in ["CONNECTION LIMIT 0", "CONNECTION LIMIT 4 PASSWORD NULL"] {
         cluster.run("flowdb", &format!("ALTER ROLE flowkit_monitor {state}")).unwrap();
-        assert_eq!(check(&ProbeSql::new(&cluster.state, &cluster.settings, &cluster.store)), Ok(()), "{state}");
+        assert_eq!(check(&ProbeSql::new(&cluster.site)), Ok(()), "{state}");
     }
     assert_eq!(ask(sessions), [""; 0]);
 }

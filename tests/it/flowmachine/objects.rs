@@ -13,7 +13,7 @@ use crate::support::flowmachine::{FlowMachine, daily_location, spatial_aggregate
 /// Puts an object into every row of the cache that makes a file when it is unpickled; as an analyst can, who may not
 /// change rows but remove and add them.
 fn plant(machine: &FlowMachine) -> PathBuf {
-    let file = machine.cluster.state.root().join("it-ran");
+    let file = machine.cluster.site.state.root().join("it-ran");
     // The oldest pickle there is: os.system, one argument, call.
     let pickle = format!("cos\nsystem\n(S'touch {}'\ntR.", file.display());
     let hex: String = pickle.bytes().map(|byte| format!("{byte:02x}")).collect();

@@ -10,7 +10,7 @@ use crate::support::flowmachine::FlowMachine;
 #[test]
 fn redis_lets_in_who_knows_the_password_and_does_what_flowmachine_needs() {
     let machine = FlowMachine::new();
-    let port = machine.cluster.settings.port("REDIS_PORT");
+    let port = machine.cluster.site.settings.port("REDIS_PORT");
 
     let refused = |password: &str| {
         let client = redis::Client::open(connection_info("127.0.0.1", port, password)).unwrap();
@@ -54,14 +54,13 @@ fn the_probe_tells_ours_from_another() {
     let mut machine = FlowMachine::new();
     let other = FlowMachine::new();
     let patience = Duration::from_secs(2);
-    let probe_of =
-        |machine: &FlowMachine| Ping::of(&machine.cluster.state, &machine.cluster.settings, &machine.cluster.store);
+    let probe_of = |machine: &FlowMachine| Ping::of(&machine.cluster.site);
     let as_owner = |probe: &Ping| machine.cluster.as_user(|| probe.check(patience));
     assert_eq!(as_owner(&probe_of(&machine)), Ok(()));
 
     let mut mistaken = probe_of(&machine);
     mistaken.address = probe_of(&other).address;
-    let conf = other.cluster.state.redis().join("redis.conf");
+    let conf = other.cluster.site.state.role("redis").join("redis.conf");
     assert_eq!(
         as_owner(&mistaken),
         Err(format!("another redis answers at {} (started with {})", mistaken.address, conf.display()))
@@ -85,7 +84,7 @@ fn a_script_without_an_end_is_noticed() {
             redis::cmd("EVAL").arg(script).arg(0).exec(&mut connection)
         })
     };
-    let ping = Ping::of(&machine.cluster.state, &machine.cluster.settings, &machine.cluster.store);
+    let ping = Ping::of(&machine.cluster.site);
     let check = |machine: &FlowMachine| machine.cluster.as_user(|| ping.check(Duration::from_secs(5)));
 
     let reading = endless(&machine, "");

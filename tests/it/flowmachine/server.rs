@@ -82,7 +82,7 @@ fn the_server_listens_on_one_address_keeps_its_secrets_and_stops_at_once() {
     let mut machine = FlowMachine::new();
     machine.start(&[]);
 
-    let port = machine.cluster.settings.port("FLOWMACHINE_PORT");
+    let port = machine.cluster.site.settings.port("FLOWMACHINE_PORT");
     assert_eq!(listeners(port), ["0100007F"], "127.0.0.1 in the byte order of /proc/net/tcp");
 
     for file in ["environ", "cmdline"] {
@@ -213,7 +213,7 @@ fn a_password_is_told_to_nobody() {
     // Nobody is to come here: a name stands for one address only.
     let aside = std::net::TcpListener::bind(format!("[::1]:{port}")).unwrap();
     aside.set_nonblocking(true).unwrap();
-    machine.cluster.settings.set("FLOWDB_PORT", &port, flowkit_core::config::Origin::Flag).unwrap();
+    machine.cluster.site.settings.set("FLOWDB_PORT", &port, flowkit_core::config::Origin::Flag).unwrap();
     let heard = std::thread::spawn(move || {
         let mut heard = Vec::new();
         for connection in taken.incoming().take(3) {
@@ -232,8 +232,8 @@ fn a_password_is_told_to_nobody() {
     let error = machine.cluster.runtime.block_on(flowkit::flowmachine::repair::repair(machine.sources())).unwrap_err();
     let why = std::error::Error::source(&error).and_then(|error| error.source()).expect("what was wrong").to_string();
     assert_eq!(why, "whoever answers there wants the password itself: that is not FlowDB, and it was told nothing");
-    let Cluster { state, settings, store, runtime, .. } = &machine.cluster;
-    assert!(runtime.block_on(flowkit::flowdb::connect(state, settings, store, "flowmachine")).is_err());
+    let Cluster { site, runtime, .. } = &machine.cluster;
+    assert!(runtime.block_on(flowkit::flowdb::connect(site, "flowmachine")).is_err());
     let mut python = machine.python(&[]);
     python.args(["-m", "flowkit_flowmachine", "cache-cleanup"]).stderr(std::process::Stdio::piped());
     let output = python.output().unwrap();

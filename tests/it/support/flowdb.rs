@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use flowkit::flowdb::{self, ProbeSql, cluster, schema};
+use flowkit_core::Site;
 use flowkit_core::config::{Origin, Settings, StateDir, Variables};
 use flowkit_core::secrets::Store;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -37,9 +38,7 @@ pub const SECRETS: &[(&str, &str)] = &[
 
 /// One FlowDB. Its server is stopped, and its directory removed, when it goes.
 pub struct Cluster {
-    pub state: StateDir,
-    pub settings: Settings,
-    pub store: Store,
+    pub site: Site,
     /// For the asynchronous parts.
     pub runtime: Runtime,
     /// Who the server runs as.
@@ -60,10 +59,10 @@ impl Cluster {
         let mut cluster = Cluster::of(StateDir::new(root.path()));
         cluster.uid = uid;
         cluster.root = Some(root);
-        cluster.settings.set("FLOWDB_PORT", &free_port().to_string(), Origin::Flag).expect("a port");
-        fs::create_dir(cluster.state.secrets()).expect("a directory for secrets");
+        cluster.site.settings.set("FLOWDB_PORT", &free_port().to_string(), Origin::Flag).expect("a port");
+        fs::create_dir(cluster.site.state.secrets()).expect("a directory for secrets");
         SECRETS.iter().for_each(|(name, value)| cluster.set_secret(name, value));
-        for path in [cluster.state.root().to_owned(), cluster.state.secrets()] {
+        for path in [cluster.site.state.root().to_owned(), cluster.site.state.secrets()] {
             cluster.give(&path);
         }
         cluster
@@ -72,12 +71,14 @@ impl Cluster {
     /// One that somebody else has made, seen from here.
     pub fn of(state: StateDir) -> Cluster {
         Cluster {
-            settings: Settings::load(None, &Variables::new(), None).expect("no settings are no problem"),
-            store: Store::with(Some(state.secrets()), state.root().join("none"), Arc::new(|_| None)),
+            site: Site {
+                settings: Settings::load(None, &Variables::new(), None).expect("no settings are no problem"),
+                store: Store::with(Some(state.secrets()), state.root().join("none"), Arc::new(|_| None)),
+                state,
+            },
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"),
             server: None,
             uid: geteuid().as_raw(),
-            state,
             root: None,
         }
     }
@@ -91,16 +92,21 @@ impl Cluster {
         cluster
     }
 
+    /// Its data directory, unless a setting names another.
+    pub fn data(&self) -> PathBuf {
+        self.site.state.role("flowdb").join("data")
+    }
+
     /// Step `flowdb-prepare`, as the user that the server runs as.
     pub fn prepare(&self) -> Result<cluster::Prepared, flowdb::Error> {
-        self.as_user(|| cluster::prepare(&self.state, &self.settings, &self.store))
+        self.as_user(|| cluster::prepare(&self.site))
     }
 
     /// Step `flowdb-schema`, as the user that the server runs as.
     pub fn apply(&self) -> Result<schema::Applied, flowdb::Error> {
         self.as_user(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(schema::apply(&self.state, &self.settings, &self.store))
+            runtime.block_on(schema::apply(&self.site))
         })
     }
 
@@ -113,7 +119,7 @@ impl Cluster {
     pub fn start_with(&mut self, mut command: Command) {
         assert!(self.server.is_none(), "it runs already");
         self.server = Some(command.spawn().expect("postgres starts"));
-        let probe = ProbeSql::new(&self.state, &self.settings, &self.store);
+        let probe = ProbeSql::new(&self.site);
         let until = Instant::now() + PATIENCE;
         loop {
             match self.as_user(|| probe.check(Duration::from_secs(5))) {
@@ -129,7 +135,7 @@ impl Cluster {
 
     /// The server, as the right user, logging into a file.
     pub fn server_command(&self) -> Command {
-        let server = self.as_user(|| cluster::server_command(&self.state, &self.settings));
+        let server = self.as_user(|| cluster::server_command(&self.site));
         let mut command = server.expect("PostgreSQL; run `make setup`");
         let log = File::options().create(true).append(true).open(self.log_path()).expect("a log file");
         command.current_dir("/");
@@ -161,7 +167,7 @@ impl Cluster {
     /// A connection as a user, made the way the product makes it.
     pub fn connect(&self, user: &str) -> Client {
         self.runtime
-            .block_on(flowdb::connect(&self.state, &self.settings, &self.store, user))
+            .block_on(flowdb::connect(&self.site, user))
             .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
     }
 
@@ -192,7 +198,7 @@ impl Cluster {
 
     /// Writes a secret's file.
     pub fn set_secret(&self, name: &str, value: &str) {
-        let path = self.state.secrets().join(name);
+        let path = self.site.state.secrets().join(name);
         let _ = fs::remove_file(&path);
         fs::write(&path, value).expect("a secret's file");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).expect("its mode");
@@ -225,7 +231,7 @@ impl Cluster {
     }
 
     fn log_path(&self) -> PathBuf {
-        self.state.root().join("server.log")
+        self.site.state.root().join("server.log")
     }
 
     fn signal(&self, signal: Signal) {

@@ -42,7 +42,7 @@ impl FlowMachine {
     /// A running FlowDB with whatever it holds, and redis.
     pub fn on(mut cluster: Cluster) -> FlowMachine {
         for port in ["REDIS_PORT", "FLOWMACHINE_PORT"] {
-            cluster.settings.set(port, &free_port().to_string(), Origin::Flag).expect("a port");
+            cluster.site.settings.set(port, &free_port().to_string(), Origin::Flag).expect("a port");
         }
         cluster.set_secret("REDIS_PASSWORD", REDIS_PASSWORD);
         let uid = geteuid().is_root().then_some(65534);
@@ -53,12 +53,12 @@ impl FlowMachine {
 
     /// Starts redis, empty.
     pub fn start_redis(&mut self) {
-        let Cluster { state, settings, store, .. } = &self.cluster;
-        let conf = self.cluster.as_user(|| redis_server::prepare(state, settings, store)).expect("redis.conf");
+        let Cluster { site, .. } = &self.cluster;
+        let conf = self.cluster.as_user(|| redis_server::prepare(site)).expect("redis.conf");
         let mut command = self.command(Path::new("redis-server"), "redis.log");
         command.arg(conf);
         self.redis = Some(command.spawn().unwrap_or_else(|error| panic!("redis-server: {error}; run `make setup`")));
-        let ping = Ping::of(state, settings, store);
+        let ping = Ping::of(site);
         wait_for("redis", || self.cluster.as_user(|| ping.check(Duration::from_secs(2))));
     }
 
@@ -98,22 +98,22 @@ impl FlowMachine {
         let mut command = self.command(&python_program(), "flowmachine.log");
         command.arg("-I");
         for name in ["FLOWDB_HOST", "FLOWDB_PORT", "REDIS_HOST", "REDIS_PORT", "FLOWMACHINE_PORT"] {
-            command.env(name, self.cluster.settings.text(name).expect("it has a default"));
+            command.env(name, self.cluster.site.settings.text(name).expect("it has a default"));
         }
         command.env("FLOWKIT_FLOWDB_ADDRESS", "127.0.0.1").env("REDIS_HOST", "127.0.0.1");
         // What a deployment gives when nobody says otherwise.
-        let Pools { size, overflow, threads } = Pools::of(&self.cluster.settings);
+        let Pools { size, overflow, threads } = Pools::of(&self.cluster.site.settings);
         command.env("DB_CONNECTION_POOL_SIZE", size.to_string());
         command.env("DB_CONNECTION_POOL_OVERFLOW", overflow.to_string());
         command.env("FLOWMACHINE_SERVER_THREADPOOL_SIZE", threads.to_string());
-        command.env("FLOWKIT_SECRETS_DIR", self.cluster.state.secrets());
+        command.env("FLOWKIT_SECRETS_DIR", self.cluster.site.state.secrets());
         command.envs(settings.iter().copied());
         command
     }
 
     /// A program as the services' user, with an empty environment, logging into a file.
     fn command(&self, program: &Path, log: &str) -> Command {
-        let path = self.cluster.state.root().join(log);
+        let path = self.cluster.site.state.root().join(log);
         let log = File::options().create(true).append(true).open(path).expect("a log file");
         let mut command = Command::new(program);
         command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("LANG", "C.UTF-8").env("TZ", "UTC");
@@ -148,12 +148,12 @@ impl FlowMachine {
 
     /// Where the server listens.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.cluster.settings.port("FLOWMACHINE_PORT"))
+        format!("127.0.0.1:{}", self.cluster.site.settings.port("FLOWMACHINE_PORT"))
     }
 
     /// What the server has printed.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.cluster.state.root().join("flowmachine.log")).unwrap_or_default()
+        std::fs::read_to_string(self.cluster.site.state.root().join("flowmachine.log")).unwrap_or_default()
     }
 
     /// One request.
@@ -191,7 +191,7 @@ impl FlowMachine {
 
     /// Where the records are.
     pub fn sources(&self) -> Sources {
-        Sources::of(&self.cluster.settings, &self.cluster.store).expect("secrets")
+        Sources::of(&self.cluster.site).expect("secrets")
     }
 
     /// The repair step.

@@ -36,26 +36,6 @@ impl StateDir {
         self.0.join("secrets")
     }
 
-    /// PostgreSQL's data directory.
-    pub fn flowdb_data(&self) -> PathBuf {
-        self.0.join("flowdb/data")
-    }
-
-    /// Where PostgreSQL puts its socket.
-    pub fn flowdb_run(&self) -> PathBuf {
-        self.0.join("flowdb/run")
-    }
-
-    /// redis' directory.
-    pub fn redis(&self) -> PathBuf {
-        self.0.join("redis")
-    }
-
-    /// FlowMachine's directory.
-    pub fn flowmachine(&self) -> PathBuf {
-        self.0.join("flowmachine")
-    }
-
     /// A role's own directory.
     pub fn role(&self, name: &str) -> PathBuf {
         self.0.join(name)
