@@ -1,0 +1,141 @@
+//! Which data a spec looks at, and in how many parts, as FlowMachine works it out.
+//!
+//! Ends are not part of the time, but for `dfs_metric_total_amount`, which looks at the whole of its last day. `daily_location`
+//! looks at 24 hours from its `date` on. The kinds that count periods multiply them. A field that is none of those we know,
+//! but by its name or its text a date, counts as a day that is looked at; what we can't read, nobody with a limit may ask.
+
+use time::Duration;
+
+use super::Fault;
+use super::tree::Node;
+use crate::dates::{self, Moment, Reach};
+
+/// Kinds without parts that look at no data of any day.
+const TIMELESS: [&str; 2] = ["geography", "dummy_query"];
+
+/// All that a value and what is in it look at.
+pub fn of(node: &Node) -> Reach {
+    let inner = node.children().map(of).fold(Reach::Nothing, Reach::and);
+    let Node::Object(entries) = node else { return inner };
+    let kind = node.get("query_kind").and_then(Node::text).unwrap_or_default();
+    let own = entries.iter().map(|(name, value)| entry(kind, name, value)).fold(Reach::Nothing, Reach::and);
+    let own = own.and(periods(node)).and(subset(node));
+    match inner.and(own) {
+        // A query of one part that names no day would, if there is such a kind, look at all of them.
+        Reach::Nothing if !kind.is_empty() && !TIMELESS.contains(&kind) && !has_query(node) => {
+            Reach::Unknown(format!("a {kind} without dates"))
+        }
+        reach => reach,
+    }
+}
+
+fn has_query(node: &Node) -> bool {
+    node.children().any(|child| child.get("query_kind").is_some() || has_query(child))
+}
+
+/// What one field names.
+fn entry(kind: &str, name: &str, value: &Node) -> Reach {
+    let dated = name.contains("date");
+    match value {
+        Node::Text(text) => match dates::moment(text) {
+            Some(moment) if ends(kind, name) => Reach::Between(moment, moment),
+            Some(moment) if starts(name) => Reach::Between(moment, moment),
+            Some(moment) => Reach::of(moment, Duration::DAY),
+            None if dated || like_a_date(text) => Reach::Unknown(name.to_owned()),
+            None => Reach::Nothing,
+        },
+        Node::List(nodes) => nodes.iter().map(|node| entry(kind, name, node)).fold(Reach::Nothing, Reach::and),
+        Node::Null | Node::Flag(_) | Node::Number(_) if dated => Reach::Unknown(name.to_owned()),
+        _ => Reach::Nothing,
+    }
+}
+
+fn starts(name: &str) -> bool {
+    matches!(name, "start_date" | "start_date_a" | "start_date_b")
+}
+
+/// An end that isn't part of the time.
+fn ends(kind: &str, name: &str) -> bool {
+    matches!(name, "end_date" | "end_date_a" | "end_date_b") && kind != "dfs_metric_total_amount"
+}
+
+/// Four digits and a dash or four more: a form of date that FlowMachine may read though we don't.
+fn like_a_date(text: &str) -> bool {
+    let text = text.trim_start();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    digits >= 8 || digits == 4 && text[4..].starts_with('-')
+}
+
+/// The ids of subscribers that another query has found: which days that one looked at isn't known here.
+fn subset(node: &Node) -> Reach {
+    match node.get("subscriber_subset") {
+        None | Some(Node::Null) => Reach::Nothing,
+        Some(_) => Reach::Unknown("subscriber_subset".into()),
+    }
+}
+
+/// `total_periods` times `period_length` `period_unit` from `start_date` on.
+fn periods(node: &Node) -> Reach {
+    let Some(total) = node.get("total_periods") else { return Reach::Nothing };
+    let unknown = || Reach::Unknown("total_periods".into());
+    let length = node.get("period_length").map_or(Some(1), whole);
+    let unit = match node.get("period_unit") {
+        None => Some(86_400),
+        Some(Node::Text(unit)) => seconds(unit),
+        Some(_) => None,
+    };
+    let start = node.get("start_date").and_then(Node::text).and_then(dates::moment);
+    let (Some(total), Some(length), Some(unit), Some(start)) = (whole(total), length, unit, start) else {
+        return unknown();
+    };
+    match total.checked_mul(length).and_then(|periods| periods.checked_mul(unit)) {
+        Some(seconds) => Reach::of(start, Duration::seconds(seconds)),
+        None => unknown(),
+    }
+}
+
+fn seconds(unit: &str) -> Option<i64> {
+    match unit {
+        "days" | "day" => Some(86_400),
+        "hours" | "hour" => Some(3_600),
+        "minutes" | "min" => Some(60),
+        _ => None,
+    }
+}
+
+/// A whole number. FlowMachine takes texts and fractions for one as well, each in a way of its own.
+fn whole(node: &Node) -> Option<i64> {
+    if let Node::Number(number) = node { number.as_i64() } else { None }
+}
+
+/// How many queries FlowMachine makes of this one by itself.
+///
+/// # Errors
+/// What they depend on can't be read.
+pub fn intervals(kind: &str, node: &Node) -> Result<u64, Fault> {
+    let wrong = |field: &str, why| Fault::Field { field: field.into(), why };
+    if let Some(total) = node.get("total_periods") {
+        let positive = |name: &str, node: &Node| match whole(node) {
+            Some(number) if number > 0 => Ok(number.unsigned_abs()),
+            _ => Err(wrong(name, "must be a whole number above 0")),
+        };
+        if let Some(length) = node.get("period_length") {
+            positive("period_length", length)?;
+        }
+        return positive("total_periods", total);
+    }
+    let unit = match kind {
+        "location_event_counts" => {
+            let unit = node.get("interval").and_then(Node::text).and_then(seconds);
+            unit.ok_or(wrong("interval", "must be day, hour or min"))?
+        }
+        "visited_most_days" => 86_400,
+        _ => return Ok(0),
+    };
+    let moment = |name: &str| -> Result<Moment, Fault> {
+        let moment = node.get(name).and_then(Node::text).and_then(dates::moment);
+        moment.ok_or(wrong(name, "must be a date such as 2016-01-31 or 2016-01-31 12:00:00"))
+    };
+    let long = moment("end_date")? - moment("start_date")?;
+    Ok(u64::try_from(long.whole_seconds()).unwrap_or(0).div_ceil(unit.unsigned_abs()))
+}
