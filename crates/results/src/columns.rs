@@ -1,0 +1,146 @@
+//! What a query's columns are, and the query as it is really sent.
+
+use std::fmt::Write;
+
+use tokio_postgres::Statement;
+use tokio_postgres::types::{Kind, Type};
+
+/// One column of a result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Column {
+    pub(crate) name: String,
+    pub(crate) scalar: Scalar,
+    /// Whether it holds arrays of the scalar.
+    pub(crate) array: bool,
+    /// What PostgreSQL has to make of it first: a pattern with the column's name for `{}`.
+    cast: Option<&'static str>,
+}
+
+/// How a value's bytes are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scalar {
+    Bool,
+    Int2,
+    Int4,
+    Int8,
+    Oid,
+    Float4,
+    Float8,
+    Numeric,
+    /// UTF-8.
+    Text,
+    Json,
+    /// JSON after a byte that is the format's version.
+    Jsonb,
+    Date,
+    Timestamp,
+    TimestampTz,
+    Time,
+    TimeTz,
+    Uuid,
+    Bytea,
+}
+
+impl Scalar {
+    /// PostgreSQL's name of it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Scalar::Bool => "boolean",
+            Scalar::Int2 => "smallint",
+            Scalar::Int4 => "integer",
+            Scalar::Int8 => "bigint",
+            Scalar::Oid => "oid",
+            Scalar::Float4 => "real",
+            Scalar::Float8 => "double precision",
+            Scalar::Numeric => "numeric",
+            Scalar::Text => "text",
+            Scalar::Json => "json",
+            Scalar::Jsonb => "jsonb",
+            Scalar::Date => "date",
+            Scalar::Timestamp => "timestamp",
+            Scalar::TimestampTz => "timestamp with time zone",
+            Scalar::Time => "time",
+            Scalar::TimeTz => "time with time zone",
+            Scalar::Uuid => "uuid",
+            Scalar::Bytea => "bytea",
+        }
+    }
+
+    /// Types whose bytes we read ourselves. The others come as the text that PostgreSQL prints.
+    fn of(of: &Type) -> Option<Scalar> {
+        Some(match *of {
+            Type::BOOL => Scalar::Bool,
+            Type::INT2 => Scalar::Int2,
+            Type::INT4 => Scalar::Int4,
+            Type::INT8 => Scalar::Int8,
+            Type::OID => Scalar::Oid,
+            Type::FLOAT4 => Scalar::Float4,
+            Type::FLOAT8 => Scalar::Float8,
+            Type::NUMERIC => Scalar::Numeric,
+            Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::VOID => Scalar::Text,
+            Type::JSON => Scalar::Json,
+            Type::JSONB => Scalar::Jsonb,
+            Type::DATE => Scalar::Date,
+            Type::TIMESTAMP => Scalar::Timestamp,
+            Type::TIMESTAMPTZ => Scalar::TimestampTz,
+            Type::TIME => Scalar::Time,
+            Type::TIMETZ => Scalar::TimeTz,
+            Type::UUID => Scalar::Uuid,
+            Type::BYTEA => Scalar::Bytea,
+            _ => match of.kind() {
+                Kind::Enum(_) => Scalar::Text,
+                Kind::Domain(base) => return Scalar::of(base),
+                _ => return None,
+            },
+        })
+    }
+}
+
+impl Column {
+    fn new(name: &str, of: &Type) -> Column {
+        let mut column = Column { name: name.to_owned(), scalar: Scalar::Text, array: false, cast: None };
+        let mut base = of;
+        while let Kind::Domain(of) = base.kind() {
+            base = of;
+        }
+        if let Some(scalar) = Scalar::of(base) {
+            column.scalar = scalar;
+        } else if let Kind::Array(element) = base.kind() {
+            column.array = true;
+            match Scalar::of(element) {
+                Some(scalar) => column.scalar = scalar,
+                None => column.cast = Some("{}::text[]"),
+            }
+        } else if matches!(base.kind(), Kind::Composite(_)) || *base == Type::RECORD {
+            column.scalar = Scalar::Json;
+            column.cast = Some("to_json({})");
+        } else {
+            column.cast = Some("{}::text");
+        }
+        column
+    }
+}
+
+/// The columns of a statement.
+pub(crate) fn of(statement: &Statement) -> Vec<Column> {
+    statement.columns().iter().map(|column| Column::new(column.name(), column.type_())).collect()
+}
+
+/// The statement that sends a query's rows in binary. PostgreSQL takes one statement at a time in the way we ask, so nothing
+/// that the query holds makes it two.
+pub(crate) fn copy(sql: &str, columns: &[Column]) -> String {
+    // On lines of its own, for the query may end in a comment.
+    if columns.iter().all(|column| column.cast.is_none()) {
+        return format!("COPY (\n{sql}\n) TO STDOUT (FORMAT binary)");
+    }
+    // By number: names may be missing, or the same twice.
+    let (mut selected, mut names) = (String::new(), String::new());
+    for (i, column) in columns.iter().enumerate() {
+        let comma = if i == 0 { "" } else { ", " };
+        let name = format!("c{i}");
+        let cast = column.cast.unwrap_or("{}").replace("{}", &name);
+        let _ = write!(selected, "{comma}{cast}");
+        let _ = write!(names, "{comma}{name}");
+    }
+    format!("COPY (SELECT {selected} FROM (\n{sql}\n) AS r({names})) TO STDOUT (FORMAT binary)")
+}

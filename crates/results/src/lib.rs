@@ -1,0 +1,69 @@
+//! The rows of a query, streamed out of PostgreSQL into the bytes of a file.
+//!
+//! ```text
+//! format    the types of file: extensions, content types
+//! rows      the stream: asks, waits for the first row, hands on chunks, cancels what is given up
+//! columns   what the query's columns are, and the query as it is sent
+//! wire      PostgreSQL's binary COPY
+//! encode    what the writers below have in common
+//! json      JSON and GeoJSON
+//! csv       CSV
+//! text      numbers and times as text, for both
+//! ```
+//!
+//! Rows come by `COPY (query) TO STDOUT (FORMAT binary)`: cheaper for PostgreSQL than its text, cheaper for us than rows of its
+//! other protocol, and free to run in parallel, which a cursor is not. What it holds of types that are not read here is cast to
+//! text there.
+//!
+//! # Values
+//!
+//! | PostgreSQL | JSON | CSV |
+//! |---|---|---|
+//! | integers | number | the same |
+//! | floats | shortest digits that are read back as the same: `1.0`, `1e+20`, `1e-07` | the same |
+//! | `numeric` | number with all its digits | the same |
+//! | NaN, infinities | null | `nan`, `inf`, `-inf`; of `numeric` `NaN`, `Infinity`, `-Infinity` |
+//! | NULL | null | nothing |
+//! | `boolean` | `true`, `false` | `True`, `False` |
+//! | text, enums | string, in ASCII | as it is; in quotes where it has a comma, quote or line end |
+//! | `date` | `"2016-01-01"` | `2016-01-01` |
+//! | timestamps | `"2016-01-01T02:03:04.500000"`, with a zone in UTC: `…+00:00` | with a space for the `T` |
+//! | times of day | `"03:04:00"`, with a zone `"03:04:00+02:00"` | the same |
+//! | days before Christ, infinities | `"0044-03-15 BC"`, `"infinity"`, as PostgreSQL prints them | the same |
+//! | arrays | array | JSON |
+//! | `json`, `jsonb` | as it is, without spaces | JSON |
+//! | rows (composite types) | object | JSON |
+//! | `bytea` | `"\\x00ff"` | `\x00ff` |
+//! | others (`interval`, `inet`, `geometry`, …) | string, by PostgreSQL's cast to text | the same |
+//!
+//! ```no_run
+//! use futures_util::StreamExt;
+//! use results::{Format, Query};
+//!
+//! # async fn run(client: tokio_postgres::Client) -> Result<(), results::Error> {
+//! let query = Query { sql: "SELECT * FROM cache.x123", format: Format::Json, query_id: "123", timeout: None };
+//! let mut rows = results::open(client, &query).await?; // an error here is one before the first byte
+//! while let Some(chunk) = rows.next().await {
+//!     let bytes = chunk?; // an error here is a torn file
+//! #   drop(bytes);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+// A dependency that nothing uses. Tests have some more.
+#![cfg_attr(not(test), warn(unused_crate_dependencies))]
+
+mod columns;
+mod csv;
+mod encode;
+mod error;
+mod format;
+mod json;
+mod rows;
+mod text;
+mod wire;
+
+pub use error::Error;
+pub use format::Format;
+pub use rows::{Query, Rows, open};

@@ -1,0 +1,4 @@
+//! Results out of a real PostgreSQL.
+
+mod rig;
+mod values;
