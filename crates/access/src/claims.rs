@@ -166,3 +166,6 @@ fn limits(claim: &Value, roles: bool) -> Result<Dates, String> {
     };
     Dates::parse(day("first")?, day("last")?)
 }
+
+#[cfg(test)]
+mod tests;

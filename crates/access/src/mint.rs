@@ -193,3 +193,6 @@ fn uuid(random: &mut impl TryCryptoRng) -> Result<String, MintError> {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
 }
+
+#[cfg(test)]
+mod tests;

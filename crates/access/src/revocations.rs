@@ -90,3 +90,6 @@ impl Revocations {
         serde_json::to_vec(&Payload { kind: KIND.into(), iat, max_age, tokens, users })
     }
 }
+
+#[cfg(test)]
+mod tests;

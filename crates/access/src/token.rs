@@ -6,6 +6,7 @@ use crate::Dates;
 
 /// A token that a key of ours has signed, for this server, and for now. Only [`crate::Verifier`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Token {
     /// Whose it is: `sub`.
     pub user: String,
@@ -27,6 +28,7 @@ pub struct Token {
 
 /// A role as the token carries it. Scopes of different roles are never put together.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Role {
     /// Its name.
     pub name: String,

@@ -39,14 +39,17 @@ impl Verifier {
     /// # Errors
     /// Never [`Refused::Missing`], [`Refused::BadHeader`] or [`Refused::Revoked`].
     pub fn verify(&self, token: &str, now: SystemTime) -> Result<Token, Refused> {
-        let payload = jws::open(&self.keys, token, LONGEST)?;
-        let claims: Claims = claims::read("payload", &payload)?;
-        let now = unix(now);
+        self.accept(&jws::open(&self.keys, token, LONGEST)?, unix(now))
+    }
+
+    /// The token that a signed payload is.
+    fn accept(&self, payload: &[u8], now: i64) -> Result<Token, Refused> {
+        let claims: Claims = claims::read("payload", payload)?;
         let [issued, not_before] = self.past(&claims, now)?;
         let expires = claims::seconds(claims.exp.as_ref(), "Expiration Time claim (exp) must be an integer.")?;
         if expires.is_some_and(|expires| expires <= now) {
             let user = claims.sub.as_ref().and_then(Value::as_str).map(str::to_owned);
-            let claims = String::from_utf8_lossy(&payload).into_owned();
+            let claims = String::from_utf8_lossy(payload).into_owned();
             return Err(Refused::Expired(Box::new(Expired { user, claims })));
         }
         self.audience(claims.aud.as_ref())?;

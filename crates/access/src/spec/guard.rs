@@ -47,7 +47,7 @@ fn query(node: &Node, bounds: &Bounds, seen: &mut Seen) -> Result<(), Fault> {
     }
     seen.intervals = seen.intervals.saturating_add(reach::intervals(kind, node)?);
     if seen.intervals > bounds.intervals {
-        return Err(Fault::TooMuch { most: bounds.intervals, of: "intervals, periods or days" });
+        return Err(Fault::TooMuch { most: bounds.intervals, of: "intervals or periods" });
     }
     Ok(())
 }
@@ -58,7 +58,8 @@ const NOT_CLEAN: &str = "must be text without quotes, backslashes and control ch
 fn field(name: &str, value: &Node, tables: &super::Tables) -> Result<(), &'static str> {
     match (name, value) {
         ("mapping_table" | "geom_table" | "geom_table_join_column" | "subscriber_subset", Node::Null) => Ok(()),
-        ("query_kind", Node::Text(kind)) if word(kind) => Ok(()),
+        // A colon in it would make two scopes of different meaning the same text.
+        ("query_kind", Node::Text(kind)) if identifier(kind) => Ok(()),
         ("query_kind", _) => Err("must be the name of a kind of query"),
         ("mapping_table" | "geom_table", Node::Text(table)) => self::table(table, tables),
         ("mapping_table" | "geom_table", _) => Err("must be the name of a table, as schema.table"),
@@ -100,11 +101,6 @@ fn clean(text: &str) -> Result<(), &'static str> {
 fn identifier(text: &str) -> bool {
     let first = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     first && text.len() <= 63 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-}
-
-/// The name of a kind. A colon in it would make two scopes of different meaning the same text.
-fn word(text: &str) -> bool {
-    identifier(text)
 }
 
 /// An id as FlowMachine makes them.

@@ -28,15 +28,15 @@ pub struct Bounds {
     /// Bytes of one text or name.
     pub text: usize,
     /// Queries that FlowMachine makes of a spec by itself: the intervals of `location_event_counts`, the periods of
-    /// `calendar_activity` and its like, the days of `visited_most_days`. An interval takes it about 0.12 s, during which it
-    /// answers nobody.
+    /// `calendar_activity` and its like. An interval takes it about 0.12 s, during which it answers nobody.
     pub intervals: u64,
     /// Tables that `mapping_table` and `geom_table` may name.
     pub tables: Tables,
 }
 
 impl Default for Bounds {
-    /// For a server of analysts: the largest queries of upstream's manual fit ten times, a minute's stall is the worst.
+    /// Room for a year of days, or two weeks of hours, and for a classification of mobility over months. Intervals at their
+    /// most stall FlowMachine for less than a minute.
     fn default() -> Self {
         Self {
             bytes: 1 << 20,
@@ -165,3 +165,6 @@ impl fmt::Debug for Spec {
         out.write_str(self.text())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,7 @@ pub fn of(node: &Node) -> Reach {
     let Node::Object(entries) = node else { return inner };
     let kind = node.get("query_kind").and_then(Node::text).unwrap_or_default();
     let own = entries.iter().map(|(name, value)| entry(kind, name, value)).fold(Reach::Nothing, Reach::and);
-    let own = own.and(periods(node)).and(subset(node));
+    let own = own.and(periods(node)).and(subset(node)).and(halves(node));
     match inner.and(own) {
         // A query of one part that names no day would, if there is such a kind, look at all of them.
         Reach::Nothing if !kind.is_empty() && !TIMELESS.contains(&kind) && !has_query(node) => {
@@ -66,6 +66,17 @@ fn like_a_date(text: &str) -> bool {
     digits >= 8 || digits == 4 && text[4..].starts_with('-')
 }
 
+/// A start without an end, or the other way round: whatever FlowMachine takes in its place isn't known here.
+fn halves(node: &Node) -> Reach {
+    let has = |name: &str| node.get(name).is_some();
+    let half = |start: &str, end: &str| has(start) != (has(end) || start == "start_date" && has("total_periods"));
+    let pairs = [("start_date", "end_date"), ("start_date_a", "end_date_a"), ("start_date_b", "end_date_b")];
+    match pairs.into_iter().find(|(start, end)| half(start, end)) {
+        Some((start, end)) => Reach::Unknown(format!("{start} and {end}, of which one is missing")),
+        None => Reach::Nothing,
+    }
+}
+
 /// The ids of subscribers that another query has found: which days that one looked at isn't known here.
 fn subset(node: &Node) -> Reach {
     match node.get("subscriber_subset") {
@@ -81,8 +92,7 @@ fn periods(node: &Node) -> Reach {
     let length = node.get("period_length").map_or(Some(1), whole);
     let unit = match node.get("period_unit") {
         None => Some(86_400),
-        Some(Node::Text(unit)) => seconds(unit),
-        Some(_) => None,
+        Some(unit) => unit.text().and_then(|unit| seconds(unit, ["days", "hours", "minutes"])),
     };
     let start = node.get("start_date").and_then(Node::text).and_then(dates::moment);
     let (Some(total), Some(length), Some(unit), Some(start)) = (whole(total), length, unit, start) else {
@@ -94,13 +104,9 @@ fn periods(node: &Node) -> Reach {
     }
 }
 
-fn seconds(unit: &str) -> Option<i64> {
-    match unit {
-        "days" | "day" => Some(86_400),
-        "hours" | "hour" => Some(3_600),
-        "minutes" | "min" => Some(60),
-        _ => None,
-    }
+/// The seconds of a unit, by the names that day, hour and minute have in the field.
+fn seconds(unit: &str, names: [&str; 3]) -> Option<i64> {
+    names.into_iter().zip([86_400, 3_600, 60]).find(|(name, _)| *name == unit).map(|(_, seconds)| seconds)
 }
 
 /// A whole number. FlowMachine takes texts and fractions for one as well, each in a way of its own.
@@ -124,14 +130,11 @@ pub fn intervals(kind: &str, node: &Node) -> Result<u64, Fault> {
         }
         return positive("total_periods", total);
     }
-    let unit = match kind {
-        "location_event_counts" => {
-            let unit = node.get("interval").and_then(Node::text).and_then(seconds);
-            unit.ok_or(wrong("interval", "must be day, hour or min"))?
-        }
-        "visited_most_days" => 86_400,
-        _ => return Ok(0),
-    };
+    if kind != "location_event_counts" {
+        return Ok(0);
+    }
+    let unit = node.get("interval").and_then(Node::text).and_then(|unit| seconds(unit, ["day", "hour", "min"]));
+    let unit = unit.ok_or(wrong("interval", "must be day, hour or min"))?;
     let moment = |name: &str| -> Result<Moment, Fault> {
         let moment = node.get(name).and_then(Node::text).and_then(dates::moment);
         moment.ok_or(wrong(name, "must be a date such as 2016-01-31 or 2016-01-31 12:00:00"))
