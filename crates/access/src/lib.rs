@@ -23,6 +23,8 @@ mod jws;
 mod keys;
 mod mint;
 mod permit;
+#[cfg(test)]
+mod properties;
 mod refused;
 mod revocations;
 mod spec;

@@ -43,7 +43,7 @@ impl Verifier {
     }
 
     /// The token that a signed payload is.
-    fn accept(&self, payload: &[u8], now: i64) -> Result<Token, Refused> {
+    pub(crate) fn accept(&self, payload: &[u8], now: i64) -> Result<Token, Refused> {
         let claims: Claims = claims::read("payload", payload)?;
         let [issued, not_before] = self.past(&claims, now)?;
         let expires = claims::seconds(claims.exp.as_ref(), "Expiration Time claim (exp) must be an integer.")?;
