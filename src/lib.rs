@@ -12,12 +12,13 @@
 //!    |
 //! flowmachine    upstream's server: asking it, mending its records, noticing when it hangs
 //! redis_server   its configuration, and whether it is ours
-//! flowdb         cluster, migrations, users and grants, demo data
+//! flowdb         its cluster, migrations, users and grants, demo data
 //!    |
 //! tuning         what PostgreSQL should be told
 //! failure        how a command, or a step of a service, ends badly
 //! ---------------------------------------------------------------------------------------------- crates/
 //! flowkit-core   catalogue of the roles, settings, secrets, what the machine has
+//! postgres       clusters of PostgreSQL; knows no FlowDB
 //! supervisor     services, as data and in action; knows no FlowKit
 //! image          OCI images out of Nix closures; knows no FlowKit
 //! web, https     the ground of our web servers, which is no part of this program, and whether one answers; know no FlowKit

@@ -8,13 +8,13 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::json;
 
 use super::Failure;
-use crate::flowdb::{self, Postgres};
+use crate::flowdb::cluster::cluster;
 use crate::roles::{Deployment, built};
 use crate::tuning::{self, Database, Plan, Setting};
 use flowkit_core::Site;
-use flowkit_core::config::Settings;
 use flowkit_core::hardware::{self, Disk, Fact, Hardware};
 use flowkit_core::size::{self, rounded};
+use postgres::Cluster;
 use say::tell;
 
 /// Show what PostgreSQL is told on this machine, and why
@@ -63,9 +63,10 @@ impl Tune {
     /// Plans and prints: the plan to stdout, warnings to stderr.
     pub fn run(self) -> Result<ExitCode, Failure> {
         let site = self.site()?;
-        let data = flowdb::cluster::data_directory(&site);
+        let cluster = cluster(&site);
+        let data = cluster.data();
         let hardware = self.hardware(&data);
-        let database = self.database(&site.settings, &data)?;
+        let database = self.database(&cluster, &data)?;
         let plan = tuning::plan(&hardware, &site.settings, &database).map_err(Failure::mistake)?;
         for warning in &plan.warnings {
             tell!("warning: {warning}");
@@ -108,11 +109,11 @@ impl Tune {
         hardware
     }
 
-    fn database(&self, settings: &Settings, data: &Path) -> Result<Database, Failure> {
-        let installed = match Postgres::find(settings, data) {
+    fn database(&self, cluster: &Cluster, data: &Path) -> Result<Database, Failure> {
+        let installed = match cluster.postgres() {
             Ok(found) => Some(found),
             // Planning needs none.
-            Err(flowdb::Error::NoPostgres { .. }) => None,
+            Err(postgres::Error::NoPostgres { .. }) => None,
             Err(error) => return Err(error.into()),
         };
         let mut database = match (installed, self.postgres) {

@@ -1,15 +1,11 @@
-//! The schema, version by version.
-//!
-//! A migration that has been released is never changed: a database remembers each one's checksum and refuses another
-//! edition's. All that are pending are applied in one transaction.
+//! FlowDB's schema, version by version.
 
-use refinery::{Migration, Runner};
-use tokio_postgres::Client;
+use postgres::Migrations;
 
-use super::Error;
+/// FlowDB's migrations.
+pub const MIGRATIONS: Migrations = Migrations { files: FILES, made_by: Some(MADE_BY) };
 
-/// Which migrations were applied, in a schema that no client needs.
-const HISTORY: &str = "flowkit.schema_history";
+const MADE_BY: &str = "SELECT appliance FROM public.flowdb_version";
 
 const FILES: &[(&str, &str)] = &[
     ("V1__extensions", include_str!("migrations/V1__extensions.sql")),
@@ -31,73 +27,6 @@ const FILES: &[(&str, &str)] = &[
     ("V17__sessions", include_str!("migrations/V17__sessions.sql")),
 ];
 
-/// The schema version that this program brings a database to.
-pub fn latest() -> i32 {
-    known().iter().map(|migration| migration.version()).max().expect("there are migrations")
-}
-
-/// Applies what is pending and says how many that were.
-///
-/// A database that a newer program has migrated, or another edition of this one, is refused with nothing touched.
-pub async fn apply(client: &mut Client) -> Result<usize, Error> {
-    refuse_newer(client).await?;
-    client
-        .batch_execute(
-            "SET timezone = 'UTC';
-             SET search_path = public;
-             CREATE SCHEMA IF NOT EXISTS flowkit",
-        )
-        .await
-        .map_err(Error::sql("make the schema flowkit"))?;
-    let mut runner = Runner::new(&known()).set_grouped(true);
-    runner.set_migration_table_name(HISTORY);
-    let report = runner.run_async(client).await.map_err(sort_out)?;
-    Ok(report.applied_migrations().len())
-}
-
-fn known() -> Vec<Migration> {
-    let parse = |(name, sql): &(&str, &str)| Migration::unapplied(name, sql).expect("its name has a version");
-    FILES.iter().map(parse).collect()
-}
-
-/// Looks, without making anything, at how far the database has been brought, and by whom.
-async fn refuse_newer(client: &Client) -> Result<(), Error> {
-    let look = "look at the schema's history";
-    let exists = client
-        .query_one("SELECT to_regclass($1) IS NOT NULL", &[&HISTORY])
-        .await
-        .map_err(Error::sql(look))?
-        .get::<_, bool>(0);
-    if !exists {
-        return Ok(());
-    }
-    let row = client
-        .query_one(&format!("SELECT coalesce(max(version), 0)::int4 FROM {HISTORY}"), &[])
-        .await
-        .map_err(Error::sql(look))?;
-    let database: i32 = row.get(0);
-    if database <= latest() {
-        return Ok(());
-    }
-    let by = client
-        .query_opt("SELECT coalesce(appliance, 'of an unknown version') FROM public.flowdb_version", &[])
-        .await
-        .map_err(Error::sql(look))?
-        .map_or("of an unknown version".into(), |row| row.get(0));
-    Err(Error::NewerDatabase { database, by, known: latest() })
-}
-
-fn sort_out(error: refinery::Error) -> Error {
-    use refinery::error::Kind;
-    match error.kind() {
-        Kind::DivergentVersion(applied, known) => {
-            Error::Divergent(format!("its {applied} differs from {known} known here"))
-        }
-        Kind::MissingVersion(applied) => Error::Divergent(format!("{applied} is not in both")),
-        _ => Error::Migration(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,8 +38,10 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap().replace(".sql", ""))
             .collect();
         let mut listed: Vec<String> = FILES.iter().map(|(name, _)| name.to_string()).collect();
-        let versions: Vec<_> = known().iter().map(|migration| migration.version() as usize).collect();
+        let versions: Vec<usize> =
+            FILES.iter().map(|(name, _)| name[1..].split("__").next().unwrap().parse().unwrap()).collect();
         assert_eq!(versions, (1..=FILES.len()).collect::<Vec<_>>());
+        assert_eq!(MIGRATIONS.latest() as usize, FILES.len());
         on_disk.sort();
         listed.sort();
         assert_eq!(on_disk, listed);

@@ -6,16 +6,17 @@ use std::path::Path;
 
 use tokio_postgres::{Client, Transaction};
 
-use super::connect::{self, SUPERUSER_PASSWORD, login_name};
+use super::cluster::{self, SUPERUSER_PASSWORD};
+use super::connect::login_name;
+use super::migrations::MIGRATIONS;
 use super::users::Role;
-use super::{
-    DATABASE, Endpoint, Error, FLOWMACHINE, MONITOR, MONITOR_CONNECTIONS, SUPERUSER, cluster, migrations, password,
-};
+use super::{DATABASE, Error, FLOWMACHINE, SUPERUSER};
 use crate::tuning;
 use flowkit_core::Site;
 use flowkit_core::config::{Problem, Settings};
 use flowkit_core::hardware;
 use flowkit_core::secrets::Secret;
+use postgres::{Cluster, MONITOR, MONITOR_CONNECTIONS, password};
 
 /// The version whose clients this database serves: the one that the packages FlowMachine and FlowETL are pinned to.
 /// FlowMachine compares it as text, without any "v", with the oldest that it accepts.
@@ -54,12 +55,13 @@ pub struct Applied {
 
 /// Brings the running server of this deployment to where this program wants it. Step `flowdb-schema`.
 pub async fn apply(site: &Site) -> Result<Applied, Error> {
-    let data = cluster::data_directory(site);
-    let wishes = Wishes::gather(site, &data)?;
-    let created = ensure_database(site).await?;
-    let mut client = connect::as_superuser(site, DATABASE).await?;
+    let cluster = cluster::cluster(site);
+    let data = cluster.data();
+    let wishes = Wishes::gather(site, &cluster)?;
+    let created = cluster.make_database(DATABASE).await?;
+    let mut client = cluster.as_superuser(DATABASE).await?;
     client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map_err(Error::sql("wait for another start"))?;
-    let migrations = migrations::apply(&mut client).await?;
+    let migrations = MIGRATIONS.apply(&mut client).await?;
     let transaction = client.transaction().await.map_err(Error::sql("begin"))?;
     add_extensions(&transaction, wishes.debug).await?;
     set_roles(&transaction, &wishes).await?;
@@ -107,7 +109,7 @@ struct Login {
 }
 
 impl Wishes {
-    fn gather(Site { settings, store, .. }: &Site, data: &Path) -> Result<Wishes, Error> {
+    fn gather(Site { settings, store, .. }: &Site, cluster: &Cluster) -> Result<Wishes, Error> {
         let mut found =
             store.require(&[SUPERUSER_PASSWORD, "FLOWMACHINE_FLOWDB_PASSWORD", "FLOWAPI_FLOWDB_PASSWORD"])?;
         let mut password = |name: &str| found.remove(name).expect("what was required is there");
@@ -133,7 +135,7 @@ impl Wishes {
             limits: [Role::Analyst, Role::Reader].map(|role| Limits::of(role, settings)),
             debug: settings.flag("FLOWDB_ENABLE_POSTGRES_DEBUG_MODE"),
             location_table: settings.text("LOCATION_TABLE").unwrap_or("infrastructure.cells").to_owned(),
-            cache: cache_wishes(settings, data)?,
+            cache: cache_wishes(settings, cluster)?,
         })
     }
 }
@@ -146,41 +148,15 @@ fn check_login_name(secret: &str, name: &str) -> Result<(), Error> {
     }
 }
 
-fn cache_wishes(settings: &Settings, data: &Path) -> Result<Vec<(&'static str, String, bool)>, Error> {
+fn cache_wishes(settings: &Settings, cluster: &Cluster) -> Result<Vec<(&'static str, String, bool)>, Error> {
     let asked = |name: &str| settings.explicit().any(|(given, _)| given == name);
-    let major = super::programs::version_of(data).and_then(|text| text.parse().ok()).unwrap_or(super::programs::OLDEST);
-    let cache = tuning::plan(&hardware::detect(data), settings, &tuning::Database::new(major))?.cache();
+    let hardware = hardware::detect(&cluster.data());
+    let cache = tuning::plan(&hardware, settings, &tuning::Database::new(cluster.major()))?.cache();
     Ok(vec![
         ("cache_size", cache.size.to_string(), asked("CACHE_SIZE")),
         ("half_life", cache.half_life.to_string(), asked("CACHE_HALF_LIFE")),
         ("cache_protected_period", cache.protected_period.to_string(), asked("CACHE_PROTECTED_PERIOD")),
     ])
-}
-
-/// Makes the database unless it is there. Not part of any transaction: PostgreSQL removes a half-made one itself.
-async fn ensure_database(site: &Site) -> Result<bool, Error> {
-    let client = connect::as_superuser(site, "postgres").await?;
-    refuse_other_server(&client, site).await?;
-    let exists = client
-        .query_opt("SELECT FROM pg_database WHERE datname = $1", &[&DATABASE])
-        .await
-        .map_err(Error::sql("list databases"))?
-        .is_some();
-    let sql = match exists {
-        false => format!("CREATE DATABASE {DATABASE}"),
-        // Whatever somebody has changed about it.
-        true => format!("ALTER DATABASE {DATABASE} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT -1"),
-    };
-    client.batch_execute(&sql).await.map_err(Error::sql("create or open the database flowdb"))?;
-    Ok(!exists)
-}
-
-async fn refuse_other_server(client: &Client, site: &Site) -> Result<(), Error> {
-    let data = cluster::data_directory(site);
-    if super::probe::is_ours(client, &data).await? {
-        return Ok(());
-    }
-    Err(Error::OtherServer { address: Endpoint::new(site).address(), data })
 }
 
 async fn add_extensions(transaction: &Transaction<'_>, debug: bool) -> Result<(), Error> {
@@ -357,5 +333,5 @@ async fn set_rows(transaction: &Transaction<'_>, wishes: &Wishes) -> Result<(), 
 async fn note_partitions(client: &Client, data: &Path) -> Result<(), Error> {
     let count = "SELECT count(*) FROM pg_class WHERE relispartition AND relkind = 'r'";
     let row = client.query_one(count, &[]).await.map_err(Error::sql("count partitions"))?;
-    cluster::write_whole(&cluster::partitions_file(data), &format!("{}\n", row.get::<_, i64>(0)))
+    cluster::note_partitions(data, row.get(0))
 }

@@ -2,8 +2,9 @@
 
 use tokio_postgres::{Client, Transaction};
 
-use super::{Error, FLOWMACHINE, SUPERUSER, password};
+use super::{Error, FLOWMACHINE, SUPERUSER};
 use flowkit_core::secrets::Secret;
+use postgres::password;
 
 /// What a person may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -13,9 +13,9 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::Sources;
-use crate::flowdb::scram;
 use flowkit_core::Site;
 use flowkit_core::config::{Problems, Settings, bracketed};
+use postgres::scram;
 
 /// Longest wait for an answer.
 const ANSWER: Duration = Duration::from_secs(10);

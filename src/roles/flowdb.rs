@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::failure::Failure;
-use crate::flowdb::{Error, Postgres, ProbeSql, cluster, schema};
+use crate::flowdb::{Error, cluster, probe, schema};
 use crate::roles::{CREDENTIALS, Deployment, MISTAKE, Role, Step, step, wait};
 use crate::tuning::overrides::Overrides;
 use flowkit_core::config::{Problem, Problems, Settings};
@@ -37,7 +37,7 @@ fn prepare(deployment: &Deployment) -> Result<ExitCode, Failure> {
 
 /// Becomes the database server.
 fn serve(deployment: &Deployment) -> Result<ExitCode, Failure> {
-    Err(failure(cluster::serve(&deployment.site)))
+    Err(failure(cluster::cluster(&deployment.site).serve()))
 }
 
 /// Migrations, roles, passwords, grants, cache settings.
@@ -58,7 +58,7 @@ fn check(settings: &Settings, _in_container: bool) -> Vec<Problem> {
 
 fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
     let site = &deployment.site;
-    Postgres::find(&site.settings, &cluster::data_directory(site)).map_err(|error| {
+    cluster::cluster(site).postgres().map_err(|error| {
         let hint = "run `make setup`, or set FLOWKIT_POSTGRES_BIN to the directory of its programs";
         Problem::new(error.to_string(), hint)
     })?;
@@ -75,7 +75,7 @@ fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
         command: server,
         needs: vec![],
         on_dependency: OnDependency::Keep,
-        ready: Some(Arc::new(ProbeSql::new(site))),
+        ready: Some(Arc::new(probe::server(site))),
         // Recovery after a crash refuses connections for as long as it takes; a kill would only start it anew.
         alive: None,
         // SIGINT is a fast shutdown; SIGTERM would wait for the last idle client. SIGQUIT is an immediate one, which

@@ -13,6 +13,7 @@ mod flowdb;
 mod flowmachine;
 mod image;
 mod layers;
+mod postgres;
 mod said;
 mod secrets;
 mod skips;

@@ -1,13 +1,14 @@
 //! Schema versions: which databases are taken, and which are refused.
 
-use flowkit::flowdb::{Error, migrations};
+use flowkit::flowdb::Error;
+use flowkit::flowdb::migrations::MIGRATIONS;
 
 use crate::support::flowdb::Cluster;
 
 #[test]
 fn databases_of_other_editions_are_refused() {
     let cluster = Cluster::started();
-    let latest = migrations::latest();
+    let latest = MIGRATIONS.latest();
     assert_eq!(cluster.value("flowdb", "SELECT max(version) FROM flowkit.schema_history"), latest.to_string());
     assert_eq!(cluster.apply().unwrap().migrations, 0);
 

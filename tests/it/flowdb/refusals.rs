@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use flowkit::flowdb::{Error, ProbeSql, cluster};
+use flowkit::flowdb::{Error, cluster, probe};
 use flowkit_core::Site;
 use flowkit_core::config::{Origin, StateDir};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -365,7 +365,7 @@ fn another_server_on_the_port_is_told_apart() {
     let mut ours = Cluster::new();
     ours.prepare().unwrap();
     ours.site.settings.set("FLOWDB_PORT", &other.site.settings.port("FLOWDB_PORT").to_string(), Origin::Flag).unwrap();
-    for probe in [ProbeSql::new(&ours.site), ProbeSql::schema(&ours.site)] {
+    for probe in [probe::server(&ours.site), probe::schema(&ours.site)] {
         let why = ours.as_user(|| probe.check(Duration::from_secs(10))).unwrap_err();
         let (address, data) = (other.site.settings.port("FLOWDB_PORT"), ours.data());
         let expected = format!(
@@ -375,7 +375,7 @@ fn another_server_on_the_port_is_told_apart() {
         assert_eq!(why, expected);
     }
     ours.set_secret("FLOWMACHINE_FLOWDB_PASSWORD", "of-somebody-Else-5");
-    let probe = ProbeSql::schema(&ours.site);
+    let probe = probe::schema(&ours.site);
     let why = ours.as_user(|| probe.check(Duration::from_secs(10))).unwrap_err();
     assert!(why.contains("password authentication failed") && !why.contains("Else-5"), "{why}");
 }

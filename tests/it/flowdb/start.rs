@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use flowkit::flowdb::schema::Applied;
-use flowkit::flowdb::{ProbeSql, cluster};
+use flowkit::flowdb::{cluster, probe};
 use flowkit_core::config::{Origin, StateDir};
 use rand::RngExt;
 use supervisor::Probe;
@@ -34,7 +34,7 @@ fn a_first_start_makes_everything_and_a_second_changes_nothing() {
     cluster.kill();
     assert!(!cluster.prepare().unwrap().created);
     cluster.start();
-    let probe = ProbeSql::schema(&cluster.site);
+    let probe = probe::schema(&cluster.site);
     cluster.as_user(|| probe.check(Duration::from_secs(10))).unwrap();
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flowkit::flowdb::ProbeSql;
+use flowkit::flowdb::probe;
 use flowkit::flowdb::users::{self, Role};
 use flowkit_core::config::Origin;
 use flowkit_core::secrets::Secret;
@@ -277,10 +277,10 @@ fn the_probe_logs_in_as_somebody_who_may_do_nothing() {
     let cluster = Cluster::started();
     cluster.apply().unwrap();
     let ask = |sql: &str| cluster.ask("flowdb", sql).into_iter().map(|row| row.join(" ")).collect::<Vec<_>>();
-    let check = |probe: &ProbeSql| cluster.as_user(|| probe.check(Duration::from_secs(10)));
+    let check = |probe: &postgres::ProbeSql| cluster.as_user(|| probe.check(Duration::from_secs(10)));
     let sessions =
         "SELECT usename, datname FROM pg_stat_activity WHERE application_name = 'flowkit' AND datname = 'postgres'";
-    let probe = ProbeSql::new(&cluster.site);
+    let probe = probe::server(&cluster.site);
     assert_eq!(check(&probe), Ok(()));
     assert_eq!(ask(sessions), ["flowkit_monitor postgres"]);
     let may_reach = "SELECT datname FROM pg_database WHERE datallowconn AND has_database_privilege('flowkit_monitor', oid, 'CONNECT')";
@@ -291,7 +291,7 @@ fn the_probe_logs_in_as_somebody_who_may_do_nothing() {
     drop(probe);
     for state in ["CONNECTION LIMIT 0", "CONNECTION LIMIT 4 PASSWORD NULL"] {
         cluster.run("flowdb", &format!("ALTER ROLE flowkit_monitor {state}")).unwrap();
-        assert_eq!(check(&ProbeSql::new(&cluster.site)), Ok(()), "{state}");
+        assert_eq!(check(&probe::server(&cluster.site)), Ok(()), "{state}");
     }
     assert_eq!(ask(sessions), [""; 0]);
 }

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use flowkit::flowdb::{self, ProbeSql, cluster, schema};
+use flowkit::flowdb::{self, cluster, schema};
 use flowkit_core::Site;
 use flowkit_core::config::{Origin, Settings, StateDir, Variables};
 use flowkit_core::secrets::Store;
+use postgres::Prepared;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use supervisor::Probe;
@@ -98,7 +99,7 @@ impl Cluster {
     }
 
     /// Step `flowdb-prepare`, as the user that the server runs as.
-    pub fn prepare(&self) -> Result<cluster::Prepared, flowdb::Error> {
+    pub fn prepare(&self) -> Result<Prepared, flowdb::Error> {
         self.as_user(|| cluster::prepare(&self.site))
     }
 
@@ -119,7 +120,7 @@ impl Cluster {
     pub fn start_with(&mut self, mut command: Command) {
         assert!(self.server.is_none(), "it runs already");
         self.server = Some(command.spawn().expect("postgres starts"));
-        let probe = ProbeSql::new(&self.site);
+        let probe = flowdb::probe::server(&self.site);
         let until = Instant::now() + PATIENCE;
         loop {
             match self.as_user(|| probe.check(Duration::from_secs(5))) {
@@ -135,13 +136,18 @@ impl Cluster {
 
     /// The server, as the right user, logging into a file.
     pub fn server_command(&self) -> Command {
-        let server = self.as_user(|| cluster::server_command(&self.site));
+        let server = self.as_user(|| cluster::cluster(&self.site).server_command());
         let mut command = server.expect("PostgreSQL; run `make setup`");
+        self.log_into(&mut command);
+        self.as_service_user(&mut command);
+        command
+    }
+
+    /// Has a program print into the server's log.
+    pub fn log_into(&self, command: &mut Command) {
         let log = File::options().create(true).append(true).open(self.log_path()).expect("a log file");
         command.current_dir("/");
         command.stderr(log.try_clone().expect("a second handle")).stdout(log);
-        self.as_service_user(&mut command);
-        command
     }
 
     /// Has a program run as the user that the server runs as.

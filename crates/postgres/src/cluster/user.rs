@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::{getegid, geteuid};
 
 use super::write_whole;
-use crate::flowdb::Error;
+use crate::Error;
 use flowkit_core::config::{Problem, Settings};
 
 /// The name that is made up.

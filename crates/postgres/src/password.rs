@@ -3,10 +3,15 @@
 use postgres_protocol::password::scram_sha_256;
 use sha2::{Digest, Sha256};
 
-use super::MONITOR;
 use flowkit_core::secrets::Secret;
 
-/// The password of [`super::MONITOR`], made out of the superuser's, which can't be had from it: whoever asks whether the
+/// Whom the readiness probe logs in as: it may connect, and nothing else.
+pub const MONITOR: &str = "flowkit_monitor";
+
+/// Connections that it may have: it keeps one, and a few end late.
+pub const MONITOR_CONNECTIONS: u32 = 4;
+
+/// The password of [`MONITOR`], made out of the superuser's, which can't be had from it: whoever asks whether the
 /// server is ready need not be able to do anything else there.
 pub fn of_monitor(superuser: &Secret) -> Secret {
     let digest = Sha256::new().chain_update(MONITOR).chain_update([0]).chain_update(superuser.expose()).finalize();

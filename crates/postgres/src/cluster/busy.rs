@@ -10,7 +10,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use super::LOCK;
-use crate::flowdb::Error;
+use crate::Error;
 
 /// How long what a killed start or server left behind is waited for: initdb ends by itself, and so do idle sessions.
 const PATIENCE: Duration = Duration::from_secs(30);

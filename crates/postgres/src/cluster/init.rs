@@ -14,14 +14,11 @@ use rustix::process::geteuid;
 
 use super::user::Named;
 use super::{LOCK, MARK, conf, inherited, sync_directory, version_of, write_whole};
-use crate::flowdb::{Error, MONITOR, MONITOR_CONNECTIONS, Postgres, SUPERUSER, password};
+use crate::{Cluster, Error, MONITOR, MONITOR_CONNECTIONS, Postgres, password};
 use flowkit_core::secrets::Secret;
 
 /// Inside the data directory, while it is made.
 const INNER: &str = "flowkit.new";
-
-/// An empty FlowDB was seen to take 72 MiB, one segment of its log included; the rest is for the first work on it.
-const ROOM: u64 = 256 << 20;
 
 /// A mount point of its own may hold this.
 const LOST_FOUND: &str = "lost+found";
@@ -55,39 +52,84 @@ pub fn stage(data: &Path) -> Result<Stage, Error> {
     }
 }
 
-/// Goes on until the directory is whole; says whether it was not so before.
-///
-/// initdb holds the `lock` too: if we are killed and it goes on, the next start waits for it to end.
-pub fn finish(
-    data: &Path,
-    lock: &File,
-    postgres: &Postgres,
-    password: &Secret,
-    user: Option<&Named>,
-) -> Result<bool, Error> {
-    let stage = stage(data)?;
-    if stage == Stage::Empty {
-        let Some(user) = user else { return Err(Error::NoUserName { uid: geteuid().as_raw() }) };
-        refuse_full_disk(data)?;
-        discard(&data.join(INNER))?;
-        let _inherited = inherited(lock.try_clone().map_err(Error::file("hand on", data.join(LOCK)))?)?;
-        make(&data.join(INNER), postgres, password, user).inspect_err(|_| {
-            // What is left of it would be discarded at the next start as well.
-            let _ = discard(&data.join(INNER));
-        })?;
+/// What a data directory is made of.
+pub struct New<'a> {
+    pub cluster: &'a Cluster,
+    pub postgres: &'a Postgres,
+    /// The superuser's.
+    pub password: &'a Secret,
+}
+
+impl New<'_> {
+    /// Goes on until the directory is whole; says whether it was not so before.
+    ///
+    /// initdb holds the `lock` too: if we are killed and it goes on, the next start waits for it to end.
+    pub fn finish(&self, data: &Path, lock: &File, user: Option<&Named>) -> Result<bool, Error> {
+        let stage = stage(data)?;
+        if stage == Stage::Empty {
+            let Some(user) = user else { return Err(Error::NoUserName { uid: geteuid().as_raw() }) };
+            refuse_full_disk(data, self.cluster)?;
+            discard(&data.join(INNER))?;
+            let _inherited = inherited(lock.try_clone().map_err(Error::file("hand on", data.join(LOCK)))?)?;
+            self.make(&data.join(INNER), user).inspect_err(|_| {
+                // What is left of it would be discarded at the next start as well.
+                let _ = discard(&data.join(INNER));
+            })?;
+        }
+        if stage != Stage::Whole {
+            move_up(data)?;
+        }
+        let _ = fs::remove_dir(data.join(INNER));
+        Ok(stage != Stage::Whole)
     }
-    if stage != Stage::Whole {
-        move_up(data)?;
+
+    /// A complete cluster in `inner`, on disk before its mark is.
+    fn make(&self, inner: &Path, user: &Named) -> Result<(), Error> {
+        self.initdb(inner, user)?;
+        self.add_monitor(inner, user)?;
+        conf::include_ours(inner)?;
+        sync_directory(inner).map_err(Error::file("write", inner))?;
+        write_whole(
+            &inner.join(MARK),
+            "This data directory was made by flowkit, and is whole as long as this file is here.\n",
+        )
     }
-    let _ = fs::remove_dir(data.join(INNER));
-    Ok(stage != Stage::Whole)
+
+    fn initdb(&self, inner: &Path, user: &Named) -> Result<(), Error> {
+        let mut command = command(self.postgres, "initdb", user);
+        // C.UTF-8 for what a letter is, C for how text is ordered: bytes compare faster than any language's rules, and no
+        // update of the C library can reorder an index.
+        command
+            .args(["--encoding=UTF8", "--locale=C.UTF-8", "--lc-collate=C", "--data-checksums"])
+            .args(["--auth-local=scram-sha-256", "--auth-host=scram-sha-256", "--pwfile=/dev/stdin"])
+            .arg(format!("--username={}", self.cluster.superuser))
+            .arg("--pgdata")
+            .arg(inner);
+        if let Some(provider) = postgres_needs_provider(self.postgres) {
+            command.arg(provider);
+        }
+        run(command, &format!("{}\n", self.password.expose()))
+    }
+
+    /// Whom the readiness probe logs in as is there before the server first answers. Whoever sets up the database's users at each
+    /// start sets it up, too.
+    fn add_monitor(&self, inner: &Path, user: &Named) -> Result<(), Error> {
+        let mut command = command(self.postgres, "postgres", user);
+        command.args(["--single", "-D"]).arg(inner).arg("postgres");
+        let password = password::clause(&password::of_monitor(self.password));
+        run(command, &format!("CREATE ROLE {MONITOR} LOGIN CONNECTION LIMIT {MONITOR_CONNECTIONS} {password}\n"))
+    }
 }
 
 /// initdb would find out in the middle, and say less clearly what is missing.
-fn refuse_full_disk(data: &Path) -> Result<(), Error> {
+fn refuse_full_disk(data: &Path, cluster: &Cluster) -> Result<(), Error> {
     let disk = rustix::fs::statvfs(data).map_err(|e| Error::file("measure the free space of", data)(e.into()))?;
+    let (of, needed) = (cluster.name, cluster.room);
     let free = disk.f_frsize * disk.f_bavail;
-    if free < ROOM { Err(Error::NoRoom { data: data.into(), free: free >> 20, needed: ROOM >> 20 }) } else { Ok(()) }
+    if free < needed {
+        return Err(Error::NoRoom { of, data: data.into(), free: free >> 20, needed: needed >> 20 });
+    }
+    Ok(())
 }
 
 fn foreign(data: &Path, found: String) -> Error {
@@ -112,42 +154,6 @@ fn discard(inner: &Path) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
-}
-
-/// A complete cluster in `inner`, on disk before its mark is.
-fn make(inner: &Path, postgres: &Postgres, password: &Secret, user: &Named) -> Result<(), Error> {
-    initdb(inner, postgres, password, user)?;
-    add_monitor(inner, postgres, password, user)?;
-    conf::include_ours(inner)?;
-    sync_directory(inner).map_err(Error::file("write", inner))?;
-    write_whole(
-        &inner.join(MARK),
-        "This data directory was made by flowkit, and is whole as long as this file is here.\n",
-    )
-}
-
-fn initdb(inner: &Path, postgres: &Postgres, password: &Secret, user: &Named) -> Result<(), Error> {
-    let mut command = command(postgres, "initdb", user);
-    // C.UTF-8 for what a letter is, C for how text is ordered: bytes compare faster than any language's rules, and no
-    // update of the C library can reorder an index.
-    command
-        .args(["--encoding=UTF8", "--locale=C.UTF-8", "--lc-collate=C", "--data-checksums"])
-        .args(["--auth-local=scram-sha-256", "--auth-host=scram-sha-256", "--pwfile=/dev/stdin"])
-        .arg(format!("--username={SUPERUSER}"))
-        .arg("--pgdata")
-        .arg(inner);
-    if let Some(provider) = postgres_needs_provider(postgres) {
-        command.arg(provider);
-    }
-    run(command, &format!("{}\n", password.expose()))
-}
-
-/// Whom the readiness probe logs in as is there before the server first answers. The schema's step makes it, too.
-fn add_monitor(inner: &Path, postgres: &Postgres, password: &Secret, user: &Named) -> Result<(), Error> {
-    let mut command = command(postgres, "postgres", user);
-    command.args(["--single", "-D"]).arg(inner).arg("postgres");
-    let password = password::clause(&password::of_monitor(password));
-    run(command, &format!("CREATE ROLE {MONITOR} LOGIN CONNECTION LIMIT {MONITOR_CONNECTIONS} {password}\n"))
 }
 
 /// One of PostgreSQL's programs, with an environment of its own.

@@ -1,4 +1,4 @@
-//! What can go wrong with the cluster and the database, each with what to do.
+//! What can go wrong with a cluster and its databases, each with what to do.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use flowkit_core::config::{Problem, Problems};
 use flowkit_core::secrets::LookupError;
 
-/// What can go wrong with the cluster and the database.
+/// What can go wrong with a cluster and its databases.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Settings or secrets of the operator's are wrong or missing.
@@ -19,7 +19,7 @@ pub enum Error {
 
     /// No PostgreSQL at all, or none new enough.
     #[error(
-        "no PostgreSQL from version {oldest} on was found in {looked}; install it with PostGIS (`make setup` does), \
+        "no PostgreSQL from version {oldest} on was found in {looked}; install it{with} (`make setup` does), \
          or set FLOWKIT_POSTGRES_BIN to the directory of its programs"
     )]
     NoPostgres {
@@ -27,6 +27,8 @@ pub enum Error {
         looked: String,
         /// The oldest version that will do.
         oldest: u32,
+        /// ` with …`, what else it takes.
+        with: String,
     },
 
     /// What is in `FLOWKIT_POSTGRES_BIN` is not PostgreSQL's programs.
@@ -41,19 +43,22 @@ pub enum Error {
 
     /// It would start, and then lack what the schema is made of.
     #[error(
-        "PostgreSQL in {bin} has no PostGIS (no postgis.control in {looked}); install it for this version of PostgreSQL"
+        "PostgreSQL in {bin} has no {extension} (no {extension}.control in {looked}); install it for this version of \
+         PostgreSQL"
     )]
-    NoPostgis {
+    NoExtension {
         /// The directory of its programs.
         bin: PathBuf,
+        /// What it lacks.
+        extension: &'static str,
         /// Where extensions were looked for.
         looked: String,
     },
 
     /// Another major version's data: to start it would be refused, to initialise would destroy it.
     #[error(
-        "{data} holds data of PostgreSQL {made_by}, and {installed} is what is installed; install PostgreSQL {made_by} \
-         with PostGIS, or move the data with pg_upgrade or dump and restore. Nothing was touched"
+        "{data} holds data of PostgreSQL {made_by}, and {installed} is what is installed; install PostgreSQL \
+         {made_by}{with}, or move the data with pg_upgrade or dump and restore. Nothing was touched"
     )]
     OtherMajor {
         /// The data directory.
@@ -62,6 +67,8 @@ pub enum Error {
         made_by: String,
         /// What there is.
         installed: String,
+        /// ` with …`, what else it takes.
+        with: String,
     },
 
     /// Somebody else's cluster, or no cluster: to initialise there, or to rewrite its access rules, would destroy it.
@@ -136,8 +143,10 @@ pub enum Error {
     },
 
     /// A database that fills its disk stops for good; one that was begun on a full disk never starts.
-    #[error("{data} has {free} MiB of free space, and an empty FlowDB needs {needed}; make room, or use another disk")]
+    #[error("{data} has {free} MiB of free space, and an empty {of} needs {needed}; make room, or use another disk")]
     NoRoom {
+        /// What the cluster is called.
+        of: &'static str,
         /// The data directory.
         data: PathBuf,
         /// MiB that there are.
@@ -168,8 +177,10 @@ pub enum Error {
     },
 
     /// Nobody answers, or not to us.
-    #[error("cannot connect to FlowDB at {address} as {user}")]
+    #[error("cannot connect to {of} at {address} as {user}")]
     Connect {
+        /// What the cluster is called.
+        of: &'static str,
         /// Host and port, or socket directory and port.
         address: String,
         /// The database user.
@@ -230,13 +241,13 @@ pub enum Error {
 
 impl Error {
     /// For `map_err` on file operations.
-    pub(crate) fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
+    pub fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
         let path = path.into();
         move |source| Error::File { action, path, source }
     }
 
     /// For `map_err` on statements.
-    pub(crate) fn sql(action: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> Error {
+    pub fn sql(action: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> Error {
         let action = action.into();
         move |source| Error::Sql { action, source }
     }
@@ -250,7 +261,7 @@ impl Error {
             | Error::NotPostgres { .. }
             | Error::OtherMajor { .. }
             | Error::Foreign { .. }
-            | Error::NoPostgis { .. }
+            | Error::NoExtension { .. }
             | Error::WrongOwner { .. }
             | Error::NotOurs { .. }
             | Error::Root

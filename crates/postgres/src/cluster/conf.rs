@@ -8,10 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use super::write_whole;
-use crate::flowdb::{Endpoint, Error, Postgres, SUPERUSER};
-use crate::tuning::{self, Database};
-use flowkit_core::config::Settings;
-use flowkit_core::hardware;
+use crate::{Endpoint, Error};
 
 const OURS: &str = "flowkit.conf";
 
@@ -46,7 +43,7 @@ pub fn have_ours_included(data: &Path) -> Result<Option<String>, Error> {
 
 /// What the rest of us relies on: given on the server's command line, which wins over every file.
 pub fn relied_on(data: &Path, endpoint: &Endpoint) -> Vec<(&'static str, String)> {
-    let Endpoint { socket, listen, port } = endpoint;
+    let Endpoint { socket, listen, port, .. } = endpoint;
     let file = |name: &str| data.join(name).to_string_lossy().into_owned();
     vec![
         ("listen_addresses", listen.clone()),
@@ -82,22 +79,19 @@ fn without_effect(data: &Path, endpoint: &Endpoint) -> Vec<String> {
     found
 }
 
-/// Writes the configuration for this start; what the operator should know comes back. `user` is the name that the server
-/// sees for the user that runs it, if any.
-pub fn write(
-    data: &Path,
-    endpoint: &Endpoint,
-    settings: &Settings,
-    postgres: &Postgres,
-    partitions: u64,
-    user: Option<&str>,
-) -> Result<Vec<String>, Error> {
-    let (tuning, mut warnings) = tuning(data, settings, postgres, partitions)?;
-    warnings.extend(without_effect(data, endpoint));
+/// Who is let in as whom.
+pub struct Access<'a> {
+    pub superuser: &'a str,
+    /// The name that the server sees for the user that runs it, if any.
+    pub user: Option<&'a str>,
+}
+
+/// Writes the configuration for this start, `tuning` being a part of it; what the operator should know comes back.
+pub fn write(data: &Path, endpoint: &Endpoint, tuning: &str, access: &Access<'_>) -> Result<Vec<String>, Error> {
     write_whole(&data.join(OURS), &format!("{HEADER}{}{tuning}", fixed(data, endpoint)))?;
-    write_whole(&data.join("pg_hba.conf"), &access(user.is_some()))?;
-    write_whole(&data.join("pg_ident.conf"), &idents(user))?;
-    Ok(warnings)
+    write_whole(&data.join("pg_hba.conf"), &access.rules())?;
+    write_whole(&data.join("pg_ident.conf"), &access.idents())?;
+    Ok(without_effect(data, endpoint))
 }
 
 /// The same, for those who start the server by hand.
@@ -106,38 +100,28 @@ fn fixed(data: &Path, endpoint: &Endpoint) -> String {
     lines.collect()
 }
 
-/// What `flowkit tune` prints, for this machine, this installation and this much data.
-fn tuning(
-    data: &Path,
-    settings: &Settings,
-    postgres: &Postgres,
-    partitions: u64,
-) -> Result<(String, Vec<String>), Error> {
-    let database = Database { partitions, ..Database::look(&postgres.bin, postgres.major, data) };
-    let plan = tuning::plan(&hardware::detect(data), settings, &database)?;
-    Ok((plan.conf(), plan.warnings))
-}
-
-/// Passwords everywhere, but for the superuser on the socket, whom the kernel vouches for: so a lost or rotated password
-/// can be set anew. The kernel gives a number, and PostgreSQL wants a name for it; without one a password it is.
-fn access(has_name: bool) -> String {
-    let superuser = if has_name { "peer map=flowkit" } else { "scram-sha-256" };
-    format!(
-        "{HEADER}\
-         # type  database     user     address  method\n\
-         local   all          {SUPERUSER}            {superuser}\n\
-         local   replication  {SUPERUSER}            {superuser}\n\
-         local   all          all               scram-sha-256\n\
-         host    all          all      all      scram-sha-256\n"
-    )
-}
-
-fn idents(name: Option<&str>) -> String {
-    let mut text = format!("{HEADER}# map  user of the system  user of the database\n");
-    for name in name.into_iter().chain((name != Some("root")).then_some("root")) {
-        text.push_str(&format!("flowkit  {}  {SUPERUSER}\n", double_quoted(name)));
+impl Access<'_> {
+    /// Passwords everywhere, but for the superuser on the socket, whom the kernel vouches for: so a lost or rotated password
+    /// can be set anew. The kernel gives a number, and PostgreSQL wants a name for it; without one a password it is.
+    fn rules(&self) -> String {
+        let (name, method) = (self.superuser, if self.user.is_some() { "peer map=flowkit" } else { "scram-sha-256" });
+        format!(
+            "{HEADER}\
+             # type  database     user     address  method\n\
+             local   all          {name}            {method}\n\
+             local   replication  {name}            {method}\n\
+             local   all          all               scram-sha-256\n\
+             host    all          all      all      scram-sha-256\n"
+        )
     }
-    text
+
+    fn idents(&self) -> String {
+        let mut text = format!("{HEADER}# map  user of the system  user of the database\n");
+        for name in self.user.into_iter().chain((self.user != Some("root")).then_some("root")) {
+            text.push_str(&format!("flowkit  {}  {}\n", double_quoted(name), self.superuser));
+        }
+        text
+    }
 }
 
 /// As the configuration's grammar has it; a line break can't be written in it and is not in any of our values.
@@ -155,8 +139,8 @@ mod tests {
 
     #[test]
     fn nobody_is_let_in_on_trust() {
-        for has_name in [true, false] {
-            let text = access(has_name);
+        for user in [Some("flowkit"), None] {
+            let text = Access { superuser: "flowdb", user }.rules();
             let methods: Vec<&str> = text
                 .lines()
                 .filter(|line| !line.starts_with('#'))
@@ -165,7 +149,7 @@ mod tests {
                 })
                 .collect();
             assert_eq!(methods.len(), 4);
-            assert!(methods.iter().all(|m| *m == "scram-sha-256" || (has_name && *m == "peer")), "{text}");
+            assert!(methods.iter().all(|m| *m == "scram-sha-256" || (user.is_some() && *m == "peer")), "{text}");
         }
     }
 
@@ -177,7 +161,7 @@ mod tests {
     #[test]
     fn the_one_who_runs_the_server_and_root_are_the_superuser() {
         assert_eq!(
-            idents(Some("flowkit")),
+            Access { superuser: "flowdb", user: Some("flowkit") }.idents(),
             format!(
                 "{HEADER}# map  user of the system  user of the database\nflowkit  \"flowkit\"  flowdb\nflowkit  \"root\"  flowdb\n"
             )

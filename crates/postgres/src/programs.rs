@@ -8,7 +8,7 @@ use std::process::Command;
 use super::Error;
 use flowkit_core::config::{Settings, file};
 
-/// The oldest major version whose features the schema uses.
+/// The oldest major version whose features are used.
 pub(super) const OLDEST: u32 = 15;
 
 /// Where Debian puts every major version.
@@ -26,26 +26,34 @@ pub struct Postgres {
 impl Postgres {
     /// The installation that serves `data`.
     ///
-    /// In this order: the setting `FLOWKIT_POSTGRES_BIN`; the newest of Debian's; the PATH. Without PostGIS none will do.
+    /// In this order: the setting `FLOWKIT_POSTGRES_BIN`; the newest of Debian's; the PATH. Without these extensions none will do.
     /// A data directory that is already initialised decides the major version.
-    pub fn find(settings: &Settings, data: &Path) -> Result<Postgres, Error> {
+    pub fn find(settings: &Settings, data: &Path, extensions: &[&'static str]) -> Result<Postgres, Error> {
         let wanted = version_of(data);
         let candidates = match settings.text("FLOWKIT_POSTGRES_BIN") {
             Some(bin) => vec![Postgres::at(Path::new(bin))?],
             None => installed(),
         };
         let fits = |postgres: &&Postgres| wanted.as_deref().is_none_or(|wanted| postgres.major.to_string() == wanted);
-        if let Some(postgres) = candidates.iter().find(|postgres| fits(postgres) && postgres.has_postgis()) {
+        if let Some(postgres) =
+            candidates.iter().find(|postgres| fits(postgres) && postgres.lacks(extensions).is_none())
+        {
             return Ok(postgres.clone());
         }
-        match (candidates.iter().find(fits), wanted) {
-            (Some(bare), _) => Err(bare.without_postgis()),
+        let lacking = candidates.iter().filter(fits).find_map(|bare| Some((bare, bare.lacks(extensions)?)));
+        match (lacking, wanted) {
+            (Some((bare, extension)), _) => Err(bare.without(extension)),
             (None, Some(made_by)) if !candidates.is_empty() => Err(Error::OtherMajor {
                 data: data.into(),
                 made_by,
+                with: with(extensions),
                 installed: candidates.iter().map(|p| p.major.to_string()).collect::<Vec<_>>().join(", "),
             }),
-            (None, _) => Err(Error::NoPostgres { looked: format!("{DEBIAN}/*/bin and the PATH"), oldest: OLDEST }),
+            (None, _) => Err(Error::NoPostgres {
+                looked: format!("{DEBIAN}/*/bin and the PATH"),
+                oldest: OLDEST,
+                with: with(extensions),
+            }),
         }
     }
 
@@ -58,7 +66,9 @@ impl Postgres {
             .map_err(|source| Error::NotPostgres { path: path.clone(), source: Some(source) })?;
         match major(&String::from_utf8_lossy(&output.stdout)) {
             Some(major) if major >= OLDEST => Ok(Postgres { bin: bin.into(), major }),
-            Some(_) => Err(Error::NoPostgres { looked: bin.display().to_string(), oldest: OLDEST }),
+            Some(_) => {
+                Err(Error::NoPostgres { looked: bin.display().to_string(), oldest: OLDEST, with: String::new() })
+            }
             None => Err(Error::NotPostgres { path, source: None }),
         }
     }
@@ -68,20 +78,29 @@ impl Postgres {
         self.bin.join(name)
     }
 
-    fn has_postgis(&self) -> bool {
-        extensions(&self.bin, self.major).iter().any(|dir| dir.join("postgis.control").exists())
+    /// The first of these extensions that is not installed with it.
+    fn lacks(&self, extensions: &[&'static str]) -> Option<&'static str> {
+        let dirs = extension_dirs(&self.bin, self.major);
+        let installed = |name: &str| dirs.iter().any(|dir| dir.join(format!("{name}.control")).exists());
+        extensions.iter().copied().find(|name| !installed(name))
     }
 
-    fn without_postgis(&self) -> Error {
-        let looked = extensions(&self.bin, self.major).iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>();
-        Error::NoPostgis { bin: self.bin.clone(), looked: looked.join(", ") }
+    fn without(&self, extension: &'static str) -> Error {
+        let looked = extension_dirs(&self.bin, self.major);
+        let looked = looked.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>();
+        Error::NoExtension { bin: self.bin.clone(), extension, looked: looked.join(", ") }
     }
+}
+
+/// For people: what has to be installed beside PostgreSQL itself.
+fn with(extensions: &[&str]) -> String {
+    if extensions.is_empty() { String::new() } else { format!(" with {}", extensions.join(", ")) }
 }
 
 /// Where the extensions of the programs in `bin` are described. The server finds them from its own place, as this does:
 /// beside `bin` in nixpkgs' layout and that of a build of one's own, three levels up in Debian's, wherever that stands.
 /// nixpkgs puts server and extensions together by links, so the place that is named counts, then the one it leads to.
-fn extensions(bin: &Path, major: u32) -> Vec<PathBuf> {
+fn extension_dirs(bin: &Path, major: u32) -> Vec<PathBuf> {
     let real = bin.join("postgres").canonicalize().ok().and_then(|program| Some(program.parent()?.to_owned()));
     let mut found = Vec::new();
     for bin in [Some(bin.to_owned()), bin.canonicalize().ok(), real].into_iter().flatten() {
@@ -180,10 +199,10 @@ mod tests {
         dir
     }
 
-    fn found(bin: &Path) -> Result<Postgres, Error> {
+    fn found(bin: &Path, extensions: &[&'static str]) -> Result<Postgres, Error> {
         let mut settings = Settings::default();
         settings.set("FLOWKIT_POSTGRES_BIN", bin.to_str().unwrap(), Origin::Flag).unwrap();
-        Postgres::find(&settings, Path::new("/nowhere"))
+        Postgres::find(&settings, Path::new("/nowhere"), extensions)
     }
 
     #[test]
@@ -196,18 +215,21 @@ mod tests {
         ] {
             let dir = tree(bin, extension);
             let bin = dir.path().join(bin);
-            assert_eq!(found(&bin).unwrap(), Postgres { bin: bin.clone(), major: 17 });
+            assert_eq!(found(&bin, &["postgis"]).unwrap(), Postgres { bin: bin.clone(), major: 17 });
         }
         // `bin` itself may be a link into such a tree, and the program one to a package without extensions.
         let debian = tree("usr/lib/postgresql/17/bin", "usr/share/postgresql/17/extension");
         let link = debian.path().join("bin");
         std::os::unix::fs::symlink("usr/lib/postgresql/17/bin", &link).unwrap();
-        assert_eq!(found(&link).unwrap().bin, link);
+        assert_eq!(found(&link, &["postgis"]).unwrap().bin, link);
         let nix = tree("base/bin", "env/share/postgresql/extension");
         fs::create_dir(nix.path().join("env/bin")).unwrap();
         std::os::unix::fs::symlink("../../base/bin/postgres", nix.path().join("env/bin/postgres")).unwrap();
-        assert_eq!(found(&nix.path().join("env/bin")).unwrap().major, 17);
+        assert_eq!(found(&nix.path().join("env/bin"), &["postgis"]).unwrap().major, 17);
         let bare = nix.path().join("base/bin");
-        assert!(matches!(found(&bare), Err(Error::NoPostgis { bin, .. }) if bin == bare));
+        assert!(
+            matches!(found(&bare, &["postgis"]), Err(Error::NoExtension { bin, extension: "postgis", .. }) if bin == bare)
+        );
+        assert!(found(&bare, &[]).is_ok(), "nobody asks for any");
     }
 }
