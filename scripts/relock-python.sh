@@ -1,5 +1,5 @@
 #!/bin/bash
-# Makes python/requirements.txt and python/tools.txt anew from the .in files beside them: the whole closure, each
+# Makes python/requirements.txt, tools.txt and client.txt anew from the .in files beside them: the whole closure, each
 # package at one version, with the hash of every file it was published as; and python/wheels.json from the former: the
 # files that Nix fetches of it. Needs the network; look at the diff.
 #
@@ -19,6 +19,7 @@ uv=("$work/uv/bin/uv" pip compile --quiet --universal --generate-hashes --python
 "${uv[@]}" --override overrides.in --no-emit-package cffi --no-emit-package pycparser \
     --output-file requirements.txt requirements.in
 "${uv[@]}" --output-file tools.txt tools.in
+"${uv[@]}" --output-file client.txt client.in
 
 "$work/uv/bin/uv" pip compile --quiet --universal --no-deps --python-version 3.13 --format pylock.toml \
     --output-file "$work/pylock.toml" requirements.txt

@@ -180,7 +180,10 @@ fn is_as_said(body: &[u8], kind: Option<&str>) -> Result<(), String> {
         return Ok(());
     }
     let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
-    match bare == "text/html" && !text.get(..15).is_some_and(|start| start.eq_ignore_ascii_case("<!doctype html>")) {
+    match bare == "text/html"
+        && !text.is_empty()
+        && !text.get(..15).is_some_and(|start| start.eq_ignore_ascii_case("<!doctype html>"))
+    {
         true => Err("a page begins with <!doctype html>".to_owned()),
         false => Ok(()),
     }

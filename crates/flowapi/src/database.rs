@@ -1,0 +1,137 @@
+//! Connections to FlowDB as FlowAPI's login, which reads results and nothing else.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{StatusCode, header};
+use postgres::scram;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_postgres::{Client, Config};
+
+/// Longest wait for a new connection.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is asked before each connection: a password that was rotated is the new one from then on.
+pub type Source = Box<dyn Fn() -> Result<Config, String> + Send + Sync>;
+
+/// Why there is no connection. No `std::error::Error`: those become a 500 by `?`, and these shall not.
+#[derive(Debug)]
+pub enum Error {
+    /// How to connect can't be found out.
+    Settings(String),
+    /// The database is away, or refuses.
+    Away(String),
+    /// It did not answer.
+    Late,
+    /// All connections are in use.
+    Full,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Settings(why) => f.write_str(why),
+            Error::Away(why) => write!(f, "FlowDB can't be asked: {why}"),
+            Error::Late => write!(f, "FlowDB did not answer within {} s", PATIENCE.as_secs()),
+            Error::Full => f.write_str("all connections to FlowDB are in use"),
+        }
+    }
+}
+
+/// An error with what caused it.
+pub fn in_full(error: &dyn std::error::Error) -> String {
+    let all = std::iter::successors(Some(error), |error| (*error).source());
+    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+impl From<Error> for web::Error {
+    fn from(error: Error) -> web::Error {
+        web::Error::new(StatusCode::SERVICE_UNAVAILABLE, "The database can't be asked now; try again later.")
+            .with("status", "error")
+            .header(header::RETRY_AFTER, 5)
+            .because(error.to_string())
+    }
+}
+
+/// A bounded number of connections, used again. A clone is the same.
+#[derive(Clone)]
+pub struct Database(Arc<Shared>);
+
+struct Shared {
+    source: Source,
+    idle: Mutex<Vec<Client>>,
+    places: Arc<Semaphore>,
+}
+
+impl Database {
+    /// At most `most` connections, each made as the source says then.
+    pub fn new(most: usize, source: impl Fn() -> Result<Config, String> + Send + Sync + 'static) -> Database {
+        let places = Arc::new(Semaphore::new(most));
+        Database(Arc::new(Shared { source: Box::new(source), idle: Mutex::default(), places }))
+    }
+
+    /// A connection, as soon as one is free.
+    ///
+    /// # Errors
+    /// None is free `until` then, or the database can't be reached.
+    pub async fn lease(&self, until: Instant) -> Result<Lease, Error> {
+        let place = timeout_at(until, self.0.places.clone().acquire_owned()).await;
+        let place = place.ok().and_then(Result::ok).ok_or(Error::Full)?;
+        let client = match self.0.open() {
+            Some(client) => client,
+            None => timeout(PATIENCE, self.0.connect()).await.map_err(|_| Error::Late)??,
+        };
+        Ok(Lease { client: Some(client), shared: self.0.clone(), _place: place })
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// In words: why not.
+    pub async fn check(&self) -> Result<(), String> {
+        let lease = self.lease(Instant::now() + PATIENCE).await.map_err(|error| error.to_string())?;
+        let client: &Client = lease.borrow();
+        client.batch_execute("SELECT 1").await.map_err(|error| in_full(&error))
+    }
+}
+
+impl Shared {
+    /// The last one that is still open: those that the database has closed are let go.
+    fn open(&self) -> Option<Client> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|client| !client.is_closed());
+        idle.pop()
+    }
+
+    async fn connect(&self) -> Result<Client, Error> {
+        let config = (self.source)().map_err(Error::Settings)?;
+        let (client, connection) = scram::connect(&config).await.map_err(|error| Error::Away(in_full(&error)))?;
+        // It ends when the client goes, or with an error that the client's next request tells.
+        tokio::spawn(connection);
+        Ok(client)
+    }
+}
+
+/// A connection in use. When it goes, another may use it.
+pub struct Lease {
+    client: Option<Client>,
+    shared: Arc<Shared>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Borrow<Client> for Lease {
+    fn borrow(&self) -> &Client {
+        self.client.as_ref().expect("it is there until this goes")
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take().filter(|client| !client.is_closed()) {
+            self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(client);
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Questions to FlowMachine's server, over connections that are used again.
+//!
+//! It answers one message at a time, blocks for seconds while it builds a query, and tells a database that is away and a bug
+//! of its own by the same words. So: a bounded number of questions at once, a bounded number that wait, one deadline for all
+//! of a request's, and an error that says "try again" wherever the answer says nothing about the query.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{StatusCode, header};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use crate::zmtp::Connection;
+
+/// Questions at once. FlowMachine works on one at a time but for those that wait for its threads, of which it has eight.
+const AT_ONCE: usize = 32;
+
+/// Questions that may wait for one of these places; with more, the client is better off asking again later.
+const WAITING: usize = 512;
+
+/// The longest answer in bytes: all schemas together have 44 kB, and a query is stored as it was sent.
+const LONGEST: usize = 16 << 20;
+
+/// The message of every failure of FlowMachine's that is not the query's: database away, redis away, a bug.
+const GENERIC: &str = "Could not get reply for message";
+
+/// What a client is told to wait before it asks again, in seconds.
+const LATER: u16 = 5;
+
+/// Why FlowMachine's answer can't be had. No `std::error::Error`: those become a 500 by `?`, and these shall not.
+#[derive(Debug)]
+pub enum Error {
+    /// Nobody answers there, at `host:port`.
+    Away(String, io::Error),
+    /// It took longer than the request has.
+    Late(&'static str),
+    /// Too many wait already.
+    Full,
+    /// It failed for reasons of its own.
+    Failed(&'static str, String),
+    /// The answer is not FlowMachine's.
+    Strange(&'static str, serde_json::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Away(address, why) => write!(f, "FlowMachine does not answer at {address}: {why}"),
+            Error::Late(action) => write!(f, "FlowMachine did not answer `{action}` in time"),
+            Error::Full => write!(f, "{WAITING} questions wait for FlowMachine already"),
+            Error::Failed(action, msg) => write!(f, "FlowMachine answered `{action}` with an error of its own: {msg}"),
+            Error::Strange(action, why) => write!(f, "FlowMachine's answer to `{action}` can't be read: {why}"),
+        }
+    }
+}
+
+impl From<Error> for web::Error {
+    /// All of them pass: the client is told to try again, and never that a query is unknown, which would make it run the query anew.
+    fn from(error: Error) -> web::Error {
+        let text = match &error {
+            Error::Away(..) | Error::Strange(..) => "FlowMachine is not there; try again later.",
+            Error::Late(_) => "FlowMachine is busy and did not answer in time; try again later.",
+            Error::Full => "Too many requests wait for FlowMachine; try again later.",
+            Error::Failed(..) => "FlowMachine can't answer now: its database or redis may be away; try again later.",
+        };
+        web::Error::new(StatusCode::SERVICE_UNAVAILABLE, text)
+            .with("status", "error")
+            .header(header::RETRY_AFTER, LATER)
+            .because(error.to_string())
+    }
+}
+
+/// Whether FlowMachine did what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It did.
+    Success,
+    /// It did not.
+    Error,
+}
+
+/// An answer that says something about what was asked.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Reply {
+    /// Whether it did what was asked.
+    pub status: Status,
+    /// For people; may be empty.
+    pub msg: String,
+    /// For programs, as it was written: the order of a query's keys matters to FlowMachine.
+    pub payload: Box<RawValue>,
+}
+
+/// What payloads have in common: which query, in which state.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct State {
+    /// The state's name; an answer about no query has none.
+    pub query_state: Option<String>,
+}
+
+impl Reply {
+    /// The payload's members.
+    ///
+    /// # Errors
+    /// They are not there, or of another kind.
+    pub fn read<'a, T: Deserialize<'a>>(&'a self, action: &'static str) -> Result<T, Error> {
+        serde_json::from_str(self.payload.get()).map_err(|error| Error::Strange(action, error))
+    }
+
+    /// Whether it did what was asked.
+    pub fn is_success(&self) -> bool {
+        self.status == Status::Success
+    }
+
+    /// The state of the query that it is about.
+    pub fn state(&self) -> Option<String> {
+        serde_json::from_str::<State>(self.payload.get()).unwrap_or_default().query_state
+    }
+}
+
+#[derive(Serialize)]
+struct Question<'a> {
+    action: &'a str,
+    request_id: &'a str,
+    params: &'a RawValue,
+}
+
+/// Where FlowMachine is, and the connections to it. A clone is the same.
+#[derive(Clone)]
+pub struct FlowMachine(Arc<Shared>);
+
+struct Shared {
+    host: String,
+    port: u16,
+    idle: Mutex<Vec<Connection>>,
+    places: Semaphore,
+    waiting: AtomicUsize,
+    /// Counts connections that broke: a server that was started anew shows by it.
+    lost: AtomicU64,
+    asked: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// Whose question it is, and how long that request has left.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// The request's id, which FlowMachine logs too.
+    pub request: String,
+    /// Past it nobody waits any more.
+    pub until: Instant,
+}
+
+impl Asker {
+    /// One with all of `patience` before it.
+    pub fn new(request: impl Into<String>, patience: Duration) -> Asker {
+        Asker { request: request.into(), until: Instant::now() + patience }
+    }
+}
+
+/// What was asked and failed since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Questions.
+    pub asked: u64,
+    /// Those without an answer that says something.
+    pub failed: u64,
+    /// Connections that broke.
+    pub lost: u64,
+    /// Questions that wait for a place.
+    pub waiting: usize,
+}
+
+impl FlowMachine {
+    /// The server at a host's name or IPv4 address.
+    pub fn new(host: &str, port: u16) -> FlowMachine {
+        FlowMachine(Arc::new(Shared {
+            host: host.to_owned(),
+            port,
+            idle: Mutex::default(),
+            places: Semaphore::new(AT_ONCE),
+            waiting: AtomicUsize::new(0),
+            lost: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        }))
+    }
+
+    /// Asks, and waits for the answer for as long as the request has. `params` is an object.
+    ///
+    /// The question runs on when its asker goes: it holds its place until FlowMachine is done with it, so that clients that
+    /// come and go can't heap up work there.
+    ///
+    /// # Errors
+    /// There is no answer that says something about what was asked.
+    pub async fn ask(&self, asker: &Asker, action: &'static str, params: &RawValue) -> Result<Reply, Error> {
+        let question = Question { action, request_id: &asker.request, params };
+        let question = serde_json::to_vec(&question).map_err(|error| Error::Strange(action, error))?;
+        let (shared, until) = (self.0.clone(), asker.until);
+        let work = tokio::spawn(async move {
+            shared.asked.fetch_add(1, Ordering::Relaxed);
+            let answer = timeout_at(until, shared.exchange(&question, action)).await;
+            let reply = answer.unwrap_or(Err(Error::Late(action)));
+            if reply.is_err() {
+                shared.failed.fetch_add(1, Ordering::Relaxed);
+            }
+            reply
+        });
+        work.await.unwrap_or_else(|error| Err(self.0.away(io::Error::other(error))))
+    }
+
+    /// Asks with one member as parameter.
+    ///
+    /// # Errors
+    /// As [`FlowMachine::ask`].
+    pub async fn about(&self, asker: &Asker, action: &'static str, members: &[(&str, &str)]) -> Result<Reply, Error> {
+        let members: std::collections::BTreeMap<_, _> = members.iter().copied().collect();
+        let params = serde_json::value::to_raw_value(&members);
+        self.ask(asker, action, &params.map_err(|error| Error::Strange(action, error))?).await
+    }
+
+    /// How it went so far.
+    pub fn counts(&self) -> Counts {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Shared { asked, failed, lost, waiting, .. } = &*self.0;
+        Counts { asked: of(asked), failed: of(failed), lost: of(lost), waiting: waiting.load(Ordering::Relaxed) }
+    }
+
+    /// A number that changes when FlowMachine was started anew: what it told before may not hold any more.
+    pub fn generation(&self) -> u64 {
+        let mut idle = self.0.idle();
+        let before = idle.len();
+        idle.retain(Connection::is_idle);
+        self.0.lost.fetch_add((before - idle.len()) as u64, Ordering::Relaxed);
+        drop(idle);
+        self.0.lost.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts who waits, for as long as it waits.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    async fn exchange(&self, question: &[u8], action: &'static str) -> Result<Reply, Error> {
+        let place = match self.places.try_acquire() {
+            Ok(place) => place,
+            Err(_) => {
+                let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+                let _waits = Waits(&self.waiting);
+                if before >= WAITING {
+                    return Err(Error::Full);
+                }
+                self.places.acquire().await.map_err(|closed| self.away(io::Error::other(closed)))?
+            }
+        };
+        let mut connection = self.connection().await.map_err(|error| self.gone(error))?;
+        let answer = connection.exchange(question, LONGEST).await.map_err(|error| self.gone(error))?;
+        self.idle().push(connection);
+        drop(place);
+        read(&answer, action)
+    }
+
+    /// One that waits for its next question, or a new one.
+    async fn connection(&self) -> io::Result<Connection> {
+        loop {
+            let idle = self.idle().pop();
+            match idle {
+                Some(connection) if connection.is_idle() => return Ok(connection),
+                Some(_) => _ = self.lost.fetch_add(1, Ordering::Relaxed),
+                None => return Connection::open(self.address().await?).await,
+            }
+        }
+    }
+
+    fn gone(&self, source: io::Error) -> Error {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        self.away(source)
+    }
+
+    /// FlowMachine listens by IPv4 only. A name is looked up each time: in a stack it stands for another address tomorrow.
+    async fn address(&self) -> io::Result<SocketAddrV4> {
+        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await?;
+        let mut fourth = found.filter_map(|address| match address {
+            SocketAddr::V4(address) => Some(address),
+            SocketAddr::V6(_) => None,
+        });
+        fourth.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no IPv4 address"))
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn away(&self, source: io::Error) -> Error {
+        Error::Away(format!("{}:{}", self.host, self.port), source)
+    }
+}
+
+fn read(answer: &Bytes, action: &'static str) -> Result<Reply, Error> {
+    let reply: Reply = serde_json::from_slice(answer).map_err(|error| Error::Strange(action, error))?;
+    // These say nothing about the query.
+    let generic = reply.msg == GENERIC || reply.msg.starts_with("Internal flowmachine server error: wrong arguments");
+    match reply.status {
+        Status::Error if generic => Err(Error::Failed(action, reply.msg)),
+        _ => Ok(reply),
+    }
+}

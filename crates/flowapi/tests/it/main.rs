@@ -1,0 +1,6 @@
+//! The server against a FlowMachine that does as a test says.
+
+mod answers;
+mod flowmachine;
+mod rig;
+mod routes;

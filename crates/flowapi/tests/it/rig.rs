@@ -1,0 +1,156 @@
+//! A FlowMachine made of another implementation of ZeroMQ, the server before it, and tokens.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use access::{Bounds, Keys, Minter, Verifier, Wish};
+use bytes::Bytes;
+use flowapi::database::Database;
+use flowapi::flowmachine::FlowMachine;
+use flowapi::{App, Gate, Options, router};
+use http::Request;
+use rsa::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _, LineEnding};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use web::test::Client;
+use zeromq::{RouterSocket, Socket as _, SocketRecv as _, SocketSend as _};
+
+/// Longer than anything here takes on a busy machine.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// What the other side answers to an action and its parameters, after how long.
+pub type Script = Arc<dyn Fn(&str, &Value) -> (Duration, Value) + Send + Sync>;
+
+/// A FlowMachine, and all that it was asked.
+pub struct Fake {
+    pub port: u16,
+    pub asked: Arc<Mutex<Vec<(String, Value)>>>,
+    task: JoinHandle<()>,
+}
+
+impl Fake {
+    /// At a port, or any.
+    pub async fn start(port: u16, script: Script) -> Fake {
+        let mut socket = RouterSocket::new();
+        // The one before lets go of the port in a task of its own.
+        let until = std::time::Instant::now() + SOON;
+        let bound = loop {
+            match socket.bind(&format!("tcp://127.0.0.1:{port}")).await {
+                Ok(bound) => break bound,
+                Err(error) => assert!(std::time::Instant::now() < until, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        let port = bound.to_string().rsplit_once(':').unwrap().1.parse().unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = asked.clone();
+        let task = tokio::spawn(async move {
+            let (done, mut answers) = mpsc::unbounded_channel();
+            loop {
+                tokio::select! {
+                    Ok(message) = socket.recv() => {
+                        let frames = message.into_vec();
+                        let [identity, empty, body] = &frames[..] else { panic!("three frames: {frames:?}") };
+                        assert!(empty.is_empty());
+                        let question: Value = serde_json::from_slice(body).unwrap();
+                        let action = question["action"].as_str().unwrap().to_owned();
+                        assert!(question["request_id"].is_string());
+                        log.lock().unwrap().push((action.clone(), question["params"].clone()));
+                        let (delay, answer) = script(&action, &question["params"]);
+                        let (done, identity) = (done.clone(), identity.clone());
+                        tokio::spawn(async move {
+                            tokio::time::sleep(delay).await;
+                            let _ = done.send((identity, answer));
+                        });
+                    }
+                    Some((identity, answer)) = answers.recv() => {
+                        let mut message = zeromq::ZmqMessage::from(Bytes::from(answer.to_string()));
+                        message.push_front(Bytes::new());
+                        message.push_front(identity);
+                        let _ = socket.send(message).await;
+                    }
+                }
+            }
+        });
+        Fake { port, asked, task }
+    }
+
+    /// How often it was asked this.
+    pub fn count(&self, action: &str) -> usize {
+        self.asked.lock().unwrap().iter().filter(|(asked, _)| asked == action).count()
+    }
+
+    /// Ends it; its connections break.
+    pub async fn stop(self) -> u16 {
+        self.task.abort();
+        let _ = self.task.await;
+        self.port
+    }
+}
+
+/// An answer of success.
+pub fn success(payload: Value) -> (Duration, Value) {
+    (Duration::ZERO, json!({"status": "success", "msg": "", "payload": payload}))
+}
+
+/// An answer of failure.
+pub fn failure(msg: &str, payload: Value) -> (Duration, Value) {
+    (Duration::ZERO, json!({"status": "error", "msg": msg, "payload": payload}))
+}
+
+fn keys() -> &'static (String, String) {
+    static KEYS: OnceLock<(String, String)> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let key = rsa::PrivateKey::new(&mut rand::rng(), 2048).unwrap();
+        let private = key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string();
+        (private, key.to_public_key().to_public_key_pem(LineEnding::LF).unwrap())
+    })
+}
+
+/// A token of ann's, with one role.
+pub fn token(scopes: &[&str]) -> String {
+    token_of("ann", scopes)
+}
+
+/// A token of somebody's.
+pub fn token_of(user: &str, scopes: &[&str]) -> String {
+    let roles = vec![("analyst".to_owned(), scopes.iter().map(ToString::to_string).collect())];
+    let (user, audience, lifetime) = (user.to_owned(), "here".to_owned(), Duration::from_secs(600));
+    let wish = Wish { user, audience, lifetime, roles, ..Wish::default() };
+    Minter::parse(&keys().0).unwrap().mint(&wish, std::time::SystemTime::now(), &mut rand::rng()).unwrap()
+}
+
+/// The server, on a port of its own.
+pub fn serve(flowmachine: u16, change: impl FnOnce(&mut Options)) -> SocketAddr {
+    let verifier = Verifier::new(Keys::parse(&keys().1).unwrap(), "here");
+    let gate = Gate::new(verifier, Bounds::default(), None);
+    let mut options = Options {
+        identifier: "here".to_owned(),
+        patience: SOON,
+        longest_wait: SOON,
+        queries_per_user: 3,
+        results_per_user: 2,
+        metrics: true,
+    };
+    change(&mut options);
+    let database = Database::new(2, || Err("there is none".to_owned()));
+    let app = App::new(options, gate, FlowMachine::new("127.0.0.1", flowmachine), database);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(web::serve(listener, router(app), web::Options::default(), std::future::pending()));
+    address
+}
+
+/// A client of it.
+pub fn client(address: SocketAddr) -> Client {
+    let further = ["location", "retry-after", "preference-applied", "allow", "vary", "content-encoding"];
+    Client::to(address).allow(&further).allow(&["content-disposition"])
+}
+
+/// A request with a token.
+pub fn request(method: &str, path: &str, token: &str, body: &str) -> Request<Bytes> {
+    let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+    request.header("authorization", format!("Bearer {token}")).body(Bytes::copy_from_slice(body.as_bytes())).unwrap()
+}

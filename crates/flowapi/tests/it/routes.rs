@@ -1,0 +1,270 @@
+//! The routes: statuses, headers and bodies as upstream's client expects them, and what reaches FlowMachine.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::rig::{Fake, Script, client, failure, request, serve, success, token, token_of};
+
+const ID: &str = "0123456789abcdef0123456789abcdef";
+const SPEC: &str =
+    r#"{"query_kind": "spatial_aggregate", "locations": {"query_kind": "daily_location", "date": "2016-01-01"}}"#;
+const ALL: &[&str] = &[
+    "run",
+    "get_result",
+    "get_available_dates",
+    "get_qa_checks",
+    "admin3:spatial_aggregate:spatial_aggregate",
+    "admin3:spatial_aggregate:daily_location",
+];
+
+/// A FlowMachine that knows one query, in a state.
+fn knows(state: &'static str) -> Script {
+    Arc::new(move |action, params| answer(action, params, state))
+}
+
+fn answer(action: &str, params: &Value, state: &str) -> (Duration, Value) {
+    let id = params["query_id"].as_str().unwrap_or(ID);
+    let progress = json!({"eligible": 2, "queued": 1, "running": 1});
+    match action {
+        "ping" => success(json!({})),
+        "get_aggregation_unit" => success(json!({"aggregation_unit": "admin3"})),
+        "run_query" => success(json!({"query_id": ID, "progress": progress})),
+        _ if params.get("query_id").is_some() && id != ID => {
+            failure(&format!("Unknown query id: '{id}'"), json!({"query_id": id, "query_state": "awol"}))
+        }
+        "get_query_params" => {
+            success(json!({"query_id": ID, "query_params": serde_json::from_str::<Value>(SPEC).unwrap()}))
+        }
+        "poll_query" => success(
+            json!({"query_id": ID, "query_kind": "spatial_aggregate", "query_state": state, "progress": progress}),
+        ),
+        "get_sql_for_query_result" => {
+            failure(&format!("Query with id '{ID}' is something."), json!({"query_id": ID, "query_state": state}))
+        }
+        "get_available_dates" => success(json!({"sms": ["2016-01-02", "2016-01-01"], "calls": []})),
+        "list_qa_checks" => {
+            success(json!({"available_qa_checks": [{"cdr_type": "calls", "type_of_query_or_check": "count_imeis"}]}))
+        }
+        "get_qa_checks" if params["start_date"] == "2016-01-01" => success(json!({"qa_checks": [
+            {"outcome": "12", "type_of_query_or_check": "count_imeis", "cdr_date": "2016-01-01"}
+        ]})),
+        "get_qa_checks" => success(json!({"qa_checks": []})),
+        other => panic!("nobody scripted {other}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_runs_with_its_keys_in_their_order() {
+    let fake = Fake::start(0, knows("queued")).await;
+    let client = client(serve(fake.port, |_| {}));
+    let answer = client.send(request("POST", "/api/0/run", &token(ALL), SPEC)).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
+    assert_eq!(answer.header("location"), Some(&*format!("/api/0/poll/{ID}")));
+    assert_eq!(answer.json(), json!({"query_id": ID, "progress": {"eligible": 2, "queued": 1, "running": 1}}));
+    let asked = fake.asked.lock().unwrap();
+    let actions: Vec<_> = asked.iter().map(|(action, _)| action.as_str()).collect();
+    assert_eq!(actions, ["get_aggregation_unit", "run_query"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn states_become_statuses() {
+    for (state, poll, get) in [
+        ("completed", 303, 500),
+        ("executing", 202, 202),
+        ("queued", 202, 202),
+        ("errored", 500, 403),
+        ("cancelled", 500, 500),
+        ("known", 404, 404),
+        ("resetting", 404, 500),
+    ] {
+        let fake = Fake::start(0, knows(state)).await;
+        let client = client(serve(fake.port, |_| {}));
+        let answer = client.send(request("GET", &format!("/api/0/poll/{ID}"), &token(ALL), "")).await;
+        assert_eq!(answer.status.as_u16(), poll, "{state}: {answer:?}");
+        assert_eq!(answer.json()["status"], state);
+        match poll {
+            303 => assert_eq!(answer.header("location"), Some(&*format!("/api/0/get/{ID}"))),
+            202 => {
+                assert_eq!(answer.json()["progress"], json!({"eligible": 2, "queued": 1, "running": 1}));
+                assert_eq!(answer.header("retry-after"), Some("1"));
+            }
+            _ => assert_eq!(answer.json()["msg"], ""),
+        }
+        let answer = client.send(request("GET", &format!("/api/0/get/{ID}.csv"), &token(ALL), "")).await;
+        assert_eq!(answer.status.as_u16(), get, "{state}: {answer:?}");
+        assert!(get == 202 || answer.json()["msg"].is_string());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_is_unknown_only_when_flowmachine_says_so() {
+    let fake = Fake::start(0, knows("queued")).await;
+    let client = client(serve(fake.port, |_| {}));
+    let unknown = ID.replace('0', "f");
+    for route in ["poll", "get"] {
+        let answer = client.send(request("GET", &format!("/api/0/{route}/{unknown}"), &token(ALL), "")).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND);
+        assert_eq!(answer.json()["msg"], format!("Unknown query id: '{unknown}'"));
+    }
+    for id in ["finist:0:x-state", "x'y", "%27%3B--", &ID.to_uppercase()] {
+        let before = fake.asked.lock().unwrap().len();
+        let answer = client.send(request("GET", &format!("/api/0/poll/{id}"), &token(ALL), "")).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{id}");
+        assert_eq!(fake.asked.lock().unwrap().len(), before, "{id} reached FlowMachine");
+    }
+    fake.stop().await;
+    for (method, path, body) in [
+        ("POST", "/api/0/run".to_owned(), SPEC),
+        ("GET", format!("/api/0/poll/{}", ID.replace('0', "e")), ""),
+        ("GET", format!("/api/0/get/{}", ID.replace('0', "e")), ""),
+        ("GET", "/api/0/available_dates".to_owned(), ""),
+        ("GET", "/api/0/qa/".to_owned(), ""),
+        ("GET", "/api/0/spec/openapi.json".to_owned(), ""),
+    ] {
+        let answer = client.send(request(method, &path, &token(ALL), body)).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}: {answer:?}");
+        assert!(answer.header("retry-after").is_some(), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generic_failure_of_flowmachines_is_a_503_at_every_step() {
+    let step = Arc::new(AtomicUsize::new(0));
+    let failing = step.clone();
+    let script: Script = Arc::new(move |action, params| {
+        let steps = ["get_query_params", "get_aggregation_unit", "poll_query", "run_query", "get_sql_for_query_result"];
+        match steps[failing.load(Ordering::SeqCst)] == action {
+            true => failure("Could not get reply for message", json!({})),
+            false => answer(action, params, "queued"),
+        }
+    });
+    for (number, method, path) in [
+        (0, "GET", "poll"),
+        (1, "GET", "poll"),
+        (2, "GET", "poll"),
+        (1, "POST", "run"),
+        (3, "POST", "run"),
+        (4, "GET", "get"),
+    ] {
+        step.store(number, Ordering::SeqCst);
+        let fake = Fake::start(0, script.clone()).await;
+        let path = if path == "run" { "/api/0/run".to_owned() } else { format!("/api/0/{path}/{ID}") };
+        let answer = client(serve(fake.port, |_| {})).send(request(method, &path, &token(ALL), SPEC)).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{number} {path}: {answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_reaches_nothing() {
+    let fake = Fake::start(0, knows("queued")).await;
+    let client = client(serve(fake.port, |_| {}));
+    let without = client.get("/api/0/available_dates").await;
+    assert_eq!((without.status.as_u16(), &without.json()["msg"]), (401, &json!("Missing Authorization Header")));
+    let garbage = client.send(request("GET", "/api/0/available_dates", "abc", "")).await;
+    assert_eq!(garbage.status.as_u16(), 422);
+    for scopes in [&["run"][..], &["run", "admin3:spatial_aggregate:spatial_aggregate"], &ALL[1..]] {
+        let answer = client.send(request("POST", "/api/0/run", &token(scopes), SPEC)).await;
+        assert_eq!(answer.status.as_u16(), 403, "{scopes:?}");
+        assert_eq!(answer.json()["msg"], "User claims verification failed");
+    }
+    for path in ["available_dates", "qa/", "qa", "geography/admin3", "qa/calls/count_imeis/2016-01-01"] {
+        let answer = client.send(request("GET", &format!("/api/0/{path}"), &token(&["run"]), "")).await;
+        assert_eq!(answer.status.as_u16(), 403, "{path}");
+    }
+    assert_eq!(*fake.asked.lock().unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_end_in_sql_or_in_an_unpickle_never_arrives() {
+    let fake = Fake::start(0, knows("queued")).await;
+    let client = client(serve(fake.port, |_| {}));
+    let deep = |field: &str, value: &str| {
+        json!({"query_kind": "spatial_aggregate",
+               "locations": {"query_kind": "daily_location", "date": "2016-01-01", "x": [{"y": {field: value}}]}})
+    };
+    for (field, value) in [
+        ("mapping_table", "geography.x'; DROP TABLE y --"),
+        ("mapping_table", "events.calls"),
+        ("geom_table", "cache.cached"),
+        ("geom_table", "a.b.c"),
+        ("geom_table_join_column", "x; SELECT 1"),
+        ("subscriber_subset", "x' UNION SELECT obj --"),
+        ("subscriber_subset", "finist:0:x"),
+        ("label", "it's"),
+        ("dummy_param", "a\\b"),
+    ] {
+        let answer = client.send(request("POST", "/api/0/run", &token(ALL), &deep(field, value).to_string())).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{field} {value}");
+    }
+    for path in [
+        "qa/calls'--/x/2016-01-01",
+        "qa/calls/x%27/2016-01-01",
+        "qa/calls/a%20b?start_date=2016-01-01&end_date=2016-01-02",
+    ] {
+        let answer = client.send(request("GET", &format!("/api/0/{path}"), &token(ALL), "")).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}: {answer:?}");
+    }
+    for (body, kind) in
+        [("{", "application/json"), ("[1]", "application/json"), ("{}", "application/json"), (SPEC, "text/plain")]
+    {
+        let mut asked = request("POST", "/api/0/run", &token(ALL), body);
+        asked.headers_mut().insert("content-type", kind.parse().unwrap());
+        let answer = client.send(asked).await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json()["msg"]),
+            (400, &json!("Could not parse query spec.")),
+            "{body}"
+        );
+    }
+    let large = client.send(request("POST", "/api/0/run", &token(ALL), &" ".repeat(300 << 10))).await;
+    assert_eq!(large.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(*fake.asked.lock().unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_with_many_queries_waits_and_the_others_do_not() {
+    let count = AtomicUsize::new(0);
+    let script: Script = Arc::new(move |action, params| match action {
+        "run_query" => {
+            let id = format!("{:032x}", count.fetch_add(1, Ordering::SeqCst));
+            success(json!({"query_id": id, "progress": {"eligible": 1, "queued": 1, "running": 0}}))
+        }
+        "poll_query" => success(json!({"query_id": params["query_id"], "query_state": "queued", "progress": {}})),
+        _ => answer(action, params, "queued"),
+    });
+    let fake = Fake::start(0, script).await;
+    let client = client(serve(fake.port, |_| {}));
+    let (ann, bob) = (token(ALL), token_of("bob", ALL));
+    for status in [202, 202, 202, 429] {
+        let answer = client.send(request("POST", "/api/0/run", &ann, SPEC)).await;
+        assert_eq!(answer.status.as_u16(), status, "{answer:?}");
+        assert!(answer.header("retry-after").is_some());
+    }
+    assert_eq!(client.send(request("POST", "/api/0/run", &bob, SPEC)).await.status.as_u16(), 202);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_are_json_everywhere() {
+    let fake = Fake::start(0, knows("queued")).await;
+    let client = client(serve(fake.port, |_| {}));
+    for (method, path, status) in [
+        ("GET", "/nothing", 404),
+        ("GET", "/static/x", 404),
+        ("GET", "/api/0/run", 405),
+        ("POST", "/api/0/poll/x", 405),
+        ("GET", "/api/0/qa/calls/count_imeis", 400),
+        ("GET", "/api/0/qa/calls/count_imeis?start_date=2016-01-01", 400),
+        ("GET", "/api/0/qa/calls/count_imeis/yesterday", 400),
+        ("GET", "/api/0/qa/calls/count_imeis/2016-01-05", 404),
+    ] {
+        let answer = client.send(request(method, path, &token(ALL), "")).await;
+        assert_eq!(answer.status.as_u16(), status, "{path}");
+        assert!(answer.json()["msg"].is_string(), "{path}: {answer:?}");
+    }
+    let asked = request("GET", &format!("/api/0/get/{ID}.xls"), &token(ALL), "");
+    assert_eq!(client.send(asked).await.status.as_u16(), 202, "it is not done");
+}
