@@ -10,6 +10,7 @@
 //! fork [ ... ]                 a child that does what is between the brackets
 //! bare [ ... ]                 the same with no descriptor but 0, 1, 2
 //! setsid                       leaves the session
+//! unmark                       sets the limit by which a supervisor knows its processes
 //! many N [ ... ]               N children
 //! orphans N MS                 N children a round that are orphaned, with a pause of MS, for ever
 //! serve FILE [SIGNAL ...]      notes signals in FILE for ever, and ends with status 0 at one that is not listed
@@ -86,6 +87,11 @@ fn run(words: &mut impl Iterator<Item = String>) {
                 rustix::process::kill_process(rustix::process::getpid(), signal).expect("a signal to myself");
             }
             "setsid" => drop(rustix::process::setsid()),
+            "unmark" => {
+                let limit = rustix::process::getrlimit(rustix::process::Resource::Locks);
+                let limit = rustix::process::Rlimit { current: Some(7), ..limit };
+                rustix::process::setrlimit(rustix::process::Resource::Locks, limit).expect("a lower limit");
+            }
             "fork" => drop(child(&block(words))),
             "bare" => {
                 let inner = block(words);

@@ -6,7 +6,7 @@ use super::Failure;
 use crate::roles::{self, Deployment, Plan};
 use flowkit_core::config::{Pools, Problems};
 use say::tell;
-use supervisor::{Error, Outcome, client};
+use supervisor::{Error, Outcome, client, gaps};
 
 /// Everything that can be wrong is found before anything is started: roles, ports, the host, secrets, programs.
 pub(super) fn begin(deployment: &Deployment, secrets: fn(&Deployment) -> Result<(), Failure>) -> Result<Plan, Failure> {
@@ -30,6 +30,15 @@ pub(super) fn begin(deployment: &Deployment, secrets: fn(&Deployment) -> Result<
             let problems = [secrets.err(), plan.err()].into_iter().flatten().flat_map(|Problems(problems)| problems);
             Err(Failure::mistake(Problems(problems.collect())))
         }
+    }
+}
+
+/// Says once what the kernel can't close to confined services.
+pub(super) fn tell_gaps() {
+    let gaps = gaps();
+    if !gaps.is_empty() {
+        let open = gaps.join(", ");
+        tell!("warning: this kernel leaves more open to a role that is broken into than it need be: {open}");
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::Failure;
-use super::begin::{begin, exit_code, of_supervisor};
+use super::begin::{begin, exit_code, of_supervisor, tell_gaps};
 use crate::roles::{Deployment, in_container};
 use supervisor::{LogFormat, Options, supervise};
 
@@ -65,8 +65,14 @@ impl Run {
         let deployment =
             Deployment::start(self.dir.as_deref(), &self.settings, self.as_owner).map_err(Failure::mistake)?;
         let deployment = deployment.running(vec![self.role]);
+        // A container and a unit have walls of their own, and places for data that we know nothing of.
+        let bare = !in_container() && std::env::var_os("NOTIFY_SOCKET").is_none();
+        let deployment = if bare { deployment.confined() } else { deployment };
         // Images and units are given their secrets; making them is `flowkit secrets init`, or `flowkit up`.
         let plan = begin(&deployment, |_| Ok(()))?;
+        if bare {
+            tell_gaps();
+        }
         let given = deployment.site.settings.int("FLOWKIT_STOP_SECONDS").map(i64::unsigned_abs);
         let budget = self.stop_budget.or(given).unwrap_or(if in_container() { 8 } else { 100 });
         let options = Options {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::begin::{begin, of_supervisor};
+use super::begin::{begin, of_supervisor, tell_gaps};
 use super::follow;
 use super::table::{Live, table};
 use super::{Failure, demo};
@@ -17,7 +17,7 @@ use crate::roles::{self, Deployment};
 use flowkit_core::catalogue::catalogue;
 use flowkit_core::secrets;
 use say::{show, tell};
-use supervisor::{Error, LogTarget, Options, Status, client, gaps, spawn_detached};
+use supervisor::{Error, LogTarget, Options, Status, client, spawn_detached};
 
 /// Time for everything to stop in; a checkpoint of a busy database is the longest part of it.
 const STOP_BUDGET: Duration = Duration::from_secs(100);
@@ -57,11 +57,7 @@ impl Up {
         let deployment = deployment.running(roles).confined();
         refuse_second(&deployment)?;
         let plan = begin(&deployment, make_secrets)?;
-        let gaps = gaps();
-        if !gaps.is_empty() {
-            let open = gaps.join(", ");
-            tell!("warning: this kernel leaves more open to a role that is broken into than it need be: {open}");
-        }
+        tell_gaps();
         let log = deployment.site.state.log().join("flowkit.log");
         let options = Options {
             log: LogTarget::File { path: log.clone(), max_bytes: 64 << 20, keep: 5 },

@@ -1,6 +1,6 @@
 -- Who may do what. Run by the superuser at every start, in one transaction.
 --
--- flowmachine        owns stored results, reads everything
+-- flowmachine        owns stored results, reads everything; FlowMachine's login is a member
 -- flowkit_reader     reads stored results and areas: FlowAPI's login and people who read are members
 -- flowkit_analyst    people who use the FlowMachine library: members of flowmachine, because every store hands its table
 --                    over to that role. Whatever flowmachine may do, people may
@@ -9,7 +9,7 @@
 -- flowkit_departed   owns what removed people leave behind; it may do nothing
 -- flowkit_monitor    the login of the readiness probe: it may connect to the empty database `postgres`, and no more
 --
--- The three before the last log in nowhere. No function runs with the superuser's rights, and nobody else can have one run in the
+-- Neither flowmachine, unless FLOWMACHINE_FLOWDB_USER says so, nor the three before the last log in anywhere. No function runs with the superuser's rights, and nobody else can have one run in the
 -- superuser's hands: by a trigger on a table that the superuser writes, by an object in a schema that it looks into.
 --
 -- Two rights that FlowKit's own image gives are not given here, as neither FlowMachine nor FlowAPI needs them: CREATE in
@@ -51,6 +51,8 @@ GRANT USAGE, SELECT, UPDATE ON SEQUENCE cache.cache_touches TO flowmachine;
 
 REVOKE EXECUTE ON FUNCTION pg_terminate_backend(integer, bigint), pg_cancel_backend(integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pg_terminate_backend(integer, bigint) TO flowkit_sessions;
+-- Large objects are a place to write without a right to any schema or table; nothing of FlowKit has a use for them.
+REVOKE EXECUTE ON FUNCTION lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION touch_cache(text), cache.running_queries(), cache.end_sessions(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION touch_cache(text), cache.running_queries(), cache.end_sessions(text) TO flowmachine;
 

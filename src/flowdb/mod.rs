@@ -27,5 +27,9 @@ pub const DATABASE: &str = "flowdb";
 /// The superuser, owner of everything.
 pub const SUPERUSER: &str = "flowdb";
 
-/// The owner of stored results. FlowMachine hands every table it stores to a role of exactly this name.
+/// The owner of stored results. FlowMachine hands every table it stores to a role of exactly this name, so that analysts are
+/// members of it and can act as it: nobody logs in as it, unless told so.
 pub const FLOWMACHINE: &str = "flowmachine";
+
+/// The login of FlowMachine's server, unless another is given.
+const FLOWMACHINE_LOGIN: &str = "flowkit_flowmachine";

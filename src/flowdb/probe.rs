@@ -2,7 +2,7 @@
 
 use super::cluster::cluster;
 use super::connect::login_name;
-use super::{DATABASE, FLOWMACHINE};
+use super::{DATABASE, FLOWMACHINE_LOGIN};
 use flowkit_core::Site;
 use flowkit_core::secrets::Store;
 use postgres::{Login, ProbeSql, Question};
@@ -17,7 +17,7 @@ const FIRST_QUESTIONS: Question = Question {
 };
 
 fn user(store: &Store) -> String {
-    login_name(store, "FLOWMACHINE_FLOWDB_USER").unwrap_or(FLOWMACHINE.into())
+    login_name(store, "FLOWMACHINE_FLOWDB_USER").unwrap_or(FLOWMACHINE_LOGIN.into())
 }
 
 /// For the server itself, which has no schema yet when it starts for the first time.

@@ -3,6 +3,7 @@
 //! Run at every start, so that a rotated password or a changed setting takes effect.
 
 use std::path::Path;
+use std::time::Duration;
 
 use tokio_postgres::{Client, Transaction};
 
@@ -10,13 +11,13 @@ use super::cluster::{self, SUPERUSER_PASSWORD};
 use super::connect::login_name;
 use super::migrations::MIGRATIONS;
 use super::users::Role;
-use super::{DATABASE, Error, FLOWMACHINE, SUPERUSER};
+use super::{DATABASE, Error, FLOWMACHINE, FLOWMACHINE_LOGIN, SUPERUSER};
 use crate::tuning;
 use flowkit_core::Site;
 use flowkit_core::config::{Problem, Settings};
 use flowkit_core::hardware;
 use flowkit_core::secrets::Secret;
-use postgres::{Cluster, MONITOR, MONITOR_CONNECTIONS, password};
+use postgres::{Cluster, MAINTENANCE, MONITOR, MONITOR_CONNECTIONS, password};
 
 /// The version whose clients this database serves: the one that the packages FlowMachine and FlowETL are pinned to.
 /// FlowMachine compares it as text, without any "v", with the oldest that it accepts.
@@ -25,8 +26,12 @@ const VERSION: &str = "1.34.0";
 /// When that version was released.
 const RELEASED: &str = "2025-10-15";
 
-/// Any number that nothing else uses: one start at a time changes the schema.
+/// Any number that nothing else uses: one start at a time changes the schema. It is held in the database [`MAINTENANCE`], as
+/// whoever may connect to a database can hold any lock of this kind there.
 const LOCK: i64 = 0x464c_4f57_4442;
+
+/// How often it is looked who holds what the schema's work waits for; they have that long to let go by themselves.
+const HELD_UP: Duration = Duration::from_secs(5);
 
 /// Made when they are installed, at whatever start that is first so.
 const OPTIONAL_EXTENSIONS: &[&str] =
@@ -51,6 +56,8 @@ pub struct Applied {
     pub created: bool,
     /// How many migrations ran.
     pub migrations: usize,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
 }
 
 /// Brings the running server of this deployment to where this program wants it. Step `flowdb-schema`.
@@ -59,17 +66,69 @@ pub async fn apply(site: &Site) -> Result<Applied, Error> {
     let data = cluster.data();
     let wishes = Wishes::gather(site, &cluster)?;
     let created = cluster.make_database(DATABASE).await?;
+    // Kept to the end: it holds the lock.
+    let aside = cluster.as_superuser(MAINTENANCE).await?;
+    aside.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map_err(Error::sql("wait for another start"))?;
     let mut client = cluster.as_superuser(DATABASE).await?;
-    client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map_err(Error::sql("wait for another start"))?;
-    let migrations = MIGRATIONS.apply(&mut client).await?;
+    let row =
+        client.query_one("SELECT pg_backend_pid()", &[]).await.map_err(Error::sql("ask for the session's number"))?;
+    let session: i32 = row.get(0);
+    let mut ended = Vec::new();
+    let applied = tokio::select! {
+        applied = bring_up_to_date(&mut client, &wishes, &data) => applied,
+        error = end_who_holds_up(&aside, session, &mut ended) => Err(error),
+    };
+    let Applied { migrations, mut warnings, .. } = applied?;
+    end_sessions_of_closed_logins(&aside).await?;
+    warnings.append(&mut ended);
+    Ok(Applied { created, migrations, warnings })
+}
+
+async fn bring_up_to_date(client: &mut Client, wishes: &Wishes, data: &Path) -> Result<Applied, Error> {
+    let migrations = MIGRATIONS.apply(client).await?;
     let transaction = client.transaction().await.map_err(Error::sql("begin"))?;
-    add_extensions(&transaction, wishes.debug).await?;
-    set_roles(&transaction, &wishes).await?;
+    let mut warnings: Vec<String> = add_extensions(&transaction, wishes.debug).await?.into_iter().collect();
+    set_roles(&transaction, wishes).await?;
     transaction.batch_execute(include_str!("grants.sql")).await.map_err(Error::sql("grant what roles may do"))?;
-    set_rows(&transaction, &wishes).await?;
+    set_rows(&transaction, wishes).await?;
     transaction.commit().await.map_err(Error::sql("commit roles, grants and settings"))?;
-    note_partitions(&client, &data).await?;
-    Ok(Applied { created, migrations })
+    note_partitions(client, data).await?;
+    if wishes.flowmachine.name == FLOWMACHINE {
+        warnings.push(format!(
+            "FLOWMACHINE_FLOWDB_USER is {FLOWMACHINE}, as which every analyst can act: she can change its password and end its \
+             sessions; leave it out, or give {FLOWMACHINE_LOGIN}"
+        ));
+    }
+    Ok(Applied { migrations, warnings, ..Applied::default() })
+}
+
+/// Ends sessions that hold a lock for which `session` waits, and goes on looking: anybody who may read a table can hold up who
+/// changes it, for as long as the transaction is open. What was ended is added to `ended`.
+async fn end_who_holds_up(aside: &Client, session: i32, ended: &mut Vec<String>) -> Error {
+    let mut before = Vec::new();
+    loop {
+        tokio::time::sleep(HELD_UP).await;
+        // Autovacuum has no user, and yields by itself.
+        let sql = "SELECT pid, usename::text FROM pg_stat_activity JOIN pg_roles r ON r.oid = usesysid
+            WHERE pid = ANY (pg_blocking_pids($1)) AND NOT rolsuper";
+        let holders: Vec<(i32, String)> = match aside.query(sql, &[&session]).await {
+            Ok(rows) => rows.iter().map(|row| (row.get(0), row.get(1))).collect(),
+            Err(source) => return Error::sql("look who holds up the schema's work")(source),
+        };
+        for (pid, user) in holders.iter().filter(|holder| before.contains(*holder)) {
+            if let Err(source) = aside.execute("SELECT pg_terminate_backend($1)", &[pid]).await {
+                return Error::sql("end who holds up the schema's work")(source);
+            }
+            ended.push(format!("a session of {user} was ended: a transaction that it had open held up the start"));
+        }
+        before = holders;
+    }
+}
+
+/// Whoever logged in as somebody who may no longer has no part in what that role does.
+async fn end_sessions_of_closed_logins(aside: &Client) -> Result<(), Error> {
+    let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity JOIN pg_roles r ON r.oid = usesysid WHERE NOT rolcanlogin";
+    aside.execute(sql, &[]).await.map(drop).map_err(Error::sql("end the sessions of closed logins"))
 }
 
 /// Everything that the operator has a say in, checked before anything is changed.
@@ -143,7 +202,7 @@ impl Wishes {
 fn check_login_name(secret: &str, name: &str) -> Result<(), Error> {
     match super::users::check_name(name) {
         Ok(()) => Ok(()),
-        Err(_) if name == FLOWMACHINE => Ok(()),
+        Err(_) if [FLOWMACHINE, FLOWMACHINE_LOGIN].contains(&name) => Ok(()),
         Err(why) => Err(Problem::new(format!("{secret} is no name for a login"), why).value(name).into()),
     }
 }
@@ -159,7 +218,8 @@ fn cache_wishes(settings: &Settings, cluster: &Cluster) -> Result<Vec<(&'static 
     ])
 }
 
-async fn add_extensions(transaction: &Transaction<'_>, debug: bool) -> Result<(), Error> {
+/// The warning is about one that can't be had.
+async fn add_extensions(transaction: &Transaction<'_>, debug: bool) -> Result<Option<String>, Error> {
     let wanted: Vec<&str> = OPTIONAL_EXTENSIONS.iter().copied().chain(debug.then_some(DEBUGGER)).collect();
     let missing = transaction
         .query(
@@ -170,12 +230,21 @@ async fn add_extensions(transaction: &Transaction<'_>, debug: bool) -> Result<()
         .map_err(Error::sql("list extensions"))?;
     // The extension takes no other schema than this, and its script calls by unqualified name what is in it: ours from the first
     // start on, also where the extension comes later.
-    let topology = own_schema(transaction, "topology").await?;
+    let stranger = own_schema(transaction, "topology").await?;
+    let mut warning = None;
     for row in missing {
         let name: &str = row.get(0);
         let schema = match name {
-            "postgis_topology" if topology => "",
-            "postgis_topology" => continue,
+            "postgis_topology" => match &stranger {
+                None => "",
+                Some(owner) => {
+                    warning = Some(format!(
+                        "the extension postgis_topology was not added: the schema topology belongs to {owner}; \
+                         ALTER SCHEMA topology RENAME TO another_name"
+                    ));
+                    continue;
+                }
+            },
             _ => "WITH SCHEMA public",
         };
         transaction
@@ -183,19 +252,20 @@ async fn add_extensions(transaction: &Transaction<'_>, debug: bool) -> Result<()
             .await
             .map_err(Error::sql(format!("create the extension {name}")))?;
     }
-    Ok(())
+    Ok(warning)
 }
 
-/// Makes a schema unless it is there. `false` where it is somebody else's: what that somebody has put there would run as the
+/// Makes a schema unless it is there. The owner where that is somebody else: what that somebody has put there would run as the
 /// superuser.
-async fn own_schema(transaction: &Transaction<'_>, name: &str) -> Result<bool, Error> {
+async fn own_schema(transaction: &Transaction<'_>, name: &str) -> Result<Option<String>, Error> {
     transaction
         .batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {name}"))
         .await
         .map_err(Error::sql(format!("make the schema {name}")))?;
-    let sql = "SELECT nspowner = current_user::regrole FROM pg_namespace WHERE nspname = $1";
-    let row = transaction.query_one(sql, &[&name]).await.map_err(Error::sql(format!("look at the schema {name}")))?;
-    Ok(row.get(0))
+    let sql =
+        "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = $1 AND nspowner <> current_user::regrole";
+    let row = transaction.query_opt(sql, &[&name]).await.map_err(Error::sql(format!("look at the schema {name}")))?;
+    Ok(row.map(|row| row.get(0)))
 }
 
 async fn set_roles(transaction: &Transaction<'_>, wishes: &Wishes) -> Result<(), Error> {
@@ -228,6 +298,7 @@ async fn set_roles(transaction: &Transaction<'_>, wishes: &Wishes) -> Result<(),
     let monitor = password::clause(&password::of_monitor(&wishes.superuser));
     let few = format!("LOGIN CONNECTION LIMIT {MONITOR_CONNECTIONS} VALID UNTIL 'infinity'");
     set_role(transaction, MONITOR, &format!("{few} {monitor}")).await?;
+    keep_connections_for(transaction, &[&wishes.flowmachine.name, &wishes.flowapi.name, MONITOR]).await?;
     look_only_in_public(transaction, SUPERUSER).await?;
     let sql = format!("ALTER ROLE {SUPERUSER} {LOGIN} {}", password::clause(&wishes.superuser));
     transaction.batch_execute(&sql).await.map_err(Error::sql("set the superuser's password"))
@@ -249,6 +320,18 @@ async fn count_what_is_stored(transaction: &Transaction<'_>, name: &str) -> Resu
          END IF; END $$"
     );
     transaction.batch_execute(&sql).await.map_err(Error::sql(format!("count the statements of {name}")))
+}
+
+/// Lets logins have the last connections, which people can't take (`reserved_connections`); PostgreSQL keeps some from 16 on.
+async fn keep_connections_for(transaction: &Transaction<'_>, names: &[&str]) -> Result<(), Error> {
+    let sql = format!(
+        "DO $$ BEGIN IF current_setting('server_version_num')::int >= 160000 THEN
+            GRANT pg_use_reserved_connections TO {};
+         END IF; END $$",
+        // What the owner may, so may every analyst.
+        names.iter().filter(|name| **name != FLOWMACHINE).copied().collect::<Vec<_>>().join(", ")
+    );
+    transaction.batch_execute(&sql).await.map_err(Error::sql("keep connections for the programs' logins"))
 }
 
 /// Makes a role unless it is there, and gives it these attributes, no power, and no settings: whoever may act as a role may

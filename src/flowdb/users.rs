@@ -54,6 +54,21 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
 
 /// Adds a login.
 pub async fn add(client: &mut Client, name: &str, role: Role, secret: &Secret) -> Result<(), Error> {
+    make(client, name, role, secret, None).await
+}
+
+/// Adds one that is a program's and no person's, and is known by its comment.
+pub(crate) async fn add_marked(
+    client: &mut Client,
+    name: &str,
+    role: Role,
+    secret: &Secret,
+    mark: &str,
+) -> Result<(), Error> {
+    make(client, name, role, secret, Some(mark)).await
+}
+
+async fn make(client: &mut Client, name: &str, role: Role, secret: &Secret, mark: Option<&str>) -> Result<(), Error> {
     check_name(name).map_err(|why| Error::User(format!("{name:?} is no name for a user: {why}")))?;
     let transaction = client.transaction().await.map_err(Error::sql("begin"))?;
     if exists(&transaction, name).await? {
@@ -68,6 +83,10 @@ pub async fn add(client: &mut Client, name: &str, role: Role, secret: &Secret) -
         role.group()
     );
     transaction.batch_execute(&sql).await.map_err(Error::sql(format!("add the user {name}")))?;
+    if let Some(mark) = mark {
+        let sql = format!("COMMENT ON ROLE \"{name}\" IS '{mark}'");
+        transaction.batch_execute(&sql).await.map_err(Error::sql(format!("mark the user {name}")))?;
+    }
     // Among other things: that others can read what this user stores.
     transaction.batch_execute(include_str!("grants.sql")).await.map_err(Error::sql("grant what roles may do"))?;
     transaction.commit().await.map_err(Error::sql(format!("add the user {name}")))
@@ -87,6 +106,22 @@ const DEPARTED: &str = "flowkit_departed";
 /// it; what it stored in the cache belongs to `flowmachine` already.
 pub async fn remove(client: &mut Client, name: &str) -> Result<(), Error> {
     known(client, name).await?;
+    end(client, name).await
+}
+
+/// Removes the login of that name, or all that nobody uses, if it has this mark.
+pub(crate) async fn remove_marked(client: &mut Client, mark: &str, name: Option<&str>) -> Result<(), Error> {
+    let sql = "SELECT rolname::text FROM pg_roles WHERE shobj_description(oid, 'pg_authid') = $1
+        AND CASE WHEN $2::text IS NULL THEN NOT EXISTS (SELECT FROM pg_stat_activity WHERE usesysid = pg_roles.oid)
+            ELSE rolname = $2 END";
+    let rows = client.query(sql, &[&mark, &name]).await.map_err(Error::sql("list users"))?;
+    for row in rows {
+        end(client, row.get(0)).await?;
+    }
+    Ok(())
+}
+
+async fn end(client: &mut Client, name: &str) -> Result<(), Error> {
     let action = format!("remove the user {name}");
     client.batch_execute(&format!("ALTER ROLE \"{name}\" NOLOGIN")).await.map_err(Error::sql(action.clone()))?;
     client

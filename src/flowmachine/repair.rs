@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use tokio::time::sleep;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
@@ -23,6 +24,12 @@ use postgres::scram;
 
 /// Longest wait for redis to answer, and for sessions of a dead server to end.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two tries where FlowDB does not let us in.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// After so long the reason for waiting is said again.
+const REMIND: Duration = Duration::from_secs(60);
 
 /// Why the records could not be put right.
 #[derive(Debug, thiserror::Error)]
@@ -54,11 +61,16 @@ pub enum Error {
 impl Error {
     /// Whether the operator has to change something before trying again makes sense.
     pub fn is_mistake(&self) -> bool {
-        match self {
-            Error::Secrets(_) => true,
-            Error::Database { source, .. } => source.code() == Some(&SqlState::INVALID_PASSWORD),
-            Error::Redis { .. } | Error::StillThere(_) => false,
-        }
+        matches!(self, Error::Secrets(_))
+    }
+
+    /// What FlowDB says that does not let us in: a password that is not the right one yet or no more, or no connection left.
+    /// Others bring that about and mend it, so it is waited for.
+    fn locked_out(&self) -> Option<&str> {
+        const LOCKED_OUT: [SqlState; 3] =
+            [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION, SqlState::TOO_MANY_CONNECTIONS];
+        let Error::Database { source, .. } = self else { return None };
+        source.as_db_error().filter(|told| LOCKED_OUT.contains(told.code())).map(|told| told.message())
     }
 }
 
@@ -99,9 +111,29 @@ impl fmt::Display for Report {
     }
 }
 
-/// The step `flowmachine-repair`. The server must not be running.
-pub async fn run(site: &Site) -> Result<Report, Error> {
-    repair(Sources::of(site)?).await
+/// The step `flowmachine-repair`. The server must not be running. Where FlowDB does not let us in, it is tried again for as long as
+/// it takes; `say` hears why, at once and then once in a while.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn run(site: &Site, say: impl Fn(&str)) -> Result<Report, Error> {
+    let mut said: Option<Instant> = None;
+    loop {
+        // Looked up each time: a secret may be replaced.
+        let error = match repair(Sources::of(site)?).await {
+            Err(error) if error.locked_out().is_some() => error,
+            done => return done,
+        };
+        if said.is_none_or(|at| at.elapsed() > REMIND) {
+            said = Some(Instant::now());
+            let why = error.locked_out().unwrap_or_default();
+            say(&format!(
+                "FlowDB does not let FlowMachine in ({why}): trying until it does; what the password should be is set at each start of \
+                 FlowDB, and by `flowkit restart flowdb-schema`"
+            ));
+        }
+        sleep(PAUSE).await;
+    }
 }
 
 /// [`run`], with the places given.

@@ -82,10 +82,14 @@ impl Conf {
 bind {listen}
 port {port}
 tcp-keepalive 60
+# Seconds after which a connection that says nothing is closed: FlowMachine's clients make another. Whoever has no password
+# can hold some, too.
+timeout 300
 # Milliseconds that a script may take before others are told that redis is busy, and may end it. FlowMachine's take less
 # than one.
 lua-time-limit 1000
-maxclients 500
+# More than one process may hold, as most systems have it; one takes some kilobytes.
+maxclients 4000
 # When it ends for want of memory it is not to look for broken memory first, for seconds.
 crash-memcheck-enabled no
 daemonize no

@@ -1,6 +1,6 @@
 //! Is redis there, and is it ours?
 
-use std::io;
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +15,9 @@ use flowkit_core::config::from_here;
 use flowkit_core::secrets::Store;
 use supervisor::{Probe, connect_to_own};
 
+/// How long redis may take to say that it is full.
+const FULL: Duration = Duration::from_millis(500);
+
 /// Asks redis, with the password, which configuration file it.
 pub struct Ping {
     /// Where it listens; an address that stands for all interfaces is asked at the loopback.
@@ -28,7 +31,13 @@ pub struct Ping {
 impl Probe for Ping {
     fn check(&self, patience: Duration) -> Result<(), String> {
         let password = self.store.get(PASSWORD).map_err(|error| error.to_string())?;
-        let told = self.config_file_of_server(password.expose(), patience).map_err(|error| in_words(&error))?;
+        let told = match self.config_file_of_server(password.expose(), patience) {
+            // It answers, and whoever it is listens as our own user.
+            Err(error) if !error.is_timeout() && !error.is_connection_refusal() && self.is_full(patience) => {
+                return Ok(());
+            }
+            answer => answer.map_err(|error| in_words(&error))?,
+        };
         if told == self.config_file.to_string_lossy() {
             Ok(())
         } else {
@@ -44,9 +53,24 @@ impl Ping {
         Ping { address: (listen, port).into(), config_file: directory.join(CONF_FILE), store: site.store.clone() }
     }
 
+    /// Whether it has no connection left, which it tells without being asked. Somebody may take them all; a restart would only lose
+    /// what redis holds, and the connections of those who have one.
+    fn is_full(&self, patience: Duration) -> bool {
+        let mut said = [0; 64];
+        let answer = connect_to_own(self.reached(), patience).and_then(|mut stream| {
+            stream.set_read_timeout(Some(patience.min(FULL)))?;
+            stream.read(&mut said)
+        });
+        answer.is_ok() && said.starts_with(b"-ERR max number of clients")
+    }
+
+    fn reached(&self) -> SocketAddr {
+        SocketAddr::new(from_here(self.address.ip()), self.address.port())
+    }
+
     /// Only a redis of our own user is told the password.
     fn config_file_of_server(&self, password: &str, patience: Duration) -> Result<String, redis::RedisError> {
-        let address = SocketAddr::new(from_here(self.address.ip()), self.address.port());
+        let address = self.reached();
         let info = RedisConnectionInfo::default().set_password(password);
         let ask = async {
             let stream = connect_to_own(address, patience)?;

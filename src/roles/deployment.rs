@@ -52,8 +52,9 @@ impl Deployment {
     }
 
     fn enter(dir: Option<&Path>, purpose: Purpose, overrides: &[String]) -> Result<Deployment, Failed> {
-        let (state, standing) = host::enter(place(dir.map_or_else(StateDir::usual, StateDir::new))?, purpose)?;
-        let mut settings = Settings::given(Some(&state.settings_file()))?;
+        let (state, standing, there) = host::enter(place(dir.map_or_else(StateDir::usual, StateDir::new))?, purpose)?;
+        let file = state.settings_file();
+        let mut settings = Settings::given(there.then_some(file.as_path()))?;
         let problems: Vec<Problem> = overrides.iter().filter_map(|text| set(&mut settings, text).err()).collect();
         Problems(problems).or(())?;
         Ok(Deployment { standing, ..Deployment::new(state, settings) })
@@ -179,6 +180,7 @@ impl Deployment {
             host::reachable(self.site.state.root(), &self.program, Some(&user))?;
             takeover::directory(&self.site.state.role(&role.name), &user, &name, true)?;
             if self.confined && walls::is_confined(role, true) {
+                takeover::make_way(&walls::temporary(self, role))?;
                 takeover::directory(&walls::temporary(self, role), &user, &name, true)?;
             }
             // Data elsewhere on the host may have been the former user's too.
@@ -193,6 +195,7 @@ impl Deployment {
     /// Makes what confined services of our own user could not make.
     fn settle_confined(&self) -> Result<(), HostError> {
         for role in self.roles.iter().filter_map(|name| catalogue().role(name)).filter(|_| self.confined) {
+            takeover::make_way(&walls::temporary(self, role))?;
             host::make_directory(&walls::temporary(self, role), 0o700)?;
             let places = role.volumes.iter().filter_map(|volume| self.site.settings.text(volume.place.as_ref()?));
             places.into_iter().try_for_each(|place| host::make_directory(Path::new(place), 0o700))?;
@@ -281,8 +284,8 @@ impl Deployment {
         self.credentials.clone().or_else(outside).unwrap_or_else(|| self.site.state.credentials().join(role))
     }
 
-    /// The directory from outside in which all of these are files of their own names. A fixed value needs none: it is the
-    /// program's own default as well.
+    /// The directory from outside in which all of these are files of their own names. A fixed value needs none: the program
+    /// is told it.
     fn one_directory(&self, names: &[&str]) -> Option<PathBuf> {
         let mut one = None;
         for name in names {

@@ -43,6 +43,7 @@ fn serve(deployment: &Deployment) -> Result<ExitCode, Failure> {
 /// Migrations, roles, passwords, grants, cache settings.
 fn apply_schema(deployment: &Deployment) -> Result<ExitCode, Failure> {
     let applied = wait(schema::apply(&deployment.site))?.map_err(failure)?;
+    applied.warnings.iter().for_each(|warning| show!("warning: {warning}"));
     show!("{} migrations applied; roles, passwords, grants and settings are in place", applied.migrations);
     Ok(ExitCode::SUCCESS)
 }

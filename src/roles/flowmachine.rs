@@ -54,7 +54,7 @@ pub(super) static ROLE: Role = Role {
 
 /// Makes redis and the database agree on what is cached.
 fn repair(deployment: &Deployment) -> Result<ExitCode, Failure> {
-    let report = wait(repair::run(&deployment.site))?;
+    let report = wait(repair::run(&deployment.site, |line| show!("{line}")))?;
     let failure = |error: repair::Error| if error.is_mistake() { Failure::mistake(error) } else { error.into() };
     show!("{}", report.map_err(failure)?);
     Ok(ExitCode::SUCCESS)
@@ -115,6 +115,10 @@ fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
         command.env.insert("FLOWKIT_SECRETS_DIR".into(), secrets.clone().into());
         let given = VARIABLES.iter().filter_map(|name| Some((name.into(), settings.text(name)?.into())));
         command.env.extend(given);
+        // Upstream's own default is the owner of stored results, as whom nobody logs in. A file of that name wins.
+        if let Ok(name) = deployment.site.store.get("FLOWMACHINE_FLOWDB_USER") {
+            command.env.insert("FLOWMACHINE_FLOWDB_USER".into(), name.expose().into());
+        }
         // Upstream's program puts it into an URL as it is.
         let host = settings.text("FLOWDB_HOST").expect("it has a default");
         command.env.insert("FLOWDB_HOST".into(), bracketed(host).into());

@@ -141,35 +141,38 @@ pub enum HostError {
 /// Finds out who works in the state directory, and becomes that user where it is not root. To be called while there is one
 /// thread only, before anything in the directory is read.
 ///
+/// It also says whether the directory may be read: for root not where there was none, as what is put there from now on could be
+/// anybody's.
+///
 /// # Errors
 /// See [`HostError`]: nobody may, or somebody could get in the way.
-pub fn enter(state: StateDir, purpose: Purpose) -> Result<(StateDir, Standing), HostError> {
+pub fn enter(state: StateDir, purpose: Purpose) -> Result<(StateDir, Standing, bool), HostError> {
     if !geteuid().is_root() {
-        return Ok((state, Standing::OneUser));
+        return Ok((state, Standing::OneUser, true));
     }
     let root = real_path(state.root())?;
     let found = look_at(&root)?;
     let Some(found) = found else {
         trusted(&root)?;
-        return Ok((StateDir::new(root), Standing::Root));
+        return Ok((StateDir::new(root), Standing::Root, false));
     };
     let owner = found.uid();
     if owner == 0 {
         trusted(&root)?;
         known(&root)?;
-        return Ok((StateDir::new(root), Standing::Root));
+        return Ok((StateDir::new(root), Standing::Root, true));
     }
     match purpose {
         Purpose::Start { as_owner: false } if accounts::passwd(FORMER).is_some_and(|former| former.uid == owner) => {
             trusted_above(&root)?;
             known(&root)?;
             takeover::top(&root, owner)?;
-            Ok((StateDir::new(root), Standing::Root))
+            Ok((StateDir::new(root), Standing::Root, true))
         }
         Purpose::Start { as_owner: false } => Err(HostError::NotRoots { dir: root, owner }),
         Purpose::Look | Purpose::Start { as_owner: true } => {
             accounts::become_user(owner, found.gid())?;
-            Ok((StateDir::new(root), Standing::OneUser))
+            Ok((StateDir::new(root), Standing::OneUser, true))
         }
     }
 }
@@ -260,6 +263,10 @@ pub(super) fn make(state: &StateDir, standing: Standing) -> Result<(), HostError
     // container's /dev/shm. Root's has a directory for each role, which its user must reach.
     let mode = if standing == Standing::Root { 0o755 } else { 0o700 };
     make_directory(root, mode)?;
+    if standing == Standing::Root {
+        // Somebody could have made it, or one above it, since it was not there.
+        trusted(root)?;
+    }
     let owner = look_at(root)?.map_or(us, |found| found.uid());
     if owner != us {
         return Err(HostError::NotOurs { dir: root.to_owned(), owner, us });
@@ -344,6 +351,25 @@ mod tests {
         let link = real_path(&dir.path().join("state")).unwrap();
         assert!(matches!(look_at(&link), Err(HostError::NoDirectory(_))));
         assert_eq!(real_path(&dir.path().join("above/not/yet")).unwrap(), real.with_file_name("not").join("yet"));
+    }
+
+    /// Where the one above is missing at first, whoever makes it owns the place.
+    #[test]
+    fn a_directory_that_somebody_made_meanwhile_is_not_used() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let place = StateDir::new(dir.path().canonicalize().unwrap().join("missing/state"));
+        let start = Purpose::Start { as_owner: false };
+        let (state, standing, there) = enter(place, start).unwrap();
+        assert!(!there && standing == Standing::Root && !state.root().exists());
+        let above = state.root().parent().unwrap();
+        fs::create_dir(above).unwrap();
+        std::os::unix::fs::chown(above, Some(65534), None).unwrap();
+        assert!(matches!(make(&state, standing), Err(HostError::Exposed { above: found, .. }) if found == above));
+        std::os::unix::fs::chown(above, Some(0), None).unwrap();
+        make(&state, standing).unwrap();
     }
 
     #[test]

@@ -109,6 +109,25 @@ pub(super) fn directory(dir: &Path, user: &User, name: &str, make: bool) -> Resu
     }
 }
 
+/// Removes what stands in the place of a directory that a service's user could put it into: a link, a file, a pipe. Only the name
+/// goes, whatever it leads to.
+pub(super) fn make_way(dir: &Path) -> Result<(), HostError> {
+    let state = |error: Errno| HostError::State(dir.to_owned(), error.into());
+    let (Some(above), Some(name)) = (dir.parent(), dir.file_name()) else { return Ok(()) };
+    let above = match open_directory(rustix::fs::CWD, above) {
+        Err(Errno::NOENT) => return Ok(()),
+        found => found.map_err(state)?,
+    };
+    match rustix::fs::statat(&above, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(()),
+        Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::Directory => return Ok(()),
+        found => drop(found.map_err(state)?),
+    }
+    rustix::fs::unlinkat(&above, name, AtFlags::empty()).map_err(state)?;
+    tell!("warning: removed {}: a service had put something else in the place of that directory", dir.display());
+    Ok(())
+}
+
 /// Gives away what is below a handle, then what it holds itself.
 fn give(handle: &OwnedFd, from: u32, to: &User) -> rustix::io::Result<()> {
     if FileType::from_raw_mode(rustix::fs::fstat(handle)?.st_mode) == FileType::Directory {
@@ -169,6 +188,27 @@ fn process_of(uid: u32) -> Option<u32> {
 mod tests {
     use super::*;
     use std::os::unix::fs::{chown, symlink};
+
+    #[test]
+    fn what_stands_in_the_place_of_a_directory_goes_and_what_it_leads_to_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("role/tmp");
+        make_way(&place).unwrap();
+        fs::create_dir_all(&place).unwrap();
+        make_way(&place).unwrap();
+        assert!(place.is_dir());
+        fs::remove_dir(&place).unwrap();
+        let outside = dir.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        for leads_to in [&outside, &dir.path().join("nowhere")] {
+            symlink(leads_to, &place).unwrap();
+            make_way(&place).unwrap();
+            assert!(fs::symlink_metadata(&place).is_err());
+        }
+        fs::write(&place, "").unwrap();
+        make_way(&place).unwrap();
+        assert!(outside.is_dir() && !place.exists());
+    }
 
     #[test]
     fn what_is_not_the_former_users_alone_stays_as_it_is() {

@@ -149,7 +149,7 @@ impl Context<'_> {
 
     fn sessions(&self) -> Vec<Setting> {
         let d = self.demand;
-        vec![
+        let mut settings = vec![
             set(
                 "max_connections",
                 count(d.connections),
@@ -157,6 +157,12 @@ impl Context<'_> {
                 "FlowMachine 6 a process, each library user 6, FlowETL 4, checks 2, 3 in reserve",
             ),
             set("superuser_reserved_connections", count(3), Origin::Default, "so that an operator always gets in"),
+            set(
+                "authentication_timeout",
+                Value::Seconds(15),
+                Origin::Default,
+                "whoever has not logged in by then holds a connection no longer",
+            ),
             set(
                 "max_locks_per_transaction",
                 count(d.max_locks()),
@@ -166,7 +172,16 @@ impl Context<'_> {
                     u64::from(d.max_locks()) * u64::from(d.processes())
                 ),
             ),
-        ]
+        ];
+        if d.major >= 16 {
+            settings.push(set(
+                "reserved_connections",
+                count(d.connections / 10),
+                Origin::Default,
+                "kept for FlowMachine's, FlowAPI's and the probe's logins when people have taken all others",
+            ));
+        }
+        settings
     }
 
     fn parallel(&self) -> Vec<Setting> {

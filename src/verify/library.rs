@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use time::Date;
-use tokio_postgres::Client;
 
 use super::{Counts, Error, Target};
 use crate::flowdb::users::{self, Role};
@@ -19,30 +18,23 @@ use flowkit_core::secrets::Secret;
 const SCRIPT: &str = include_str!("library.py");
 /// How the names of our users begin.
 const PREFIX: &str = "verify_";
+/// By what ours are known: a person's may be called so, too.
+const MARK: &str = "The analyst of one run of flowkit verify";
 
 /// People by area (admin3) at the end of a day.
 pub fn counts(target: &Target, day: Date) -> Result<Counts, Error> {
     let name = format!("{PREFIX}{:08x}", rand::random::<u32>());
     let password = Secret::new(format!("{:032x}", rand::random::<u128>()));
     target.ask(async |client| {
-        remove_left_over(client).await?;
-        Ok(users::add(client, &name, Role::Analyst, &password).await?)
+        // Those of earlier runs that were killed.
+        users::remove_marked(client, MARK, None).await?;
+        Ok(users::add_marked(client, &name, Role::Analyst, &password, MARK).await?)
     })?;
     let counts = run(target, day, &name, &password);
-    let removed = target.ask(async |client| Ok(users::remove(client, &name).await?));
+    let removed = target.ask(async |client| Ok(users::remove_marked(client, MARK, Some(&name)).await?));
     let counts = counts?;
     removed?;
     Ok(counts)
-}
-
-/// Removes users of earlier runs that were killed.
-async fn remove_left_over(client: &mut Client) -> Result<(), Error> {
-    for user in users::list(client).await? {
-        if user.name.starts_with(PREFIX) && user.connections == 0 {
-            users::remove(client, &user.name).await?;
-        }
-    }
-    Ok(())
 }
 
 /// Runs the script. Passwords go through a pipe: not on the command line, not in the environment.

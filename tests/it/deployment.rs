@@ -6,10 +6,12 @@ use std::net::TcpListener;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use flowkit_core::config::{Origin, StateDir};
 use rand::RngExt;
 
 use crate::said::unread;
 use crate::support::deployment::{Deployment, kill, pids, show, wait};
+use crate::support::flowdb::{Cluster, FLOWMACHINE};
 use crate::support::skip::{Lack, skip};
 
 const SERVICES: [&str; 5] = ["flowdb", "flowdb-schema", "redis", "flowmachine", "cache-cleanup"];
@@ -64,6 +66,27 @@ fn a_deployment_comes_up_answers_recovers_and_goes_down() {
     deployment.done(&["up", "--detach"]);
     deployment.done(&["verify"]);
     deployment.done(&["down"]);
+}
+
+/// Its password may be another one for a while, or no connection may be left: the rest goes on, and so does FlowMachine then.
+#[test]
+fn a_flowmachine_that_is_not_let_in_waits_and_ends_nobody() {
+    let deployment = Deployment::new();
+    deployment.done(&["up", "--detach"]);
+    let mut cluster = Cluster::of(StateDir::new(deployment.state()));
+    cluster.site.settings.set("FLOWDB_PORT", &deployment.ports[0].to_string(), Origin::Flag).unwrap();
+    let supervisor = deployment.status().unwrap()["supervisor"].clone();
+    cluster.run("flowdb", &format!("ALTER ROLE {FLOWMACHINE} PASSWORD 'another-one'")).unwrap();
+    kill(deployment.pid("flowmachine").unwrap());
+    let refused =
+        "FlowDB does not let FlowMachine in (password authentication failed for user \"flowkit_flowmachine\")";
+    wait(Duration::from_secs(90), "FlowMachine to say that it waits", || deployment.log().contains(refused));
+    let status = deployment.status().expect("the rest runs");
+    assert_eq!(status["supervisor"], supervisor);
+    deployment.done(&["health", "redis"]);
+    deployment.done(&["restart", "flowdb-schema"]);
+    deployment.wait_ready(Duration::from_secs(90));
+    assert_eq!(deployment.status().unwrap()["supervisor"], supervisor);
 }
 
 /// Kills a service while a query is being asked, and asks again once all is ready: the answer is right.

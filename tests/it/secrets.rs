@@ -139,6 +139,23 @@ fn init_makes_everything_closed_to_others_and_a_second_one_keeps_it() {
     assert_eq!(sandbox.files(), files);
 }
 
+/// FlowMachine's login had the name of a role that others can act as; who has chosen that name keeps it.
+#[test]
+fn a_name_that_an_earlier_version_wrote_is_replaced_and_a_persons_is_kept() {
+    const NAME: &str = "FLOWMACHINE_FLOWDB_USER";
+    let sandbox = Sandbox::with("--role flowmachine");
+    assert_eq!(sandbox.read(NAME), "flowkit_flowmachine");
+    sandbox.write(NAME, "flowmachine");
+    let said = sandbox.run("init --role flowmachine").succeeded();
+    assert!(said.stdout.contains(&format!("made  {NAME}\n")), "{}", said.stdout);
+    assert_eq!(sandbox.read(NAME), "flowkit_flowmachine");
+    for chosen in ["flowmachine\n", "another", "flowmachine2"] {
+        sandbox.write(NAME, chosen);
+        sandbox.run("init --role flowmachine").succeeded();
+        assert_eq!(sandbox.read(NAME), chosen);
+    }
+}
+
 #[test]
 fn a_role_gets_what_it_needs_and_no_more() {
     let sandbox = Sandbox::with("--role flowdb --role flowmachine");

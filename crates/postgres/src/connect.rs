@@ -18,7 +18,7 @@ use supervisor::{Acting, User};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The database that is there before every other, and that holds nothing.
-pub(crate) const MAINTENANCE: &str = "postgres";
+pub const MAINTENANCE: &str = "postgres";
 
 /// Where a cluster answers.
 #[derive(Clone, Debug, PartialEq, Eq)]

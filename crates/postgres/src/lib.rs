@@ -24,7 +24,7 @@ mod programs;
 pub mod scram;
 
 pub use cluster::{Cluster, Prepared, write_whole};
-pub use connect::Endpoint;
+pub use connect::{Endpoint, MAINTENANCE};
 pub use error::Error;
 pub use migrations::Migrations;
 pub use password::{MONITOR, MONITOR_CONNECTIONS};

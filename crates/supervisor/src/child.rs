@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::confine;
 use super::service::Command;
+use super::walk;
 
 /// The descriptor number at which a service finds the alive lock.
 const ALIVE_FD: RawFd = 3;
@@ -166,7 +167,7 @@ impl Prepared {
         }
         let files = limit(libc::RLIMIT_NOFILE);
         let soft = inherit.open_files.min(files.rlim_max);
-        let locks = limit(libc::RLIMIT_LOCKS);
+        let locks = limit(libc::RLIMIT_LOCKS).rlim_max.min(walk::MARK);
         let confinement = command.confinement.as_ref().map(confine::Prepared::new).transpose()?;
         Ok(Prepared {
             argv: pointers(&args),
@@ -182,8 +183,7 @@ impl Prepared {
                 let bytes = bytes.min(limit(libc::RLIMIT_DATA).rlim_max);
                 libc::rlimit { rlim_cur: bytes, rlim_max: bytes }
             }),
-            cookie: (inherit.cookie <= locks.rlim_max)
-                .then_some(libc::rlimit { rlim_cur: inherit.cookie, rlim_max: locks.rlim_max }),
+            cookie: (inherit.cookie <= locks).then_some(libc::rlimit { rlim_cur: inherit.cookie, rlim_max: locks }),
             confinement,
             fds: [
                 inherit.null.as_raw_fd(),

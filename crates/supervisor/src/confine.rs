@@ -38,7 +38,8 @@ impl Prepared {
     pub fn new(confinement: &Confinement) -> io::Result<Prepared> {
         let ruleset = ruleset(confinement).map_err(io::Error::other)?.map(child::raise).transpose()?;
         let filters = match confinement.plain && has_filters() {
-            true => filters().map_err(io::Error::other)?,
+            // Who connects nowhere asks nobody for addresses.
+            true => filters(confinement.connect.as_ref().is_some_and(Vec::is_empty)).map_err(io::Error::other)?,
             false => Vec::new(),
         };
         Ok(Prepared { ruleset, filters })
@@ -214,7 +215,7 @@ const NAMESPACES: [libc::c_int; 7] = [
 /// Requests that type into a terminal.
 const TYPING: [libc::c_ulong; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
 
-fn filters() -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
+fn filters(no_datagrams: bool) -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
     use SeccompCmpOp::{Eq, MaskedEq, Ne};
     let when = |argument: u8, op: SeccompCmpOp, value: u64| {
         SeccompCondition::new(argument, SeccompCmpArgLen::Dword, op, value)
@@ -229,6 +230,10 @@ fn filters() -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
         let protocols = PROTOCOLS.iter().map(|protocol| when(2, Ne, *protocol as u64));
         let all: Result<_, _> = std::iter::once(when(0, Eq, family as u64)).chain(protocols).collect();
         sockets.push(SeccompRule::new(all?)?);
+        if no_datagrams {
+            let datagrams = when(1, MaskedEq(0xf), libc::SOCK_DGRAM as u64)?;
+            sockets.push(SeccompRule::new(vec![when(0, Eq, family as u64)?, datagrams])?);
+        }
     }
     rules.insert(libc::SYS_socket, sockets);
     // One of a pair of these can be sent anywhere.

@@ -113,6 +113,7 @@ impl Prepared {
                 drop((theirs, self.socket, self.services, self.set));
                 let budget = self.options.budget;
                 let outcome = guard::Guard { supervisor, messages: ours, budget, ignore_hup }.run();
+                lock::release(&self.locks);
                 let _ = std::fs::remove_file(self.options.state.join(control::SOCKET));
                 outcome
             }
@@ -143,6 +144,12 @@ impl Prepared {
         log::listen(&log)?;
         if self.locks.cleared > 0 {
             tracing::warn!("ended {} processes that an earlier run had left behind", self.locks.cleared);
+        }
+        if !self.locks.strangers.is_empty() {
+            let who = &self.locks.strangers;
+            tracing::warn!(
+                "the lock of the services was in the hands of processes that are none of ours, left alone: {who:?}"
+            );
         }
         let status = Status {
             ready: false,

@@ -28,6 +28,9 @@ pub const CLEARING: Duration = Duration::from_secs(10);
 /// one that lives longer is there.
 const DYING: Duration = Duration::from_secs(5);
 
+/// How long a lock that only strangers hold is waited for: they may be given it, and are neither ended nor obeyed.
+const STRANGERS: Duration = Duration::from_secs(1);
+
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -41,6 +44,8 @@ pub struct Locks {
     pub cookie: Cookie,
     /// Processes of an earlier run that had to be ended.
     pub cleared: usize,
+    /// Processes that held the services' lock and that no run of ours has started: they were left alone.
+    pub strangers: Vec<i32>,
 }
 
 /// The directory and its exclusive lock.
@@ -86,14 +91,18 @@ pub fn take(dir: &Path, since: &str, patience: Duration) -> Result<Locks, Error>
     };
     make_dir(dir)?;
     let alive_path = dir.join("alive.lock");
+    let (cleared, strangers) = clear(&open(&alive_path)?, &alive_path, Cookie::from_base(read(&mut here).cookie))?;
+    if !strangers.is_empty() {
+        // The lock goes with the file, whose holders keep what has lost its name.
+        fs::remove_file(&alive_path).map_err(Error::file("remove", &alive_path))?;
+    }
     let alive = open(&alive_path)?;
-    let cleared = clear(&alive, &alive_path, Cookie::from_base(read(&mut here).cookie))?;
     flock(&alive, FlockOperation::NonBlockingLockShared).map_err(|e| Error::file("lock", &alive_path)(e.into()))?;
     let cookie = Cookie::random();
     let holder = Holder { pid: std::process::id(), since: since.to_owned(), cookie: cookie.base() };
     write(&mut here, &holder).map_err(Error::file("write", &path))?;
     let alive = child::raise(alive.into()).map_err(Error::system("duplicate a descriptor"))?;
-    Ok(Locks { place: Place { dir: dir.to_owned(), held: vec![here], holder }, alive, cookie, cleared })
+    Ok(Locks { place: Place { dir: dir.to_owned(), held: vec![here], holder }, alive, cookie, cleared, strangers })
 }
 
 /// Who holds the directory, whether it answers or not.
@@ -187,18 +196,24 @@ fn write(file: &mut File, holder: &Holder) -> std::io::Result<()> {
     file.write_all(serde_json::to_string(holder)?.as_bytes())
 }
 
-/// Kills what an earlier run left behind; returns how many processes that were.
-fn clear(alive: &File, path: &Path, cookie: Cookie) -> Result<usize, Error> {
+/// Lets go of the services' lock when none of them is left, whoever else was given it.
+pub fn release(locks: &Locks) {
+    let _ = flock(&locks.alive, FlockOperation::Unlock);
+}
+
+/// Kills what an earlier run left behind; returns how many processes that were, and who else holds the lock.
+fn clear(alive: &File, path: &Path, cookie: Cookie) -> Result<(usize, Vec<i32>), Error> {
     let begun = Instant::now();
     let deadline = begun + CLEARING;
     let mut killed = std::collections::HashSet::new();
     loop {
         let free = flock(alive, FlockOperation::NonBlockingLockExclusive).is_ok();
-        let left = survivors(alive, path, cookie).map_err(Error::file("look for holders of", path))?;
+        let (left, strangers) = survivors(alive, path, cookie).map_err(Error::file("look for holders of", path))?;
         if free && left.is_empty() {
-            return Ok(killed.len());
+            return Ok((killed.len(), Vec::new()));
         }
-        if let Some(pid) = left.iter().find_map(keeper) {
+        let supervisor = || strangers.iter().find(|pid| is_supervisor(**pid)).and_then(|pid| u32::try_from(*pid).ok());
+        if let Some(pid) = left.iter().find_map(keeper).or_else(supervisor) {
             // Their supervisor is just dying, or its lock was removed a moment ago and it takes it again.
             if Instant::now() > begun + DYING {
                 let dir = path.parent().unwrap_or(path).to_owned();
@@ -206,6 +221,9 @@ fn clear(alive: &File, path: &Path, cookie: Cookie) -> Result<usize, Error> {
             }
             std::thread::sleep(PAUSE);
             continue;
+        }
+        if left.is_empty() && !strangers.is_empty() && Instant::now() > begun + STRANGERS {
+            return Ok((killed.len(), strangers));
         }
         if Instant::now() > deadline {
             return Err(Error::Survivors { path: path.to_owned(), pids: left.iter().map(|s| s.pid as u32).collect() });
@@ -216,13 +234,19 @@ fn clear(alive: &File, path: &Path, cookie: Cookie) -> Result<usize, Error> {
     }
 }
 
+/// Whether a process is a supervisor or a guard: our program, run by our user.
+fn is_supervisor(pid: i32) -> bool {
+    let name = |pid: i32| fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+    let user = |pid: i32| fs::metadata(format!("/proc/{pid}")).map(|meta| meta.uid()).ok();
+    let me = std::process::id() as i32;
+    name(pid).is_some_and(|it| Some(it) == name(me)) && user(pid) == user(me)
+}
+
 /// The supervisor or guard above a process, if one lives.
 fn keeper(seen: &Seen) -> Option<u32> {
-    let name = |pid: i32| fs::read_to_string(format!("/proc/{pid}/comm")).ok();
-    let ours = name(std::process::id() as i32)?;
     let mut pid = seen.pid;
     while let Some(parent) = walk::parent(pid).filter(|parent| *parent > 0) {
-        if name(parent).as_ref() == Some(&ours) {
+        if is_supervisor(parent) {
             return u32::try_from(parent).ok();
         }
         pid = parent;
@@ -230,19 +254,25 @@ fn keeper(seen: &Seen) -> Option<u32> {
     None
 }
 
-/// Processes, not ours, that hold the alive lock or carry the cookie.
-fn survivors(alive: &File, path: &Path, cookie: Cookie) -> std::io::Result<Vec<Seen>> {
+/// Processes that an earlier run has started: they carry its cookie, or hold the alive lock and carry the mark of a run; then
+/// those that hold the lock and do not. A descriptor can be given to anybody, and who has been given it is not to be ended.
+fn survivors(alive: &File, path: &Path, cookie: Cookie) -> std::io::Result<(Vec<Seen>, Vec<i32>)> {
     let lock = alive.metadata()?;
     let me = std::process::id() as i32;
-    let is_survivor = |pid: &i32| {
-        holds(*pid, path, (lock.dev(), lock.ino())) || (cookie.base() != 0 && cookie.service(*pid).is_some())
-    };
-    Ok(walk::all()
-        .filter(|pid| *pid != me)
-        .filter(is_survivor)
-        .filter_map(walk::see)
-        .filter(|seen| !seen.zombie)
-        .collect())
+    let (mut left, mut strangers) = (Vec::new(), Vec::new());
+    for pid in walk::all().filter(|pid| *pid != me) {
+        let carries = cookie.base() != 0 && cookie.service(pid).is_some();
+        if !carries && !holds(pid, path, (lock.dev(), lock.ino())) {
+            continue;
+        }
+        // Looked at after its marks were: a later process with the same number was started later.
+        match walk::see(pid).filter(|seen| !seen.zombie) {
+            Some(seen) if carries || walk::is_of_a_run(pid) => left.push(seen),
+            Some(_) => strangers.push(pid),
+            None => {}
+        }
+    }
+    Ok((left, strangers))
 }
 
 /// Whether a process holds the file, or one that was removed and had its name.

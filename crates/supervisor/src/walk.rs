@@ -13,6 +13,9 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::sys;
 
+/// The hard limit beside every cookie, which is smaller. Without a privilege a process can lower it, but never get rid of it.
+pub const MARK: u64 = 0x4000_0000_0000_0000;
+
 /// Marks the processes of one run: the high bits say which run, the low sixteen which service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cookie(u64);
@@ -40,11 +43,21 @@ impl Cookie {
 
     /// The service that a process belongs to, by the mark it carries.
     pub fn service(self, pid: i32) -> Option<usize> {
-        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
-        let value = limits.lines().find_map(|line| line.strip_prefix("Max file locks"))?;
-        let value: u64 = value.split_ascii_whitespace().next()?.parse().ok()?;
+        let value = limit_of_locks(pid, 0)?;
         (value & !0xffff == self.0).then_some((value & 0xffff) as usize)
     }
+}
+
+/// Whether some supervisor has started a process, or one above it, whatever it has made of its cookie.
+pub fn is_of_a_run(pid: i32) -> bool {
+    limit_of_locks(pid, 1).is_some_and(|hard| hard <= MARK)
+}
+
+/// `RLIMIT_LOCKS` of a process, the soft (0) or the hard one (1); `None` for no limit.
+fn limit_of_locks(pid: i32, which: usize) -> Option<u64> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let values = limits.lines().find_map(|line| line.strip_prefix("Max file locks"))?;
+    values.split_ascii_whitespace().nth(which)?.parse().ok()
 }
 
 /// A process as it was seen; enough to recognise it later.

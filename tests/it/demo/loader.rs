@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use flowkit::flowdb::demo;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::flowdb::Cluster;
+use crate::support::flowdb::{Cluster, FLOWMACHINE};
 
 const SUPERUSER: &str = "flowdb";
 /// Small, but with more than 15 people in some wards.
@@ -75,7 +75,7 @@ fn three_days_are_loaded_as_flowetl_would_leave_them() {
         EVENTS.iter().map(|event| value(&format!("SELECT count(*) FROM events.{event}")).parse::<i64>().unwrap()).sum();
     assert!(said.replace(',', "").contains(&format!(" {total} events")), "{said} but there are {total}");
 
-    let ingested = cluster.ask("flowmachine", "SELECT cdr_type, cdr_date FROM etl.available_dates ORDER BY 1, 2");
+    let ingested = cluster.ask(FLOWMACHINE, "SELECT cdr_type, cdr_date FROM etl.available_dates ORDER BY 1, 2");
     let days = ["2016-01-01", "2016-01-02", "2016-01-03"];
     let mut expected: Vec<Vec<String>> =
         EVENTS.iter().flat_map(|event| days.map(|day| vec![event.to_string(), day.into()])).collect();
@@ -83,7 +83,7 @@ fn three_days_are_loaded_as_flowetl_would_leave_them() {
     assert_eq!(ingested, expected);
 
     let flags = cluster.ask(
-        "flowmachine",
+        FLOWMACHINE,
         "SELECT * FROM available_tables() WHERE table_name IN ('calls', 'sms', 'mds', 'topups') ORDER BY 1",
     );
     assert_eq!(flags.concat().join(" "), "calls t t t mds t t f sms t t t topups t t f");
@@ -133,7 +133,7 @@ fn three_days_are_loaded_as_flowetl_would_leave_them() {
 fn areas_and_cells_are_what_flowmachine_needs() {
     let cluster = Cluster::started();
     loaded(&cluster, &["--days", "1", "--subscribers", "100", "--sites", "100"]);
-    let value = |sql: &str| cluster.value("flowmachine", sql);
+    let value = |sql: &str| cluster.value(FLOWMACHINE, sql);
     for level in 0..4 {
         let table = format!("geography.admin{level}");
         assert_eq!(

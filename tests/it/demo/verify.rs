@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use flowkit::flowdb::users::{self, Role};
 use flowkit::verify::{Check, Target, verify};
 
-use crate::support::flowdb::Cluster;
+use flowkit_core::secrets::Secret;
+
+use crate::support::flowdb::{Cluster, FLOWMACHINE};
 use crate::support::flowmachine::{FlowMachine, python_program, wait_for};
 
 /// One value, as the superuser.
@@ -89,4 +92,38 @@ fn right_answers_are_called_right_and_wrong_ones_wrong() {
     let without = checks(&machine);
     assert!(without[3].1.is_err() && without.len() == 6, "{without:?}");
     assert_eq!(value(&machine, "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'verify%'"), "0");
+}
+
+/// A view runs the functions in it with the rights of whoever looks at it, so that is never the superuser; and a person's login
+/// is the person's, whatever its name.
+#[test]
+fn what_an_analyst_plants_runs_as_nobody_stronger_and_a_login_of_hers_stays() {
+    let mut machine = FlowMachine::on(Cluster::started());
+    super::load(&machine.cluster, 2, 500, 40);
+    machine.start(&[]);
+    let mut admin = machine.cluster.connect("flowdb");
+    for name in ["mallory", "verify_me"] {
+        let password = Secret::new("its-Pass".to_owned());
+        machine.cluster.runtime.block_on(users::add(&mut admin, name, Role::Analyst, &password)).unwrap();
+    }
+    // One of a run that was killed.
+    let killed =
+        "CREATE ROLE verify_00000000; COMMENT ON ROLE verify_00000000 IS 'The analyst of one run of flowkit verify'";
+    machine.cluster.run("flowdb", killed).unwrap();
+    // Every area that is looked at tells who looks.
+    let planted = "ALTER TABLE geography.admin3 RENAME TO admin3_of_the_owner;
+        SET SESSION AUTHORIZATION mallory;
+        CREATE SCHEMA evil; GRANT USAGE ON SCHEMA evil TO PUBLIC;
+        CREATE TABLE evil.seen (who text); GRANT INSERT ON evil.seen TO PUBLIC;
+        CREATE FUNCTION evil.look(geometry) RETURNS geometry LANGUAGE plpgsql AS
+            $$ BEGIN INSERT INTO evil.seen VALUES (current_user), (session_user); RETURN $1; END $$;
+        CREATE VIEW geography.admin3 AS SELECT admin3pcod, admin3name, evil.look(geom) AS geom FROM geography.admin3_of_the_owner;
+        GRANT SELECT ON geography.admin3 TO PUBLIC";
+    machine.cluster.run("flowdb", planted).unwrap();
+    let found = checks(&machine);
+    assert!(found.len() == 6, "{found:?}");
+    let seen = "SELECT string_agg(DISTINCT CASE WHEN who ~ '^verify_[0-9a-f]{8}$' THEN 'the analyst' ELSE who END, ' ') FROM evil.seen";
+    assert_eq!(value(&machine, seen), format!("{FLOWMACHINE} the analyst"));
+    let logins = "SELECT string_agg(rolname, ' ') FROM pg_roles WHERE rolname LIKE 'verify\\_%'";
+    assert_eq!(value(&machine, logins), "verify_me");
 }

@@ -1,6 +1,6 @@
 //! The functions that FlowMachine calls, each against its contract.
 
-use crate::support::flowdb::Cluster;
+use crate::support::flowdb::{Cluster, FLOWMACHINE};
 
 #[test]
 fn functions_keep_their_contract() {
@@ -23,10 +23,10 @@ fn functions_keep_their_contract() {
 
 fn grid(cluster: &Cluster) {
     let grid = "SELECT count(*), sum(ST_Area(geom)) FROM (SELECT (ST_Dump(makegrid_2d(ST_MakeEnvelope(0, 0, 10, 10, 3857), 1))).geom) g";
-    assert_eq!(cluster.ask("flowmachine", grid), [["121", "121"]]);
+    assert_eq!(cluster.ask(FLOWMACHINE, grid), [["121", "121"]]);
     let degrees = "SELECT ST_SRID(makegrid_2d(ST_MakeEnvelope(0, 0, 1, 1, 4326), 50000))";
-    assert_eq!(cluster.value("flowmachine", degrees), "4326");
-    assert!(cluster.run("flowmachine", "SELECT makegrid_2d(ST_MakeEnvelope(0, 0, 1, 1, 4326), 0)").is_err());
+    assert_eq!(cluster.value(FLOWMACHINE, degrees), "4326");
+    assert!(cluster.run(FLOWMACHINE, "SELECT makegrid_2d(ST_MakeEnvelope(0, 0, 1, 1, 4326), 0)").is_err());
 }
 
 fn hartigan(cluster: &Cluster) {
@@ -47,7 +47,7 @@ fn hartigan(cluster: &Cluster) {
                          FROM (VALUES ('a', 0, 10), ('c', 0, 6), ('b', 1, 5), ('d', 0, 2), ('e', 0, 1), ('nowhere', 0, 1))
                               t (id, version, w)) h) clusters"
         );
-        cluster.ask("flowmachine", &sql)
+        cluster.ask(FLOWMACHINE, &sql)
     };
     assert_eq!(
         cluster_of(1.0, 0.0, 0),
@@ -61,7 +61,7 @@ fn hartigan(cluster: &Cluster) {
     assert_eq!(cluster_of(0.1, 0.5, 0).len(), 4, "b is 556 m from a");
     assert_eq!(cluster_of(1.0, 0.5, 100), Vec::<Vec<String>>::new());
     let none = "SELECT unnest(rank) FROM (SELECT (hartigan('a', 0, 1, 1, 0, 0)).* WHERE false) h";
-    assert_eq!(cluster.ask("flowmachine", none), Vec::<Vec<String>>::new());
+    assert_eq!(cluster.ask(FLOWMACHINE, none), Vec::<Vec<String>>::new());
 }
 
 fn random_ints(cluster: &Cluster) {
@@ -69,7 +69,7 @@ fn random_ints(cluster: &Cluster) {
         let sql = format!(
             "SELECT count(*), count(DISTINCT id), min(id) >= 1, max(id) <= {max} FROM random_ints(0.25, {n}, {max})"
         );
-        cluster.ask("flowmachine", &sql)[0].join(" ")
+        cluster.ask(FLOWMACHINE, &sql)[0].join(" ")
     };
     assert_eq!(draw(10, 1_000_000), "10 10 t t");
     assert_eq!(draw(49, 100), "49 49 t t");
@@ -80,28 +80,28 @@ fn random_ints(cluster: &Cluster) {
     assert_eq!(draw(5, 0), "0 0 - -");
     let seeded = |seed: &str| {
         cluster.value(
-            "flowmachine",
+            FLOWMACHINE,
             &format!("SELECT string_agg(id::text, ' ' ORDER BY id) FROM random_ints({seed}, 20, 100000)"),
         )
     };
     assert_eq!(seeded("0.5"), seeded("0.5"));
     assert_ne!(seeded("0.5"), seeded("-0.5"));
-    assert!(cluster.run("flowmachine", "SELECT random_ints(1.5, 1, 1)").is_err());
+    assert!(cluster.run(FLOWMACHINE, "SELECT random_ints(1.5, 1, 1)").is_err());
     // The session must not be left predictable.
     let after = "SELECT random() FROM random_ints(0.5, 1, 10)";
-    assert_ne!(cluster.value("flowmachine", after), cluster.value("flowmachine", after));
+    assert_ne!(cluster.value(FLOWMACHINE, after), cluster.value(FLOWMACHINE, after));
     // Every number has the same chance, for a small share (drawn) and a large one (shuffled).
     for share in [20, 70] {
         let sql = format!(
             "SELECT min(n) > {share} * 20 - 400 AND max(n) < {share} * 20 + 400, count(*) FROM (SELECT id, count(*) n FROM generate_series(1, 2000) s, random_ints(s / 2000.0, {share}, 100) GROUP BY id) counts"
         );
-        assert_eq!(cluster.ask("flowmachine", &sql), [["t", "100"]], "{share} of 100");
+        assert_eq!(cluster.ask(FLOWMACHINE, &sql), [["t", "100"]], "{share} of 100");
     }
 }
 
 /// The samples that FlowMachine's `random_sample` draws: their sizes, and that a seed repeats them.
 fn samples(cluster: &Cluster) {
-    cluster.run("flowmachine", "CREATE TABLE cache.people AS SELECT id FROM generate_series(1, 5000) id").unwrap();
+    cluster.run(FLOWMACHINE, "CREATE TABLE cache.people AS SELECT id FROM generate_series(1, 5000) id").unwrap();
     let by_number = |seed: &str| {
         format!(
             "(SELECT row_number() OVER () AS n, id FROM cache.people) p JOIN random_ints({seed}, 10, 5000) r ON r.id = n"
@@ -109,7 +109,7 @@ fn samples(cluster: &Cluster) {
     };
     let of_table = |sample: &str| format!("cache.people p TABLESAMPLE {sample}");
     let ids = |from: &str| {
-        cluster.value("flowmachine", &format!("SELECT string_agg(p.id::text, ' ' ORDER BY p.id) FROM {from}"))
+        cluster.value(FLOWMACHINE, &format!("SELECT string_agg(p.id::text, ' ' ORDER BY p.id) FROM {from}"))
     };
     let count = |from: &str| ids(from).split(' ').count();
     assert_eq!(count(&by_number("-0.5")), 10);
@@ -126,7 +126,7 @@ fn samples(cluster: &Cluster) {
 }
 
 fn medians(cluster: &Cluster) {
-    let ask = |sql: &str| cluster.value("flowmachine", sql);
+    let ask = |sql: &str| cluster.value(FLOWMACHINE, sql);
     assert_eq!(ask("SELECT median(x) FROM generate_series(1, 4) x"), "2.5");
     assert_eq!(ask("SELECT median(x) FROM (VALUES (3.5::numeric), (NULL), (1), (9)) t (x)"), "3.5");
     assert_eq!(ask("SELECT median(x) FROM (VALUES (NULL::int)) t (x)"), "-");
@@ -138,17 +138,17 @@ fn viewshed(cluster: &Cluster) {
             ST_Point(d, 0) AS geom, d::float AS distance, slope
         FROM (VALUES ('00000000-0000-0000-0000-00000000000a'::uuid)) lines (line),
              (VALUES (4, 2.0), (1, 1.0), (5, 3.0), (3, 2.0), (2, 0.5), (6, NULL)) pixels (d, slope)";
-    cluster.run("flowmachine", table).unwrap();
+    cluster.run(FLOWMACHINE, table).unwrap();
     let seen = "SELECT string_agg(ST_X(geom_viewshed)::text, ' ' ORDER BY ST_X(geom_viewshed)) FROM viewshed('cache.slopes') WHERE visible";
-    assert_eq!(cluster.value("flowmachine", seen), "1 3 5");
+    assert_eq!(cluster.value(FLOWMACHINE, seen), "1 3 5");
     assert_eq!(
-        cluster.value("flowmachine", "SELECT count(*) FROM viewshed('cache.slopes') WHERE visible IS NOT NULL"),
+        cluster.value(FLOWMACHINE, "SELECT count(*) FROM viewshed('cache.slopes') WHERE visible IS NOT NULL"),
         "6"
     );
 }
 
 fn small_helpers(cluster: &Cluster) {
-    let ask = |sql: &str| cluster.value("flowmachine", sql);
+    let ask = |sql: &str| cluster.value(FLOWMACHINE, sql);
     let numbers = "SELECT string_agg(isnumeric(x)::text, ' ') FROM unnest('{1,-2.5e3,x,\"\",1.2.3}'::text[]) x";
     assert_eq!(ask(numbers), "true true false false false");
     assert_eq!(ask("SELECT isnumeric(NULL)"), "-");
@@ -171,7 +171,7 @@ fn small_helpers(cluster: &Cluster) {
 
 /// Null, negative, empty, without an end, by name: an answer or an error at once, never a core that burns.
 fn odd_arguments(cluster: &Cluster) {
-    let ask = |sql: &str| cluster.value("flowmachine", &format!("SET statement_timeout = '20s'; {sql}"));
+    let ask = |sql: &str| cluster.value(FLOWMACHINE, &format!("SET statement_timeout = '20s'; {sql}"));
     for no_rows in ["0.3, 3, NULL", "0.3, NULL, 3", "NULL, 3, 3", "0.3, -1, 3", "0.3, 3, -1", "0.3, 0, 0"] {
         assert_eq!(ask(&format!("SELECT count(*) FROM random_ints({no_rows})")), "0", "{no_rows}");
     }
@@ -202,20 +202,19 @@ fn odd_arguments(cluster: &Cluster) {
         "makegrid_2d('SRID=3857;POLYGON((0 0, 0 1, 1 0, 0 0))', 'nan')",
         "touch_cache(NULL)",
     ] {
-        let error =
-            cluster.run("flowmachine", &format!("SET statement_timeout = '20s'; SELECT {refused}")).unwrap_err();
+        let error = cluster.run(FLOWMACHINE, &format!("SET statement_timeout = '20s'; SELECT {refused}")).unwrap_err();
         assert_ne!(error.code(), Some(&tokio_postgres::error::SqlState::QUERY_CANCELED), "{refused} went on and on");
     }
 }
 
 fn sizes_and_scores(cluster: &Cluster) {
-    let ask = |sql: &str| cluster.value("flowmachine", sql);
+    let ask = |sql: &str| cluster.value(FLOWMACHINE, sql);
     let number = |sql: &str| ask(sql).parse::<f64>().unwrap();
     assert_eq!(ask("SELECT table_size('vanished', 'cache')"), "0");
     assert_eq!(ask("SELECT table_size('calls', 'events')"), "0", "a partitioned parent");
     cluster
         .run(
-            "flowmachine",
+            FLOWMACHINE,
             "CREATE TABLE cache.sized AS SELECT generate_series(1, 10000) n; CREATE INDEX ON cache.sized (n)",
         )
         .unwrap();
@@ -228,7 +227,7 @@ fn sizes_and_scores(cluster: &Cluster) {
         let sql = format!(
             "INSERT INTO cache.cached (query_id, created, access_count, compute_time, cache_score_multiplier, class, schema, tablename) VALUES ('{id}', now(), 0, 1000, 0, '{class}', 'cache', 'gone')"
         );
-        cluster.run("flowmachine", &sql).unwrap();
+        cluster.run(FLOWMACHINE, &sql).unwrap();
     };
     let multiplier =
         |id: &str| number(&format!("SELECT cache_score_multiplier FROM cache.cached WHERE query_id = '{id}'"));
@@ -248,7 +247,7 @@ fn sizes_and_scores(cluster: &Cluster) {
     assert!((multiplier("q") - 1.0 / growth - 1.0).abs() < 1e-9);
     assert_eq!(touch("t"), 0.0);
     assert_eq!(ask("SELECT access_count FROM cache.cached WHERE query_id = 't'"), "2");
-    let error = cluster.run("flowmachine", "SELECT touch_cache('no-such-id')").unwrap_err();
+    let error = cluster.run(FLOWMACHINE, "SELECT touch_cache('no-such-id')").unwrap_err();
     assert!(error.as_db_error().unwrap().message().contains("no-such-id"));
 
     // Half-life: 1000 touches later a touch weighs twice as much.
@@ -275,13 +274,13 @@ fn sizes_and_scores(cluster: &Cluster) {
         assert_eq!(multiplier("q"), 1.0, "all that was before has faded");
     }
     // FlowMachine resets its cache.
-    cluster.run("flowmachine", "SELECT setval('cache.cache_touches', 1)").unwrap();
+    cluster.run(FLOWMACHINE, "SELECT setval('cache.cache_touches', 1)").unwrap();
     cluster.run("flowdb", "UPDATE cache.cached SET cache_score_multiplier = 0").unwrap();
     touch("q");
     assert_eq!(multiplier("q"), 1.0);
 
     // While somebody else writes, scales are left alone and nobody waits or fails.
-    let other = cluster.connect("flowmachine");
+    let other = cluster.connect(FLOWMACHINE);
     let run = |sql: &str| cluster.runtime.block_on(other.batch_execute(sql)).unwrap();
     run("BEGIN; UPDATE cache.cached SET access_count = 7 WHERE query_id = 'r'");
     cluster.run("flowdb", "SELECT setval('cache.cache_touches', 400000)").unwrap();
@@ -297,9 +296,9 @@ fn sizes_and_scores(cluster: &Cluster) {
 /// What FlowMachine's setters write is taken, and takes effect, even under the key that it alone knows.
 fn settings_of_the_cache(cluster: &Cluster) {
     let set = |key: &str, value: &str| {
-        cluster.run("flowmachine", &format!("UPDATE cache.cache_config SET value = '{value}' WHERE key = '{key}'"))
+        cluster.run(FLOWMACHINE, &format!("UPDATE cache.cache_config SET value = '{value}' WHERE key = '{key}'"))
     };
-    let period = || cluster.value("flowmachine", "SELECT cache_protected_period()");
+    let period = || cluster.value(FLOWMACHINE, "SELECT cache_protected_period()");
     set("cache_protected_period", "-5").unwrap();
     assert_eq!(period(), "-5");
     set("protected_period", "17").unwrap();

@@ -3,7 +3,7 @@
 use flowkit::flowdb::Error;
 use flowkit::flowdb::migrations::MIGRATIONS;
 
-use crate::support::flowdb::Cluster;
+use crate::support::flowdb::{Cluster, FLOWMACHINE};
 
 #[test]
 fn databases_of_other_editions_are_refused() {
@@ -63,7 +63,7 @@ fn days_are_attached_as_flowetl_does() {
         cluster.run("flowdb", &day).unwrap();
         assert_eq!(
             cluster.value(
-                "flowmachine",
+                FLOWMACHINE,
                 &format!(
                     "SELECT count(*) FROM events.{parent} WHERE datetime >= '2016-01-01' AND datetime < '2016-01-02'"
                 )
@@ -72,14 +72,14 @@ fn days_are_attached_as_flowetl_does() {
         );
     }
     cluster.run("flowdb", "INSERT INTO etl.etl_records (cdr_type, cdr_date, state, timestamp) VALUES ('mds', '2016-01-01', 'archived', now() + interval '1 s')").unwrap();
-    assert_eq!(cluster.ask("flowmachine", "SELECT * FROM etl.available_dates"), [["calls", "2016-01-01"]]);
+    assert_eq!(cluster.ask(FLOWMACHINE, "SELECT * FROM etl.available_dates"), [["calls", "2016-01-01"]]);
     let checks =
         "INSERT INTO etl.post_etl_queries (cdr_date, cdr_type, type_of_query_or_check, outcome, timestamp) VALUES
         ('2016-01-01', 'calls', 'count', '5', '2016-01-02'), ('2016-01-01', 'calls', 'count', '6', '2016-01-03'),
         ('2016-01-01', 'mds', 'count', '7', '2016-01-03')";
     cluster.run("flowdb", checks).unwrap();
     let latest = "SELECT cdr_type, outcome FROM etl.deduped_post_etl_queries";
-    assert_eq!(cluster.ask("flowmachine", latest), [["calls", "6"]]);
+    assert_eq!(cluster.ask(FLOWMACHINE, latest), [["calls", "6"]]);
     // Somebody withdraws a day by hand and thinks of no time.
     cluster
         .run(
@@ -87,7 +87,7 @@ fn days_are_attached_as_flowetl_does() {
             "INSERT INTO etl.etl_records (cdr_type, cdr_date, state) VALUES ('calls', '2016-01-01', 'quarantine')",
         )
         .unwrap();
-    assert_eq!(cluster.value("flowmachine", "SELECT count(*) FROM etl.available_dates"), "0");
+    assert_eq!(cluster.value(FLOWMACHINE, "SELECT count(*) FROM etl.available_dates"), "0");
     let upsert = "INSERT INTO events.location_ids VALUES ('c', 'calls', '2016-01-01', '2016-01-01') ON CONFLICT (location_id, cdr_type) DO UPDATE SET last_active_date = '2016-01-02';
         INSERT INTO available_tables (table_name, has_subscribers) VALUES ('calls', true) ON CONFLICT (table_name) DO UPDATE SET has_subscribers = true";
     cluster.run("flowdb", upsert).unwrap();

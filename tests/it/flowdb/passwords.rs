@@ -4,7 +4,7 @@ use std::fs;
 
 use flowkit::flowdb;
 
-use crate::support::flowdb::{Cluster, SECRETS};
+use crate::support::flowdb::{Cluster, FLOWMACHINE, SECRETS};
 
 fn can_log_in(cluster: &Cluster, user: &str) -> bool {
     cluster.runtime.block_on(flowdb::connect(&cluster.site, user)).is_ok()
@@ -32,12 +32,12 @@ fn rotated_passwords_take_effect_at_the_next_start() {
     for (name, _) in SECRETS {
         cluster.set_secret(name, &format!("{name}/new@:+'\"$\\"));
     }
-    assert!(!can_log_in(&cluster, "flowmachine"), "the new password is not set yet");
+    assert!(!can_log_in(&cluster, FLOWMACHINE), "the new password is not set yet");
     cluster.stop();
     cluster.prepare().unwrap();
     cluster.start(); // ready although the superuser's new password is not set yet
     cluster.apply().unwrap();
-    for (user, (name, old)) in ["flowdb", "flowmachine", "flowapi"].iter().zip(SECRETS) {
+    for (user, (name, old)) in ["flowdb", FLOWMACHINE, "flowapi"].iter().zip(SECRETS) {
         tcp(&cluster, user, &format!("{name}/new@:+'\"$\\")).unwrap();
         assert!(tcp(&cluster, user, old).is_err(), "the old password of {user} still works");
         assert!(tcp(&cluster, user, "").is_err());
@@ -48,7 +48,7 @@ fn rotated_passwords_take_effect_at_the_next_start() {
 fn a_former_login_of_flowapi_is_closed() {
     let cluster = Cluster::started();
     assert!(can_log_in(&cluster, "flowapi"));
-    cluster.run("flowmachine", "CREATE TABLE cache.x1 AS SELECT 1").unwrap();
+    cluster.run(FLOWMACHINE, "CREATE TABLE cache.x1 AS SELECT 1").unwrap();
     cluster.set_secret("FLOWAPI_FLOWDB_USER", "api_two");
     cluster.apply().unwrap();
     assert!(tcp(&cluster, "flowapi", SECRETS[2].1).is_err());
@@ -62,15 +62,15 @@ fn a_former_login_of_flowapi_is_closed() {
 #[test]
 fn logins_that_were_shut_are_opened_again() {
     let cluster = Cluster::started();
-    let shut = "ALTER ROLE flowmachine VALID UNTIL '2020-01-01';
+    let shut = "ALTER ROLE flowkit_flowmachine VALID UNTIL '2020-01-01';
         ALTER ROLE flowapi NOLOGIN CONNECTION LIMIT 0; ALTER ROLE flowdb VALID UNTIL '2020-01-01';
         ALTER DATABASE flowdb CONNECTION LIMIT 0";
     cluster.run("flowdb", shut).unwrap();
-    for user in ["flowmachine", "flowapi"] {
+    for user in [FLOWMACHINE, "flowapi"] {
         assert!(!can_log_in(&cluster, user), "{user}");
     }
     cluster.apply().unwrap();
-    for (user, (_, password)) in ["flowdb", "flowmachine", "flowapi"].iter().zip(SECRETS) {
+    for (user, (_, password)) in ["flowdb", FLOWMACHINE, "flowapi"].iter().zip(SECRETS) {
         tcp(&cluster, user, password).unwrap();
     }
 }
@@ -80,7 +80,7 @@ fn flowmachines_login_may_have_another_name() {
     let cluster = Cluster::started();
     cluster.set_secret("FLOWMACHINE_FLOWDB_USER", "fm");
     cluster.apply().unwrap();
-    assert!(tcp(&cluster, "flowmachine", SECRETS[1].1).is_err());
+    assert!(tcp(&cluster, FLOWMACHINE, SECRETS[1].1).is_err());
     cluster
         .run("fm", "CREATE TABLE cache.x1 AS SELECT 1; ALTER TABLE cache.x1 OWNER TO flowmachine; ANALYZE cache.x1")
         .unwrap();
@@ -97,9 +97,9 @@ fn no_password_and_no_msisdn_reaches_a_log_or_a_file() {
     for failing in
         ["SELECT 1/0 FROM events.calls WHERE msisdn = 'msisdn-447700900123'", "SELECT 'msisdn-447700900123'::int"]
     {
-        assert!(cluster.run("flowmachine", failing).is_err());
+        assert!(cluster.run(FLOWMACHINE, failing).is_err());
     }
-    assert!(tcp(&cluster, "flowmachine", "not-the-Pass-9").is_err());
+    assert!(tcp(&cluster, FLOWMACHINE, "not-the-Pass-9").is_err());
     cluster.stop();
     let log = cluster.log();
     assert!(log.contains("password authentication failed"), "the log is the right one:\n{log}");

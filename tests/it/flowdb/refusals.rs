@@ -14,7 +14,7 @@ use flowkit_core::config::{Origin, StateDir};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use supervisor::Probe;
 
-use crate::support::flowdb::Cluster;
+use crate::support::flowdb::{Cluster, FLOWMACHINE};
 use crate::support::skip::{Lack, skip};
 
 /// Every file below a directory with what a touch would change.
@@ -164,7 +164,7 @@ fn settings_that_we_rely_on_are_not_overruled() {
     assert!(warnings[1].starts_with("postgresql.conf says `listen_addresses = '192.0.2.1'`, which"), "{warnings:?}");
     cluster.start();
     cluster.apply().unwrap();
-    assert_eq!(cluster.value("flowmachine", "SHOW work_mem"), "5MB", "other lines of people's win");
+    assert_eq!(cluster.value(FLOWMACHINE, "SHOW work_mem"), "5MB", "other lines of people's win");
     assert_eq!(cluster.value("flowdb", "SHOW port"), port.to_string());
 }
 
@@ -213,7 +213,7 @@ fn a_session_that_outlives_its_server_keeps_the_next_one_out() {
         start.join().unwrap().unwrap();
     });
     cluster.start();
-    assert_eq!(cluster.value("flowmachine", "SELECT count(*) FROM events.calls"), "0");
+    assert_eq!(cluster.value(FLOWMACHINE, "SELECT count(*) FROM events.calls"), "0");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Who may do what: the assertions of FlowKit's own tests of roles, and what FlowMachine and FlowAPI need.
 
-use crate::support::flowdb::Cluster;
+use crate::support::flowdb::{Cluster, FLOWMACHINE};
 
 const DENIED: &str = "42501";
 
@@ -16,38 +16,38 @@ fn roles_may_do_what_they_need_and_no_more() {
     ] {
         cluster.run("flowdb", made_later).unwrap();
     }
-    cluster.run("flowmachine", "CREATE TABLE cache.x1 AS SELECT 1 AS n").unwrap();
+    cluster.run(FLOWMACHINE, "CREATE TABLE cache.x1 AS SELECT 1 AS n").unwrap();
     let table = [
         // user, statement, whether it may
-        ("flowmachine", "SELECT FROM events.calls", true),
-        ("flowmachine", "SELECT FROM events.later", true),
-        ("flowmachine", "SELECT FROM routing.roads", true),
-        ("flowmachine", "SELECT FROM cache.cached", true),
-        ("flowmachine", "SELECT FROM cache.dependencies", true),
-        ("flowmachine", "SELECT FROM cache.made_by_flowdb", true),
-        ("flowmachine", "SELECT FROM geography.admin0", true),
-        ("flowmachine", "SELECT FROM etl.available_dates", true),
-        ("flowmachine", "SELECT FROM etl.deduped_post_etl_queries", true),
-        ("flowmachine", "SELECT FROM dfs.transactions_metadata", true),
-        ("flowmachine", "SELECT FROM infrastructure.tacs", true),
-        ("flowmachine", "SELECT FROM public.made_by_flowdb", true),
-        ("flowmachine", "DELETE FROM cache.cached", true),
-        ("flowmachine", "TRUNCATE cache.cached CASCADE", false),
-        ("flowmachine", "UPDATE cache.cached SET last_accessed = now(), access_count = access_count + 1", true),
-        ("flowmachine", "UPDATE cache.cached SET obj = NULL", false),
-        ("flowmachine", "UPDATE cache.dependencies SET depends_on = query_id", false),
-        ("flowmachine", "UPDATE cache.cache_config SET value = value", true),
-        ("flowmachine", "SELECT setval('cache.cache_touches', 1)", true),
-        ("flowmachine", "CREATE SCHEMA mine; DROP SCHEMA mine", true),
-        ("flowmachine", "CREATE TABLE geography.mine (id int); DROP TABLE geography.mine", true),
-        ("flowmachine", "DROP TABLE events.calls", false),
-        ("flowmachine", "CREATE TABLE events.mine (id int)", false),
-        ("flowmachine", "CREATE TABLE public.mine (id int)", false),
-        ("flowmachine", "INSERT INTO events.later VALUES ('1')", false),
-        ("flowmachine", "DROP TABLE cache.cached", false),
-        ("flowmachine", "DROP TABLE cache.dependencies", false),
-        ("flowmachine", "ALTER ROLE flowapi PASSWORD NULL", false),
-        ("flowmachine", "SELECT FROM flowkit.schema_history", false),
+        (FLOWMACHINE, "SELECT FROM events.calls", true),
+        (FLOWMACHINE, "SELECT FROM events.later", true),
+        (FLOWMACHINE, "SELECT FROM routing.roads", true),
+        (FLOWMACHINE, "SELECT FROM cache.cached", true),
+        (FLOWMACHINE, "SELECT FROM cache.dependencies", true),
+        (FLOWMACHINE, "SELECT FROM cache.made_by_flowdb", true),
+        (FLOWMACHINE, "SELECT FROM geography.admin0", true),
+        (FLOWMACHINE, "SELECT FROM etl.available_dates", true),
+        (FLOWMACHINE, "SELECT FROM etl.deduped_post_etl_queries", true),
+        (FLOWMACHINE, "SELECT FROM dfs.transactions_metadata", true),
+        (FLOWMACHINE, "SELECT FROM infrastructure.tacs", true),
+        (FLOWMACHINE, "SELECT FROM public.made_by_flowdb", true),
+        (FLOWMACHINE, "DELETE FROM cache.cached", true),
+        (FLOWMACHINE, "TRUNCATE cache.cached CASCADE", false),
+        (FLOWMACHINE, "UPDATE cache.cached SET last_accessed = now(), access_count = access_count + 1", true),
+        (FLOWMACHINE, "UPDATE cache.cached SET obj = NULL", false),
+        (FLOWMACHINE, "UPDATE cache.dependencies SET depends_on = query_id", false),
+        (FLOWMACHINE, "UPDATE cache.cache_config SET value = value", true),
+        (FLOWMACHINE, "SELECT setval('cache.cache_touches', 1)", true),
+        (FLOWMACHINE, "CREATE SCHEMA mine; DROP SCHEMA mine", true),
+        (FLOWMACHINE, "CREATE TABLE geography.mine (id int); DROP TABLE geography.mine", true),
+        (FLOWMACHINE, "DROP TABLE events.calls", false),
+        (FLOWMACHINE, "CREATE TABLE events.mine (id int)", false),
+        (FLOWMACHINE, "CREATE TABLE public.mine (id int)", false),
+        (FLOWMACHINE, "INSERT INTO events.later VALUES ('1')", false),
+        (FLOWMACHINE, "DROP TABLE cache.cached", false),
+        (FLOWMACHINE, "DROP TABLE cache.dependencies", false),
+        (FLOWMACHINE, "ALTER ROLE flowapi PASSWORD NULL", false),
+        (FLOWMACHINE, "SELECT FROM flowkit.schema_history", false),
         ("flowapi", "SELECT FROM cache.x1", true),
         ("flowapi", "SELECT FROM cache.made_by_flowdb", true),
         ("flowapi", "SELECT FROM geography.admin0", true),
@@ -64,9 +64,9 @@ fn roles_may_do_what_they_need_and_no_more() {
         ("flowapi", "CREATE TABLE cache.mine (id int)", false),
         ("flowapi", "CREATE TABLE public.mine (id int)", false),
         ("flowapi", "CREATE SCHEMA mine", false),
-        ("flowmachine", "DROP TABLE cache.x1", true),
+        (FLOWMACHINE, "DROP TABLE cache.x1", true),
         // What others make in the cache is FlowMachine's to remove.
-        ("flowmachine", "DROP TABLE cache.made_by_flowdb", true),
+        (FLOWMACHINE, "DROP TABLE cache.made_by_flowdb", true),
     ];
     for (user, statement, may) in table {
         match cluster.run(user, statement) {

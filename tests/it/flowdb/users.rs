@@ -10,7 +10,7 @@ use flowkit::flowdb::users::{self, Role, User};
 use flowkit_core::secrets::Secret;
 use tokio_postgres::{Client, Config, NoTls};
 
-use crate::support::flowdb::Cluster;
+use crate::support::flowdb::{Cluster, FLOWMACHINE};
 
 fn log_in(cluster: &Cluster, user: &str, password: &str) -> Result<Client, tokio_postgres::Error> {
     let mut config = Config::new();
@@ -61,7 +61,7 @@ fn analysts_store_queries_and_readers_read_them() {
     .unwrap();
     let owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE tablename IN ('by_hand', 'selected', 'made')";
     assert_eq!(cluster.ask("flowdb", owners), [["flowmachine"]]);
-    cluster.run("flowmachine", "DROP TABLE cache.by_hand, cache.selected, cache.made").unwrap();
+    cluster.run(FLOWMACHINE, "DROP TABLE cache.by_hand, cache.selected, cache.made").unwrap();
     run(&alice, "CREATE SCHEMA alice; CREATE TABLE alice.notes AS SELECT 1").unwrap();
 
     let again = cluster.runtime.block_on(users::add(&mut admin, "alice", Role::Reader, &secret("x"))).unwrap_err();
@@ -73,7 +73,7 @@ fn analysts_store_queries_and_readers_read_them() {
     assert!(log_in(&cluster, "rita", "rita-Pass").is_err());
     log_in(&cluster, "rita", "rita's \"new\" Pass").unwrap();
 
-    for ours in ["flowmachine", "flowapi", "flowdb", "flowkit_reader", "nobody_there"] {
+    for ours in ["flowmachine", FLOWMACHINE, "flowapi", "flowdb", "flowkit_reader", "nobody_there"] {
         let refused = cluster.runtime.block_on(users::remove(&mut admin, ours)).unwrap_err();
         assert!(matches!(refused, Error::User(_)), "{ours}: {refused}");
     }

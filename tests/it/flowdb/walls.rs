@@ -9,7 +9,7 @@ use flowkit_core::secrets::Secret;
 use supervisor::Probe;
 use tokio_postgres::{Client, Config, NoTls};
 
-use crate::support::flowdb::Cluster;
+use crate::support::flowdb::{Cluster, FLOWMACHINE};
 
 /// What every one of these programs would do once it runs as somebody who may.
 const BECOME: &str = "ALTER ROLE mallory SUPERUSER";
@@ -132,7 +132,7 @@ fn what_somebody_leaves_behind_can_do_nothing() {
 #[test]
 fn nobody_lays_a_function_in_the_way_of_a_stronger_one() {
     let cluster = cluster_with_people();
-    for login in ["flowdb", "flowmachine", "flowapi"] {
+    for login in ["flowdb", FLOWMACHINE, "flowapi"] {
         let sql = format!(
             "CREATE SCHEMA {login}; GRANT USAGE ON SCHEMA {login} TO PUBLIC;
              CREATE FUNCTION {login}.flowdb_version() RETURNS text LANGUAGE plpgsql AS $$ BEGIN {BECOME}; RETURN 'evil'; END $$"
@@ -166,7 +166,7 @@ fn every_function_right_and_owner_is_one_that_is_meant() {
     let owners =
         "SELECT rolname, rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls
         FROM pg_roles WHERE rolname LIKE 'flowkit\\_%' ORDER BY 1";
-    let groups = ["analyst f", "departed f", "functions f", "monitor t", "reader f", "sessions f"];
+    let groups = ["analyst f", "departed f", "flowmachine t", "functions f", "monitor t", "reader f", "sessions f"];
     assert_eq!(ask(owners), groups.map(|group| format!("flowkit_{group}")));
     let members = "SELECT g.rolname, m.rolname FROM pg_auth_members am JOIN pg_roles g ON g.oid = roleid
         JOIN pg_roles m ON m.oid = member WHERE g.rolname LIKE 'pg\\_%' AND m.rolname NOT LIKE 'pg\\_%' ORDER BY 1, 2";
@@ -222,7 +222,7 @@ fn every_function_right_and_owner_is_one_that_is_meant() {
 #[test]
 fn one_person_neither_takes_all_nor_ends_what_others_do() {
     let mut cluster = cluster_with_people();
-    let machine = cluster.connect("flowmachine");
+    let machine = cluster.connect(FLOWMACHINE);
     let theirs: i32 = cluster.runtime.block_on(machine.query_one("SELECT pg_backend_pid()", &[])).unwrap().get(0);
     for way in ["pg_terminate_backend", "pg_cancel_backend"] {
         for who in ["mallory", "rita"] {
@@ -235,13 +235,30 @@ fn one_person_neither_takes_all_nor_ends_what_others_do() {
     let other = log_in(&cluster, "mallory").unwrap();
     run(&cluster, "mallory", "SELECT cache.end_sessions('flowkit')").unwrap();
     run(&cluster, "mallory", "SET ROLE flowmachine; SELECT close_all_connections()").unwrap();
+    // Nor is the one as which she may act the one that FlowMachine logs in as.
+    run(&cluster, "mallory", "SET ROLE flowmachine; ALTER ROLE flowmachine PASSWORD 'mallory-Pass'").unwrap();
+    for sql in [
+        "ALTER ROLE flowmachine LOGIN",
+        "ALTER ROLE flowkit_flowmachine PASSWORD 'mallory-Pass'",
+        "ALTER ROLE flowkit_flowmachine SET work_mem = '1TB'",
+        "SET ROLE flowkit_flowmachine",
+        "GRANT flowkit_flowmachine TO mallory",
+    ] {
+        let refused = run(&cluster, "mallory", &format!("SET ROLE flowmachine; {sql}")).expect_err(sql);
+        assert!(refused.contains("permission denied") || refused.contains("must"), "{sql}: {refused}");
+    }
+    let mut config = Config::new();
+    config.host("127.0.0.1").port(cluster.site.settings.port("FLOWDB_PORT")).dbname("flowdb");
+    config.user("flowmachine").password("mallory-Pass");
+    let refused = cluster.runtime.block_on(config.connect(NoTls)).err().expect("nobody logs in as it");
+    assert_eq!(refused.as_db_error().unwrap().message(), "role \"flowmachine\" is not permitted to log in");
     cluster.runtime.block_on(machine.batch_execute("SELECT 1")).expect("FlowMachine's session goes on");
     assert!(cluster.runtime.block_on(other.batch_execute("SELECT 1")).is_err(), "her own sessions end");
 
     let sessions: Vec<Client> = (0..15).map(|_| log_in(&cluster, "mallory").unwrap()).collect();
     let refused = log_in(&cluster, "mallory").expect_err("a sixteenth");
     assert_eq!(refused.as_db_error().unwrap().message(), "too many connections for role \"mallory\"");
-    cluster.connect("flowmachine");
+    cluster.connect(FLOWMACHINE);
     drop(sessions);
 
     for (name, value) in [
@@ -253,12 +270,12 @@ fn one_person_neither_takes_all_nor_ends_what_others_do() {
     }
     cluster.apply().unwrap();
     let limits = "SELECT rolname, rolconnlimit, array_to_string(rolconfig, ' ') FROM pg_roles
-        WHERE rolname IN ('mallory', 'rita', 'flowapi', 'flowmachine') ORDER BY 1";
+        WHERE rolname IN ('mallory', 'rita', 'flowapi', 'flowkit_flowmachine') ORDER BY 1";
     assert_eq!(
         cluster.ask("flowdb", limits),
         [
             ["flowapi", "-1", "-"],
-            ["flowmachine", "-1", "-"],
+            [FLOWMACHINE, "-1", "-"],
             ["mallory", "2", "statement_timeout=1s"],
             ["rita", "1", "statement_timeout=3600s"]
         ]
@@ -294,4 +311,50 @@ fn the_probe_logs_in_as_somebody_who_may_do_nothing() {
         assert_eq!(check(&probe::server(&cluster.site)), Ok(()), "{state}");
     }
     assert_eq!(ask(sessions), [""; 0]);
+}
+
+/// What a start waits for is given to it: neither a lock that any login can take nor a transaction left open holds it up for good.
+#[test]
+fn nobody_holds_up_the_next_start() {
+    let cluster = cluster_with_people();
+    let mallory = log_in(&cluster, "mallory").unwrap();
+    // The number of the lock was told in the source.
+    let hold = "SELECT pg_advisory_lock(x'464c4f574442'::bigint)";
+    cluster.runtime.block_on(mallory.batch_execute(hold)).unwrap();
+    assert_eq!(cluster.apply().unwrap().warnings, [""; 0]);
+    cluster
+        .runtime
+        .block_on(mallory.batch_execute("BEGIN; LOCK TABLE cache.cache_config IN ACCESS EXCLUSIVE MODE"))
+        .unwrap();
+    let said = cluster.apply().unwrap().warnings;
+    assert_eq!(said, ["a session of mallory was ended: a transaction that it had open held up the start"]);
+    assert!(cluster.runtime.block_on(mallory.batch_execute("COMMIT")).is_err());
+}
+
+/// A start of the version before this one has left a login of the owner's, and somebody may still be in as that.
+#[test]
+fn the_former_login_of_flowmachine_is_closed_with_its_sessions() {
+    let cluster = cluster_with_people();
+    cluster.set_secret("FLOWMACHINE_FLOWDB_USER", "flowmachine");
+    let warnings = cluster.apply().unwrap().warnings;
+    assert!(
+        warnings[0].starts_with("FLOWMACHINE_FLOWDB_USER is flowmachine, as which every analyst can act"),
+        "{warnings:?}"
+    );
+    let former = cluster.connect("flowmachine");
+    cluster.runtime.block_on(former.batch_execute("CREATE TABLE cache.x1 AS SELECT 1")).unwrap();
+    cluster.set_secret("FLOWMACHINE_FLOWDB_USER", FLOWMACHINE);
+    assert_eq!(cluster.apply().unwrap().warnings, [""; 0]);
+    assert!(cluster.runtime.block_on(former.batch_execute("SELECT 1")).is_err());
+    cluster.run(FLOWMACHINE, "INSERT INTO cache.x1 VALUES (2); DROP TABLE cache.x1").unwrap();
+}
+
+/// Nobody who only reads has a place to write.
+#[test]
+fn a_reader_makes_no_large_objects() {
+    let cluster = cluster_with_people();
+    for call in ["lo_create(0)", "lo_creat(-1)", "lo_from_bytea(0, 'x')", "lo_import('/etc/passwd')"] {
+        let refused = run(&cluster, "rita", &format!("SELECT {call}")).expect_err(call);
+        assert!(refused.starts_with("permission denied for function lo_"), "{call}: {refused}");
+    }
 }

@@ -8,6 +8,7 @@ use flowkit_core::secrets::Secret;
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::support::flowdb::FLOWMACHINE;
 use crate::support::flowmachine::{FlowMachine, daily_location, spatial_aggregate, wait_for};
 
 /// Puts an object into every row of the cache that makes a file when it is unpickled; as an analyst can, who may not
@@ -26,7 +27,7 @@ fn plant(machine: &FlowMachine) -> PathBuf {
          INSERT INTO cache.cached SELECT * FROM row;
          INSERT INTO cache.dependencies SELECT * FROM need"
     );
-    machine.cluster.run("flowmachine", &sql).unwrap();
+    machine.cluster.run(FLOWMACHINE, &sql).unwrap();
     file
 }
 
@@ -47,7 +48,7 @@ fn what_an_analyst_puts_beside_a_result_does_not_run() {
     machine.cluster.run("flowdb", "SELECT pg_sleep(1)").unwrap();
     let mut cleanup = machine.python(&[]).args(["-m", "flowkit_flowmachine", "cache-cleanup"]).spawn().unwrap();
     let left = "SELECT count(*) FROM cache.cached WHERE class NOT IN ('Table', 'GeoTable')";
-    wait_for("the cache to be emptied", || match machine.cluster.value("flowmachine", left).as_str() {
+    wait_for("the cache to be emptied", || match machine.cluster.value(FLOWMACHINE, left).as_str() {
         "0" => Ok(()),
         left => Err(format!("{left} left\n{}", machine.log())),
     });

@@ -1,11 +1,15 @@
 //! Our redis: who gets in, and what they may do.
 
+use std::io::Read;
+use std::net::TcpStream;
 use std::time::Duration;
 
 use flowkit::redis_server::{Ping, connection_info};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use supervisor::Probe as _;
 
-use crate::support::flowmachine::FlowMachine;
+use crate::support::flowdb::Cluster;
+use crate::support::flowmachine::{FlowMachine, wait_for};
 
 #[test]
 fn redis_lets_in_who_knows_the_password_and_does_what_flowmachine_needs() {
@@ -69,6 +73,35 @@ fn the_probe_tells_ours_from_another() {
     let probe = probe_of(&machine);
     machine.kill_redis();
     assert_eq!(machine.cluster.as_user(|| probe.check(patience)), Err("connection refused".into()));
+}
+
+/// Anybody can take redis' connections. Those who have one keep it, so redis is not taken for dead and started again.
+#[test]
+fn a_redis_without_a_connection_left_is_alive() {
+    // Ours and redis' own ends: more than a process usually may have.
+    let limits = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits }).unwrap();
+    let machine = FlowMachine::on(Cluster::started());
+    let ping = Ping::of(&machine.cluster.site);
+    let check = || machine.cluster.as_user(|| ping.check(Duration::from_secs(20)));
+    let port = machine.cluster.site.settings.port("REDIS_PORT");
+    let mut before = redis::Client::open(machine.sources().redis).unwrap().get_connection().unwrap();
+    let full = |stream: &mut TcpStream| {
+        stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        stream.read(&mut [0; 64]).is_ok()
+    };
+    let mut taken: Vec<TcpStream> = Vec::new();
+    while taken.len() < 6_000 && !taken.last_mut().is_some_and(full) {
+        taken.push(TcpStream::connect(("127.0.0.1", port)).unwrap());
+    }
+    assert!((3_000..6_000).contains(&taken.len()), "{}", taken.len());
+    assert!(machine.redis::<redis::Value>(&["PING"]).is_err(), "nobody comes in");
+    assert_eq!(check(), Ok(()));
+    assert_eq!(redis::cmd("PING").query::<String>(&mut before).unwrap(), "PONG");
+    drop(taken);
+    wait_for("a connection", || {
+        check().and_then(|()| machine.redis::<String>(&["PING"]).map(drop).map_err(|e| e.to_string()))
+    });
 }
 
 /// A script may hold redis up for ever. One that has written nothing is ended; with one that has, redis counts as dead,

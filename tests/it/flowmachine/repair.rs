@@ -5,6 +5,7 @@ use flowkit::flowmachine::repair::Report;
 use flowkit_core::secrets::Secret;
 use rustix::process::Signal;
 
+use crate::support::flowdb::FLOWMACHINE;
 use crate::support::flowmachine::{FlowMachine, spatial_aggregate, wait_for};
 
 #[test]
@@ -18,7 +19,7 @@ fn a_redis_that_has_forgotten_everything_learns_what_is_stored() {
     machine.kill_redis();
     machine.start_redis();
     // The aggregate, the location it counts, that one's parts, and the tables they read.
-    let rows: usize = machine.cluster.value("flowmachine", "SELECT count(*) FROM cache.cached").parse().unwrap();
+    let rows: usize = machine.cluster.value(FLOWMACHINE, "SELECT count(*) FROM cache.cached").parse().unwrap();
     assert!(rows > 3, "{rows}");
     assert_eq!(machine.repair(), Report { completed: rows, ..Report::default() });
     assert_eq!(machine.repair(), Report::default());
@@ -31,8 +32,7 @@ fn a_redis_that_has_forgotten_everything_learns_what_is_stored() {
     machine.cluster.run("flowdb", "SELECT pg_sleep(1)").unwrap();
     let mut cleanup = machine.python(&[]).args(["-m", "flowkit_flowmachine", "cache-cleanup"]).spawn().unwrap();
     wait_for("the cache to be emptied", || {
-        match machine.cluster.value("flowmachine", "SELECT count(*) FROM cache.cached WHERE schema = 'cache'").as_str()
-        {
+        match machine.cluster.value(FLOWMACHINE, "SELECT count(*) FROM cache.cached WHERE schema = 'cache'").as_str() {
             "0" => Ok(()),
             left => Err(format!("{left} left\n{}", machine.log())),
         }
@@ -128,7 +128,7 @@ print('the library is done')
     assert!(library.wait().unwrap().success(), "{}", machine.log());
     assert!(machine.log().contains("the library is done"));
     let rows = "SELECT count(*) FROM cache.cached WHERE schema = 'cache'";
-    assert_ne!(machine.cluster.value("flowmachine", rows), "0");
+    assert_ne!(machine.cluster.value(FLOWMACHINE, rows), "0");
     assert_eq!(machine.repair(), Report::default());
 
     // The server finds the library's result.

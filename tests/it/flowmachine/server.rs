@@ -7,7 +7,7 @@ use flowkit::flowmachine::{Reply, Status};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::flowdb::Cluster;
+use crate::support::flowdb::{Cluster, FLOWMACHINE};
 use crate::support::flowmachine::{FlowMachine, REDIS_PASSWORD, daily_location, spatial_aggregate, wait_for};
 
 #[test]
@@ -29,7 +29,7 @@ fn the_server_answers_each_request_in_its_form() {
     assert_eq!(sql["sql"], format!("SELECT * FROM cache.x{id}"));
     // 10,000 calls of 2,000 people on one day: everybody is somewhere, at 55 or 56 in each of 36 places.
     let people = format!("SELECT sum(value) FROM cache.x{id}");
-    assert_eq!(machine.cluster.value("flowmachine", &people), "2000");
+    assert_eq!(machine.cluster.value(FLOWMACHINE, &people), "2000");
 
     let unknown = json!({"query_id": "none", "query_state": "awol"});
     let refusals: [(&str, Value, &str, Value); 5] = [
@@ -95,7 +95,7 @@ fn the_server_listens_on_one_address_keeps_its_secrets_and_stops_at_once() {
     let log = machine.log();
     assert!(log.contains("get_available_queries") && !log.contains("ping") && !log.contains("GeoPandas"), "{log}");
     assert!(!machine.log().contains("machine-Pass-2") && !machine.log().contains(REDIS_PASSWORD));
-    let sessions = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE usename = 'flowmachine'";
+    let sessions = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE usename = 'flowkit_flowmachine'";
     assert_eq!(machine.cluster.ask("flowdb", sessions), [["flowkit-flowmachine"]]);
 
     // A query that can't go on keeps a thread waiting inside PostgreSQL's client library.
@@ -163,7 +163,8 @@ fn a_lost_connection_costs_no_request() {
     let mut machine = FlowMachine::new();
     machine.start(&[]);
     machine.complete(spatial_aggregate(1, "last"));
-    let cut = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE usename = 'flowmachine'";
+    let cut =
+        "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE usename = 'flowkit_flowmachine'";
     assert_ne!(machine.cluster.value("flowdb", cut), "0");
     machine.complete(json!({"query_kind": "spatial_aggregate", "locations": daily_location(3, "last")}));
 }
@@ -233,7 +234,7 @@ fn a_password_is_told_to_nobody() {
     let why = std::error::Error::source(&error).and_then(|error| error.source()).expect("what was wrong").to_string();
     assert_eq!(why, "whoever answers there wants the password itself: that is not FlowDB, and it was told nothing");
     let Cluster { site, runtime, .. } = &machine.cluster;
-    assert!(runtime.block_on(flowkit::flowdb::connect(site, "flowmachine")).is_err());
+    assert!(runtime.block_on(flowkit::flowdb::connect(site, FLOWMACHINE)).is_err());
     let mut python = machine.python(&[]);
     python.args(["-m", "flowkit_flowmachine", "cache-cleanup"]).stderr(std::process::Stdio::piped());
     let output = python.output().unwrap();

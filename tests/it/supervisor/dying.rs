@@ -1,8 +1,11 @@
 //! Nothing is left behind, whatever is killed.
 
+use std::fs::File;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
+use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 
 use super::rig::{Rig, kill, pid, rounds, service, svc, until, with};
@@ -85,6 +88,43 @@ fn kill_9_of_both_leaves_survivors_that_the_next_start_clears() {
     assert!(rig.processes().iter().all(|pid| !survivors.contains(pid)));
     rig.stop();
     rig.nothing_left();
+}
+
+/// Whoever runs as a service can hand its descriptors to anybody: that somebody is neither ended nor in the way.
+#[test]
+fn whoever_was_given_the_lock_of_the_services_is_left_alone() {
+    let mut rig = Rig::new(json!([svc("one", "serve @/one")]));
+    let status = rig.start_ready();
+    let lock = File::open(rig.path("run/alive.lock")).expect("the lock");
+    flock(&lock, FlockOperation::LockShared).expect("shared");
+    let mut stranger = Command::new("sleep").arg("1000").stdin(lock).spawn().expect("sleep");
+    for process in [status.guard, status.supervisor] {
+        kill(process, libc::SIGKILL);
+    }
+    rig.end();
+    rig.start_ready();
+    rig.says(&format!("none of ours, left alone: [{}]", stranger.id()));
+    assert!(stranger.try_wait().expect("our child").is_none(), "the stranger was ended");
+    rig.stop();
+    assert_eq!(rig.end_code(), 0);
+    stranger.kill().and_then(|()| stranger.wait()).expect("our child");
+}
+
+/// A program may set the limit that carries the cookie; the one above it stays.
+#[test]
+fn a_survivor_without_its_cookie_is_still_known() {
+    let instructions = "fork [ setsid unmark append @/here far sleep 600000 ] serve @/one";
+    let mut rig = Rig::new(json!([svc("one", instructions)]));
+    let status = rig.start_ready();
+    rig.hear(&["one"]);
+    until("the other one", || if rig.lines("here") == ["far"] { Ok(()) } else { Err("nobody".into()) });
+    kill(status.guard, libc::SIGSTOP);
+    kill(status.supervisor, libc::SIGKILL);
+    kill(status.guard, libc::SIGKILL);
+    rig.end();
+    until("the survivor alone", || (rig.processes().len() == 1).then_some(()).ok_or(String::new()));
+    assert_eq!(client::clear(&rig.state()).expect("nobody runs there"), 1);
+    assert_eq!(rig.processes(), [] as [i32; 0]);
 }
 
 #[test]

@@ -30,6 +30,9 @@ const NOBODY: u32 = 65534;
 /// Longest wait for a server to start or stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The login of FlowMachine's server.
+pub const FLOWMACHINE: &str = "flowkit_flowmachine";
+
 /// The secrets that every cluster here has, each with its value.
 pub const SECRETS: &[(&str, &str)] = &[
     ("FLOWDB_POSTGRES_PASSWORD", "super-Pass-1"),

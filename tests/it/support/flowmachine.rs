@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde_json::{Value, json};
 use supervisor::Probe;
 
-use super::flowdb::Cluster;
+use super::flowdb::{Cluster, FLOWMACHINE};
 use super::ports::free_port;
 
 /// Longest wait for anything.
@@ -100,6 +100,7 @@ impl FlowMachine {
         for name in ["FLOWDB_HOST", "FLOWDB_PORT", "REDIS_HOST", "REDIS_PORT", "FLOWMACHINE_PORT"] {
             command.env(name, self.cluster.site.settings.text(name).expect("it has a default"));
         }
+        command.env("FLOWMACHINE_FLOWDB_USER", FLOWMACHINE);
         command.env("FLOWKIT_FLOWDB_ADDRESS", "127.0.0.1").env("REDIS_HOST", "127.0.0.1");
         // What a deployment gives when nobody says otherwise.
         let Pools { size, overflow, threads } = Pools::of(&self.cluster.site.settings);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::support::deployment::{Deployment, wait};
@@ -83,4 +84,44 @@ fn a_script_takes_no_more_memory_than_redis_may_have() {
     assert!(most <= 512, "{most} MiB");
     deployment.wait_ready(Duration::from_secs(60));
     assert_eq!(Client::new(&deployment).ask("PING"), "+PONG");
+}
+
+/// What a service puts in the place of its own directory keeps nobody from starting it.
+#[test]
+fn a_link_in_the_place_of_a_directory_for_temporary_files_is_replaced() {
+    let deployment = Deployment::new();
+    deployment.done(&["up", "--detach", "--role", "redis"]);
+    deployment.done(&["down"]);
+    let place = deployment.state().join("redis/tmp");
+    let outside = deployment.state().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::remove_dir_all(&place).unwrap();
+    std::os::unix::fs::symlink(&outside, &place).unwrap();
+    let output = deployment.flowkit(&["up", "--detach", "--role", "redis"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains(&format!("removed {}", place.display())), "{said}");
+    assert!(fs::symlink_metadata(&place).unwrap().is_dir() && fs::read_dir(&outside).unwrap().next().is_none());
+}
+
+/// `flowkit run` on a bare host has no walls but these; a unit brings its own.
+#[test]
+fn a_role_that_is_run_alone_on_a_host_is_confined() {
+    for (unit, filters) in [(false, "2"), (true, "0")] {
+        let deployment = Deployment::new();
+        // Makes the secrets.
+        deployment.done(&["up", "--detach", "--role", "redis"]);
+        deployment.done(&["down"]);
+        let mut run = deployment.command(&["run", "redis"]);
+        if unit {
+            run.env("NOTIFY_SOCKET", deployment.state().join("nobody-listens"));
+        }
+        let mut run = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        wait(Duration::from_secs(60), "redis", || deployment.status().is_some_and(|status| status["ready"] == true));
+        let pid = deployment.pid("redis").unwrap();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let seccomp = status.lines().find_map(|line| line.strip_prefix("Seccomp:")).unwrap().trim();
+        assert_eq!(seccomp, filters, "in a unit: {unit}");
+        deployment.done(&["down"]);
+        run.wait().unwrap();
+    }
 }

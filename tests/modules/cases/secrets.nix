@@ -42,7 +42,7 @@ in
           builtins.length host.config.systemd.services.flowkit-flowmachine.serviceConfig.LoadCredential == 3
         && builtins.length host.config.systemd.services.flowkit-flowdb.serviceConfig.LoadCredential == 5;
       "a name has its usual value without a file, a password none" =
-        has "SetCredential=FLOWMACHINE_FLOWDB_USER:flowmachine" host.units.flowkit-flowmachine
+        has "SetCredential=FLOWMACHINE_FLOWDB_USER:flowkit_flowmachine" host.units.flowkit-flowmachine
         && has "SetCredential=REDIS_PASSWORD:\\n" host.units.flowkit-redis;
     };
   };

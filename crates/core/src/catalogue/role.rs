@@ -76,6 +76,8 @@ pub struct Secret {
     pub kind: Kind,
     /// Where a new one comes from.
     pub make: Make,
+    /// The fixed value of earlier versions, which [`crate::secrets::init`] replaces where it has written it itself.
+    pub formerly: Option<String>,
     /// Whether a role can do without it.
     #[serde(default)]
     pub optional: bool,

@@ -5,7 +5,7 @@
 //! what a kill has left.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -136,6 +136,17 @@ impl Directory {
     /// Whether there is anything under that name, be it a directory or a link that leads nowhere.
     pub fn has(&self, name: &str) -> bool {
         rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Whether a file holds exactly this text.
+    pub fn holds(&self, name: &str, text: &str) -> Result<bool, FileError> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(file) = rustix::fs::openat(&self.handle, name, flags, Mode::empty()) else { return Ok(false) };
+        let mut found = Vec::new();
+        let read = std::fs::File::from(file).take(text.len() as u64 + 1).read_to_end(&mut found);
+        let path = self.path.join(name);
+        read.map_err(|source| FileError::System { doing: "read", path, source })?;
+        Ok(found == text.as_bytes())
     }
 
     /// Puts one new file in place, whole.

@@ -66,8 +66,8 @@ pub enum MakeError {
     },
 }
 
-/// Makes the secrets that these roles need and that the directory lacks; keeps what is there. It can be killed at any
-/// time and run again, also twice at once.
+/// Makes the secrets that these roles need and that the directory lacks; keeps what is there, but for names that an earlier
+/// version has put there and that are others now. It can be killed at any time and run again, also twice at once.
 ///
 /// # Errors
 /// When the directory can't be used or the system gives no random bytes; what was made until then stays.
@@ -78,7 +78,7 @@ pub fn init(dir: &Path, roles: &[&'static Role], options: &Options) -> Result<Re
     let (first, derived): (Vec<_>, Vec<_>) =
         wanted(roles).into_iter().partition(|spec| derive::sources(&spec.make).is_empty());
     for spec in first.into_iter().chain(derived) {
-        if spec.spellings().any(|name| directory.has(name)) {
+        if spec.spellings().any(|name| directory.has(name)) && !is_outdated(spec, &directory)? {
             report.kept.push(&spec.name);
             continue;
         }
@@ -94,6 +94,12 @@ pub fn init(dir: &Path, roles: &[&'static Role], options: &Options) -> Result<Re
         }
     }
     Ok(report)
+}
+
+/// Whether the file is one that an earlier version has written by itself. A person's has a line break at its end.
+fn is_outdated(spec: &Spec, directory: &Directory) -> Result<bool, MakeError> {
+    let former = spec.formerly.as_ref().map(|former| directory.holds(&spec.name, former)).transpose()?;
+    Ok(former.unwrap_or(false))
 }
 
 /// Every secret that the roles need, each once.
