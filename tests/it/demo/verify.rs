@@ -122,8 +122,9 @@ fn what_an_analyst_plants_runs_as_nobody_stronger_and_a_login_of_hers_stays() {
     machine.cluster.run("flowdb", planted).unwrap();
     let found = checks(&machine);
     assert!(found.len() == 6, "{found:?}");
-    let seen = "SELECT string_agg(DISTINCT CASE WHEN who ~ '^verify_[0-9a-f]{8}$' THEN 'the analyst' ELSE who END, ' ') FROM evil.seen";
-    assert_eq!(value(&machine, seen), format!("{FLOWMACHINE} the analyst"));
+    // Who was it, but for the analyst that `verify` makes?
+    let seen = "SELECT string_agg(DISTINCT who, ' ') FROM evil.seen WHERE who !~ '^verify_[0-9a-f]{8}$'";
+    assert_eq!(value(&machine, seen), FLOWMACHINE);
     let logins = "SELECT string_agg(rolname, ' ') FROM pg_roles WHERE rolname LIKE 'verify\\_%'";
     assert_eq!(value(&machine, logins), "verify_me");
 }

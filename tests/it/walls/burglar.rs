@@ -30,8 +30,8 @@ fn burglary(deployment: &Deployment, role: &str) -> Vec<String> {
 }
 
 /// Starts a deployment with the burglar in the place of `program`; it never becomes ready.
-fn break_in(deployment: &Deployment, program: &str) -> Child {
-    let setting = format!("{program}={}", burglar().display());
+fn break_in(deployment: &Deployment, program: &str, stands: &Path) -> Child {
+    let setting = format!("{program}={}", stands.display());
     let mut up = deployment.command(&["up", "--detach", "--set", &setting]);
     up.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
@@ -39,7 +39,8 @@ fn break_in(deployment: &Deployment, program: &str) -> Child {
 fn gets_nothing(program: &str, role: &str) {
     assert!(geteuid().is_root(), "roles are users of their own where root starts them: run this test as root");
     let deployment = Deployment::new();
-    let mut up = break_in(&deployment, program);
+    let stands = if role == "flowdb" { postgres_with(&own_burglar(&deployment, 0)) } else { burglar() };
+    let mut up = break_in(&deployment, program, &stands);
     let got = burglary(&deployment, role);
     deployment.done(&["down"]);
     up.wait().unwrap();
@@ -57,6 +58,11 @@ fn flowmachine_broken_into_yields_nothing_of_others() {
     gets_nothing("FLOWKIT_PYTHON", "flowmachine");
 }
 
+#[test]
+fn flowdb_broken_into_yields_nothing_of_others() {
+    gets_nothing("FLOWKIT_POSTGRES_BIN", "flowdb");
+}
+
 /// Where one user runs everything, as root's `--as-owner` has it.
 fn one_user(deployment: &Deployment) {
     assert!(geteuid().is_root(), "this test runs services as somebody else: run it as root");
@@ -65,15 +71,15 @@ fn one_user(deployment: &Deployment) {
     }
 }
 
-/// A copy of the burglar that the one user could change.
-fn own_burglar(deployment: &Deployment) -> PathBuf {
+/// A copy of the burglar that a user could change.
+fn own_burglar(deployment: &Deployment, user: u32) -> PathBuf {
     let bin = deployment.state().with_file_name("programs");
     fs::create_dir(&bin).unwrap();
     for (from, name) in [(burglar(), "burglar"), (programs::flowkit(), "flowkit")] {
         fs::copy(from, bin.join(name)).unwrap();
-        chown(bin.join(name), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+        chown(bin.join(name), Some(user), Some(user)).unwrap();
     }
-    chown(&bin, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    chown(&bin, Some(user), Some(user)).unwrap();
     bin.join("burglar")
 }
 
@@ -106,7 +112,7 @@ fn postgres_with(burglar: &Path) -> PathBuf {
 fn gets_nothing_of_its_own_users(program: &str, role: &str, others: &[&str]) {
     let deployment = Deployment::new();
     one_user(&deployment);
-    let burglar = own_burglar(&deployment);
+    let burglar = own_burglar(&deployment, SOMEBODY);
     let stands = if role == "flowdb" { postgres_with(&burglar) } else { burglar };
     let setting = format!("{program}={}", stands.display());
     let mut up = deployment.command(&["up", "--detach", "--as-owner", "--set", &setting, "--role", role]);
@@ -144,7 +150,7 @@ fn a_burglar_without_walls_gets_it_all() {
     fs::create_dir(&role).unwrap();
     chown(&role, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
     // The shell is the leader of the terminal's session.
-    let line = format!("{} {supervisor}; true", own_burglar(&deployment).display());
+    let line = format!("{} {supervisor}; true", own_burglar(&deployment, SOMEBODY).display());
     let mut terminal = Command::new("script");
     terminal.args(["-qec", &line, "/dev/null"]).current_dir(&role).uid(SOMEBODY).gid(SOMEBODY);
     let port = deployment.ports[0].to_string();
