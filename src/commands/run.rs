@@ -33,30 +33,21 @@ pub struct Run {
     /// As root: run it as the owner of a state directory that is not root's, and believe its flowkit.toml
     #[arg(long)]
     as_owner: bool,
-    /// How log lines are written
-    #[arg(long, value_enum, default_value_t = Lines::Text)]
-    log: Lines,
+    /// How log lines are written [default: FLOWKIT_LOG_FORMAT, else text]
+    #[arg(long, value_enum)]
+    log: Option<Lines>,
     /// Seconds in which everything must have stopped after SIGTERM [default: FLOWKIT_STOP_SECONDS, else 8 in a container,
     /// where Docker allows 10, and 100 elsewhere]
     #[arg(long, value_name = "SECONDS")]
     stop_budget: Option<u64>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Lines {
     /// For a person
     Text,
     /// JSON, an object a line, for a machine
     Json,
-}
-
-impl From<Lines> for LogFormat {
-    fn from(lines: Lines) -> LogFormat {
-        match lines {
-            Lines::Text => LogFormat::Text,
-            Lines::Json => LogFormat::Json,
-        }
-    }
 }
 
 impl Run {
@@ -75,8 +66,12 @@ impl Run {
         }
         let given = deployment.site.settings.int("FLOWKIT_STOP_SECONDS").map(i64::unsigned_abs);
         let budget = self.stop_budget.or(given).unwrap_or(if in_container() { 8 } else { 100 });
+        let json = match self.log {
+            Some(lines) => lines == Lines::Json,
+            None => deployment.site.settings.text("FLOWKIT_LOG_FORMAT") == Some("json"),
+        };
         let options = Options {
-            format: self.log.into(),
+            format: if json { LogFormat::Json } else { LogFormat::Text },
             budget: Duration::from_secs(budget),
             facts: deployment.facts(&plan),
             ..Options::new(deployment.site.state.run())

@@ -64,7 +64,9 @@ fn a_unit_is_ready_when_queries_are_answered_and_only_its_main_process_speaks() 
     let systemd = Systemd::at(&dir.join("notify"));
     let mut run = deployment.command(&["run", "flowdb"]);
     run.env("NOTIFY_SOCKET", dir.join("notify")).env("WATCHDOG_USEC", "2000000");
-    run.env("CREDENTIALS_DIRECTORY", &credentials).stdout(Stdio::null()).stderr(Stdio::null());
+    let journal = dir.join("journal");
+    run.env("CREDENTIALS_DIRECTORY", &credentials).env("FLOWKIT_LOG_FORMAT", "json");
+    run.stdout(fs::File::create(&journal).unwrap()).stderr(Stdio::null());
     let mut run = run.spawn().unwrap();
     let main = run.id();
 
@@ -84,4 +86,7 @@ fn a_unit_is_ready_when_queries_are_answered_and_only_its_main_process_speaks() 
     let stopping = systemd.until("STOPPING=1\n", main);
     assert!(!stopping.contains("READY=1"), "{stopping}");
     assert!(run.wait().unwrap().success());
+    let journal = fs::read_to_string(journal).unwrap();
+    let lines = journal.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect(line));
+    assert!(lines.filter(|line| line["service"] == "flowdb").count() > 0, "PostgreSQL's own lines: {journal}");
 }
