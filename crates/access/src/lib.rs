@@ -19,6 +19,7 @@
 mod bearer;
 mod claims;
 mod dates;
+mod inspect;
 mod jws;
 mod keys;
 mod mint;
@@ -35,6 +36,7 @@ mod verifier;
 
 pub use bearer::bearer;
 pub use dates::{Dates, Moment, Reach};
+pub use inspect::{Inspection, Queries};
 pub use keys::{KeyError, Keys};
 pub use mint::{MintError, Minter, Wish};
 pub use permit::{Act, Denied, Grant};

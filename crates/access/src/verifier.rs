@@ -8,9 +8,13 @@ use crate::claims::{self, Claims};
 use crate::{Dates, Expired, Keys, Refused, Role, Token, jws};
 
 /// The longest token, in bytes. One with every scope of FlowMachine 1.34 has 5.5 kB, and headers have limits of their own.
-const LONGEST: usize = 64 << 10;
+pub(crate) const LONGEST: usize = 64 << 10;
 /// Clocks of two machines differ; upstream allows nothing, and a second breaks fresh tokens there.
 const LEEWAY: Duration = Duration::from_secs(10);
+
+pub(crate) const NO_START: [&str; 2] =
+    ["Issued At claim (iat) must be an integer.", "Not Before claim (nbf) must be an integer."];
+pub(crate) const NO_END: &str = "Expiration Time claim (exp) must be an integer.";
 
 /// Checks tokens for one server.
 #[derive(Clone, Debug)]
@@ -46,28 +50,21 @@ impl Verifier {
     pub(crate) fn accept(&self, payload: &[u8], now: i64) -> Result<Token, Refused> {
         let claims: Claims = claims::read("payload", payload)?;
         let [issued, not_before] = self.past(&claims, now)?;
-        let expires = claims::seconds(claims.exp.as_ref(), "Expiration Time claim (exp) must be an integer.")?;
+        let expires = claims::seconds(claims.exp.as_ref(), NO_END)?;
         if expires.is_some_and(|expires| expires <= now) {
             let user = claims.sub.as_ref().and_then(Value::as_str).map(str::to_owned);
             let claims = String::from_utf8_lossy(payload).into_owned();
             return Err(Refused::Expired(Box::new(Expired { user, claims })));
         }
         self.audience(claims.aud.as_ref())?;
-        let user = match claims.sub {
-            None => return Err(Refused::invalid("Missing claim: sub")),
-            Some(Value::String(user)) if !user.is_empty() => user,
-            Some(_) => return Err(Refused::invalid("Subject must be a string")),
-        };
         kind(claims.kind.as_ref())?;
-        let (dates, roles) = roles(claims.user_claims.as_ref(), claims.data_dates.as_ref())?;
-        let (id, issuer) = (optional(claims.jti, "jti")?, optional(claims.iss, "iss")?);
-        Ok(Token { user, id, issuer, issued, not_before, expires, roles, dates })
+        said(claims, [issued, not_before, expires])
     }
 
     /// When it was made and when it begins; neither may lie in the future.
     fn past(&self, claims: &Claims, now: i64) -> Result<[Option<i64>; 2], Refused> {
-        let issued = claims::seconds(claims.iat.as_ref(), "Issued At claim (iat) must be an integer.")?;
-        let begins = claims::seconds(claims.nbf.as_ref(), "Not Before claim (nbf) must be an integer.")?;
+        let issued = claims::seconds(claims.iat.as_ref(), NO_START[0])?;
+        let begins = claims::seconds(claims.nbf.as_ref(), NO_START[1])?;
         let latest = now.saturating_add(self.leeway);
         if issued.is_some_and(|issued| issued > latest) {
             return Err(Refused::invalid("The token is not yet valid (iat)"));
@@ -87,6 +84,18 @@ impl Verifier {
             Some(_) => Err(Refused::invalid("Invalid audience")),
         }
     }
+}
+
+/// What the claims say, when they say who may do what.
+pub(crate) fn said(claims: Claims, [issued, not_before, expires]: [Option<i64>; 3]) -> Result<Token, Refused> {
+    let user = match claims.sub {
+        None => return Err(Refused::invalid("Missing claim: sub")),
+        Some(Value::String(user)) if !user.is_empty() => user,
+        Some(_) => return Err(Refused::invalid("Subject must be a string")),
+    };
+    let (dates, roles) = roles(claims.user_claims.as_ref(), claims.data_dates.as_ref())?;
+    let (id, issuer) = (optional(claims.jti, "jti")?, optional(claims.iss, "iss")?);
+    Ok(Token { user, id, issuer, issued, not_before, expires, roles, dates })
 }
 
 /// Seconds since 1970, of any time.

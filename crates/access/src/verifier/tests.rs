@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::testing::{AUDIENCE, NOW, claims, now, private_pem, signed, verifier, verify};
-use crate::{Dates, Minter, Refused, Wish};
+use crate::{Dates, Keys, Minter, Refused, Verifier, Wish};
 
 const HEADER: &str = r#"{"alg":"RS256","typ":"JWT"}"#;
 
@@ -174,4 +174,28 @@ fn a_minted_token_is_verified_and_nobody_elses_key_will_do() {
     assert_eq!(token.roles[1].dates, Dates::parse(Some("2016-01-01"), Some("2016-01-31")).unwrap());
     let other = Minter::parse(&private_pem()).unwrap().mint(&wish, now(), &mut rand::rngs::SysRng).unwrap();
     assert_ne!(verifier().verify(&other, now()).unwrap().id, token.id, "each has an id of its own");
+}
+
+/// Tokens that upstream's own generator has made (flowkit-jwt-generator 1.34.0 with PyJWT 2.15.1), both of its ways to write
+/// roles: `generate_token(flowapi_identifier="TEST_SERVER", flowauth_identifier="FLOWAUTH", username="alice", private_key=…,
+/// lifetime=timedelta(days=1), roles={"analyst": ["run", "get_result", "admin3:spatial_aggregate:spatial_aggregate",
+/// "admin3:spatial_aggregate:daily_location"], "übersicht": ["get_available_dates"]}, compress=True)`, and `compress=False`.
+/// The key was made for them and thrown away.
+#[test]
+fn upstreams_own_tokens_are_good() {
+    let keys = Keys::parse(include_str!("../../tests/upstream/public.pem")).unwrap();
+    let verifier = Verifier::new(keys, AUDIENCE);
+    for text in [include_str!("../../tests/upstream/packed.jwt"), include_str!("../../tests/upstream/plain.jwt")] {
+        let made = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_919_688);
+        let token = verifier.verify(text, made).unwrap();
+        assert_eq!((token.user.as_str(), token.issuer.as_deref()), ("alice", Some("FLOWAUTH")));
+        assert_eq!((token.issued, token.expires), (Some(1_795_919_688), Some(1_795_919_688 + 86_400)));
+        let names: Vec<&str> = token.roles.iter().map(|role| role.name.as_str()).collect();
+        assert_eq!(names, ["analyst", "übersicht"]);
+        assert!(
+            token.roles[0].scopes.len() == 4
+                && token.roles[0].scopes.contains("admin3:spatial_aggregate:daily_location")
+        );
+        assert!(token.id.is_some() && token.permit_dates().is_ok());
+    }
 }
