@@ -19,6 +19,7 @@
 //! ---------------------------------------------------------------------------------------------- crates/
 //! flowkit-core   catalogue of the roles, settings, secrets, what the machine has
 //! postgres       clusters of PostgreSQL; knows no FlowDB
+//! access         tokens, permissions, and what may be asked of FlowMachine
 //! supervisor     services, as data and in action; knows no FlowKit
 //! image          OCI images out of Nix closures; knows no FlowKit
 //! web, https     the ground of our web servers, which is no part of this program, and whether one answers; know no FlowKit

@@ -20,6 +20,7 @@ mod status;
 mod step;
 mod swarm;
 mod table;
+mod token;
 mod tune;
 mod up;
 mod user;
@@ -59,6 +60,8 @@ enum Command {
     Db(db::Db),
     Verify(verify::Verify),
     #[command(subcommand)]
+    Token(token::Token),
+    #[command(subcommand)]
     Image(image::Image),
     Completions(completions::Completions),
     #[command(subcommand, hide = true)]
@@ -85,6 +88,7 @@ impl Command {
             Command::Quickstart(args) => args.run(),
             Command::Db(command) => command.run(),
             Command::Verify(args) => args.run(),
+            Command::Token(command) => command.run(),
             Command::Image(command) => command.run(),
             Command::Completions(args) => args.run(),
             Command::Docs(command) => command.run(),

@@ -20,6 +20,7 @@ mod skips;
 mod substrate;
 mod supervisor;
 mod support;
+mod token;
 mod tuning;
 mod unit;
 mod vm;

@@ -104,7 +104,7 @@ impl Role {
             advice.push(format!("role {name:?} may see the data of no day: its first is after its last"));
         }
         let (held, queries) = (self.triplets(), self.queries());
-        if (has("run") || has("get_result")) && queries.is_empty() {
+        if (has("run") || has("get_result")) && held.is_empty() {
             advice.push(format!(
                 "role {name:?} may run or fetch, but holds no kind of query: roles are never put together"
             ));
