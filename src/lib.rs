@@ -14,7 +14,7 @@
 //! redis_server   its configuration, and whether it is ours
 //! flowdb         its cluster, migrations, users and grants, demo data
 //!    |
-//! tuning         what PostgreSQL should be told
+//! tuning         what FlowDB's PostgreSQL should be told
 //! failure        how a command, or a step of a service, ends badly
 //! ---------------------------------------------------------------------------------------------- crates/
 //! flowkit-core   catalogue of the roles, settings, secrets, what the machine has

@@ -101,7 +101,7 @@ impl Deployment {
     pub fn running(mut self, roles: Vec<String>) -> Deployment {
         const SETTING: &str = "FLOWKIT_FLOWDB_SET_ASIDE";
         let others = roles.iter().filter(|role| *role != "flowdb").filter_map(|role| catalogue().role(role));
-        let bytes: u64 = others.map(|role| u64::from(role.needs.memory_mib) << 20).sum();
+        let bytes: u64 = others.map(|role| role.needs.memory()).sum();
         if self.site.settings.origin(SETTING) == &Origin::Default && roles.iter().any(|role| role == "flowdb") {
             self.site.settings.set(SETTING, &bytes.to_string(), Origin::Roles).expect("it is a size");
         }
@@ -410,6 +410,19 @@ mod tests {
         assert_eq!(seen("redis").explicit().collect::<Vec<_>>(), [("REDIS_PORT", "6400")]);
         assert_eq!(seen("flowmachine").port("FLOWDB_PORT"), 9100);
         assert_eq!(seen("flowdb").text("FLOWKIT_PYTHON"), None);
+    }
+
+    #[test]
+    fn what_other_roles_and_their_databases_take_is_kept_from_flowdb() {
+        let aside = |roles: &[&str]| {
+            let deployment = Deployment::new(StateDir::new("/nowhere"), Settings::default());
+            let deployment = deployment.running(roles.iter().map(|role| (*role).to_owned()).collect());
+            deployment.site.settings.int("FLOWKIT_FLOWDB_SET_ASIDE").unwrap()
+        };
+        assert_eq!(aside(&["flowdb"]), 0);
+        assert_eq!(aside(&["flowdb", "redis", "flowmachine"]), (64 + 512) << 20);
+        let (programs, databases) = (64 + 512 + 128 + 512, 2 * postgres::tuning::small::SHARE as i64);
+        assert_eq!(aside(&["flowdb", "redis", "flowmachine", "flowauth", "autoflow"]), (programs << 20) + databases);
     }
 
     #[test]

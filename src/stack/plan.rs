@@ -336,7 +336,7 @@ impl<'a> Builder<'a> {
             endpoint_mode: "dnsrr",
             placement: Placement { constraints: placement },
             resources: Resources {
-                reservations: Amount { memory: Some(format!("{}M", self.role.needs.memory_mib)), cpus: None },
+                reservations: Amount { memory: Some(mebibytes(self.role.needs.memory())), cpus: None },
                 limits: Amount {
                     memory: self.wish.memory.get(name).copied().map(mebibytes),
                     cpus: self.wish.cpus.get(name).map(f64::to_string),

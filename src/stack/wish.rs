@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use flowkit_core::catalogue::{Role, Scenario, catalogue};
 use flowkit_core::config::{Problem, Problems};
-use flowkit_core::size::{self, MIB, rounded};
+use flowkit_core::size::{self, rounded};
 use image::reference;
 
 /// As it was typed.
@@ -256,7 +256,7 @@ pub fn stack_name(name: &str) -> Result<String, String> {
 }
 
 fn memory(role: &'static Role, text: &str) -> Result<(&'static str, u64), Problem> {
-    let least = u64::from(role.needs.memory_mib) * MIB;
+    let least = role.needs.memory();
     let wrong = |hint: String| {
         Problem::new(format!("--memory of {} is wrong", role.name), hint).value(text).origin("command line")
     };

@@ -1,11 +1,11 @@
-//! What PostgreSQL should be told, and why.
+//! What FlowDB's PostgreSQL should be told, and why.
 //!
 //! [`plan`] is a pure function: hardware, settings and what is known of the database in, a [`Plan`] out. Stages:
 //!
 //! 1. [`overrides`]: what variables say, typed, all problems in one report
 //! 2. [`rules`]: a first draft of everything that costs memory, then the loop that makes it fit
 //! 3. [`budget`]: the memory that a draft can come to need
-//! 4. [`settings`]: the server settings with value, reason and origin; [`safety`]: those that are not tuning
+//! 4. [`settings`]: the server settings with value, reason and origin; those that are not tuning are every cluster's (`postgres::tuning`)
 //! 5. [`render`]: the include file of `postgresql.conf`
 //!
 //! A plan that PostgreSQL would refuse, or that could outgrow its memory, is never made: it is refused by name here.
@@ -15,96 +15,17 @@ pub mod budget;
 pub mod overrides;
 mod render;
 pub mod rules;
-mod safety;
-mod server;
 mod settings;
-pub mod value;
-
-use std::fmt;
 
 use budget::{Budget, Demand, share};
 use flowkit_core::config::{Problem, Problems, Settings};
 use flowkit_core::hardware::{self, Fact, Hardware};
 use flowkit_core::size::{exact, rounded};
 use overrides::Overrides;
-use value::Value;
+pub use postgres::tuning::{Database, Origin, Setting, Value};
 
 /// Oldest and newest major version that these rules were written for.
 pub const MAJORS: std::ops::RangeInclusive<u32> = 15..=18;
-
-/// What is known of the server's programs and of the data before the server starts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Database {
-    /// Major version of PostgreSQL.
-    pub major: u32,
-    /// Size of the data in bytes; 0 for a new one.
-    pub bytes: u64,
-    /// Partitions of events; 0 for a new one.
-    pub partitions: u64,
-    /// Was this build made with lz4? Debian's and nixpkgs' are.
-    pub lz4: bool,
-    /// Is the library of pgAdmin's debugger installed?
-    pub debugger: bool,
-    /// Is the library of pg_stat_statements installed? It is part of every usual package.
-    pub statements: bool,
-}
-
-impl Database {
-    /// A database without data, of a usual build.
-    pub fn new(major: u32) -> Database {
-        Database { major, bytes: 0, partitions: 0, lz4: true, debugger: false, statements: true }
-    }
-}
-
-/// Where a setting's value came from.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(tag = "kind", content = "detail", rename_all = "lowercase")]
-pub enum Origin {
-    /// The same everywhere.
-    Default,
-    /// The machine.
-    Hardware(String),
-    /// A control group's limit.
-    Cgroup(String),
-    /// A variable or a flag.
-    Given(String),
-    /// What is in the database.
-    Data(String),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Origin::Default => f.write_str("default"),
-            Origin::Hardware(what) => write!(f, "hardware: {what}"),
-            Origin::Data(what) => write!(f, "data: {what}"),
-            Origin::Cgroup(what) | Origin::Given(what) => f.write_str(what),
-        }
-    }
-}
-
-impl From<&hardware::Origin> for Origin {
-    fn from(origin: &hardware::Origin) -> Origin {
-        match origin {
-            hardware::Origin::Machine(what) | hardware::Origin::Unknown(what) => Origin::Hardware(what.clone()),
-            hardware::Origin::Cgroup(what) => Origin::Cgroup(what.clone()),
-            hardware::Origin::Given(what) => Origin::Given(what.clone()),
-        }
-    }
-}
-
-/// One setting of the server.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct Setting {
-    /// PostgreSQL's name for it.
-    pub name: &'static str,
-    /// Its value.
-    pub value: Value,
-    /// Why this value.
-    pub reason: String,
-    /// What the value hangs on.
-    pub origin: Origin,
-}
 
 /// Settings of FlowMachine's cache, which live in the database.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]

@@ -1,35 +1,7 @@
 //! What settings say: taken typed from where they were checked, and held against one another.
 
 use flowkit_core::config::{Problem, Problems, Settings};
-
-/// A value that a person gave.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Given<T> {
-    /// The value.
-    pub value: T,
-    /// The variable.
-    pub name: &'static str,
-    /// Where it was set, for people: `environment`.
-    pub place: String,
-}
-
-impl<T> Given<T> {
-    /// `MAX_CPUS (environment)`
-    pub fn origin(&self) -> String {
-        format!("{} ({})", self.name, self.place)
-    }
-}
-
-/// Where the server's log goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogDestination {
-    /// To whoever started the server.
-    Stderr,
-    /// JSON files in the data directory.
-    Json,
-    /// CSV files in the data directory.
-    Csv,
-}
+use postgres::tuning::{Given, LogDestination};
 
 /// Every variable that has a say in the tuning. `None` is "not said".
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -113,17 +85,6 @@ impl Overrides {
                 hint: format!("at most {} = {}: lower the one or raise the other", more.name, more.value),
             })
             .collect()
-    }
-}
-
-impl LogDestination {
-    fn of(choice: &str) -> Option<LogDestination> {
-        match choice {
-            "stderr" => Some(LogDestination::Stderr),
-            "jsonlog" => Some(LogDestination::Json),
-            "csvlog" => Some(LogDestination::Csv),
-            _ => None,
-        }
     }
 }
 

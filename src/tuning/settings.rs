@@ -1,11 +1,11 @@
 //! The plan's settings: value, reason and origin of each.
 
 use super::budget::{Demand, OTHER_WORKERS, WALSENDERS, share};
-use super::overrides::{Given, Overrides};
-use super::value::Value;
-use super::{CacheSettings, Database, Inputs, Origin, Setting, rules, safety};
+use super::overrides::Overrides;
+use super::{CacheSettings, Database, Inputs, Origin, Setting, Value, rules};
 use flowkit_core::hardware::{Disk, Fact, Hardware};
 use flowkit_core::size::{GIB, MIB, exact, rounded};
+use postgres::tuning::{Given, Safety, count, set};
 
 /// All that a setting may hang on.
 pub(super) struct Context<'a> {
@@ -29,20 +29,21 @@ pub(super) fn all(context: &Context<'_>, warnings: &mut Vec<String>) -> Vec<Sett
     settings.extend(context.disk());
     settings.extend(context.wal());
     settings.extend(context.autovacuum());
-    settings.extend(safety::settings(context, warnings));
+    settings.extend(context.safety().settings(warnings));
     settings
 }
 
-/// A setting.
-pub(super) fn set(name: &'static str, value: Value, origin: Origin, reason: impl Into<String>) -> Setting {
-    Setting { name, value, reason: reason.into(), origin }
-}
-
-fn count(n: impl Into<i64>) -> Value {
-    Value::Count(n.into())
-}
-
 impl Context<'_> {
+    fn safety(&self) -> Safety<'_> {
+        let Overrides { log, debug, idle_transaction, .. } = self.overrides;
+        Safety {
+            log: log.as_ref(),
+            debug: debug.as_ref(),
+            idle_transaction: idle_transaction.as_ref(),
+            database: self.database,
+        }
+    }
+
     fn by_memory(&self) -> Origin {
         Origin::from(&self.inputs.memory.origin)
     }

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use postgres::tuning::small;
 use postgres::{Cluster, Error, Login, Migrations, ProbeSql, Question, password};
 use rustix::process::{Pid, Signal, kill_process};
 use supervisor::Probe;
@@ -14,6 +15,9 @@ use crate::support::ports::free_port;
 
 /// Longest wait for the server.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Shared memory that a small database's share counts, MiB.
+const SHARED: i64 = 42;
 
 const PASSWORD: &str = "FLOWAUTH_DB_PASSWORD";
 
@@ -64,13 +68,15 @@ fn a_plain_cluster_is_made_started_migrated_and_asked_beside_flowdb() {
     home.prepare().unwrap();
     home.start();
     let ledger = ledger(&home);
-    let prepare = || home.as_user(|| ledger.prepare(|_, _| Ok(("shared_buffers = '16MB'\n".into(), vec![]))));
+    let prepare = || home.as_user(|| ledger.prepare(small::conf));
 
     // Its own secret, and no other cluster's.
     let missing = prepare().unwrap_err();
     assert!(missing.to_string().contains(PASSWORD), "{missing}");
     home.set_secret(PASSWORD, "ledger-Pass-1");
-    assert!(prepare().unwrap().created);
+    let prepared = prepare().unwrap();
+    assert!(prepared.created);
+    assert_eq!(prepared.warnings, Vec::<String>::new());
     assert!(!prepare().unwrap().created, "it is there");
     assert_eq!(ledger.data(), home.site.state.role("ledger").join("data"));
 
@@ -98,10 +104,14 @@ fn a_plain_cluster_is_made_started_migrated_and_asked_beside_flowdb() {
             password::clause(&ledger.site.store.get(PASSWORD).unwrap())
         );
         client.batch_execute(&clerk).await.unwrap();
-        let facts = "SELECT current_user || ' ' || current_setting('shared_buffers') || ' ' ||
+        let facts = "SELECT current_user::text, current_setting('shared_buffers'), current_setting('log_statement'),
+                        pg_size_bytes(current_setting('shared_memory_size')) / 1048576,
                         (SELECT string_agg(extname, ' ') FROM pg_extension)";
-        let facts: String = client.query_one(facts, &[]).await.unwrap().get(0);
-        assert_eq!(facts, "bookkeeper 16MB plpgsql");
+        let facts = client.query_one(facts, &[]).await.unwrap();
+        let texts: Vec<&str> = [0, 1, 2, 4].into_iter().map(|at| facts.get(at)).collect();
+        assert_eq!(texts, ["bookkeeper", "32MB", "none", "plpgsql"]);
+        let shared: i64 = facts.get(3);
+        assert!((SHARED - 4..=SHARED).contains(&shared), "{shared} MiB are not the {SHARED} that its share counts");
     });
 
     let question = Question {

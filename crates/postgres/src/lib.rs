@@ -7,6 +7,7 @@
 //! Cluster::make_database, Migrations   once it answers: a database, and its schema version by version
 //! Endpoint, scram    to log in without ever sending a password
 //! ProbeSql           is it ready, and is it ours?
+//! tuning             settings as data; what a small database is told
 //! ```
 //!
 //! All of it can be done again at any time; every start does.
@@ -22,6 +23,7 @@ pub mod password;
 mod probe;
 mod programs;
 pub mod scram;
+pub mod tuning;
 
 pub use cluster::{Cluster, Prepared, write_whole};
 pub use connect::{Endpoint, MAINTENANCE};

@@ -96,7 +96,10 @@ fn ports() -> String {
         });
         list(&mut page, "Talks to", talks);
         let needs = &role.needs;
-        let memory = format!("{} MiB of memory", needs.memory_mib);
+        let memory = match needs.database_mib {
+            0 => format!("{} MiB of memory", needs.memory_mib),
+            database => format!("{} MiB of memory, and {database} for its database", needs.memory_mib),
+        };
         let disk = format!("disk for {}", needs.disk);
         list(
             &mut page,

@@ -342,10 +342,20 @@ pub struct Talk {
 pub struct Needs {
     /// Least memory with which it is of use, in MiB.
     pub memory_mib: u32,
+    /// The share of the small database that it has of its own, in MiB; it comes on top.
+    #[serde(default)]
+    pub database_mib: u32,
     /// What it needs disk for.
     pub disk: String,
     /// Programs that are not part of this one.
     pub programs: Vec<String>,
+}
+
+impl Needs {
+    /// All the memory that is kept for it, in bytes.
+    pub fn memory(&self) -> u64 {
+        u64::from(self.memory_mib + self.database_mib) << 20
+    }
 }
 
 /// A default as its text, whichever scalar it is in the file.

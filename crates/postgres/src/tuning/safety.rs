@@ -1,23 +1,35 @@
-//! Settings of the same file that are no tuning: what must not reach the log, what must not wait for ever.
+//! Settings that are no tuning and the same for every cluster: what must not reach the log, what must not wait for ever.
 //!
 //! Subscribers' numbers (MSISDNs) stand in statements, in their parameters, in the DETAIL and CONTEXT of errors, and in
 //! the first line of errors too (`invalid input syntax for type integer: "4477..."`). So the server's log gets no
 //! statement and no message of the level ERROR and below: those go to the client that caused them. What PostgreSQL
 //! itself reports (LOG, FATAL, PANIC) stays. tests/it/tuning.rs holds a real server to it.
 
-use super::overrides::LogDestination;
-use super::settings::{Context, set};
-use super::value::{Value, Word};
-use super::{Origin, Setting};
+use super::{Database, Given, LogDestination, Origin, Setting, Value, Word, set};
 use flowkit_core::size::GIB;
 
-/// Everything that is not tuning.
-pub(super) fn settings(context: &Context<'_>, warnings: &mut Vec<String>) -> Vec<Setting> {
-    let mut settings = privacy();
-    settings.extend(log(context, warnings));
-    settings.extend(libraries(context, warnings));
-    settings.extend(manners(context));
-    settings
+/// What everything that is not tuning hangs on; `None` is "not said".
+#[derive(Clone, Copy)]
+pub struct Safety<'a> {
+    /// Where the log goes.
+    pub log: Option<&'a Given<LogDestination>>,
+    /// Whether the debugger is loaded.
+    pub debug: Option<&'a Given<bool>>,
+    /// Seconds after which a transaction that stands idle is ended; 0 for never.
+    pub idle_transaction: Option<&'a Given<u64>>,
+    /// The installation.
+    pub database: &'a Database,
+}
+
+impl Safety<'_> {
+    /// Everything that is not tuning.
+    pub fn settings(&self, warnings: &mut Vec<String>) -> Vec<Setting> {
+        let mut settings = privacy();
+        settings.extend(log(self, warnings));
+        settings.extend(libraries(self, warnings));
+        settings.extend(manners(self));
+        settings
+    }
 }
 
 fn fixed(name: &'static str, value: Value, reason: &str) -> Setting {
@@ -52,8 +64,8 @@ fn privacy() -> Vec<Setting> {
 /// They have one price: JSON and CSV logs keep the DETAIL of what the server itself reports, whatever
 /// log_error_verbosity says, and after a crash that is the statement of the session that died. So nothing of statements
 /// may be kept where the postmaster would find it.
-fn log(context: &Context<'_>, warnings: &mut Vec<String>) -> Vec<Setting> {
-    let given = context.overrides.log.as_ref();
+fn log(given: &Safety<'_>, warnings: &mut Vec<String>) -> Vec<Setting> {
+    let given = given.log;
     let destination = given.map_or(LogDestination::Stderr, |g| g.value);
     let origin = || given.map_or(Origin::Default, |g| Origin::Given(g.origin()));
     let word = match destination {
@@ -87,25 +99,25 @@ fn log(context: &Context<'_>, warnings: &mut Vec<String>) -> Vec<Setting> {
             ),
         ]);
         warnings.push(format!(
-            "FLOWDB_LOG_DEST is {word}: so that no subscriber's number reaches those files after a crash, pg_stat_activity \
-             shows no statements (track_activities = off)"
+            "{} is {word}: so that no subscriber's number reaches those files after a crash, pg_stat_activity \
+             shows no statements (track_activities = off)",
+            given.map_or("log_destination", |g| g.name)
         ));
     }
     settings
 }
 
-fn libraries(context: &Context<'_>, warnings: &mut Vec<String>) -> Vec<Setting> {
-    let debug = context.overrides.debug.as_ref().filter(|g| g.value);
-    let debugger = debug.is_some() && context.database.debugger;
-    if debug.is_some() && !debugger {
-        warnings.push(
-            "FLOWDB_ENABLE_POSTGRES_DEBUG_MODE is true, but the library plugin_debugger is not installed; \
-             the server starts without it"
-                .to_owned(),
-        );
+fn libraries(given: &Safety<'_>, warnings: &mut Vec<String>) -> Vec<Setting> {
+    let debug = given.debug.filter(|g| g.value);
+    let debugger = debug.is_some() && given.database.debugger;
+    if let Some(asked) = debug.filter(|_| !debugger) {
+        warnings.push(format!(
+            "{} is true, but the library plugin_debugger is not installed; the server starts without it",
+            asked.name
+        ));
     }
     let mut names = Vec::new();
-    if context.database.statements {
+    if given.database.statements {
         names.push("pg_stat_statements");
     } else {
         warnings.push("pg_stat_statements is not installed; there will be no statistics of queries".to_owned());
@@ -118,7 +130,7 @@ fn libraries(context: &Context<'_>, warnings: &mut Vec<String>) -> Vec<Setting> 
     let value = Word::new(names.join(",")).map(Value::Word);
     let mut settings: Vec<Setting> =
         value.map(|v| set("shared_preload_libraries", v, origin, "which queries take the time")).into_iter().collect();
-    if context.database.statements {
+    if given.database.statements {
         settings.push(fixed("pg_stat_statements.track", Value::word("all"), "those inside of functions too"));
         settings.push(fixed(
             "pg_stat_statements.track_utility",
@@ -129,8 +141,8 @@ fn libraries(context: &Context<'_>, warnings: &mut Vec<String>) -> Vec<Setting> 
     settings
 }
 
-fn manners(context: &Context<'_>) -> Vec<Setting> {
-    let idle = context.overrides.idle_transaction.as_ref();
+fn manners(given: &Safety<'_>) -> Vec<Setting> {
+    let idle = given.idle_transaction;
     vec![
         fixed("timezone", Value::word("UTC"), "bounds of partitions and `datetime::date` follow it"),
         fixed("log_timezone", Value::word("UTC"), "one clock for all logs"),

@@ -41,8 +41,11 @@ impl Word {
 }
 
 impl Value {
-    /// A word that is written in this program.
-    pub(super) fn word(text: &'static str) -> Value {
+    /// A word that is written in a program.
+    ///
+    /// # Panics
+    /// When it holds a character that is not harmless.
+    pub fn word(text: &'static str) -> Value {
         Value::Word(Word::new(text).expect("words of this program are harmless"))
     }
 
