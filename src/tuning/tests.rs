@@ -195,6 +195,18 @@ fn the_disk_decides_over_io() {
     assert_eq!(io(Disk::Ssd, Some(100), 15), ["2", "400"]);
 }
 
+/// The server refuses to start when all connections are kept for somebody.
+#[test]
+fn connections_are_kept_for_programs_where_the_server_can() {
+    for (major, kept) in [(15, None), (17, Some("10")), (18, Some("10"))] {
+        let plan = planned(4 * GIB, 8, &[], &Database::new(major)).unwrap();
+        assert_eq!(plan.value("reserved_connections").map(ToString::to_string).as_deref(), kept, "{major}");
+        assert_eq!(value(&plan, "authentication_timeout"), "15s");
+    }
+    let small = planned(512 * MIB, 1, &[], &Database::new(17)).unwrap();
+    assert_eq!((value(&small, "reserved_connections"), value(&small, "max_connections")), ("2".into(), "25".into()));
+}
+
 #[test]
 fn settings_of_a_version_go_to_that_version_only() {
     for (major, wanted) in [(15, false), (17, false), (18, true)] {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use serde_json::json;
 
 use super::rig::{Rig, kill, pid, rounds, service, svc, until, with};
@@ -108,6 +109,24 @@ fn whoever_was_given_the_lock_of_the_services_is_left_alone() {
     rig.stop();
     assert_eq!(rig.end_code(), 0);
     stranger.kill().and_then(|()| stranger.wait()).expect("our child");
+}
+
+/// The very descriptor that a service has holds the lock for as long as somebody keeps it, unless the lock is let go.
+#[test]
+fn after_an_orderly_end_nobody_holds_the_lock_of_the_services() {
+    let mut rig = Rig::new(json!([svc("one", "serve @/one")]));
+    let status = rig.start_ready();
+    rig.hear(&["one"]);
+    let one = i32::try_from(pid(&status, "one")).ok().and_then(Pid::from_raw).expect("a process");
+    let one = pidfd_open(one, PidfdFlags::empty()).expect("it runs");
+    let handed = pidfd_getfd(one, 3, PidfdGetfdFlags::empty()).expect("its descriptor of the lock");
+    let path = rig.path("run/alive.lock");
+    let take = || flock(File::open(&path).expect("the lock"), FlockOperation::NonBlockingLockExclusive);
+    assert!(take().is_err(), "the service is alive");
+    rig.stop();
+    assert_eq!(rig.end_code(), 0);
+    assert_eq!(take(), Ok(()), "nobody holds it");
+    drop(handed);
 }
 
 /// A program may set the limit that carries the cookie; the one above it stays.
