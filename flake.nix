@@ -33,7 +33,12 @@
         named "image" (role: system.images.${role})
         // named "vm" (role: (build system.machines.${role}).runner)
         // {
-          inherit (system.packages) flowkit flowmachine postgresql;
+          inherit (system.packages)
+            flowapi
+            flowkit
+            flowmachine
+            postgresql
+            ;
           default = system.packages.flowkit;
           # Every role's image with what it takes to run them, to carry behind a firewall.
           inherit (system.images) bundle;

@@ -3,7 +3,9 @@
 let
   packages = {
     # Ours: the operator's command and the supervisor.
-    flowkit = pkgs.callPackage ./flowkit.nix { };
+    flowkit = pkgs.callPackage ./program.nix { program = "flowkit"; };
+    # The HTTPS front of FlowMachine.
+    flowapi = pkgs.callPackage ./program.nix { program = "flowapi"; };
     # FlowDB's server: PostgreSQL 17 with the extensions that FlowKit's schema uses.
     postgresql = import ./postgresql.nix { inherit (pkgs) postgresql_17; };
     # FlowMachine: a Python interpreter that has it.

@@ -102,6 +102,27 @@ in
         } -name '*.nix')
         touch $out
       '';
+  # A server's crate is in no other server's source, nor in flowkit's: an edit there moves no other image.
+  servers-apart =
+    let
+      servers = lib.filter (name: packages ? ${name}) [
+        "flowapi"
+        "flowauth"
+        "autoflow"
+      ];
+      strangers =
+        program:
+        lib.filter (
+          server: server != program && lib.elem "crates/${server}" packages.${program}.members
+        ) servers;
+      found = lib.filter (program: strangers program != [ ]) (servers ++ [ "flowkit" ]);
+    in
+    if found == [ ] then
+      pkgs.runCommand "flowkit-servers-apart" { } "touch $out"
+    else
+      throw "compiled with a server that is not theirs: ${
+        lib.concatMapStringsSep "; " (program: "${program} with ${toString (strangers program)}") found
+      }";
   python-lock =
     if strays == [ ] then
       pkgs.runCommand "flowkit-python-lock" { } "touch $out"
