@@ -8,7 +8,8 @@
 #      iproute2 (for its own network), skopeo and umoci (other readers of our images), libnss-wrapper (users without a
 #      name in a container), zstd (which tar calls).
 #   2. PREFIX/lib/flowkit/python: the Python environment of FlowMachine, from python/requirements.txt (hashes checked,
-#      nothing resolved), with our launcher in it.
+#      nothing resolved), with our launcher in it. With --tests also PREFIX/lib/flowkit/client: upstream's client, from
+#      python/client.txt.
 #
 # PREFIX is /usr/local for root and ~/.local for others.
 set -euo pipefail
@@ -202,7 +203,28 @@ launcher() {
     done
 }
 
+# For the tests: upstream's client and its maker of tokens, in an environment of their own. They would not go with
+# FlowMachine's pandas.
+client_environment() {
+    local home=$prefix/lib/flowkit key
+    key=$(cat python/client.txt <($python -c 'import sys; print(sys.version)') | sha256sum | cut -c1-12)
+    if [ ! -e "$home/client-$key/complete" ]; then
+        say "making the tests' Python environment $home/client-$key"
+        mkdir -p "$home"
+        rm -rf "$home"/client-*
+        (
+            umask 022
+            $python -I -m venv "$home/client-$key"
+            "$home/client-$key/bin/python" -I -m pip install --quiet --disable-pip-version-check --no-input --no-deps \
+                --require-hashes --only-binary :all: --requirement python/client.txt
+            touch "$home/client-$key/complete"
+        )
+    fi
+    ln -sfn "client-$key" "$home/client"
+}
+
 rust
 packages
 python_environment
+[ -z "$for_tests" ] || client_environment
 say "ready: $prefix/lib/flowkit/python"

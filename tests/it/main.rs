@@ -9,6 +9,7 @@ mod container;
 mod demo;
 mod deployment;
 mod docker;
+mod flowapi;
 mod flowdb;
 mod flowmachine;
 mod image;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use results::Format;
 use serde_json::{Map, Value, json};
 
 /// Paths and their answers. Its member `schemas` is ours too and goes beside FlowMachine's.
@@ -28,6 +29,16 @@ pub fn document(schemas: &Map<String, Value>, identifier: &str) -> Value {
     }
     document["info"]["version"] = VERSION.into();
     document["components"]["schemas"] = all;
+    let get = &mut document["paths"]["/api/0/get/{query_id}.{filetype}"]["get"];
+    get["parameters"][1]["schema"]["enum"] = Format::ALL.map(Format::extension).as_slice().into();
+    for format in Format::ALL {
+        let schema = match format {
+            Format::Json => json!({ "$ref": "#/components/schemas/FlowapiResult" }),
+            Format::GeoJson => json!({ "type": "object" }),
+            _ => json!({ "type": "string", "format": "binary" }),
+        };
+        get["responses"]["200"]["content"][format.content_type()] = json!({ "schema": schema });
+    }
     document["components"]["securitySchemes"] = json!({
         "token": {
             "type": "http",
@@ -164,6 +175,9 @@ mod tests {
         assert_eq!(document["components"]["securitySchemes"]["token"]["x-audience"], "here");
         assert_eq!(document["info"]["version"], VERSION);
         assert!(document.get("schemas").is_none());
+        let file = &document["paths"]["/api/0/get/{query_id}.{filetype}"]["get"];
+        assert_eq!(file["parameters"][1]["schema"]["enum"][0], "json");
+        assert!(file["responses"]["200"]["content"]["text/csv"].is_object());
         let text = document.to_string();
         for reference in text.split("\"$ref\":\"#").skip(1).filter_map(|rest| rest.split('"').next()) {
             assert!(document.pointer(reference).is_some(), "{reference} leads nowhere");

@@ -2,6 +2,7 @@
 
 pub mod deployment;
 pub mod engine;
+pub mod flowapi;
 pub mod flowdb;
 pub mod flowmachine;
 pub mod ports;

@@ -4,3 +4,4 @@ mod answers;
 mod flowmachine;
 mod rig;
 mod routes;
+mod start;

@@ -109,6 +109,16 @@ fn keys() -> &'static (String, String) {
     })
 }
 
+/// The key that tokens are made with.
+pub fn private() -> String {
+    keys().0.clone()
+}
+
+/// The key that they are checked with.
+pub fn public() -> String {
+    keys().1.clone()
+}
+
 /// A token of ann's, with one role.
 pub fn token(scopes: &[&str]) -> String {
     token_of("ann", scopes)

@@ -1,0 +1,92 @@
+//! What a server is told, and what it says of it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use access::{Bounds, Keys, Minter, Revocations, Verifier};
+use flowapi::start::Server;
+use flowapi::{Gate, scopes};
+use flowkit_core::catalogue::catalogue;
+use flowkit_core::config::{Origin, Settings, Variables};
+use flowkit_core::secrets::{self, Options, Store};
+
+fn settings(given: &[(&str, &str)]) -> Settings {
+    let mut settings = Settings::load(None, &Variables::new(), None).unwrap();
+    for (name, value) in given {
+        settings.set(name, value, Origin::Flag).unwrap();
+    }
+    settings
+}
+
+fn started(dir: &Path, given: &[(&str, &str)]) -> Result<(), String> {
+    // An address of the loopback that nobody else has thought of, so that the port is free.
+    let [a, b, c]: [u8; 3] = rand::random();
+    let address = format!("127.{a}.{b}.{}", c.clamp(1, 254));
+    let given = [given, &[("FLOWKIT_FLOWAPI_LISTEN", &address)]].concat();
+    Server::new(&settings(&given), &Store::only(dir)).map(drop).map_err(|problems| problems.to_string())
+}
+
+#[test]
+fn a_server_without_its_whole_certificate_says_what_is_wrong_and_serves_nothing() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let roles = |names: &[&str]| names.iter().filter_map(|name| catalogue().role(name)).collect::<Vec<_>>();
+    secrets::init(one.path(), &roles(&["flowapi", "flowauth"]), &Options::default()).unwrap();
+    secrets::init(other.path(), &roles(&["flowapi"]), &Options::default()).unwrap();
+    let dir = one.path();
+    let ready = started(dir, &[]);
+    assert_eq!(ready, Ok(()), "what init makes is enough");
+
+    let key = dir.join("key-flowkit.pem");
+    let own = std::fs::read(&key).unwrap();
+    std::fs::remove_file(&key).unwrap();
+    let missing = started(dir, &[]).unwrap_err();
+    assert!(missing.contains("key-flowkit.pem is missing"), "{missing}");
+    assert_eq!(started(dir, &[("FLOWKIT_FLOWAPI_PLAIN_HTTP", "true")]), Ok(()));
+    std::fs::copy(other.path().join("key-flowkit.pem"), &key).unwrap();
+    let differs = started(dir, &[]).unwrap_err();
+    assert!(differs.starts_with("HTTPS can't be served: "), "{differs}");
+    assert!(!differs.contains("PRIVATE"), "no key is in an error: {differs}");
+    std::fs::remove_file(&key).unwrap();
+    std::fs::write(&key, own).unwrap();
+
+    let nowhere = started(dir, &[("FLOWKIT_FLOWAPI_REVOCATIONS", "/nowhere/list")]).unwrap_err();
+    assert!(nowhere.contains("/nowhere/list can't be read"), "{nowhere}");
+    std::fs::remove_file(dir.join("PUBLIC_JWT_SIGNING_KEY")).unwrap();
+    std::fs::remove_file(dir.join("FLOWAPI_FLOWDB_PASSWORD")).unwrap();
+    let two = started(dir, &[]).unwrap_err();
+    assert!(two.contains("PUBLIC_JWT_SIGNING_KEY") && two.contains("FLOWAPI_FLOWDB_PASSWORD"), "{two}");
+}
+
+#[test]
+fn a_revoked_token_is_refused_and_an_old_list_does_not_let_it_in_again() {
+    let now = std::time::SystemTime::now();
+    let (minter, token) = (Minter::parse(&super::rig::private()).unwrap(), super::rig::token(&["run"]));
+    let seconds = i64::try_from(now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    let list = |issued: i64, users: &[&str]| {
+        let users = users.iter().map(|user| (user.to_string(), None)).collect();
+        let list = Revocations { issued, max_age: 3600, users, ..Revocations::default() };
+        minter.publish(&list, &mut rand::rng()).unwrap()
+    };
+    let text = Arc::new(std::sync::Mutex::new(list(seconds - 100, &[])));
+    let source = text.clone();
+    let verifier = Verifier::new(Keys::parse(&super::rig::public()).unwrap(), "here");
+    let gate = Gate::new(verifier, Bounds::default(), Some(Box::new(move || Ok(source.lock().unwrap().clone()))));
+    let header = format!("Bearer {token}");
+    let let_in = || gate.token(Some(&header), now).map(|token| token.user).map_err(|refused| refused.to_string());
+    assert_eq!(gate.look(), Ok(()));
+    assert_eq!(let_in(), Ok("ann".to_owned()));
+    *text.lock().unwrap() = list(seconds, &["ann"]);
+    assert_eq!(gate.look(), Ok(()));
+    assert_eq!(let_in(), Err("Token has been revoked".to_owned()));
+    *text.lock().unwrap() = list(seconds - 100, &[]);
+    assert!(gate.look().unwrap_err().contains("older"));
+    assert!(let_in().is_err());
+    *text.lock().unwrap() = "garbage".to_owned();
+    assert!(gate.look().is_err() && let_in().is_err());
+}
+
+#[test]
+fn without_schemas_there_are_the_scopes_of_actions() {
+    let all: Vec<String> = scopes(&serde_json::Map::new()).into_iter().collect();
+    assert_eq!(all, ["get_available_dates", "get_qa_checks", "get_result", "run"]);
+}

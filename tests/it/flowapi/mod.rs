@@ -1,0 +1,189 @@
+//! FlowAPI as analysts meet it: upstream's client and upstream's tokens, over TLS, against real servers.
+
+mod outage;
+
+use serde_json::{Value, json};
+
+use crate::support::flowapi::FlowApi;
+use crate::support::flowmachine::FlowMachine;
+
+/// What each program begins with.
+const CLIENT: &str = include_str!("client.py");
+
+fn asked(api: &FlowApi, program: &str) -> Value {
+    api.ask(&format!("{CLIENT}{program}"))
+}
+
+fn started() -> (FlowMachine, FlowApi) {
+    let mut machine = FlowMachine::new();
+    machine.start(&[]);
+    let api = FlowApi::start(&machine, &[]);
+    (machine, api)
+}
+
+/// Runs queries by the synchronous and by the asynchronous client, and gets results of every type.
+const RESULTS: &str = r#"
+connection = connect()
+query = flowclient.spatial_aggregate(connection=connection, locations=daily(2))
+query.run()
+query.wait_until_ready(poll_interval=0.1)
+frame = query.get_result(disable_progress=True)
+shapes = query.get_result(format="geojson", disable_progress=True)
+id = query._query_id
+
+async def again():
+    connection = await flowclient.connect_async(
+        url=os.environ["URL"], token=token(), ssl_certificate=os.environ["CERTIFICATE"])
+    query = connection.make_api_query({"query_kind": "spatial_aggregate", "locations": daily(3)})
+    await query.run()
+    return await query.get_result(poll_interval=0.1, disable_progress=True)
+
+later = asyncio.run(again())
+with http() as client:
+    csv = client.get(f"get/{id}.csv")
+    files = {kind: client.get(f"get/{id}.{kind}").status_code for kind in ["arrow", "parquet", "xls"]}
+    packed = client.get(f"get/{id}", headers={"Accept-Encoding": "gzip"})
+rows = lambda frame: sorted([pcod, int(value)] for pcod, value in zip(frame.pcod, frame.value))
+print(json.dumps({
+    "sync": rows(frame), "async": rows(later), "id": id,
+    "csv": csv.text, "csv_kind": csv.headers["content-type"], "csv_name": csv.headers["content-disposition"],
+    "features": sorted([f["properties"]["pcod"], f["properties"]["value"], f["geometry"]["type"]] for f in shapes["features"]),
+    "packed": packed.headers.get("content-encoding"), "same": len(packed.json()["query_result"]), "xls": files["xls"],
+}))
+"#;
+
+#[test]
+fn results_are_those_of_sql_by_both_clients_and_in_every_type() {
+    let (machine, api) = started();
+    let told = asked(&api, RESULTS);
+    let people = |day: u8| -> Value {
+        let sql = format!(
+            "SELECT pcod, count(*) FROM (
+                SELECT DISTINCT ON (msisdn) msisdn, 'P' || (substr(location_id, 2)::int % 6) || (substr(location_id, 2)::int / 6) AS pcod
+                FROM (SELECT msisdn, datetime, location_id FROM events.calls UNION ALL SELECT msisdn, datetime, location_id FROM events.sms) e
+                WHERE datetime >= '2016-01-{day:02}' AND datetime < '2016-01-{:02}'
+                ORDER BY msisdn, datetime DESC, location_id) last
+             GROUP BY pcod HAVING count(*) > 15 ORDER BY pcod",
+            day + 1
+        );
+        let rows = machine.cluster.ask("flowdb", &sql);
+        rows.iter().map(|row| json!([row[0], row[1].parse::<i64>().unwrap()])).collect()
+    };
+    assert_eq!(told["sync"], people(2), "{told}");
+    assert_eq!(told["async"], people(3));
+    let count = told["sync"].as_array().unwrap().len();
+    assert!(count > 0, "something is compared");
+
+    let csv = told["csv"].as_str().unwrap();
+    let mut lines: Vec<String> = csv.split("\r\n").filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    assert_eq!(lines.remove(0), "pcod,value");
+    lines.sort();
+    let expected =
+        told["sync"].as_array().unwrap().iter().map(|row| format!("{},{}", row[0].as_str().unwrap(), row[1]));
+    assert_eq!(lines, expected.collect::<Vec<_>>());
+    let id = told["id"].as_str().unwrap();
+    assert_eq!(
+        (&told["csv_kind"], &told["csv_name"]),
+        (&json!("text/csv"), &json!(format!("attachment;filename={id}.csv")))
+    );
+    let features = told["features"].as_array().unwrap();
+    for (feature, row) in features.iter().zip(told["sync"].as_array().unwrap()) {
+        assert_eq!(*feature, json!([row[0], row[1], "MultiPolygon"]));
+    }
+    assert_eq!(features.len(), count);
+    assert_eq!((&told["packed"], &told["same"], &told["xls"]), (&json!("gzip"), &json!(count), &json!(400)));
+
+    let log = api.log();
+    assert!(log.contains("\"message\":\"run_query\"") && log.contains("\"user\":\"ann\""), "{log}");
+    assert!(log.contains("\"message\":\"get_result\"") && !log.contains("eyJ"), "no token is in a log: {log}");
+}
+
+/// Everything else that the client asks, and what it makes of a refusal.
+const REST: &str = r#"
+connection = connect()
+dates = flowclient.get_available_dates
+shapes = flowclient.get_geography(connection=connection, aggregation_unit="admin3")
+said = {"dates": dates(connection=connection), "shapes": len(shapes["features"])}
+said["checks"] = flowclient.get_available_qa_checks(connection=connection)
+def refusal(ask):
+    try:
+        return repr(ask())
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+said["unknown"] = refusal(lambda: flowclient.client.wait_for_query_to_be_ready(connection=connection, query_id="0" * 32))
+said["refused"] = refusal(lambda: dates(connection=connect(scopes=["run"])))
+said["expired"] = refusal(lambda: dates(connection=connect(lifetime=datetime.timedelta(seconds=-5))))
+said["elsewhere"] = refusal(lambda: dates(connection=connect(flowapi_identifier="another")))
+check = dict(connection=connection, event_type="calls", check_type="count_imeis")
+said["outcome"] = flowclient.get_qa_check_outcome(event_date="2016-01-02", **check)
+said["outcomes"] = flowclient.get_qa_check_outcomes(start_date="2016-01-01", end_date="2016-01-03", **check)
+said["no_check"] = refusal(lambda: flowclient.get_qa_check_outcome(event_date="2016-01-01", **check))
+wrong = {"query_kind": "spatial_aggregate", "locations": 1}
+said["wrong_spec"] = refusal(lambda: flowclient.run_query(connection=connection, query_spec=wrong))
+with http() as client:
+    document = client.get("spec/openapi.json").json()
+token_part = document["components"]["securitySchemes"]["token"]
+said["scopes"], said["audience"] = len(token_part["x-security-scopes"]), token_part["x-audience"]
+said["kinds"] = len(document["components"]["schemas"]["FlowmachineQuerySchema"]["oneOf"])
+print(json.dumps(said))
+"#;
+
+#[test]
+fn the_rest_of_the_client_works_and_refusals_are_what_it_expects() {
+    let (machine, api) = started();
+    let check = "INSERT INTO etl.post_etl_queries (cdr_date, cdr_type, type_of_query_or_check, outcome, timestamp)
+                 VALUES ('2016-01-02', 'calls', 'count_imeis', '12', now())";
+    machine.cluster.run("flowdb", check).unwrap();
+    let told = asked(&api, REST);
+    let days: Vec<String> = (1..=7).map(|day| format!("2016-01-{day:02}")).collect();
+    assert_eq!(told["dates"], json!({ "calls": days, "sms": days }));
+    assert_eq!(told["shapes"], 36);
+    assert_eq!(told["checks"], json!([{"cdr_type": "calls", "type_of_query_or_check": "count_imeis"}]));
+    assert_eq!(told["outcome"], "12");
+    let outcome = json!({"outcome": "12", "type_of_query_or_check": "count_imeis", "cdr_date": "2016-01-02"});
+    assert_eq!(told["outcomes"], json!([outcome]));
+    for (what, begins) in [
+        ("unknown", "FileNotFoundError"),
+        ("refused", "FlowclientConnectionError: User claims verification failed"),
+        ("expired", "FlowclientConnectionError: Token has expired"),
+        (
+            "elsewhere",
+            "FlowclientConnectionError: Something went wrong: Invalid audience. API returned with status code: 422",
+        ),
+        ("no_check", "FileNotFoundError"),
+        ("wrong_spec", "FlowclientConnectionError: "),
+    ] {
+        assert!(told[what].as_str().unwrap().starts_with(begins), "{what}: {told}");
+    }
+    assert_eq!((&told["scopes"], &told["kinds"]), (&json!(628), &json!(27)));
+    assert_eq!(told["audience"], "flowapi_server");
+}
+
+/// Each way into FlowMachine that upstream's FlowAPI leaves open, tried with every right that there is.
+const INJECTIONS: &str = r#"
+canary = "canary7"
+deep = lambda field, value: {"query_kind": "spatial_aggregate", "locations": daily(2) | {field: value}}
+specs = [deep(field, value) for field, value in [
+    ("mapping_table", f"geography.{canary}' OR true --"), ("mapping_table", f"events.{canary}"), ("mapping_table", f"a.b.{canary}"),
+    ("geom_table", f"geography.{canary}\"; SELECT 1"), ("geom_table", f"cache.{canary}"), ("geom_table_join_column", f"{canary}; SELECT 1"),
+    ("subscriber_subset", f"{canary}' UNION SELECT 1 --"), ("subscriber_subset", f"finist:{canary}")]]
+specs.append({"query_kind": "dummy_query", "aggregation_unit": "admin3", "dummy_param": f"{canary}'"})
+with http() as client:
+    statuses = [client.post("run", json=spec).status_code for spec in specs]
+    paths = [f"poll/{canary}'", f"get/finist:{canary}", f"poll/{canary}", f"qa/{canary}'/x/2016-01-01", f"qa/calls/{canary}%20x/2016-01-01"]
+    statuses += [client.get(path).status_code for path in paths]
+with http(scopes=["run"]) as client:
+    statuses += [client.post("run", json=deep("mapping_table", f"geography.{canary}")).status_code]
+    statuses += [client.get(f"geography/{canary}").status_code]
+print(json.dumps(statuses))
+"#;
+
+#[test]
+fn what_would_end_in_sql_or_in_an_unpickle_does_not_arrive() {
+    let (machine, api) = started();
+    let told = asked(&api, INJECTIONS);
+    let expected: Vec<u16> = [vec![400; 9], vec![404; 5], vec![403; 2]].concat();
+    assert_eq!(told, json!(expected));
+    assert!(!machine.log().contains("canary7"), "it reached FlowMachine");
+    assert!(!machine.cluster.log().contains("canary7"), "it reached PostgreSQL");
+}

@@ -1,0 +1,122 @@
+//! FlowAPI before a FlowMachine of a test's own, over TLS, and upstream's client to ask it with.
+
+use std::fs::File;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use flowkit_core::catalogue::catalogue;
+use flowkit_core::secrets::{self, Options};
+use https::Get;
+use rustix::process::geteuid;
+
+use super::flowdb::SECRETS;
+use super::flowmachine::{FlowMachine, PATIENCE, wait_for};
+use super::ports::free_port;
+
+/// A server, its secrets and its log. It is stopped when it goes.
+pub struct FlowApi {
+    dir: tempfile::TempDir,
+    /// Where it listens.
+    pub port: u16,
+    server: Option<Child>,
+}
+
+impl FlowApi {
+    /// The real program before a FlowMachine, ready to answer.
+    pub fn start(machine: &FlowMachine, settings: &[(&str, &str)]) -> FlowApi {
+        let dir = tempfile::Builder::new().prefix("flowapi-it-").tempdir().expect("a temporary directory");
+        let mut api = FlowApi { dir, port: free_port(), server: None };
+        std::fs::create_dir(api.secrets()).expect("a directory for secrets");
+        for (name, value) in SECRETS.iter().filter(|(name, _)| name.starts_with("FLOWAPI")) {
+            std::fs::write(api.secrets().join(name), value).expect("a secret's file");
+        }
+        let roles: Vec<_> = ["flowapi", "flowauth"].iter().filter_map(|name| catalogue().role(name)).collect();
+        secrets::init(&api.secrets(), &roles, &Options::default()).expect("secrets");
+        api.run(machine, settings);
+        api
+    }
+
+    fn run(&mut self, machine: &FlowMachine, settings: &[(&str, &str)]) {
+        let log = File::options().create(true).append(true).open(self.dir.path().join("log")).expect("a log file");
+        let mut command = Command::new(program());
+        command.env_clear().env("CREDENTIALS_DIRECTORY", self.secrets()).stdin(Stdio::null());
+        command.stderr(log.try_clone().expect("a second handle")).stdout(log);
+        let of = |name: &str| machine.cluster.site.settings.text(name).expect("it has a default").to_owned();
+        command.env("FLOWAPI_PORT", self.port.to_string()).env("FLOWKIT_FLOWAPI_LISTEN", "127.0.0.1");
+        command.env("FLOWDB_HOST", "127.0.0.1").env("FLOWDB_PORT", of("FLOWDB_PORT"));
+        command.env("FLOWMACHINE_HOST", "127.0.0.1").env("FLOWMACHINE_PORT", of("FLOWMACHINE_PORT"));
+        command.env("FLOWAPI_LOG_LEVEL", "info").envs(settings.iter().copied());
+        self.server = Some(command.spawn().expect("it starts"));
+        wait_for("FlowAPI", || {
+            let ended = self.server.as_mut().expect("it was started").try_wait().expect("it is our child");
+            assert!(ended.is_none(), "FlowAPI ended: {}", self.log());
+            self.ready()
+        });
+    }
+
+    /// Whether it can do its work.
+    pub fn ready(&self) -> Result<(), String> {
+        let certificate = self.secrets().join("cert-flowkit.pem");
+        let read = move || std::fs::read_to_string(&certificate).map_err(|error| error.to_string());
+        let get = Get::https(([127, 0, 0, 1], self.port).into(), "/api/0/health/ready", read);
+        get.ask(|address, patience| TcpStream::connect_timeout(&address, patience), PATIENCE)
+    }
+
+    /// The directory of its secrets.
+    pub fn secrets(&self) -> PathBuf {
+        self.dir.path().join("secrets")
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// A program of upstream's client: Python's text, told where the server, its certificate and the key of tokens are.
+    pub fn client(&self, text: &str) -> Command {
+        let mut command = Command::new(python());
+        command.args(["-I", "-c", text]).env_clear().stdin(Stdio::null());
+        command.env("URL", format!("https://localhost:{}", self.port));
+        command.env("CERTIFICATE", self.secrets().join("cert-flowkit.pem"));
+        command.env("KEY", self.secrets().join("PRIVATE_JWT_SIGNING_KEY"));
+        command
+    }
+
+    /// Runs one to its end, which must be good, and gives what it printed last, as JSON.
+    pub fn ask(&self, text: &str) -> serde_json::Value {
+        let output = self.client(text).output().expect("Python");
+        let (told, erred) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{told}\n{erred}\n{}", self.log());
+        let last = told.trim().lines().last().unwrap_or_default();
+        serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {told}\n{erred}"))
+    }
+}
+
+impl Drop for FlowApi {
+    fn drop(&mut self) {
+        if let Some(server) = &mut self.server {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+/// The program, built beside `flowkit`.
+fn program() -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_flowkit")).with_file_name("flowapi");
+    assert!(program.exists(), "{} is missing; `cargo build -p flowapi`", program.display());
+    program
+}
+
+/// The Python that `make setup-tests` makes.
+fn python() -> PathBuf {
+    let prefix = match (std::env::var_os("PREFIX"), geteuid().is_root()) {
+        (Some(prefix), _) => PathBuf::from(prefix),
+        (None, true) => "/usr/local".into(),
+        (None, false) => PathBuf::from(std::env::var_os("HOME").expect("a home")).join(".local"),
+    };
+    let python = prefix.join("lib/flowkit/client/bin/python");
+    assert!(python.exists(), "{} is missing; run `make setup-tests`", python.display());
+    python
+}
