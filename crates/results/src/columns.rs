@@ -12,6 +12,8 @@ pub(crate) struct Column {
     pub(crate) scalar: Scalar,
     /// Whether it holds arrays of the scalar.
     pub(crate) array: bool,
+    /// Precision and scale of a `numeric` that has them, and that 128 bits hold.
+    pub(crate) decimal: Option<(u8, u8)>,
     /// What PostgreSQL has to make of it first: a pattern with the column's name for `{}`.
     cast: Option<&'static str>,
 }
@@ -97,8 +99,9 @@ impl Scalar {
 }
 
 impl Column {
-    fn new(name: &str, of: &Type) -> Column {
-        let mut column = Column { name: name.to_owned(), scalar: Scalar::Text, array: false, cast: None };
+    fn new(name: &str, of: &Type, modifier: i32) -> Column {
+        let decimal = if *of == Type::NUMERIC { decimal(modifier) } else { None };
+        let mut column = Column { name: name.to_owned(), scalar: Scalar::Text, array: false, decimal, cast: None };
         let mut base = of;
         while let Kind::Domain(of) = base.kind() {
             base = of;
@@ -123,7 +126,19 @@ impl Column {
 
 /// The columns of a statement.
 pub(crate) fn of(statement: &Statement) -> Vec<Column> {
-    statement.columns().iter().map(|column| Column::new(column.name(), column.type_())).collect()
+    statement
+        .columns()
+        .iter()
+        .map(|column| Column::new(column.name(), column.type_(), column.type_modifier()))
+        .collect()
+}
+
+/// Precision and scale out of the modifier of `numeric`, where 128 bits hold such numbers.
+fn decimal(modifier: i32) -> Option<(u8, u8)> {
+    // PostgreSQL's numeric.c: behind a header of four, 16 bits and 11, the latter with a sign since version 15.
+    let bits = modifier.checked_sub(4).filter(|bits| *bits >= 0)?;
+    let (precision, scale) = (bits >> 16, ((bits & 0x7ff) ^ 0x400) - 0x400);
+    (precision <= 38 && (0..=precision).contains(&scale)).then_some((precision as u8, scale as u8))
 }
 
 /// The statement that sends a query's rows in binary. PostgreSQL takes one statement at a time in the way we ask, so nothing

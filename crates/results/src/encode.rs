@@ -14,6 +14,8 @@ pub(crate) trait Encode: Send {
 /// Why a row can't be written.
 #[derive(Debug)]
 pub(crate) enum Fault {
+    /// The library that writes the format refuses it.
+    Writer(Box<dyn std::error::Error + Send + Sync>),
     /// The field of this column, counted from 0, is not what its type says.
     Field(usize),
 }

@@ -13,6 +13,20 @@ pub enum Error {
         /// What it said.
         source: tokio_postgres::Error,
     },
+    /// The library that writes Arrow or Parquet refused something.
+    #[error("the writer, at row {row}")]
+    Writer {
+        /// The last row that it was given, counted from 1.
+        row: u64,
+        /// What it said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What came is no binary COPY.
+    #[error("after row {row} comes what is no part of a binary COPY, or nothing")]
+    Copy {
+        /// The rows that were seen.
+        row: u64,
+    },
     /// Bytes that PostgreSQL does not send: a bug of ours, or another program at the other end.
     #[error("column {column:?} of row {row}: bytes that are no {expected}")]
     Malformed {
@@ -30,7 +44,7 @@ impl Error {
     pub fn sql_state(&self) -> Option<&SqlState> {
         match self {
             Error::Database { source, .. } => source.code(),
-            Error::Malformed { .. } => None,
+            Error::Writer { .. } | Error::Copy { .. } | Error::Malformed { .. } => None,
         }
     }
 
@@ -46,7 +60,7 @@ impl Error {
                 let ended = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW];
                 source.is_closed() || source.code().is_some_and(|code| ended.contains(code))
             }
-            Error::Malformed { .. } => false,
+            Error::Writer { .. } | Error::Copy { .. } | Error::Malformed { .. } => false,
         }
     }
 }

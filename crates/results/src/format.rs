@@ -9,11 +9,15 @@ pub enum Format {
     Csv,
     /// A feature collection of a result whose columns are a feature's members: `type`, `id`, `geometry`, `properties`.
     GeoJson,
+    /// Arrow's IPC file, also known as Feather 2.
+    Arrow,
+    /// Parquet, compressed with zstd.
+    Parquet,
 }
 
 impl Format {
     /// All there are.
-    pub const ALL: [Format; 3] = [Format::Json, Format::Csv, Format::GeoJson];
+    pub const ALL: [Format; 5] = [Format::Json, Format::Csv, Format::GeoJson, Format::Arrow, Format::Parquet];
 
     /// The type that goes by an extension, given without its dot and in lower case.
     pub fn from_extension(extension: &str) -> Option<Format> {
@@ -26,6 +30,8 @@ impl Format {
             Format::Json => "json",
             Format::Csv => "csv",
             Format::GeoJson => "geojson",
+            Format::Arrow => "arrow",
+            Format::Parquet => "parquet",
         }
     }
 
@@ -35,6 +41,8 @@ impl Format {
             Format::Json => "application/json",
             Format::Csv => "text/csv",
             Format::GeoJson => "application/geo+json",
+            Format::Arrow => "application/vnd.apache.arrow.file",
+            Format::Parquet => "application/vnd.apache.parquet",
         }
     }
 
@@ -42,7 +50,7 @@ impl Format {
     pub fn is_geographic(self) -> bool {
         match self {
             Format::GeoJson => true,
-            Format::Json | Format::Csv => false,
+            Format::Json | Format::Csv | Format::Arrow | Format::Parquet => false,
         }
     }
 }

@@ -9,6 +9,9 @@
 //! json      JSON and GeoJSON
 //! csv       CSV
 //! text      numbers and times as text, for both
+//! batch     rows gathered by column
+//! arrow     Arrow's file of such batches
+//! parquet   Parquet's
 //! ```
 //!
 //! Rows come by `COPY (query) TO STDOUT (FORMAT binary)`: cheaper for PostgreSQL than its text, cheaper for us than rows of its
@@ -36,6 +39,11 @@
 //! | `bytea` | `"\\x00ff"` | `\x00ff` |
 //! | others (`interval`, `inet`, `geometry`, …) | string, by PostgreSQL's cast to text | the same |
 //!
+//! Arrow and Parquet have types of their own: integers, floats, booleans, text and `bytea` as they are; `numeric(p, s)` up to 38
+//! digits as a decimal, other `numeric` as the nearest double; dates, times of day and timestamps in microseconds, those with
+//! a zone in UTC. Arrays, JSON, rows, `uuid` and times of day with a zone are text as in JSON. What a type there can't say
+//! (infinite dates, 24:00:00, years after 294246, NaN among decimals) is null. A name that is there twice gets a number.
+//!
 //! ```no_run
 //! use futures_util::StreamExt;
 //! use results::{Format, Query};
@@ -54,12 +62,15 @@
 // A dependency that nothing uses. Tests have some more.
 #![cfg_attr(not(test), warn(unused_crate_dependencies))]
 
+mod arrow;
+mod batch;
 mod columns;
 mod csv;
 mod encode;
 mod error;
 mod format;
 mod json;
+mod parquet;
 mod rows;
 mod text;
 mod wire;

@@ -10,10 +10,12 @@ use futures_util::{Stream, StreamExt, future};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, CopyOutStream, NoTls};
 
+use crate::arrow::Arrow;
 use crate::columns::{self, Column};
 use crate::csv::Csv;
 use crate::encode::{Encode, Fault};
 use crate::json::Json;
+use crate::parquet::Parquet;
 use crate::wire::{self, Malformed};
 use crate::{Error, Format};
 
@@ -93,6 +95,8 @@ where
         Format::Json => Box::new(Json::begin(&columns, Some(query.query_id), &mut out)),
         Format::GeoJson => Box::new(Json::begin(&columns, None, &mut out)),
         Format::Csv => Box::new(Csv::begin(&columns)),
+        Format::Arrow => Box::new(Arrow::begin(&columns, &mut out).map_err(|fault| refused(&columns, 0, fault))?),
+        Format::Parquet => Box::new(Parquet::begin(&columns).map_err(|fault| refused(&columns, 0, fault))?),
     };
     let mut rows = Rows { lease, columns, encoder, out, count: 0, handed_on: Instant::now(), state: State::Head };
     while rows.count == 0 && rows.state != State::Ended {
@@ -102,9 +106,20 @@ where
     Ok(rows)
 }
 
+/// An encoder's fault, with the names that it does not know.
+fn refused(columns: &[Column], row: u64, fault: Fault) -> Error {
+    match fault {
+        Fault::Field(column) => {
+            let Column { name, scalar, .. } = &columns[column];
+            Error::Malformed { column: name.clone(), row, expected: scalar.name() }
+        }
+        Fault::Writer(source) => Error::Writer { row, source },
+    }
+}
+
 impl<C: Borrow<Client> + Send + 'static> Rows<C> {
     /// Rows that have been taken from PostgreSQL so far.
-    pub fn count(&self) -> u64 {
+    pub fn taken(&self) -> u64 {
         self.count
     }
 
@@ -114,7 +129,7 @@ impl<C: Borrow<Client> + Send + 'static> Rows<C> {
             self.lease.ended();
             // The server says that it is done by the mark and by the protocol; a stream without the mark is torn.
             if self.state != State::Mark {
-                return Err(self.malformed(0, "end of a COPY"));
+                return Err(Error::Copy { row: self.count });
             }
             self.state = State::Ended;
             return self.encoder.finish(&mut self.out).map_err(|fault| self.fault(fault));
@@ -122,13 +137,13 @@ impl<C: Borrow<Client> + Send + 'static> Rows<C> {
         let message = message.map_err(|error| self.lease.failed("sending the rows of a result", error))?;
         let mut bytes = &message[..];
         if self.state == State::Head {
-            wire::head(&mut bytes).map_err(|Malformed| self.malformed(0, "head of a binary COPY"))?;
+            wire::head(&mut bytes).map_err(|Malformed| Error::Copy { row: 0 })?;
             self.state = State::Rows;
         }
         if bytes.is_empty() {
             return Ok(());
         }
-        if !wire::row(&mut bytes, self.columns.len()).map_err(|Malformed| self.malformed(0, "row of a binary COPY"))? {
+        if !wire::row(&mut bytes, self.columns.len()).map_err(|Malformed| Error::Copy { row: self.count })? {
             self.state = State::Mark;
             return Ok(());
         }
@@ -137,14 +152,7 @@ impl<C: Borrow<Client> + Send + 'static> Rows<C> {
     }
 
     fn fault(&self, fault: Fault) -> Error {
-        match fault {
-            Fault::Field(column) => self.malformed(column, self.columns[column].scalar.name()),
-        }
-    }
-
-    fn malformed(&self, column: usize, expected: &'static str) -> Error {
-        let column = self.columns.get(column).map_or(String::new(), |column| column.name.clone());
-        Error::Malformed { column, row: self.count, expected }
+        refused(&self.columns, self.count, fault)
     }
 
     /// What is ready, as the next item.
@@ -228,8 +236,13 @@ async fn give_back<C: Borrow<Client> + Send + 'static>(lent: C, busy: bool, copy
     let client: &Client = lent.borrow();
     let idle = !busy || cancel(client, copy).await;
     if !idle || client.batch_execute("ROLLBACK").await.is_err() {
-        // Closes it from the other end, which whoever lent it sees by `Client::is_closed`. The answer is that it is gone.
-        let _ = client.batch_execute("SELECT pg_terminate_backend(pg_backend_pid())").await;
+        // Closes it from the other end, which whoever lent it sees by `Client::is_closed`. The answer is that it is gone, and
+        // its end is seen a moment later.
+        let _ = client.batch_execute("ROLLBACK; SELECT pg_terminate_backend(pg_backend_pid())").await;
+        let until = Instant::now() + Duration::from_secs(10);
+        while !client.is_closed() && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 }
 

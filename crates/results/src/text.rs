@@ -88,6 +88,48 @@ impl<'a> Numeric<'a> {
     }
 }
 
+impl Numeric<'_> {
+    /// The float that is nearest.
+    pub(crate) fn nearest(&self) -> f64 {
+        match *self {
+            Numeric::NaN => f64::NAN,
+            Numeric::Infinity { negative } => {
+                if negative {
+                    f64::NEG_INFINITY
+                } else {
+                    f64::INFINITY
+                }
+            }
+            Numeric::Finite { negative, weight, scale, digits } => {
+                let mut text = Vec::new();
+                numeric(&mut text, negative, weight, scale, digits);
+                // They are digits, and all such are floats, the far ones infinite.
+                str::from_utf8(&text).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
+            }
+        }
+    }
+
+    /// Itself times 10^places, where that is a whole number of at most 38 digits.
+    pub(crate) fn scaled(&self, places: i32) -> Option<i128> {
+        let Numeric::Finite { negative, weight, digits, .. } = *self else { return None };
+        let mut value: i128 = 0;
+        // What the last digit of a group is worth, as a power of ten.
+        let mut power = 4 * weight + places;
+        for digit in digits {
+            let digit = i128::from(u16::from_be_bytes(*digit));
+            // The last group may have zeros beyond the places.
+            let beyond = u32::try_from(-power).unwrap_or(0);
+            let kept = 4_u32.checked_sub(beyond)?;
+            value = value.checked_mul(10_i128.pow(kept))?.checked_add(digit / 10_i128.pow(beyond))?;
+            power -= 4;
+        }
+        // Groups of zeros at the end are not sent.
+        let missing = u32::try_from(power + 4).unwrap_or(0);
+        value = if value == 0 { 0 } else { value.checked_mul(10_i128.checked_pow(missing)?)? };
+        Some(if negative { -value } else { value })
+    }
+}
+
 /// All digits of a number in groups of four, the first of which is worth 10000^weight, with `scale` of them after the point.
 pub(crate) fn numeric(out: &mut Vec<u8>, negative: bool, weight: i32, scale: usize, digits: &[[u8; 2]]) {
     // Groups that are not there are zero, on both sides.

@@ -25,17 +25,27 @@ pub const ID: &str = "0123456789abcdef0123456789abcdef";
 pub struct Server {
     pub runtime: Runtime,
     child: Child,
-    root: tempfile::TempDir,
+    address: Address,
+    _root: tempfile::TempDir,
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone)]
+pub struct Address {
+    /// The directory of its socket.
+    pub socket: PathBuf,
+    pub port: u16,
 }
 
 impl Server {
     /// A running server with an empty database `postgres`, in UTF-8.
     pub fn start() -> Server {
-        Server::start_with(&[])
+        // On no port: it is a part of the socket's name.
+        Server::start_with(5432, &[])
     }
 
     /// The same with more settings, each as `name=value`.
-    pub fn start_with(settings: &[&str]) -> Server {
+    pub fn start_with(port: u16, settings: &[&str]) -> Server {
         let root = tempfile::Builder::new().prefix("fk").tempdir().expect("a temporary directory");
         if geteuid().is_root() {
             chown(root.path(), Some(NOBODY), Some(NOBODY)).expect("root may give a directory away");
@@ -50,27 +60,37 @@ impl Server {
         server
             .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "timezone=Asia/Kathmandu", "-k"])
             .arg(root.path());
-        server.args(settings.iter().flat_map(|setting| ["-c", setting])).arg("-D").arg(&data);
+        server
+            .args(["-p", &port.to_string()])
+            .args(settings.iter().flat_map(|setting| ["-c", setting]))
+            .arg("-D")
+            .arg(&data);
         let child = server.spawn().expect("postgres starts");
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        let mut started = Server { runtime, child, root };
+        let address = Address { socket: root.path().to_owned(), port };
+        let mut started = Server { runtime, child, address, _root: root };
         started.wait_ready();
         started
     }
 
     fn wait_ready(&mut self) {
         let until = Instant::now() + PATIENCE;
-        while let Err(why) = self.runtime.block_on(connect(self.root.path())) {
+        while let Err(why) = self.runtime.block_on(self.address.connect()) {
             let ended = self.child.try_wait().expect("it is our child");
-            assert!(ended.is_none() && Instant::now() < until, "{why}\n{}", log(self.root.path()));
+            assert!(ended.is_none() && Instant::now() < until, "{why}\n{}", log(&self.address.socket));
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
     /// A connection as the superuser.
     pub fn connect(&self) -> Client {
-        self.runtime.block_on(connect(self.root.path())).expect("a connection")
+        self.runtime.block_on(self.address.connect()).expect("a connection")
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Runs statements.
@@ -113,12 +133,15 @@ impl Drop for Server {
     }
 }
 
-async fn connect(socket: &Path) -> Result<Client, tokio_postgres::Error> {
-    let mut config = tokio_postgres::Config::new();
-    config.host_path(socket).user("postgres").dbname("postgres");
-    let (client, connection) = config.connect(NoTls).await?;
-    tokio::spawn(connection);
-    Ok(client)
+impl Address {
+    /// A connection as the superuser.
+    pub async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
+        let mut config = tokio_postgres::Config::new();
+        config.host_path(&self.socket).port(self.port).user("postgres").dbname("postgres");
+        let (client, connection) = config.connect(NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
 }
 
 /// A program of PostgreSQL's, as a user that it accepts, logging beside its data.
