@@ -168,11 +168,11 @@ proptest! {
 
     /// A token of which one byte is another is never taken.
     #[test]
-    fn a_changed_token_is_no_token(at in any::<prop::sample::Index>(), byte in 33..127u8) {
+    fn a_changed_token_is_no_token(at in any::<prop::sample::Index>(), by in 1..94u8) {
         let mut token = TOKEN.clone().into_bytes();
         let at = at.index(token.len());
-        prop_assume!(token[at] != byte);
-        token[at] = byte;
+        // Another of the 94 characters that are seen.
+        token[at] = b'!' + (token[at] - b'!' + by) % 94;
         prop_assert!(VERIFIER.verify(std::str::from_utf8(&token).unwrap(), now()).is_err());
     }
 

@@ -71,10 +71,11 @@ pub fn public_half(private: &Secret) -> Option<Secret> {
     public.to_public_key_pem(LineEnding::LF).ok().map(Secret::new)
 }
 
-/// Whether a public key belongs to a private one.
+/// Whether one of the public keys belongs to a private one.
 pub fn is_pair(private: &Secret, public: &Secret) -> bool {
     let private = form::rsa_private(private.expose()).map(|key| key.to_public_key());
-    private.is_some() && private == form::rsa_public(public.expose())
+    let public = form::rsa_public(public.expose()).unwrap_or_default();
+    private.is_some_and(|private| public.contains(&private))
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub fn plain(spec: &catalogue::Secret, text: &str) -> Result<Secret, String> {
             return unwrapped(text, |pem| rsa_private(pem).is_some()).ok_or_else(|| not("an RSA private key"));
         }
         Kind::RsaPublic => {
-            return unwrapped(text, |pem| rsa_public(pem).is_some()).ok_or_else(|| not("an RSA public key"));
+            return unwrapped(text, |pem| rsa_public(pem).is_some()).ok_or_else(|| not("RSA public keys"));
         }
         Kind::TlsCert => certificate(text)?,
         Kind::TlsKey => tls_key(text)?,
@@ -123,8 +123,12 @@ pub(super) fn rsa_private(pem: &str) -> Option<PrivateKey> {
     (key.size() >= 256).then_some(key)
 }
 
-pub(super) fn rsa_public(pem: &str) -> Option<PublicKey> {
-    PublicKey::from_public_key_pem(pem).ok().filter(|key| key.size() >= 256)
+/// One or several, of which FlowAPI takes each: while the pair is changed the new key stands beside the old one.
+pub(super) fn rsa_public(pem: &str) -> Option<Vec<PublicKey>> {
+    const END: &str = "-----END PUBLIC KEY-----";
+    let blocks = pem.trim().split_inclusive(END);
+    let key = |block: &str| PublicKey::from_public_key_pem(block.trim_start()).ok().filter(|key| key.size() >= 256);
+    blocks.map(key).collect::<Option<Vec<_>>>().filter(|keys| !keys.is_empty())
 }
 
 /// Every block must be a certificate, the first one the server's own.
@@ -249,6 +253,19 @@ mod tests {
         }
         assert!(fault("PRIVATE_JWT_SIGNING_KEY", &text).is_some());
         assert!(fault("PUBLIC_JWT_SIGNING_KEY", key.expose()).is_some());
+    }
+
+    #[test]
+    fn several_public_keys_may_stand_below_one_another() {
+        let key = || rsa::PrivateKey::new(&mut rand::rngs::SysRng, 2048).unwrap().to_public_key();
+        let [a, b] = [key(), key()].map(|key| key.to_public_key_pem(rsa::pkcs8::LineEnding::LF).unwrap());
+        let both = format!("{a}\n{b}");
+        for text in [both.clone(), STANDARD.encode(&both), both.replace('\n', "\r\n")] {
+            assert_eq!(rsa_public(plain(spec("PUBLIC_JWT_SIGNING_KEY"), &text).unwrap().expose()).unwrap().len(), 2);
+        }
+        for text in [format!("{a}x"), format!("{a}{}", &b[..80]), format!("{a}{}", b.replace("PUBLIC", "PRIVATE"))] {
+            assert!(fault("PUBLIC_JWT_SIGNING_KEY", &text).is_some(), "{text}");
+        }
     }
 
     #[test]
