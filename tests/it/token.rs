@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -165,16 +165,6 @@ fn a_servers_document_names_it_and_its_scopes() {
     }
 }
 
-/// The environment that `make setup-tests` makes of python/client.txt.
-fn python() -> PathBuf {
-    let home = std::env::var("HOME").unwrap();
-    let prefix =
-        if rustix::process::geteuid().is_root() { Path::new("/usr/local") } else { &Path::new(&home).join(".local") };
-    let python = prefix.join("lib/flowkit/client/bin/python");
-    assert!(python.exists(), "{} is missing: make setup-tests", python.display());
-    python
-}
-
 /// Upstream's maker of tokens makes one that we take, and upstream's readers take ours: PyJWT as FlowAPI's token library asks
 /// it (RS256 alone, audience, no leeway), then the generator's own reader of roles.
 #[test]
@@ -192,7 +182,7 @@ print(generate_token(flowapi_identifier='flowapi_server', flowauth_identifier='F
 ";
     let sandbox = Sandbox::new();
     sandbox.make(&["--role", ROLE, "--last-day", "2016-03-31", "--out", "t.jwt"]);
-    let mut command = Command::new(python());
+    let mut command = Command::new(crate::support::flowapi::python());
     command.env_clear().args(["-I", "-W", "ignore", "-c", SCRIPT]);
     let keys =
         ["PUBLIC_JWT_SIGNING_KEY", "PRIVATE_JWT_SIGNING_KEY"].map(|name| sandbox.path("state/secrets").join(name));

@@ -109,8 +109,8 @@ fn program() -> PathBuf {
     program
 }
 
-/// The Python that `make setup-tests` makes.
-fn python() -> PathBuf {
+/// The Python with upstream's client and maker of tokens that `make setup-tests` makes.
+pub fn python() -> PathBuf {
     let prefix = match (std::env::var_os("PREFIX"), geteuid().is_root()) {
         (Some(prefix), _) => PathBuf::from(prefix),
         (None, true) => "/usr/local".into(),
