@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::PASSWORD;
 use flowkit_core::Site;
 use flowkit_core::config::Problems;
+use flowkit_core::secrets::Store;
 
 /// Memory that redis may use, in bytes.
 ///
@@ -24,7 +25,7 @@ pub const MAX_MEMORY: u64 = 256 << 20;
 pub const MAX_PROCESS: u64 = 2 * MAX_MEMORY;
 
 /// The file's name in redis' directory.
-pub(super) const CONF_FILE: &str = "redis.conf";
+const CONF_FILE: &str = "redis.conf";
 
 /// Why there is no redis.conf.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +46,7 @@ pub enum Error {
     },
 }
 
-/// What differs from one deployment to the next.
+/// Which redis: what tells it from every other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conf {
     /// Address to listen on.
@@ -54,12 +55,14 @@ pub struct Conf {
     pub port: u16,
     /// Working directory; nothing is written there.
     pub directory: PathBuf,
-    /// See [`MAX_MEMORY`].
+    /// Bytes that its data may take; see [`MAX_MEMORY`].
     pub max_memory: u64,
+    /// The secret that it asks for.
+    pub password: &'static str,
 }
 
 impl Conf {
-    /// The redis of this deployment.
+    /// FlowMachine's.
     pub fn of(Site { state, settings, .. }: &Site) -> Conf {
         let listen = settings.text("FLOWKIT_REDIS_LISTEN").expect("it has a default");
         Conf {
@@ -67,7 +70,21 @@ impl Conf {
             port: settings.port("REDIS_PORT"),
             directory: state.role("redis"),
             max_memory: MAX_MEMORY,
+            password: PASSWORD,
         }
+    }
+
+    /// The file that it is started with.
+    pub fn file(&self) -> PathBuf {
+        self.directory.join(CONF_FILE)
+    }
+
+    /// Writes that file, with the password of now, and gives its path.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn prepare(&self, store: &Store) -> Result<PathBuf, Error> {
+        write(self, store.require(&[self.password])?[self.password].expose())
     }
 
     /// The file's text. The password appears as its SHA-256, which is all that redis needs to check it.
@@ -125,9 +142,11 @@ fn quoted(path: &Path) -> Result<String, Error> {
 }
 
 /// The step `redis-prepare`: writes redis.conf for this deployment and gives its path.
+///
+/// # Errors
+/// See [`Error`].
 pub fn prepare(site: &Site) -> Result<PathBuf, Error> {
-    let secrets = site.store.require(&[PASSWORD])?;
-    write(&Conf::of(site), secrets[PASSWORD].expose())
+    Conf::of(site).prepare(&site.store)
 }
 
 /// Writes `redis.conf` into the configuration's directory, which is made if it is missing, and gives its path.
@@ -135,7 +154,7 @@ pub fn prepare(site: &Site) -> Result<PathBuf, Error> {
 /// The file is for its owner only, and replaces an older one in one step: a crash leaves the one or the other.
 pub fn write(conf: &Conf, password: &str) -> Result<PathBuf, Error> {
     let text = conf.render(password)?;
-    let path = conf.directory.join(CONF_FILE);
+    let path = conf.file();
     let new = conf.directory.join(".redis.conf.new");
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -159,7 +178,28 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     fn conf(directory: &Path) -> Conf {
-        Conf { listen: [127, 0, 0, 1].into(), port: 6379, directory: directory.to_owned(), max_memory: MAX_MEMORY }
+        let (listen, directory) = ([127, 0, 0, 1].into(), directory.to_owned());
+        Conf { listen, port: 6379, directory, max_memory: MAX_MEMORY, password: PASSWORD }
+    }
+
+    #[test]
+    fn a_second_redis_has_a_place_a_share_and_a_password_of_its_own() {
+        let root = tempfile::tempdir().unwrap();
+        let secrets = root.path().join("secrets");
+        fs::create_dir(&secrets).unwrap();
+        fs::write(secrets.join("FLOWAUTH_REDIS_PASSWORD"), "correct horse").unwrap();
+        let store = Store::only(&secrets);
+        let second = Conf {
+            port: 6380,
+            max_memory: 16 << 20,
+            password: "FLOWAUTH_REDIS_PASSWORD",
+            ..conf(&root.path().join("flowauth/redis"))
+        };
+        let text = fs::read_to_string(second.prepare(&store).unwrap()).unwrap();
+        assert!(text.contains("port 6380\n") && text.contains("maxmemory 16777216\n"), "{text}");
+        assert!(text.contains("#4104d36f8da2c254349f85836793ebe029e0c957063a34c91c2e9203187b5631"), "{text}");
+        let of_flowmachine = conf(&root.path().join("redis")).prepare(&store);
+        assert!(matches!(of_flowmachine, Err(Error::Password(_))), "it has not that password");
     }
 
     #[test]

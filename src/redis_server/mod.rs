@@ -12,5 +12,5 @@ mod probe;
 pub use conf::{Conf, Error, MAX_MEMORY, MAX_PROCESS, prepare, write};
 pub use probe::{Ping, connection_info};
 
-/// The secret that redis asks for.
+/// The secret that FlowMachine's redis asks for.
 const PASSWORD: &str = "REDIS_PASSWORD";

@@ -8,8 +8,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo};
 
-use super::PASSWORD;
-use super::conf::{CONF_FILE, Conf};
+use super::conf::Conf;
 use flowkit_core::Site;
 use flowkit_core::config::from_here;
 use flowkit_core::secrets::Store;
@@ -26,11 +25,13 @@ pub struct Ping {
     pub config_file: PathBuf,
     /// Where its password is; looked up at each check.
     pub store: Store,
+    /// The secret that holds it.
+    pub password: &'static str,
 }
 
 impl Probe for Ping {
     fn check(&self, patience: Duration) -> Result<(), String> {
-        let password = self.store.get(PASSWORD).map_err(|error| error.to_string())?;
+        let password = self.store.get(self.password).map_err(|error| error.to_string())?;
         let told = match self.config_file_of_server(password.expose(), patience) {
             // It answers, and whoever it is listens as our own user.
             Err(error) if !error.is_timeout() && !error.is_connection_refusal() && self.is_full(patience) => {
@@ -47,10 +48,15 @@ impl Probe for Ping {
 }
 
 impl Ping {
-    /// Asks the redis of this deployment.
+    /// Asks FlowMachine's.
     pub fn of(site: &Site) -> Ping {
-        let Conf { listen, port, directory, .. } = Conf::of(site);
-        Ping { address: (listen, port).into(), config_file: directory.join(CONF_FILE), store: site.store.clone() }
+        Ping::asking(&Conf::of(site), &site.store)
+    }
+
+    /// Asks this one.
+    pub fn asking(conf: &Conf, store: &Store) -> Ping {
+        let Conf { listen, port, password, .. } = *conf;
+        Ping { address: (listen, port).into(), config_file: conf.file(), store: store.clone(), password }
     }
 
     /// Whether it has no connection left, which it tells without being asked. Somebody may take them all; a restart would only lose
