@@ -14,9 +14,8 @@ use rustix::time::Timespec;
 
 use super::exit::Exit;
 use super::log::Log;
-use super::machine::{Action, Event, Phase};
+use super::machine::{Action, Asked, Event, Phase};
 use super::notify::Notify;
-use super::probing::Asked;
 use super::process::Processes;
 use super::service::{Probe, Service, User};
 use super::set::Set;

@@ -33,7 +33,6 @@ mod model;
 mod notify;
 mod oom;
 mod options;
-mod probing;
 mod process;
 mod service;
 mod set;

@@ -4,6 +4,7 @@
 //! all services together; `engine.rs` acts. A process that was asked for is followed by exactly one [`Event::Exited`], and
 //! when that said that descendants are left, by one [`Event::Emptied`].
 
+mod probing;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -12,8 +13,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::exit::Exit;
-use super::probing::{Asked, Probing};
 use super::service::Kind;
+pub use probing::Asked;
+use probing::Probing;
 use types::Then;
 pub use types::{Action, Ending, Event, Limit, Phase, Policy, Running, State};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::machine::Time;
+use super::Time;
 
 /// Between two questions while a service starts: an eighth of the time that it has taken, within these bounds. Waiting for
 /// it then costs at most an eighth on top; doubling the wait would cost up to as much again.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::Time;
+use super::probing::{Asked, Probing};
 use crate::exit::Exit;
-use crate::probing::{Asked, Probing};
 use crate::service::{Kind, OnDependency, Restart, Service, StopStep};
 
 /// What a machine knows of its service.
