@@ -16,6 +16,7 @@ use std::sync::OnceLock;
 pub use pages::pages;
 pub use role::{Kind, Make, Needs, Port, Role, Scenario, Scope, Secret, Setting, Source, Talk, Type, Volume};
 pub use value::Fault;
+pub(crate) use value::one_line;
 
 /// Every role, in the order in which a complete deployment is explained.
 const FILES: [(&str, &str); 7] = [

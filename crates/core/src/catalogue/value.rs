@@ -9,6 +9,14 @@ use crate::size;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Fault(pub String);
 
+/// Values end up in configuration files of other programs, where a line break would start another setting.
+///
+/// # Errors
+/// There is something in it that is not seen.
+pub fn one_line(text: &str) -> Result<(), Fault> {
+    if text.chars().any(say::is_unseen) { Err(Fault("one line without control characters".into())) } else { Ok(()) }
+}
+
 impl Setting {
     /// The text in its plain form: trimmed, flags as `true` or `false`, choices in their own case, sizes in bytes.
     /// `None` when it means that nothing is given.
@@ -17,10 +25,7 @@ impl Setting {
         if text.is_empty() || self.unset.iter().any(|word| word.eq_ignore_ascii_case(text)) {
             return Ok(None);
         }
-        // Values end up in configuration files of other programs, where a line break would start another setting.
-        if text.chars().any(say::is_unseen) {
-            return Err(Fault("one line without control characters".into()));
-        }
+        one_line(text)?;
         if text.contains(char::REPLACEMENT_CHARACTER) {
             return Err(Fault("text in UTF-8".into()));
         }
