@@ -12,10 +12,13 @@
 //! What the rules rest on, and how they were measured, is in docs/tuning.md.
 
 pub mod budget;
+mod cache;
 pub mod overrides;
 mod render;
 pub mod rules;
 mod settings;
+
+pub use cache::CacheSettings;
 
 use budget::{Budget, Demand, share};
 use flowkit_core::config::{Problem, Problems, Settings};
@@ -26,17 +29,6 @@ pub use postgres::tuning::{Database, Origin, Setting, Value};
 
 /// Oldest and newest major version that these rules were written for.
 pub const MAJORS: std::ops::RangeInclusive<u32> = 15..=18;
-
-/// Settings of FlowMachine's cache, which live in the database.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
-pub struct CacheSettings {
-    /// Size that the cache is shrunk to, in bytes.
-    pub size: u64,
-    /// Seconds during which a cached table is not removed.
-    pub protected_period: u64,
-    /// Reads of the cache after which an earlier read counts half.
-    pub half_life: f64,
-}
 
 /// The memory and CPUs that the rules work with, after variables had their say.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,7 +106,7 @@ pub fn plan_with(hardware: &Hardware, overrides: &Overrides, database: &Database
     }
     let context = settings::Context { hardware, overrides, database, inputs: &inputs, demand: &demand };
     warn(&context, &mut warnings);
-    let (cache, cache_settings) = settings::cache(&context, &mut warnings);
+    let (cache, cache_settings) = cache::settings(&context, &mut warnings);
     Ok(Plan {
         settings: settings::all(&context, &mut warnings),
         cache_settings,

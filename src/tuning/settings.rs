@@ -2,9 +2,9 @@
 
 use super::budget::{Demand, OTHER_WORKERS, WALSENDERS, share};
 use super::overrides::Overrides;
-use super::{CacheSettings, Database, Inputs, Origin, Setting, Value, rules};
+use super::{Database, Inputs, Origin, Setting, Value, rules};
 use flowkit_core::hardware::{Disk, Fact, Hardware};
-use flowkit_core::size::{GIB, MIB, exact, rounded};
+use flowkit_core::size::{GIB, MIB, rounded};
 use postgres::tuning::{Given, Safety, count, set};
 
 /// All that a setting may hang on.
@@ -53,7 +53,7 @@ impl Context<'_> {
     }
 
     /// The variable's origin if it was given, else the other.
-    fn given<T>(given: &Option<Given<T>>, otherwise: Origin) -> Origin {
+    pub fn given<T>(given: &Option<Given<T>>, otherwise: Origin) -> Origin {
         given.as_ref().map_or(otherwise, |g| Origin::Given(g.origin()))
     }
 
@@ -378,45 +378,4 @@ impl Context<'_> {
         }
         settings
     }
-}
-
-/// The cache's settings, and the same as rows for people.
-pub(super) fn cache(context: &Context<'_>, warnings: &mut Vec<String>) -> (CacheSettings, Vec<Setting>) {
-    let o = context.overrides;
-    let (bytes, origin) = match (&o.cache_size, &context.hardware.free_space) {
-        (Some(given), _) => (given.value, Origin::Given(given.origin())),
-        (None, Some(free)) => (free.value / 10, Origin::from(&free.origin)),
-        (None, None) => {
-            warnings.push(
-                "the free space can't be told; FlowMachine's cache gets 1GB (CACHE_SIZE says otherwise)".to_owned(),
-            );
-            (GIB, Origin::Default)
-        }
-    };
-    let cache = CacheSettings {
-        size: bytes,
-        protected_period: o.cache_protected_period.as_ref().map_or(86_400, |g| g.value),
-        half_life: o.cache_half_life.as_ref().map_or(1000.0, |g| g.value),
-    };
-    let rows = vec![
-        set(
-            "cache_size",
-            Value::Size(cache.size),
-            origin,
-            format!("a tenth of the free space; the cache is shrunk to {}", exact(bytes)),
-        ),
-        set(
-            "cache_protected_period",
-            count(i64::try_from(cache.protected_period).unwrap_or(i64::MAX)),
-            Context::given(&o.cache_protected_period, Origin::Default),
-            "seconds; a table younger than this is never removed",
-        ),
-        set(
-            "cache_half_life",
-            Value::Number(cache.half_life),
-            Context::given(&o.cache_half_life, Origin::Default),
-            "reads of the cache after which an earlier read counts half",
-        ),
-    ];
-    (cache, rows)
 }

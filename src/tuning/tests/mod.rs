@@ -1,6 +1,7 @@
-//! The rules as tables, refusals word for word, and properties that hold on every machine.
+//! The rules as tables, and refusals word for word.
 
-use proptest::prelude::*;
+mod manual;
+mod properties;
 
 use super::budget::LOCK_SLOT;
 use super::*;
@@ -426,130 +427,6 @@ fn no_setting_comes_twice_and_each_has_a_reason() {
         assert_eq!(names.len(), all);
         assert!(plan.settings.iter().all(|s| !s.reason.is_empty()));
     }
-}
-
-/// Any subset of variables, with values that may or may not make sense together.
-fn any_overrides() -> impl Strategy<Value = Vec<(&'static str, String)>> {
-    let maybe =
-        |name: &'static str, values: BoxedStrategy<String>| prop::option::of(values.prop_map(move |v| (name, v)));
-    let number = |range: std::ops::Range<u32>| range.prop_map(|n| n.to_string()).boxed();
-    let megabytes = |range: std::ops::Range<u32>| range.prop_map(|n| format!("{n}MB")).boxed();
-    (
-        maybe("FLOWDB_TOTAL_MEMORY", megabytes(64..1 << 20)),
-        maybe("SHARED_BUFFERS_SIZE", megabytes(16..1 << 16)),
-        maybe("EFFECTIVE_CACHE_SIZE", megabytes(1..1 << 22)),
-        maybe("MAX_CPUS", number(1..300)),
-        maybe("MAX_WORKERS", number(1..300)),
-        maybe("MAX_WORKERS_PER_GATHER", number(0..300)),
-        maybe("MAX_LOCKS_PER_TRANSACTION", number(10..40_000)),
-        maybe("STATS_TARGET", number(1..10_001)),
-        maybe("NO_USE_JIT", prop::sample::select(vec!["true", "false"]).prop_map(str::to_owned).boxed()),
-    )
-        .prop_map(|(a, b, c, d, e, f, g, h, i)| [a, b, c, d, e, f, g, h, i].into_iter().flatten().collect())
-}
-
-fn number(plan: &Plan, name: &str) -> i64 {
-    match plan.value(name) {
-        Some(Value::Count(n)) => *n,
-        other => panic!("{name}: {other:?}"),
-    }
-}
-
-/// Everything that the rules promise of every plan.
-fn check_invariants(plan: &Plan, memory: u64) -> Result<(), TestCaseError> {
-    let d = &plan.demand;
-    prop_assert!(plan.budget.total() <= memory, "{} of {memory}: {}", plan.budget.total(), plan.budget.describe());
-    prop_assert!(d.shared_buffers <= memory * 2 / 5 && d.shared_buffers >= 16 * MIB);
-    prop_assert!(d.work_mem.is_power_of_two() && (MIB..=128 * MIB).contains(&d.work_mem));
-    prop_assert!((d.work_mem * u64::from(d.hash_multiplier)).is_power_of_two());
-    let gather = number(plan, "max_parallel_workers_per_gather");
-    let parallel = number(plan, "max_parallel_workers");
-    prop_assert!(gather >= 0 && gather <= parallel && parallel >= 1);
-    prop_assert!(parallel < number(plan, "max_worker_processes"));
-    let builders = number(plan, "max_parallel_maintenance_workers");
-    prop_assert!(builders <= parallel && builders <= 4);
-    prop_assert!((32 * MIB..=GIB).contains(&d.maintenance));
-    prop_assert!(builders == 0 || d.maintenance / (builders as u64 + 1) >= 32 * MIB);
-    prop_assert!((16 * MIB..=256 * MIB).contains(&d.autovacuum_memory));
-    prop_assert!(d.connections >= 20 && number(plan, "max_connections") > 3);
-    let locks = u64::from(d.max_locks());
-    prop_assert!(d.locks.is_some() || locks * u64::from(d.processes()) >= 16_000);
-    prop_assert!(d.locks.is_some() || d.major < 18 || locks >= 512);
-    prop_assert!(locks * u64::from(d.processes()) * LOCK_SLOT < memory);
-    prop_assert_eq!(value(plan, "wal_level"), "replica");
-    Ok(())
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-
-    #[test]
-    fn every_machine_gets_a_plan_that_fits_or_a_refusal_by_name(
-        megabytes in prop_oneof![256u64..4096, 4096u64..1 << 20],
-        cpus in 1u32..=256,
-        major in 15u32..=18,
-        gigabytes in 0u64..4096,
-        partitions in prop_oneof![Just(0u64), 0u64..20_000],
-        given in any_overrides(),
-    ) {
-        let given: Vec<(&str, &str)> = given.iter().map(|(n, v)| (*n, v.as_str())).collect();
-        let database = Database { bytes: gigabytes * GIB, partitions, ..Database::new(major) };
-        match planned(megabytes * MIB, cpus, &given, &database) {
-            Ok(plan) => check_invariants(&plan, megabytes * MIB)?,
-            Err(problems) => for problem in problems.0 {
-                let named = given.iter().any(|(name, _)| problem.what.contains(name));
-                // The memory itself is too little: what a variable took of it, or the machine's.
-                let small = problem.what == "too little memory";
-                prop_assert!(named || small, "{problem}");
-                prop_assert!(!problem.hint.is_empty() && problem.origin.is_some());
-            },
-        }
-    }
-
-    #[test]
-    fn every_machine_from_512_mib_gets_a_plan(megabytes in 512u64..1 << 20, cpus in 1u32..=256, major in 15u32..=18) {
-        let plan = planned(megabytes * MIB, cpus, &[], &Database::new(major));
-        prop_assert!(plan.is_ok(), "{}", plan.unwrap_err());
-    }
-}
-
-/// Machines of the manual's table: name, memory, CPUs.
-const MANUAL: [(&str, u64, u32); 6] = [
-    ("512 MiB, 1 CPU", 512 * MIB, 1),
-    ("1 GiB, 2 CPUs", GIB, 2),
-    ("4 GiB, 4 CPUs", 4 * GIB, 4),
-    ("16 GiB, 8 CPUs", 16 * GIB, 8),
-    ("64 GiB, 16 CPUs", 64 * GIB, 16),
-    ("256 GiB, 32 CPUs", 256 * GIB, 32),
-];
-
-/// The table of docs/tuning.md: every setting whose value differs between machines.
-fn manual_table() -> String {
-    let plans = MANUAL.map(|(_, memory, cpus)| planned(memory, cpus, &[], &large(15)).unwrap());
-    let mut table = format!("| setting | {} |\n|{}\n", MANUAL.map(|(name, ..)| name).join(" | "), " --- |".repeat(7));
-    for setting in &plans[0].settings {
-        let values = plans.each_ref().map(|plan| value(plan, setting.name));
-        if values.iter().any(|v| *v != values[0]) {
-            table.push_str(&format!("| `{}` | {} |\n", setting.name, values.join(" | ")));
-        }
-    }
-    let totals = plans.each_ref().map(|plan| size::rounded(plan.budget.total()));
-    table.push_str(&format!("| memory needed at most | {} |\n", totals.join(" | ")));
-    table
-}
-
-#[test]
-fn the_manual_holds_the_tables_of_the_code() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tuning.md");
-    let text = std::fs::read_to_string(path).unwrap();
-    let (before, rest) = text.split_once("<!-- begin: generated by ").unwrap();
-    let (mark, rest) = rest.split_once("-->\n").unwrap();
-    let (_, after) = rest.split_once("<!-- end -->").unwrap();
-    let wanted = format!("{before}<!-- begin: generated by {mark}-->\n{}<!-- end -->{after}", manual_table());
-    if std::env::var_os("FLOWKIT_WRITE_DOCS").is_some() {
-        std::fs::write(path, &wanted).unwrap();
-    }
-    assert!(text == wanted, "docs/tuning.md is stale: FLOWKIT_WRITE_DOCS=1 cargo test --lib tuning, then look at it");
 }
 
 #[test]
