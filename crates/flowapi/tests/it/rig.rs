@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use access::{Bounds, Keys, Minter, Verifier, Wish};
+use access::{Bounds, Dates, Keys, Minter, Verifier, Wish};
 use bytes::Bytes;
 use flowapi::database::Database;
 use flowapi::flowmachine::FlowMachine;
@@ -27,6 +27,8 @@ pub type Script = Arc<dyn Fn(&str, &Value) -> (Duration, Value) + Send + Sync>;
 pub struct Fake {
     pub port: u16,
     pub asked: Arc<Mutex<Vec<(String, Value)>>>,
+    /// The same as it was sent.
+    pub texts: Arc<Mutex<Vec<String>>>,
     task: JoinHandle<()>,
 }
 
@@ -46,6 +48,8 @@ impl Fake {
         let port = bound.to_string().rsplit_once(':').unwrap().1.parse().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let log = asked.clone();
+        let texts = Arc::new(Mutex::new(Vec::new()));
+        let sent = texts.clone();
         let task = tokio::spawn(async move {
             let (done, mut answers) = mpsc::unbounded_channel();
             loop {
@@ -55,6 +59,7 @@ impl Fake {
                         let [identity, empty, body] = &frames[..] else { panic!("three frames: {frames:?}") };
                         assert!(empty.is_empty());
                         let question: Value = serde_json::from_slice(body).unwrap();
+                        sent.lock().unwrap().push(String::from_utf8(body.to_vec()).unwrap());
                         let action = question["action"].as_str().unwrap().to_owned();
                         assert!(question["request_id"].is_string());
                         log.lock().unwrap().push((action.clone(), question["params"].clone()));
@@ -74,7 +79,7 @@ impl Fake {
                 }
             }
         });
-        Fake { port, asked, task }
+        Fake { port, asked, texts, task }
     }
 
     /// How often it was asked this.
@@ -87,6 +92,15 @@ impl Fake {
         self.task.abort();
         let _ = self.task.await;
         self.port
+    }
+}
+
+/// Looks again and again, until it is so.
+pub async fn until(what: &str, so: impl Fn() -> bool) {
+    let end = std::time::Instant::now() + SOON;
+    while !so() {
+        assert!(std::time::Instant::now() < end, "waited in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -126,9 +140,14 @@ pub fn token(scopes: &[&str]) -> String {
 
 /// A token of somebody's.
 pub fn token_of(user: &str, scopes: &[&str]) -> String {
+    token_from(user, scopes, None)
+}
+
+/// One that shows no days before the first.
+pub fn token_from(user: &str, scopes: &[&str], first: Option<&str>) -> String {
     let roles = vec![("analyst".to_owned(), scopes.iter().map(ToString::to_string).collect())];
     let (user, audience, lifetime) = (user.to_owned(), "here".to_owned(), Duration::from_secs(600));
-    let wish = Wish { user, audience, lifetime, roles, ..Wish::default() };
+    let wish = Wish { user, audience, lifetime, roles, dates: Dates::parse(first, None).unwrap(), ..Wish::default() };
     Minter::parse(&keys().0).unwrap().mint(&wish, std::time::SystemTime::now(), &mut rand::rng()).unwrap()
 }
 

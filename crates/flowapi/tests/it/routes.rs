@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::rig::{Fake, Script, client, failure, request, serve, success, token, token_of};
+use super::rig::{Fake, Script, client, failure, request, serve, success, token, token_from, token_of};
 
 const ID: &str = "0123456789abcdef0123456789abcdef";
 const SPEC: &str =
@@ -65,6 +65,11 @@ async fn a_query_runs_with_its_keys_in_their_order() {
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
     assert_eq!(answer.header("location"), Some(&*format!("/api/0/poll/{ID}")));
     assert_eq!(answer.json(), json!({"query_id": ID, "progress": {"eligible": 2, "queued": 1, "running": 1}}));
+    let sent = fake.texts.lock().unwrap();
+    assert!(
+        sent.iter().all(|text| text.contains(&format!("\"params\":{SPEC}"))),
+        "FlowMachine finds it by its text: {sent:?}"
+    );
     let asked = fake.asked.lock().unwrap();
     let actions: Vec<_> = asked.iter().map(|(action, _)| action.as_str()).collect();
     assert_eq!(actions, ["get_aggregation_unit", "run_query"]);
@@ -176,6 +181,21 @@ async fn who_may_not_reaches_nothing() {
         assert_eq!(answer.status.as_u16(), 403, "{path}");
     }
     assert_eq!(*fake.asked.lock().unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn days_that_a_token_may_not_see_are_neither_told_nor_looked_at() {
+    let fake = Fake::start(0, knows("completed")).await;
+    let client = client(serve(fake.port, |_| {}));
+    let token = token_from("ann", ALL, Some("2016-01-02"));
+    let run = client.send(request("POST", "/api/0/run", &token, SPEC)).await;
+    assert_eq!(run.status.as_u16(), 403, "{run:?}");
+    assert_eq!(*fake.asked.lock().unwrap(), []);
+    // The result of somebody else's query over that day is no way around it.
+    let poll = client.send(request("GET", &format!("/api/0/poll/{ID}"), &token, "")).await;
+    assert_eq!(poll.status.as_u16(), 403, "{poll:?}");
+    let dates = client.send(request("GET", "/api/0/available_dates", &token, "")).await;
+    assert_eq!(dates.json(), json!({"available_dates": {"sms": ["2016-01-02"]}}));
 }
 
 #[tokio::test(flavor = "multi_thread")]
