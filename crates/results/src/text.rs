@@ -71,7 +71,8 @@ pub(crate) enum Numeric<'a> {
 
 impl<'a> Numeric<'a> {
     pub(crate) fn read(mut bytes: &'a [u8]) -> Result<Numeric<'a>> {
-        let count = usize::try_from(wire::i16(&mut bytes)?).map_err(|_| Malformed)?;
+        // Without a sign: the longest have 36,864 groups.
+        let count = usize::from(u16::from_be_bytes(wire::take(&mut bytes)?));
         let weight = i32::from(wire::i16(&mut bytes)?);
         let sign = wire::i16(&mut bytes)? as u16;
         let scale = usize::try_from(wire::i16(&mut bytes)?).map_err(|_| Malformed)?;

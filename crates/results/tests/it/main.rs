@@ -2,6 +2,7 @@
 
 mod columns;
 mod memory;
+mod random;
 mod rig;
 mod stream;
 mod values;
