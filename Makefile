@@ -66,6 +66,7 @@ lint:
 
 bench: setup
 	cargo bench --locked
+	cargo bench --locked -p results --bench results
 
 relock:
 	@tests/debian/relock.sh
