@@ -161,3 +161,23 @@ fn rows_and_columns() {
          \"geometry\":{\"type\":\"Point\"},\"properties\":{\"pcod\":\"NPL.1\"}}]}"
     );
 }
+
+#[test]
+fn geometries() {
+    let server = Server::start();
+    server.run("CREATE EXTENSION postgis");
+    let collection =
+        "ST_GeomFromText('GEOMETRYCOLLECTION(POINT(84.5 28),LINESTRING EMPTY,POLYGON((0 0,1 0,1 1,0 0)))')";
+    let sql = format!(
+        "SELECT 'Feature' AS type, 1::bigint AS id, ST_AsGeoJSON({collection})::json AS geometry, NULL::json AS properties"
+    );
+    assert_eq!(
+        server.text(&sql, GeoJson),
+        "{\"type\":\"FeatureCollection\", \"features\":[{\"type\":\"Feature\",\"id\":1,\
+         \"geometry\":{\"type\":\"GeometryCollection\",\"geometries\":[\
+         {\"type\":\"Point\",\"coordinates\":[84.5,28]},{\"type\":\"LineString\",\"coordinates\":[]},\
+         {\"type\":\"Polygon\",\"coordinates\":[[[0,0],[1,0],[1,1],[0,0]]]}]},\"properties\":null}]}"
+    );
+    // A column that is a geometry itself comes as PostGIS prints it.
+    assert_eq!(both(&server, "ST_MakePoint(0, 1)").1, "01010000000000000000000000000000000000F03F");
+}
