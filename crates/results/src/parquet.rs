@@ -10,7 +10,7 @@ use crate::columns::Column;
 use crate::encode::{self, Encode, Fault};
 
 /// The memory of a row group in the making at which it is written. Larger ones are read faster; this is what a stream holds.
-const ROW_GROUP: usize = 8 << 20;
+const ROW_GROUP: usize = 4 << 20;
 /// Of a page, before compression. Each column has one in the making, and there may be many columns.
 const PAGE: usize = 256 << 10;
 
