@@ -14,9 +14,8 @@
 //! parquet   Parquet's
 //! ```
 //!
-//! Rows come by `COPY (query) TO STDOUT (FORMAT binary)`: cheaper for PostgreSQL than its text, cheaper for us than rows of its
-//! other protocol, and free to run in parallel, which a cursor is not. What it holds of types that are not read here is cast to
-//! text there.
+//! Rows come by `COPY (query) TO STDOUT (FORMAT binary)`: their fields are read where they lie, and the query is free to run in
+//! parallel, which a cursor's is not. What it holds of types that are not read here is cast to text there.
 //!
 //! # Values
 //!
