@@ -53,8 +53,10 @@ def work(number):
 threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
 for thread in threads: thread.start()
 for line in sys.stdin:
-    # What was seen is to be seen again.
-    with lock: seen.clear()
+    # What was seen is to be seen again, and said after this line.
+    with lock:
+        seen.clear()
+        print("again", flush=True)
 over.set()
 for thread in threads: thread.join()
 print(json.dumps({"counts": counts, "wrong": wrong}), flush=True)
@@ -81,7 +83,7 @@ impl Load {
         let input = self.clients.stdin.as_mut().expect("piped");
         writeln!(input).and_then(|()| input.flush()).expect("they listen");
         // What was said before that.
-        while self.told.try_recv().is_ok() {}
+        while self.told.recv_timeout(PATIENCE).expect("they go on") != "again" {}
         let mut waited: BTreeSet<&str> = kinds.iter().copied().collect();
         while !waited.is_empty() {
             let kind = self.told.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("waited in vain for {waited:?}"));

@@ -48,7 +48,7 @@ fn kill_9_of_the_supervisor_at_random_moments_leaves_nothing_and_the_next_start_
         assert_eq!(rig.processes(), [] as [i32; 0], "left when the guard was gone");
     }
     // Twenty milliseconds on a quiet machine; the bound is for one that compiles beside it, and far below any patience.
-    assert!(slowest < Duration::from_secs(10), "{slowest:?}");
+    assert!(slowest < Duration::from_secs(60), "{slowest:?}");
     assert!(rig.err().contains("the supervisor itself ended: signal 9 (SIGKILL)"), "{}", rig.err());
     rig.start_ready();
     rig.stop();
@@ -156,7 +156,7 @@ fn stop_without_a_supervisor_clears_what_it_left_behind() {
     kill(status.guard, libc::SIGKILL);
     rig.end();
     until("the survivors alone", || (rig.processes().len() == 3).then_some(()).ok_or(String::new()));
-    let stopped = client::stop(&rig.state(), Duration::from_secs(10)).expect("cleared");
+    let stopped = client::stop(&rig.state(), Duration::from_secs(60)).expect("cleared");
     assert_eq!(stopped, Stopped::Before { left_behind: 3 });
     assert_eq!(rig.processes(), [] as [i32; 0]);
 }
@@ -201,7 +201,7 @@ fn a_dead_service_is_started_again_only_when_its_children_are_gone() {
 #[test]
 fn five_hundred_processes_are_gone_long_before_their_patience_is() {
     let one = with(svc("one", "many 500 [ serve /dev/null 15 ] serve @/one"), json!({ "stop": [[15, 100]] }));
-    let mut rig = Rig::new(json!([one]));
+    let mut rig = Rig::with(json!([one]), json!({ "budget_ms": 3_600_000 }));
     rig.start_ready();
     until("all of them", || match rig.processes().len() {
         501.. => Ok(()),
@@ -209,7 +209,7 @@ fn five_hundred_processes_are_gone_long_before_their_patience_is() {
     });
     let took = rig.stop();
     assert_eq!(rig.processes(), [] as [i32; 0]);
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_secs(60), "{took:?}");
 }
 
 #[test]
@@ -224,13 +224,13 @@ fn a_frozen_supervisor_is_killed_by_its_guard_past_the_budget() {
 
 #[test]
 fn the_watchdogs_signal_ends_a_frozen_supervisor_at_once() {
-    let mut rig = Rig::new(family());
+    let mut rig = Rig::with(family(), json!({ "budget_ms": 3_600_000 }));
     let status = rig.start_ready();
     kill(status.supervisor, libc::SIGSTOP);
     kill(status.guard, libc::SIGABRT);
     let start = Instant::now();
     assert_eq!(rig.end_code(), 137);
-    assert!(start.elapsed() < Duration::from_secs(10));
+    assert!(start.elapsed() < Duration::from_secs(60));
     assert_eq!(rig.processes(), [] as [i32; 0]);
 }
 
@@ -266,7 +266,7 @@ fn a_service_in_any_state_can_be_stopped() {
         }
         let took = rig.stop();
         // The budget of one second, not the hour that the phase would take.
-        assert!(took < Duration::from_secs(10), "{phase}: {took:?}");
+        assert!(took < Duration::from_secs(60), "{phase}: {took:?}");
         assert_eq!(rig.end_code(), 0, "{phase}");
         assert_eq!(rig.processes(), [] as [i32; 0], "{phase}");
         assert!(

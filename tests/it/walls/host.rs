@@ -196,17 +196,24 @@ fn who_takes_a_port_is_told_no_password() {
     need_root();
     let deployment = Deployment::new();
     deployment.done(&["up", "--detach", "--role", "redis"]);
-    let pid = deployment.pid("redis").unwrap();
-    // As soon as it is gone somebody else is there; root's test is another user than redis.
-    kill(pid);
-    let until = Instant::now() + Duration::from_secs(10);
+    // As soon as it is gone somebody else is there; root's test is another user than redis. On a busy machine redis may be
+    // quicker, and is ended again.
+    let until = Instant::now() + Duration::from_secs(60);
+    let mut ended = None;
     let taker = loop {
-        match TcpListener::bind(("127.0.0.1", deployment.ports[1])) {
-            Ok(taker) => break taker,
-            Err(_) if Instant::now() < until => std::thread::yield_now(),
-            Err(error) => panic!("redis was quicker: {error}"),
+        if let Some(pid) = deployment.pid("redis").filter(|pid| ended != Some(*pid)) {
+            kill(pid);
+            ended = Some(pid);
+        }
+        let soon = Instant::now() + Duration::from_millis(500);
+        let taken = std::iter::repeat_with(|| TcpListener::bind(("127.0.0.1", deployment.ports[1])));
+        match taken.take_while(|_| Instant::now() < soon).find_map(Result::ok) {
+            Some(taker) => break taker,
+            None => assert!(Instant::now() < until, "redis is always quicker"),
         }
     };
+    let restarts = || deployment.status().unwrap()["services"][0]["restarts"].as_u64().unwrap();
+    let before = restarts();
     taker.set_nonblocking(true).unwrap();
     let mut heard = Vec::new();
     let until = Instant::now() + Duration::from_secs(4);
@@ -220,8 +227,7 @@ fn who_takes_a_port_is_told_no_password() {
     assert_eq!(String::from_utf8_lossy(&heard), "");
     // It waits for the port, rather than die until the supervisor gives up.
     wait(Duration::from_secs(20), "a word about the port", || deployment.log().contains("no longer listens at"));
-    let restarts = deployment.status().unwrap()["services"][0]["restarts"].as_u64().unwrap();
-    assert!(restarts <= 2, "{restarts}");
+    assert!(restarts() <= before + 2, "{before}, then {}", restarts());
     drop(taker);
     deployment.wait_ready(Duration::from_secs(60));
 }

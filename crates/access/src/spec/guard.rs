@@ -15,6 +15,8 @@ pub struct Seen {
     pub sampled: usize,
     /// Queries that FlowMachine will make of it by itself.
     intervals: u64,
+    /// Days of data from starts to ends, together.
+    days: u64,
 }
 
 /// Checks a value and all that is in it.
@@ -28,6 +30,10 @@ pub fn check(node: &Node, bounds: &Bounds, seen: &mut Seen) -> Result<(), Fault>
             texts(value).map_err(wrong)?;
         }
         query(node, bounds, seen)?;
+        seen.days = seen.days.saturating_add(reach::days(node)?);
+        if seen.days > bounds.days {
+            return Err(Fault::TooMuch { most: bounds.days, of: "days of data" });
+        }
     }
     node.children().try_for_each(|child| check(child, bounds, seen))
 }
@@ -67,6 +73,9 @@ fn field(name: &str, value: &Node, tables: &super::Tables) -> Result<(), &'stati
         ("geom_table_join_column", _) => Err("must be the name of a column"),
         ("subscriber_subset", Node::Text(id)) if query_id(id) => Ok(()),
         ("subscriber_subset", _) => Err("must be a query's id: 32 digits and letters from a to f"),
+        // FlowMachine sleeps that long at each question about the query, and answers nobody.
+        ("dummy_delay", Node::Number(seconds)) if seconds.as_u64().is_some_and(|seconds| seconds <= 5) => Ok(()),
+        ("dummy_delay", _) => Err("must be a whole number of seconds up to 5"),
         _ => Ok(()),
     }
 }

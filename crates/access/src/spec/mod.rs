@@ -30,6 +30,9 @@ pub struct Bounds {
     /// Queries that FlowMachine makes of a spec by itself: the intervals of `location_event_counts`, the periods of
     /// `calendar_activity` and its like. An interval takes it about 0.12 s, during which it answers nobody.
     pub intervals: u64,
+    /// Days of data from starts to ends, those of all parts together. FlowMachine lists each day of each part, and looks up every
+    /// day that there is data of in that list, at every question about the query.
+    pub days: u64,
     /// Tables that `mapping_table` and `geom_table` may name.
     pub tables: Tables,
 }
@@ -46,6 +49,7 @@ impl Default for Bounds {
             entries: 10_000,
             text: 1024,
             intervals: 400,
+            days: 20_000,
             tables: Tables::default(),
         }
     }

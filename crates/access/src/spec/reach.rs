@@ -70,8 +70,7 @@ fn like_a_date(text: &str) -> bool {
 fn halves(node: &Node) -> Reach {
     let has = |name: &str| node.get(name).is_some();
     let half = |start: &str, end: &str| has(start) != (has(end) || start == "start_date" && has("total_periods"));
-    let pairs = [("start_date", "end_date"), ("start_date_a", "end_date_a"), ("start_date_b", "end_date_b")];
-    match pairs.into_iter().find(|(start, end)| half(start, end)) {
+    match PAIRS.into_iter().find(|(start, end)| half(start, end)) {
         Some((start, end)) => Reach::Unknown(format!("{start} and {end}, of which one is missing")),
         None => Reach::Nothing,
     }
@@ -89,13 +88,13 @@ fn subset(node: &Node) -> Reach {
 fn periods(node: &Node) -> Reach {
     let Some(total) = node.get("total_periods") else { return Reach::Nothing };
     let unknown = || Reach::Unknown("total_periods".into());
-    let length = node.get("period_length").map_or(Some(1), whole);
+    let length = node.get("period_length").map_or(Some(1), whole_number);
     let unit = match node.get("period_unit") {
         None => Some(86_400),
         Some(unit) => unit.text().and_then(|unit| seconds(unit, ["days", "hours", "minutes"])),
     };
     let start = node.get("start_date").and_then(Node::text).and_then(dates::moment);
-    let (Some(total), Some(length), Some(unit), Some(start)) = (whole(total), length, unit, start) else {
+    let (Some(total), Some(length), Some(unit), Some(start)) = (whole_number(total), length, unit, start) else {
         return unknown();
     };
     match total.checked_mul(length).and_then(|periods| periods.checked_mul(unit)) {
@@ -110,8 +109,42 @@ fn seconds(unit: &str, names: [&str; 3]) -> Option<i64> {
 }
 
 /// A whole number. FlowMachine takes texts and fractions for one as well, each in a way of its own.
-fn whole(node: &Node) -> Option<i64> {
+fn whole_number(node: &Node) -> Option<i64> {
     if let Node::Number(number) = node { number.as_i64() } else { None }
+}
+
+/// A start and the end that belongs to it.
+const PAIRS: [(&str, &str); 3] =
+    [("start_date", "end_date"), ("start_date_a", "end_date_a"), ("start_date_b", "end_date_b")];
+
+/// Days from the starts to the ends of an object's own, and of its periods.
+///
+/// # Errors
+/// A start or an end that can't be read: how long it is would be FlowMachine's guess.
+pub fn days(node: &Node) -> Result<u64, Fault> {
+    let read = |name: &str| match node.get(name) {
+        Some(Node::Text(text)) => dates::moment(text).map(Some).ok_or(wrong(name, A_DATE)),
+        _ => Ok(None),
+    };
+    let mut days = 0u64;
+    for (start, end) in PAIRS {
+        if let (Some(start), Some(end)) = (read(start)?, read(end)?) {
+            days = days.saturating_add(u64::try_from((end - start).whole_days()).unwrap_or(0));
+        }
+    }
+    let number = |name: &str| node.get(name).and_then(whole_number).and_then(|number| u64::try_from(number).ok());
+    Ok(days.saturating_add(match periods(node) {
+        Reach::Between(start, end) => u64::try_from((end - start).whole_days()).unwrap_or(0),
+        Reach::Nothing => 0,
+        // Of a unit that we don't know, or too long for a calendar: as if of days.
+        Reach::Unknown(_) => number("total_periods").unwrap_or(0).saturating_mul(number("period_length").unwrap_or(1)),
+    }))
+}
+
+const A_DATE: &str = "must be a date such as 2016-01-31 or 2016-01-31 12:00:00";
+
+fn wrong(field: &str, why: &'static str) -> Fault {
+    Fault::Field { field: field.into(), why }
 }
 
 /// How many queries FlowMachine makes of this one by itself.
@@ -119,9 +152,8 @@ fn whole(node: &Node) -> Option<i64> {
 /// # Errors
 /// What they depend on can't be read.
 pub fn intervals(kind: &str, node: &Node) -> Result<u64, Fault> {
-    let wrong = |field: &str, why| Fault::Field { field: field.into(), why };
     if let Some(total) = node.get("total_periods") {
-        let positive = |name: &str, node: &Node| match whole(node) {
+        let positive = |name: &str, node: &Node| match whole_number(node) {
             Some(number) if number > 0 => Ok(number.unsigned_abs()),
             _ => Err(wrong(name, "must be a whole number above 0")),
         };
@@ -137,7 +169,7 @@ pub fn intervals(kind: &str, node: &Node) -> Result<u64, Fault> {
     let unit = unit.ok_or(wrong("interval", "must be day, hour or min"))?;
     let moment = |name: &str| -> Result<Moment, Fault> {
         let moment = node.get(name).and_then(Node::text).and_then(dates::moment);
-        moment.ok_or(wrong(name, "must be a date such as 2016-01-31 or 2016-01-31 12:00:00"))
+        moment.ok_or(wrong(name, A_DATE))
     };
     let long = moment("end_date")? - moment("start_date")?;
     Ok(u64::try_from(long.whole_seconds()).unwrap_or(0).div_ceil(unit.unsigned_abs()))
