@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use http::{StatusCode, header};
 use postgres::scram;
+use results::Lent;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Client, Config};
 
@@ -62,8 +64,14 @@ pub struct Database(Arc<Shared>);
 
 struct Shared {
     source: Source,
-    idle: Mutex<Vec<Client>>,
+    idle: Mutex<Vec<Open>>,
     places: Arc<Semaphore>,
+}
+
+/// A connection, and the task that drives it, which ends when the client goes, or with an error that its next request tells.
+struct Open {
+    client: Client,
+    driver: AbortHandle,
 }
 
 impl Database {
@@ -80,11 +88,11 @@ impl Database {
     pub async fn lease(&self, until: Instant) -> Result<Lease, Error> {
         let place = timeout_at(until, self.0.places.clone().acquire_owned()).await;
         let place = place.ok().and_then(Result::ok).ok_or(Error::Full)?;
-        let client = match self.0.open() {
-            Some(client) => client,
+        let open = match self.0.open() {
+            Some(open) => open,
             None => timeout(PATIENCE, self.0.connect()).await.map_err(|_| Error::Late)??,
         };
-        Ok(Lease { client: Some(client), shared: self.0.clone(), _place: place })
+        Ok(Lease { open: Some(open), shared: self.0.clone(), _place: place })
     }
 
     /// Whether the database answers.
@@ -100,38 +108,56 @@ impl Database {
 
 impl Shared {
     /// The last one that is still open: those that the database has closed are let go.
-    fn open(&self) -> Option<Client> {
+    fn open(&self) -> Option<Open> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|client| !client.is_closed());
+        idle.retain(|open| !open.client.is_closed());
         idle.pop()
     }
 
-    async fn connect(&self) -> Result<Client, Error> {
+    async fn connect(&self) -> Result<Open, Error> {
         let config = (self.source)().map_err(Error::Settings)?;
         let (client, connection) = scram::connect(&config).await.map_err(|error| Error::Away(in_full(&error)))?;
-        // It ends when the client goes, or with an error that the client's next request tells.
-        tokio::spawn(connection);
-        Ok(client)
+        Ok(Open { client, driver: tokio::spawn(connection).abort_handle() })
     }
 }
 
 /// A connection in use. When it goes, another may use it.
 pub struct Lease {
-    client: Option<Client>,
+    open: Option<Open>,
     shared: Arc<Shared>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Borrow<Client> for Lease {
     fn borrow(&self) -> &Client {
-        self.client.as_ref().expect("it is there until this goes")
+        &self.open.as_ref().expect("it is there until this goes").client
+    }
+}
+
+impl Lent for Lease {
+    fn cancel(&self) -> impl Future<Output = bool> + Send {
+        let client: &Client = self.borrow();
+        let (token, config) = (client.cancel_token(), (self.shared.source)());
+        async move {
+            match config {
+                Ok(config) => scram::cancel(&config, &token).await.is_ok(),
+                Err(_) => false,
+            }
+        }
+    }
+
+    fn abandon(mut self) {
+        if let Some(open) = self.open.take() {
+            tracing::warn!("a connection to FlowDB is let go: the query of a result that nobody reads does not end");
+            open.driver.abort();
+        }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(client) = self.client.take().filter(|client| !client.is_closed()) {
-            self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(client);
+        if let Some(open) = self.open.take().filter(|open| !open.client.is_closed()) {
+            self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(open);
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio_postgres::config::Host;
 use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{Client, Config, Connection, Error, NoTls};
+use tokio_postgres::{CancelToken, Client, Config, Connection, Error, NoTls};
 
 /// A connection to drive, as [`tokio_postgres`] has it.
 pub type Driver = Connection<Guarded, NoTlsStream>;
@@ -28,11 +28,24 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// Those of the library. A server that wants the password itself, or lets anybody in, is an error of connecting.
 pub async fn connect(config: &Config) -> Result<(Client, Driver), Error> {
+    config.connect_raw(guarded(config).await, NoTls).await
+}
+
+/// Asks the server to stop what it does for a connection of [`connect`]'s. The library can't by itself: it knows the address only
+/// of connections that it has opened. Nothing of a password's is in it.
+///
+/// # Errors
+/// Those of the library: the server can't be reached. It never says whether there was anything to stop.
+pub async fn cancel(config: &Config, token: &CancelToken) -> Result<(), Error> {
+    token.cancel_query_raw(guarded(config).await, NoTls).await
+}
+
+async fn guarded(config: &Config) -> Guarded {
     let patience = config.get_connect_timeout().copied().unwrap_or(PATIENCE);
     let opened = tokio::time::timeout(patience, open(config)).await;
     let stream = opened.unwrap_or_else(|_| Stream::Failed(Some(io::ErrorKind::TimedOut.into())));
     let unproved = matches!(stream, Stream::Unix(_));
-    config.connect_raw(Guarded { stream, messages: Messages::new(unproved) }, NoTls).await
+    Guarded { stream, messages: Messages::new(unproved) }
 }
 
 async fn open(config: &Config) -> Stream {

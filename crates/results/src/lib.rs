@@ -76,4 +76,4 @@ mod wire;
 
 pub use error::Error;
 pub use format::Format;
-pub use rows::{Query, Rows, open};
+pub use rows::{Lent, Query, Rows, open};

@@ -27,6 +27,28 @@ const SPARE: usize = 8 << 10;
 /// Longest that rows wait for a chunk to fill while PostgreSQL has no more of them.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// Longest that a connection which is given up may take to come free.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// A connection that is lent for one result: a [`Client`], or what a pool lends.
+pub trait Lent: Borrow<Client> + Send + Sync + 'static {
+    /// Asks PostgreSQL to stop the query; whether it has been told. Whoever has not opened the connection by
+    /// `tokio_postgres::connect` has to say how: the library knows the address of no other.
+    fn cancel(&self) -> impl Future<Output = bool> + Send {
+        let token = self.borrow().cancel_token();
+        async move { token.cancel_query(NoTls).await.is_ok() }
+    }
+
+    /// Lets go of the connection, which does not come free: it is used no more.
+    fn abandon(self)
+    where
+        Self: Sized,
+    {
+    }
+}
+
+impl Lent for Client {}
+
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Query<'a> {
@@ -44,8 +66,9 @@ pub struct Query<'a> {
 ///
 /// Nothing is read ahead of who takes it but what the sockets hold and one chunk. An error is the stream's last item: what came
 /// before it is a torn file, and whoever passes it on must not end as if it were whole. When this is dropped early the query is
-/// cancelled; the connection comes free, for whoever waits for `C` to be dropped, when PostgreSQL has let go of it.
-pub struct Rows<C: Borrow<Client> + Send + 'static> {
+/// cancelled; the connection comes free, for whoever waits for `C` to be dropped, when PostgreSQL has let go of it, or is abandoned
+/// after 10 s.
+pub struct Rows<C: Lent> {
     lease: Lease<C>,
     columns: Vec<Column>,
     encoder: Box<dyn Encode>,
@@ -68,11 +91,10 @@ enum State {
 
 /// Runs a query and waits for its first row, or its end: what fails at once is an error here, before anything is sent.
 ///
-/// The connection is used by nothing else until the stream has ended and `client` been dropped: it may be a [`Client`] or what a
-/// pool lends. It runs in a read-only transaction that is rolled back. Needs tokio's runtime.
+/// The connection is used by nothing else until the stream has ended and `client` been dropped: It runs in a read-only transaction that is rolled back. Needs tokio's runtime.
 pub async fn open<C>(client: C, query: &Query<'_>) -> Result<Rows<C>, Error>
 where
-    C: Borrow<Client> + Send + 'static,
+    C: Lent,
 {
     let mut lease = Lease { client: Some(client), busy: true, copy: None };
     let milliseconds = query.timeout.map_or(0, |timeout| timeout.as_millis().clamp(1, i32::MAX as u128));
@@ -117,7 +139,7 @@ fn refused(columns: &[Column], row: u64, fault: Fault) -> Error {
     }
 }
 
-impl<C: Borrow<Client> + Send + 'static> Rows<C> {
+impl<C: Lent> Rows<C> {
     /// Rows that have been taken from PostgreSQL so far.
     pub fn taken(&self) -> u64 {
         self.count
@@ -164,9 +186,9 @@ impl<C: Borrow<Client> + Send + 'static> Rows<C> {
 }
 
 // Nothing in it is pinned in place.
-impl<C: Borrow<Client> + Send + 'static> Unpin for Rows<C> {}
+impl<C: Lent> Unpin for Rows<C> {}
 
-impl<C: Borrow<Client> + Send + 'static> Stream for Rows<C> {
+impl<C: Lent> Stream for Rows<C> {
     type Item = Result<Bytes, Error>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -194,7 +216,7 @@ impl<C: Borrow<Client> + Send + 'static> Stream for Rows<C> {
 }
 
 /// A connection in use, and what it sends.
-struct Lease<C: Borrow<Client> + Send + 'static> {
+struct Lease<C: Lent> {
     /// Gone only while this is dropped.
     client: Option<C>,
     /// Whether PostgreSQL is at work for us.
@@ -202,7 +224,7 @@ struct Lease<C: Borrow<Client> + Send + 'static> {
     copy: Option<Pin<Box<CopyOutStream>>>,
 }
 
-impl<C: Borrow<Client> + Send + 'static> Lease<C> {
+impl<C: Lent> Lease<C> {
     fn client(&self) -> &Client {
         self.client.as_ref().expect("it is there until this is dropped").borrow()
     }
@@ -223,7 +245,7 @@ impl<C: Borrow<Client> + Send + 'static> Lease<C> {
     }
 }
 
-impl<C: Borrow<Client> + Send + 'static> Drop for Lease<C> {
+impl<C: Lent> Drop for Lease<C> {
     fn drop(&mut self) {
         // Where there is no runtime any more the connection is gone with it.
         let (Some(client), Ok(runtime)) = (self.client.take(), tokio::runtime::Handle::try_current()) else { return };
@@ -232,15 +254,20 @@ impl<C: Borrow<Client> + Send + 'static> Drop for Lease<C> {
 }
 
 /// Leaves a connection as it was found, or closed where that can't be known.
-async fn give_back<C: Borrow<Client> + Send + 'static>(lent: C, busy: bool, copy: Option<Pin<Box<CopyOutStream>>>) {
+async fn give_back<C: Lent>(lent: C, busy: bool, copy: Option<Pin<Box<CopyOutStream>>>) {
+    if tokio::time::timeout(DRAIN, settle(&lent, busy, copy)).await.is_err() {
+        lent.abandon();
+    }
+}
+
+async fn settle<C: Lent>(lent: &C, busy: bool, copy: Option<Pin<Box<CopyOutStream>>>) {
+    let idle = !busy || cancel(lent, copy).await;
     let client: &Client = lent.borrow();
-    let idle = !busy || cancel(client, copy).await;
     if !idle || client.batch_execute("ROLLBACK").await.is_err() {
         // Closes it from the other end, which whoever lent it sees by `Client::is_closed`. The answer is that it is gone, and
         // its end is seen a moment later.
         let _ = client.batch_execute("ROLLBACK; SELECT pg_terminate_backend(pg_backend_pid())").await;
-        let until = Instant::now() + Duration::from_secs(10);
-        while !client.is_closed() && Instant::now() < until {
+        while !client.is_closed() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
@@ -248,9 +275,9 @@ async fn give_back<C: Borrow<Client> + Send + 'static>(lent: C, busy: bool, copy
 
 /// Stops a query. Whether the server's signal to stop has been used up: one that is still on its way would hit the connection's
 /// next query.
-async fn cancel(client: &Client, copy: Option<Pin<Box<CopyOutStream>>>) -> bool {
+async fn cancel<C: Lent>(lent: &C, copy: Option<Pin<Box<CopyOutStream>>>) -> bool {
     // A cancel that fails leaves the rest of the rows to be read off.
-    let asked = client.cancel_token().cancel_query(NoTls).await.is_ok();
+    let asked = lent.cancel().await;
     let Some(mut copy) = copy else { return false };
     while let Some(message) = copy.next().await {
         if let Err(error) = message {

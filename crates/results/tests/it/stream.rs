@@ -32,6 +32,8 @@ impl std::borrow::Borrow<tokio_postgres::Client> for Lent {
     }
 }
 
+impl results::Lent for Lent {}
+
 impl Drop for Lent {
     fn drop(&mut self) {
         let _ = self.1.take().expect("it is dropped once").send(());
