@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use http::{StatusCode, header};
 use web::Error;
@@ -11,11 +12,29 @@ use crate::caller::Caller;
 use crate::flowmachine::Asker;
 use crate::polls::is_on_its_way;
 
+/// How long a query counts of which it is not known whether FlowMachine has started it.
+const DOUBT: Duration = Duration::from_secs(300);
+
 /// Users' queries on their way, and results on theirs.
 #[derive(Default)]
 pub struct Fair {
-    queries: Mutex<HashMap<String, Vec<String>>>,
+    queries: Arc<Mutex<HashMap<String, Queries>>>,
     results: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+/// Queries of one user.
+#[derive(Default)]
+struct Queries {
+    /// Those that were started, and may have ended.
+    ids: Vec<String>,
+    /// Those that are being started: [`Place`]s.
+    starting: usize,
+}
+
+/// A query that is being started, until it is dropped.
+pub struct Place {
+    queries: Arc<Mutex<HashMap<String, Queries>>>,
+    user: String,
 }
 
 /// One result on its way, until it is dropped.
@@ -25,35 +44,37 @@ pub struct Seat {
 }
 
 impl Fair {
-    /// Whether the user may start another query: those that have ended don't count, which FlowMachine is asked when it matters.
+    /// A place for another query of the user's: those that have ended don't count, which FlowMachine is asked when it matters.
     ///
     /// # Errors
     /// 429; FlowMachine does not say.
-    pub async fn query(&self, app: &App, caller: &Caller, asker: &Asker) -> Result<(), Error> {
+    pub async fn query(&self, app: &App, caller: &Caller, asker: &Asker) -> Result<Place, Error> {
         let most = app.options.queries_per_user;
-        let ids = lock(&self.queries).get(caller.user()).cloned().unwrap_or_default();
-        if ids.len() < most {
-            return Ok(());
+        if let Some(place) = self.place(caller, most) {
+            return Ok(place);
         }
-        let mut running = Vec::new();
+        let ids = lock(&self.queries).get(caller.user()).map(|queries| queries.ids.clone()).unwrap_or_default();
         for id in ids {
             let state = app.polls.ask(&app.flowmachine, asker, &id).await?.state();
-            if state.as_deref().is_some_and(is_on_its_way) {
-                running.push(id);
+            if !state.as_deref().is_some_and(is_on_its_way)
+                && let Some(queries) = lock(&self.queries).get_mut(caller.user())
+            {
+                queries.ids.retain(|other| *other != id);
             }
         }
-        let free = running.len() < most;
-        lock(&self.queries).insert(caller.user().to_owned(), running);
-        free.then_some(()).ok_or_else(|| too_many(format!("{most} of your queries run already; wait for one to end.")))
+        let full = || too_many(format!("{most} of your queries run already; wait for one to end."));
+        self.place(caller, most).ok_or_else(full)
     }
 
-    /// A query of the user's was started, or was known already.
-    pub fn started(&self, caller: &Caller, id: &str) {
-        let mut queries = lock(&self.queries);
-        let ids = queries.entry(caller.user().to_owned()).or_default();
-        if !ids.iter().any(|known| known == id) {
-            ids.push(id.to_owned());
+    /// Taken under the lock that counts, so that many at once get no more than one after the other.
+    fn place(&self, caller: &Caller, most: usize) -> Option<Place> {
+        let mut all = lock(&self.queries);
+        let queries = all.entry(caller.user().to_owned()).or_default();
+        if queries.ids.len() + queries.starting >= most {
+            return None;
         }
+        queries.starting += 1;
+        Some(Place { queries: self.queries.clone(), user: caller.user().to_owned() })
     }
 
     /// A seat for another result of the user's.
@@ -69,6 +90,37 @@ impl Fair {
         }
         *count += 1;
         Ok(Seat { results: self.results.clone(), user: caller.user().to_owned() })
+    }
+}
+
+impl Place {
+    /// The query was started, or was known already.
+    pub fn started(self, id: &str) {
+        if let Some(Queries { ids, .. }) = lock(&self.queries).get_mut(&self.user)
+            && !ids.iter().any(|known| known == id)
+        {
+            ids.push(id.to_owned());
+        }
+    }
+
+    /// Nobody knows whether it was started: it counts for a while.
+    pub fn doubted(self) {
+        tokio::spawn(async move {
+            tokio::time::sleep(DOUBT).await;
+            drop(self);
+        });
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut all = lock(&self.queries);
+        if let Some(queries) = all.get_mut(&self.user) {
+            queries.starting -= 1;
+            if queries.starting == 0 && queries.ids.is_empty() {
+                all.remove(&self.user);
+            }
+        }
     }
 }
 

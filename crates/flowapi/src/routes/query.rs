@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use access::Act;
+use access::{Act, Spec};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tracing::Instrument as _;
 use web::axum::extract::rejection::BytesRejection;
 use web::axum::extract::{Path, State};
 use web::axum::response::IntoResponse as _;
@@ -16,7 +17,8 @@ use super::wait::Wait;
 use super::{Answer, failed, json};
 use crate::app::App;
 use crate::caller::Caller;
-use crate::flowmachine::Reply;
+use crate::fair::Place;
+use crate::flowmachine::{self, Asker, Reply};
 use crate::{audit, known};
 
 /// What of FlowMachine's answers is handed on.
@@ -59,16 +61,30 @@ pub async fn run(
     let spec = app.gate.read(&body)?;
     let asker = app.asker(&id);
     caller.precheck(Act::Run, &spec)?;
+    let place = app.fair.query(&app, &caller, &asker).await?;
     let unit = match known::unit(&app.flowmachine, &asker, spec.raw()).await? {
         Ok(unit) => unit,
         Err(refused) => return Err(Error::new(StatusCode::BAD_REQUEST, refused.msg)),
     };
     caller.permit(Act::Run, &spec, unit.as_deref())?;
     audit::query!("run_query", caller, query = spec.text());
-    app.fair.query(&app, &caller, &asker).await?;
+    // A client that hangs up has started it all the same.
+    let work = start(app, caller, asker, spec, place).in_current_span();
+    tokio::spawn(work).await?
+}
 
+/// Has FlowMachine start it.
+async fn start(app: Arc<App>, caller: Caller, asker: Asker, spec: Spec, place: Place) -> Answer {
     const ACTION: &str = "run_query";
-    let reply = app.flowmachine.ask(&asker, ACTION, spec.raw()).await?;
+    let reply = match app.flowmachine.ask(&asker, ACTION, spec.raw()).await {
+        Ok(reply) => reply,
+        Err(error) => {
+            if matches!(error, flowmachine::Error::Late(_)) {
+                place.doubted();
+            }
+            return Err(error.into());
+        }
+    };
     if !reply.is_success() {
         let refused = Error::new(StatusCode::BAD_REQUEST, reply.msg.clone()).with("status", "Error");
         return Err(refused.with("payload", reply.read::<serde_json::Value>(ACTION)?));
@@ -76,7 +92,7 @@ pub async fn run(
     let Started { query_id, progress } = reply.read(ACTION)?;
     // It may have been asked for a moment ago, when nobody had run it.
     app.polls.forget(&query_id);
-    app.fair.started(&caller, &query_id);
+    place.started(&query_id);
     audit::query!("started", caller, query_id = query_id);
     let body = format!("{{\"query_id\":{},\"progress\":{progress}}}", serde_json::to_string(&query_id)?);
     let place = HeaderValue::try_from(format!("/api/0/poll/{query_id}"))?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::rig::{Fake, Script, client, failure, request, serve, success, token, token_from, token_of};
+use super::rig::{Fake, Script, client, failure, request, serve, success, token, token_from, token_of, until};
 
 const ID: &str = "0123456789abcdef0123456789abcdef";
 const SPEC: &str =
@@ -247,16 +247,7 @@ async fn what_would_end_in_sql_or_in_an_unpickle_never_arrives() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_with_many_queries_waits_and_the_others_do_not() {
-    let count = AtomicUsize::new(0);
-    let script: Script = Arc::new(move |action, params| match action {
-        "run_query" => {
-            let id = format!("{:032x}", count.fetch_add(1, Ordering::SeqCst));
-            success(json!({"query_id": id, "progress": {"eligible": 1, "queued": 1, "running": 0}}))
-        }
-        "poll_query" => success(json!({"query_id": params["query_id"], "query_state": "queued", "progress": {}})),
-        _ => answer(action, params, "queued"),
-    });
-    let fake = Fake::start(0, script).await;
+    let fake = Fake::start(0, starts_after(Duration::ZERO)).await;
     let client = client(serve(fake.port, |_| {}));
     let (ann, bob) = (token(ALL), token_of("bob", ALL));
     for status in [202, 202, 202, 429] {
@@ -265,6 +256,71 @@ async fn a_user_with_many_queries_waits_and_the_others_do_not() {
         assert!(answer.header("retry-after").is_some());
     }
     assert_eq!(client.send(request("POST", "/api/0/run", &bob, SPEC)).await.status.as_u16(), 202);
+}
+
+/// A FlowMachine that takes this long to start a query, each another, which then never ends.
+fn starts_after(delay: Duration) -> Script {
+    let count = AtomicUsize::new(0);
+    Arc::new(move |action, params| match action {
+        "run_query" => {
+            let id = format!("{:032x}", count.fetch_add(1, Ordering::SeqCst));
+            (delay, success(json!({"query_id": id, "progress": {"eligible": 1, "queued": 1, "running": 0}})).1)
+        }
+        "poll_query" => success(json!({"query_id": params["query_id"], "query_state": "queued", "progress": {}})),
+        _ => answer(action, params, "queued"),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_queries_at_once_get_no_more_than_one_after_the_other() {
+    let fake = Fake::start(0, starts_after(Duration::from_millis(300))).await;
+    let client = client(serve(fake.port, |_| {}));
+    let run = request("POST", "/api/0/run", &token(ALL), SPEC);
+    let all = (0..20).map(|_| {
+        let (client, run) = (client.clone(), run.clone());
+        tokio::spawn(async move { client.send(run).await.status.as_u16() })
+    });
+    let mut statuses = Vec::new();
+    for one in all.collect::<Vec<_>>() {
+        statuses.push(one.await.unwrap());
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [&[202; 3][..], &[429; 17]].concat());
+    assert_eq!(
+        (fake.count("run_query"), fake.count("get_aggregation_unit")),
+        (3, 3),
+        "nothing is asked for the others"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_counts_whoever_hangs_up() {
+    let delay = Duration::from_millis(500);
+    let fake = Fake::start(0, starts_after(delay)).await;
+    let client = client(serve(fake.port, |options| options.queries_per_user = 1));
+    let run = request("POST", "/api/0/run", &token(ALL), SPEC);
+    let (other, same) = (client.clone(), run.clone());
+    let gone = tokio::spawn(async move { other.send(same).await });
+    until("it is asked to start", || fake.count("run_query") == 1).await;
+    gone.abort();
+    assert!(gone.await.is_err_and(|error| error.is_cancelled()));
+    assert_eq!(client.send(run.clone()).await.status.as_u16(), 429, "while it starts");
+    tokio::time::sleep(delay * 2).await;
+    assert_eq!(client.send(run).await.status.as_u16(), 429, "when it runs");
+    assert_eq!(fake.count("run_query"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_may_have_been_started_counts() {
+    let fake = Fake::start(0, starts_after(super::rig::SOON * 2)).await;
+    let client = client(serve(fake.port, |options| {
+        options.queries_per_user = 1;
+        options.patience = Duration::from_secs(3);
+    }));
+    for status in [503, 429] {
+        let answer = client.send(request("POST", "/api/0/run", &token(ALL), SPEC)).await;
+        assert_eq!(answer.status.as_u16(), status, "{answer:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
