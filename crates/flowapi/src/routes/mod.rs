@@ -9,11 +9,11 @@ mod wait;
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{StatusCode, Version};
 use web::Error;
 use web::axum::Router;
-use web::axum::extract::{DefaultBodyLimit, State};
-use web::axum::middleware::from_fn_with_state;
+use web::axum::extract::{DefaultBodyLimit, Request, State};
+use web::axum::middleware::{Next, from_fn, from_fn_with_state};
 use web::axum::response::{IntoResponse as _, Response};
 use web::axum::routing::{get, post};
 
@@ -37,8 +37,8 @@ pub fn router(app: Arc<App>) -> Router {
     let data = Router::new()
         .route("/api/0/run", post(query::run).layer(DefaultBodyLimit::max(LARGEST_QUERY)))
         .route("/api/0/poll/{query_id}", get(query::poll))
-        .route("/api/0/get/{file}", get(result::get))
-        .route("/api/0/geography/{aggregation_unit}", get(geography::get))
+        .route("/api/0/get/{file}", get(result::get).layer(from_fn(whole)))
+        .route("/api/0/geography/{aggregation_unit}", get(geography::get).layer(from_fn(whole)))
         .route("/api/0/available_dates", get(qa::available_dates))
         .route("/api/0/qa", get(qa::list))
         .route("/api/0/qa/", get(qa::list))
@@ -51,6 +51,15 @@ pub fn router(app: Arc<App>) -> Router {
     }
     let routes = routes.route_layer(from_fn_with_state(app.clone(), metrics::count)).with_state(app.clone());
     routes.nest("/api/0/health", crate::health::health(app).router())
+}
+
+/// Refuses files to clients of HTTP/1.0: there the end of the connection is the end of the file.
+async fn whole(request: Request, next: Next) -> Answer {
+    if request.version() < Version::HTTP_11 {
+        let text = "Results need HTTP/1.1: a torn one could not be told from a whole one.";
+        return Err(Error::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, text).with("status", "error"));
+    }
+    Ok(next.run(request).await)
 }
 
 async fn figures(State(app): State<Arc<App>>) -> Response {

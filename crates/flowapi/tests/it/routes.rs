@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::rig::{Fake, Script, client, failure, request, serve, success, token, token_from, token_of, until};
 
@@ -343,4 +344,22 @@ async fn errors_are_json_everywhere() {
     }
     let asked = request("GET", &format!("/api/0/get/{ID}.xls"), &token(ALL), "");
     assert_eq!(client.send(asked).await.status.as_u16(), 202, "it is not done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_are_not_sent_where_a_torn_one_would_look_whole() {
+    let fake = Fake::start(0, knows("queued")).await;
+    let address = serve(fake.port, |_| {});
+    let token = token(ALL);
+    for (path, status) in [("get/x.csv", 505), ("geography/admin3", 505), ("poll/x", 404)] {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let asked = format!("GET /api/0/{path} HTTP/1.0\r\nAuthorization: Bearer {token}\r\n\r\n");
+        stream.write_all(asked.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.0 {status} ")), "{path}: {answer}");
+        let body: Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["msg"].as_str().unwrap().contains("HTTP/1.1"), status == 505, "{body}");
+    }
 }
