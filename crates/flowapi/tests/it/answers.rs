@@ -72,6 +72,16 @@ async fn who_prefers_to_wait_is_told_at_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_waits_longer_than_flowmachine_may_take_is_told_too() {
+    let fake = Fake::start(0, slow(Arc::default())).await;
+    let client = client(serve(fake.port, |options| options.patience = Duration::from_secs(3)));
+    let mut poll = request("GET", &format!("/api/0/poll/{ID}"), &token(SCOPES), "");
+    poll.headers_mut().insert("prefer", "wait=4".parse().unwrap());
+    let answer = client.send(poll).await;
+    assert_eq!(answer.status.as_u16(), 202, "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn dates_are_sorted_and_checks_are_as_upstream_tells_them() {
     let fake = Fake::start(0, slow(Arc::default())).await;
     let client = client(serve(fake.port, |_| {}));
