@@ -73,3 +73,17 @@ fn a_query_that_cannot_be_cancelled_gives_its_place_back_all_the_same() {
         assert_ne!(other, pid);
     });
 }
+
+#[test]
+fn a_database_that_is_busy_is_ready() {
+    let server = Server::start();
+    let database = database(&server, told());
+    server.runtime.block_on(async {
+        let (lent, _) = lease(&database).await;
+        assert_eq!(database.check().await, Ok(()));
+        drop(lent);
+        assert_eq!(database.check().await, Ok(()));
+    });
+    let away = Database::new(1, || Err("not told".to_owned()));
+    assert_eq!(server.runtime.block_on(away.check()), Err("not told".to_owned()));
+}
