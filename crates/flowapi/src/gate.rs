@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use access::{Bounds, Refused, Revocations, Spec, Token, Verifier};
 use http::StatusCode;
+use tokio::time::MissedTickBehavior;
 
 /// Between two looks at the list of what was revoked.
 const EVERY: Duration = Duration::from_secs(30);
@@ -52,12 +53,13 @@ impl Gate {
         })
     }
 
-    /// Looks at the list once: for the start, where a list that can't be had is a mistake.
+    /// Looks at the list once: for the start, where a list that can't be had is a mistake. One that is past its age is better
+    /// than none, and than no server: it holds, and is spoken of.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn look(&self) -> Result<(), String> {
-        let Some(source) = &self.0.source else { return Ok(()) };
+    /// What is wrong with it; the one before stays.
+    pub fn look(&self) -> Result<Option<&'static str>, String> {
+        let Some(source) = &self.0.source else { return Ok(None) };
         let now = SystemTime::now();
         let new = Revocations::parse(&source()?, &self.0.verifier, now).map_err(|refused| refused.to_string())?;
         let mut revoked = self.0.revoked.write().unwrap_or_else(PoisonError::into_inner);
@@ -66,10 +68,7 @@ impl Gate {
         }
         let stale = new.stale(now);
         *revoked = new;
-        match stale {
-            true => Err("it is past its age: who was revoked since is let in".to_owned()),
-            false => Ok(()),
-        }
+        Ok(stale.then_some("it is past its age: who was revoked since is let in"))
     }
 
     /// Looks at the list again and again. Never returns.
@@ -77,18 +76,22 @@ impl Gate {
         if self.0.source.is_none() {
             return std::future::pending().await;
         }
+        let mut looks = tokio::time::interval(EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::time::sleep(EVERY).await;
+            // The first is at once: what the start has found could not be logged.
+            looks.tick().await;
             let gate = self.clone();
             // A disk, or another server, may stand still.
             let Ok(looked) = tokio::task::spawn_blocking(move || gate.look()).await else { continue };
             let mut said = self.0.said.lock().unwrap_or_else(PoisonError::into_inner);
-            if looked.as_ref().err() != said.as_ref() {
-                match &looked {
-                    Err(why) => tracing::error!(why, "the list of revoked tokens can't be relied on"),
-                    Ok(()) => tracing::info!("the list of revoked tokens is good again"),
+            let wrong = looked.map_or_else(Some, |stale| stale.map(str::to_owned));
+            if wrong != *said {
+                match &wrong {
+                    Some(why) => tracing::error!(why, "the list of revoked tokens can't be relied on"),
+                    None => tracing::info!("the list of revoked tokens is good again"),
                 }
-                *said = looked.err();
+                *said = wrong;
             }
         }
     }
