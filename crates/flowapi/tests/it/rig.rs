@@ -91,6 +91,12 @@ impl Fake {
     pub async fn stop(self) -> u16 {
         self.task.abort();
         let _ = self.task.await;
+        // Its listener goes in a task of its own, and until then takes connections that nobody answers.
+        let end = std::time::Instant::now() + SOON;
+        while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_ok() {
+            assert!(std::time::Instant::now() < end, "it still listens at {}", self.port);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         self.port
     }
 }
