@@ -94,7 +94,7 @@ impl Server {
         Ok(Server {
             listener,
             router: crate::router(app),
-            options: web::Options { limits, tls, ..web::Options::default() },
+            options: web::Options { limits, tls, own_ids: true, ..web::Options::default() },
             gate,
         })
     }

@@ -25,7 +25,8 @@ use super::headers::REQUEST_ID;
 use super::listener::Peer;
 use super::server::Options;
 
-/// The request's id, in its answer and in every line of the log about it. The client's own where it sent a sane one.
+/// The request's id, in its answer and in every line of the log about it. The client's own where it sent a sane one and the
+/// server's options do not say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(Arc<str>);
 
@@ -33,9 +34,10 @@ pub struct RequestId(Arc<str>);
 const LONGEST: usize = 64;
 
 impl RequestId {
-    fn of(headers: &HeaderMap) -> RequestId {
+    /// The client's own.
+    fn given(headers: &HeaderMap) -> Option<RequestId> {
         let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
-        given.filter(|id| is_sane(id)).map_or_else(RequestId::new, |id| RequestId(id.into()))
+        given.filter(|id| is_sane(id)).map(|id| RequestId(id.into()))
     }
 
     /// A random one, as a UUID of version 4.
@@ -143,8 +145,10 @@ where
     B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
 {
     let (parts, body) = request.into_parts();
-    let id = RequestId::of(&parts.headers);
-    let span = tracing::info_span!("request", request = %id);
+    let given = RequestId::given(&parts.headers);
+    let (theirs, given) = if options.own_ids { (given, None) } else { (None, given) };
+    let id = given.unwrap_or_else(RequestId::new);
+    let span = tracing::info_span!("request", request = %id, client_request = theirs.as_ref().map(RequestId::as_str));
     let route = Route::default();
     let mut tracked = Tracked {
         span: span.clone(),
@@ -245,9 +249,8 @@ mod tests {
             if let Ok(value) = HeaderValue::from_bytes(given.as_bytes()) {
                 headers.insert(REQUEST_ID, value);
             }
-            let id = RequestId::of(&headers);
-            prop_assert!(is_sane(id.as_str()));
-            prop_assert_eq!(id.as_str() == given, is_sane(&given));
+            let id = RequestId::given(&headers);
+            prop_assert_eq!(id.as_ref().map(RequestId::as_str), is_sane(&given).then_some(&*given));
         }
     }
 

@@ -31,11 +31,20 @@ pub struct Options {
     pub errors: Render,
     /// Headers of every answer.
     pub headers: Headers,
+    /// Whether ids of requests are made here alone, so that nobody chooses what the log is searched by. A client's sane own is
+    /// then in the log as `client_request`; otherwise it is the request's id.
+    pub own_ids: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { limits: Limits::default(), tls: None, errors: Arc::new(error::json), headers: Headers::default() }
+        Options {
+            limits: Limits::default(),
+            tls: None,
+            errors: Arc::new(error::json),
+            headers: Headers::default(),
+            own_ids: false,
+        }
     }
 }
 

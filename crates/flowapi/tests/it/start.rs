@@ -19,11 +19,15 @@ fn settings(given: &[(&str, &str)]) -> Settings {
 }
 
 fn started(dir: &Path, given: &[(&str, &str)]) -> Result<(), String> {
+    server(dir, given).map(drop)
+}
+
+fn server(dir: &Path, given: &[(&str, &str)]) -> Result<Server, String> {
     // An address of the loopback that nobody else has thought of, so that the port is free.
     let [a, b, c]: [u8; 3] = rand::random();
     let address = format!("127.{a}.{b}.{}", c.clamp(1, 254));
     let given = [given, &[("FLOWKIT_FLOWAPI_LISTEN", &address)]].concat();
-    Server::new(&settings(&given), &Store::only(dir)).map(drop).map_err(|problems| problems.to_string())
+    Server::new(&settings(&given), &Store::only(dir)).map_err(|problems| problems.to_string())
 }
 
 #[test]
@@ -55,6 +59,20 @@ fn a_server_without_its_whole_certificate_says_what_is_wrong_and_serves_nothing(
     std::fs::remove_file(dir.join("FLOWAPI_FLOWDB_PASSWORD")).unwrap();
     let two = started(dir, &[]).unwrap_err();
     assert!(two.contains("PUBLIC_JWT_SIGNING_KEY") && two.contains("FLOWAPI_FLOWDB_PASSWORD"), "{two}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_id_that_the_log_is_searched_by_is_not_the_clients_choice() {
+    let dir = tempfile::tempdir().unwrap();
+    let roles: Vec<_> = catalogue().role("flowapi").into_iter().chain(catalogue().role("flowauth")).collect();
+    secrets::init(dir.path(), &roles, &Options::default()).unwrap();
+    let server = server(dir.path(), &[("FLOWKIT_FLOWAPI_PLAIN_HTTP", "true")]).unwrap();
+    let client = super::rig::client(server.address().unwrap());
+    tokio::spawn(server.serve(std::future::pending()));
+    let mut asked = super::rig::request("GET", "/api/0/health/live", "", "");
+    asked.headers_mut().insert("x-request-id", "mine".parse().unwrap());
+    let answer = client.send(asked).await;
+    assert!(answer.header("x-request-id").is_some_and(|id| id != "mine"), "{answer:?}");
 }
 
 #[test]

@@ -11,9 +11,8 @@ use web::{Error, Options};
 
 use super::rig::{good, start};
 
-/// On one thread, so that the log is this test's alone.
-#[tokio::test]
-async fn every_line_has_the_requests_id_and_none_a_secret() {
+/// What this thread logs from here on.
+fn log() -> (Arc<Mutex<String>>, tracing::subscriber::DefaultGuard, trace::Running) {
     let out = Arc::new(Mutex::new(String::new()));
     let theirs = out.clone();
     let options = trace::Options {
@@ -23,7 +22,13 @@ async fn every_line_has_the_requests_id_and_none_a_secret() {
     };
     let (subscriber, running) = trace::to(&options, move |lines| theirs.lock().unwrap().push_str(lines));
     let guard = tracing::subscriber::set_default(subscriber);
+    (out, guard, running)
+}
 
+/// On one thread, so that the log is this test's alone.
+#[tokio::test]
+async fn every_line_has_the_requests_id_and_none_a_secret() {
+    let (out, guard, running) = log();
     let router = good().route("/invite/{token}", get(|| async { "welcome" })).route(
         "/fails",
         get(|| async {
@@ -57,4 +62,23 @@ async fn every_line_has_the_requests_id_and_none_a_secret() {
     assert_eq!((&access[0]["bytes"], &access[0]["peer"]), (&4.into(), &"127.0.0.1".into()));
     let error = lines.iter().find(|line| line["level"] == "error").unwrap();
     assert_eq!((&error["cause"], &error["request"]), (&"the database is away\\n\\u{1b}[2J".into(), &"id-4711".into()));
+}
+
+/// As above.
+#[tokio::test]
+async fn a_client_does_not_choose_what_an_own_id_is() {
+    let (out, guard, running) = log();
+    let mut server = start(good(), Options { own_ids: true, ..Options::default() });
+    let request = Request::get("/good").header("x-request-id", "id-4711").body(Bytes::new()).unwrap();
+    let answer = Client::to(server.address).send(request).await;
+    server.stop();
+    server.stopped().await;
+    drop((guard, running));
+
+    let text = out.lock().unwrap().clone();
+    let line = text.lines().find(|line| line.contains("\"access\"")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["client_request"], "id-4711");
+    assert_eq!(line["request"].as_str(), answer.header("x-request-id"));
+    assert_ne!(line["request"], "id-4711");
 }
