@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use web::RequestId;
 
+use crate::caller::Caller;
 use crate::database::Database;
 use crate::fair::Fair;
 use crate::flowmachine::{Asker, FlowMachine};
@@ -60,8 +61,17 @@ impl App {
         })
     }
 
-    /// Whoever asks FlowMachine for a request, which has all its time before it.
-    pub(crate) fn asker(&self, request: &RequestId) -> Asker {
+    /// Whoever asks FlowMachine for a caller's request, which has all its time before it.
+    ///
+    /// # Errors
+    /// 429 where too many of the caller's requests ask.
+    pub(crate) fn asker(&self, caller: &Caller, request: &RequestId) -> Result<Asker, web::Error> {
+        let seat = Some(Arc::new(self.fair.asking(caller)?));
+        Ok(Asker { seat, ..self.open_asker(request) })
+    }
+
+    /// The same for what is open to everybody.
+    pub(crate) fn open_asker(&self, request: &RequestId) -> Asker {
         Asker::new(request.as_str(), self.options.patience)
     }
 }

@@ -15,12 +15,19 @@ use crate::polls::is_on_its_way;
 /// How long a query counts of which it is not known whether FlowMachine has started it.
 const DOUBT: Duration = Duration::from_secs(300);
 
-/// Users' queries on their way, and results on theirs.
+/// Requests of one user at once that may ask FlowMachine, which is a share of the questions that wait for it.
+const ASKING: usize = 64;
+
+/// Users' queries on their way, results on theirs, and requests that ask FlowMachine.
 #[derive(Default)]
 pub struct Fair {
     queries: Arc<Mutex<HashMap<String, Queries>>>,
-    results: Arc<Mutex<HashMap<String, usize>>>,
+    results: Counts,
+    asking: Counts,
 }
+
+/// How many each user has.
+type Counts = Arc<Mutex<HashMap<String, usize>>>;
 
 /// Queries of one user.
 #[derive(Default)]
@@ -37,9 +44,10 @@ pub struct Place {
     user: String,
 }
 
-/// One result on its way, until it is dropped.
+/// One result on its way, or one request that asks, until it is dropped.
+#[derive(Debug)]
 pub struct Seat {
-    results: Arc<Mutex<HashMap<String, usize>>>,
+    counts: Counts,
     user: String,
 }
 
@@ -83,14 +91,28 @@ impl Fair {
     /// 429.
     pub fn result(&self, app: &App, caller: &Caller) -> Result<Seat, Error> {
         let most = app.options.results_per_user;
-        let mut results = lock(&self.results);
-        let count = results.entry(caller.user().to_owned()).or_default();
-        if *count >= most {
-            return Err(too_many(format!("{most} results are on their way to you already; wait for one to end.")));
-        }
-        *count += 1;
-        Ok(Seat { results: self.results.clone(), user: caller.user().to_owned() })
+        let full = || too_many(format!("{most} results are on their way to you already; wait for one to end."));
+        seat(&self.results, caller, most).ok_or_else(full)
     }
+
+    /// A seat for another request of the user's that asks FlowMachine.
+    ///
+    /// # Errors
+    /// 429.
+    pub fn asking(&self, caller: &Caller) -> Result<Seat, Error> {
+        let full = || too_many(format!("{ASKING} of your requests wait already; wait for one to be answered."));
+        seat(&self.asking, caller, ASKING).ok_or_else(full)
+    }
+}
+
+fn seat(counts: &Counts, caller: &Caller, most: usize) -> Option<Seat> {
+    let mut all = lock(counts);
+    let count = all.entry(caller.user().to_owned()).or_default();
+    if *count >= most {
+        return None;
+    }
+    *count += 1;
+    Some(Seat { counts: counts.clone(), user: caller.user().to_owned() })
 }
 
 impl Place {
@@ -126,11 +148,11 @@ impl Drop for Place {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut results = lock(&self.results);
-        if let Some(count) = results.get_mut(&self.user) {
+        let mut counts = lock(&self.counts);
+        if let Some(count) = counts.get_mut(&self.user) {
             *count -= 1;
             if *count == 0 {
-                results.remove(&self.user);
+                counts.remove(&self.user);
             }
         }
     }

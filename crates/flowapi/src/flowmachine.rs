@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use crate::fair::Seat;
 use crate::zmtp::Connection;
 
 /// Questions at once. FlowMachine works on one at a time but for those that wait for its threads, of which it has eight.
@@ -156,12 +157,14 @@ pub struct Asker {
     pub request: String,
     /// Past it nobody waits any more.
     pub until: Instant,
+    /// Its user's seat; the server itself has none.
+    pub(crate) seat: Option<Arc<Seat>>,
 }
 
 impl Asker {
     /// One with all of `patience` before it.
     pub fn new(request: impl Into<String>, patience: Duration) -> Asker {
-        Asker { request: request.into(), until: Instant::now() + patience }
+        Asker { request: request.into(), until: Instant::now() + patience, seat: None }
     }
 }
 
@@ -203,8 +206,9 @@ impl FlowMachine {
     pub async fn ask(&self, asker: &Asker, action: &'static str, params: &RawValue) -> Result<Reply, Error> {
         let question = Question { action, request_id: &asker.request, params };
         let question = serde_json::to_vec(&question).map_err(|error| Error::Strange(action, error))?;
-        let (shared, until) = (self.0.clone(), asker.until);
+        let (shared, until, seat) = (self.0.clone(), asker.until, asker.seat.clone());
         let work = tokio::spawn(async move {
+            let _seat = seat;
             shared.asked.fetch_add(1, Ordering::Relaxed);
             let answer = timeout_at(until, shared.exchange(&question, action)).await;
             let reply = answer.unwrap_or(Err(Error::Late(action)));

@@ -17,7 +17,7 @@ pub async fn get(State(app): State<Arc<App>>, caller: Caller, id: RequestId, Pat
     const ACTION: &str = "get_geography";
     caller.permit_geography(&unit)?;
     audit::query!("get_geography", caller, aggregation_unit = unit);
-    let asker = app.asker(&id);
+    let asker = app.asker(&caller, &id)?;
     let reply = app.flowmachine.about(&asker, ACTION, &[("aggregation_unit", &unit)]).await?;
     if !reply.is_success() {
         return Err(failed(&reply, "Error"));

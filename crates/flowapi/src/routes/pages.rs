@@ -37,13 +37,13 @@ pub async fn root() -> Html<&'static str> {
 
 /// The document as JSON.
 pub async fn json(State(app): State<Arc<App>>, id: RequestId) -> Answer {
-    let document = app.documents.get(&app, &app.asker(&id)).await?;
+    let document = app.documents.get(&app, &app.open_asker(&id)).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], document.json.clone()).into_response())
 }
 
 /// The document as YAML.
 pub async fn yaml(State(app): State<Arc<App>>, id: RequestId) -> Answer {
-    let document = app.documents.get(&app, &app.asker(&id)).await?;
+    let document = app.documents.get(&app, &app.open_asker(&id)).await?;
     Ok(([(header::CONTENT_TYPE, "application/x-yaml")], document.yaml.clone()).into_response())
 }
 

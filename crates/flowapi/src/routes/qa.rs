@@ -23,7 +23,7 @@ pub async fn available_dates(State(app): State<Arc<App>>, caller: Caller, id: Re
     const ACTION: &str = "get_available_dates";
     let grant = caller.permit_dates()?;
     audit::query!("get_available_dates", caller);
-    let reply = app.flowmachine.about(&app.asker(&id), ACTION, &[]).await?;
+    let reply = app.flowmachine.about(&app.asker(&caller, &id)?, ACTION, &[]).await?;
     if !reply.is_success() {
         return Err(failed(&reply, "error"));
     }
@@ -42,7 +42,7 @@ pub async fn list(State(app): State<Arc<App>>, caller: Caller, id: RequestId) ->
     const ACTION: &str = "list_qa_checks";
     caller.permit_quality(None)?;
     audit::query!("list_qa_checks", caller);
-    let reply = app.flowmachine.about(&app.asker(&id), ACTION, &[]).await?;
+    let reply = app.flowmachine.about(&app.asker(&caller, &id)?, ACTION, &[]).await?;
     if !reply.is_success() {
         return Err(failed(&reply, "error"));
     }
@@ -133,7 +133,7 @@ async fn outcomes(
         return Err(none(format!("No qa checks found for {cdr_type}, {check_id}")));
     }
     let params = [("cdr_type", cdr_type), ("check_type", check_id), ("start_date", start), ("end_date", end)];
-    let reply = app.flowmachine.about(&app.asker(id), ACTION, &params).await?;
+    let reply = app.flowmachine.about(&app.asker(caller, id)?, ACTION, &params).await?;
     if !reply.is_success() {
         return Err(failed(&reply, "error"));
     }

@@ -59,7 +59,7 @@ pub async fn run(
         _ => return Err(Error::new(StatusCode::BAD_REQUEST, "Could not parse query spec.")),
     };
     let spec = app.gate.read(&body)?;
-    let asker = app.asker(&id);
+    let asker = app.asker(&caller, &id)?;
     caller.precheck(Act::Run, &spec)?;
     let place = app.fair.query(&app, &caller, &asker).await?;
     let unit = match known::unit(&app.flowmachine, &asker, spec.raw()).await? {
@@ -119,7 +119,7 @@ pub async fn poll(
     wait: Wait,
 ) -> Answer {
     audit::query!("poll_query", caller, query_id = query_id);
-    let asker = app.asker(&id);
+    let asker = app.asker(&caller, &id)?;
     caller.of_stored(&app, &asker, Act::Poll, &query_id).await?;
     let reply = app.polls.wait(&app.flowmachine, &asker, &query_id, wait.time()).await?;
     state(&reply, &query_id).map(|response| wait.applied(response))

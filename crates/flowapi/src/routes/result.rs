@@ -11,6 +11,7 @@ use http::{HeaderValue, StatusCode, header};
 use results::{Format, Query, Rows};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::Instant;
 use web::axum::body::Body;
 use web::axum::extract::{Path, State};
 use web::axum::response::IntoResponse as _;
@@ -43,12 +44,12 @@ pub async fn get(
 ) -> Answer {
     let (query_id, extension) = file.rsplit_once('.').unwrap_or((&file, "json"));
     let format = Format::from_extension(extension);
-    let mut asker = app.asker(&id);
+    let mut asker = app.asker(&caller, &id)?;
     caller.of_stored(&app, &asker, Act::Get, query_id).await?;
     audit::query!("get_result", caller, query_id = query_id, filetype = extension);
     if !wait.time().is_zero() {
         app.polls.wait(&app.flowmachine, &asker, query_id, wait.time()).await?;
-        asker = app.asker(&id);
+        asker.until = Instant::now() + app.options.patience;
     }
     let action = match format.is_some_and(Format::is_geographic) {
         true => "get_geo_sql_for_query_result",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::rig::{Fake, SOON, Script, client, request, serve, success, token};
+use super::rig::{Fake, SOON, Script, client, request, serve, success, token, token_of};
 
 const ID: &str = "0123456789abcdef0123456789abcdef";
 const SCOPES: &[&str] = &["admin3:dummy_query:dummy_query", "get_available_dates", "get_qa_checks"];
@@ -38,7 +38,7 @@ async fn many_clients_that_poll_one_query_cost_one_question() {
     let poll = request("GET", &format!("/api/0/poll/{ID}"), &token(SCOPES), "");
     client.send(poll.clone()).await;
     let (known, began) = (fake.count("poll_query"), std::time::Instant::now());
-    let all = (0..100).map(|_| {
+    let all = (0..60).map(|_| {
         let (client, poll) = (client.clone(), poll.clone());
         tokio::spawn(async move { client.send(poll).await.status.as_u16() })
     });
@@ -51,6 +51,31 @@ async fn many_clients_that_poll_one_query_cost_one_question() {
     assert!(asked <= most, "{asked} questions in {:?}", began.elapsed());
     assert_eq!(fake.count("get_query_params"), 1);
     assert_eq!(fake.count("get_aggregation_unit"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_asks_without_end_leaves_flowmachine_to_the_others() {
+    let script: Script = Arc::new(|_, _| (SOON * 2, json!({})));
+    let fake = Fake::start(0, script).await;
+    let client = client(serve(fake.port, |_| {}));
+    let dates = |user| request("GET", "/api/0/available_dates", &token_of(user, SCOPES), "");
+    let all = (0..64).map(|_| {
+        let (client, dates) = (client.clone(), dates("ann"));
+        tokio::spawn(async move { client.send(dates).await })
+    });
+    let all: Vec<_> = all.collect();
+    let end = std::time::Instant::now() + SOON / 2;
+    let last = loop {
+        // One that gets a place waits with the others, until they are all there.
+        match tokio::time::timeout(Duration::from_secs(1), client.send(dates("ann"))).await {
+            Ok(answer) => break answer,
+            Err(_) => assert!(std::time::Instant::now() < end, "nobody is refused"),
+        }
+    };
+    assert_eq!(last.status.as_u16(), 429, "{last:?}");
+    all.into_iter().for_each(|one| one.abort());
+    let other = tokio::time::timeout(Duration::from_millis(500), client.send(dates("bob"))).await;
+    assert!(other.is_err(), "bob's is asked: {other:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
