@@ -12,7 +12,9 @@ let
   running = lib.filter (role: config.services.flowkit.${role.name}.enable) (
     lib.attrValues catalogue.roles
   );
-  memory = lib.foldl' (sum: role: sum + role.needs.memory-mib + (role.needs.database-mib or 0)) 0 running;
+  memory = lib.foldl' (
+    sum: role: sum + role.needs.memory-mib + (role.needs.database-mib or 0)
+  ) 0 running;
 in
 {
   imports = [
