@@ -3,6 +3,7 @@
 use std::fs;
 
 use flowkit::flowdb;
+use tokio_postgres::Client;
 
 use crate::support::flowdb::{Cluster, FLOWMACHINE, SECRETS};
 
@@ -12,18 +13,8 @@ fn can_log_in(cluster: &Cluster, user: &str) -> bool {
 
 /// Over TCP with a password of our choice, as any program would.
 fn tcp(cluster: &Cluster, user: &str, password: &str) -> Result<(), String> {
-    let mut config = tokio_postgres::Config::new();
-    config
-        .host("127.0.0.1")
-        .port(cluster.site.settings.port("FLOWDB_PORT"))
-        .dbname("flowdb")
-        .user(user)
-        .password(password);
-    cluster.runtime.block_on(async {
-        let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(|e| format!("{e:?}"))?;
-        tokio::spawn(connection);
-        client.simple_query("SELECT 1").await.map(drop).map_err(|e| format!("{e:?}"))
-    })
+    let ask = |client: Client| cluster.runtime.block_on(client.simple_query("SELECT 1")).map(drop);
+    cluster.log_in(user, password).and_then(ask).map_err(|error| format!("{error:?}"))
 }
 
 #[test]

@@ -8,24 +8,9 @@ use std::process::{Command, Stdio};
 use flowkit::flowdb::Error;
 use flowkit::flowdb::users::{self, Role, User};
 use flowkit_core::secrets::Secret;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::Client;
 
 use crate::support::flowdb::{Cluster, FLOWMACHINE};
-
-fn log_in(cluster: &Cluster, user: &str, password: &str) -> Result<Client, tokio_postgres::Error> {
-    let mut config = Config::new();
-    config
-        .host("127.0.0.1")
-        .port(cluster.site.settings.port("FLOWDB_PORT"))
-        .dbname("flowdb")
-        .user(user)
-        .password(password);
-    cluster.runtime.block_on(async {
-        let (client, connection) = config.connect(NoTls).await?;
-        tokio::spawn(connection);
-        Ok(client)
-    })
-}
 
 #[test]
 fn analysts_store_queries_and_readers_read_them() {
@@ -39,7 +24,7 @@ fn analysts_store_queries_and_readers_read_them() {
     let user = |name: &str, role| User { name: name.into(), role, connections: 0 };
     assert_eq!(listed, [user("alice", Role::Analyst), user("rita", Role::Reader)]);
 
-    let alice = log_in(&cluster, "alice", "alice-Pass").unwrap();
+    let alice = cluster.log_in("alice", "alice-Pass").unwrap();
     // What FlowMachine does when it stores a query.
     let store = "BEGIN; CREATE TABLE cache.x1 AS SELECT msisdn FROM events.calls; ALTER TABLE cache.x1 OWNER TO flowmachine;
         CREATE INDEX ON cache.x1 (msisdn) WITH (fillfactor = 100); ANALYZE cache.x1;
@@ -49,7 +34,7 @@ fn analysts_store_queries_and_readers_read_them() {
     run(&alice, store).unwrap();
     assert_eq!(cluster.value("flowdb", "SELECT tableowner FROM pg_tables WHERE tablename = 'x1'"), "flowmachine");
     cluster.run("flowapi", "SELECT FROM cache.x1").unwrap();
-    let rita = log_in(&cluster, "rita", "rita-Pass").unwrap();
+    let rita = cluster.log_in("rita", "rita-Pass").unwrap();
     run(&rita, "SELECT FROM cache.x1").unwrap();
     assert!(run(&rita, "SELECT FROM events.calls").is_err());
     assert!(run(&rita, "SET ROLE flowapi").is_err(), "a member could change FlowAPI's password");
@@ -70,8 +55,8 @@ fn analysts_store_queries_and_readers_read_them() {
         "there is a database user alice already; `flowkit db user passwd alice` changes its password"
     );
     cluster.runtime.block_on(users::passwd(&mut admin, "rita", &secret("rita's \"new\" Pass"))).unwrap();
-    assert!(log_in(&cluster, "rita", "rita-Pass").is_err());
-    log_in(&cluster, "rita", "rita's \"new\" Pass").unwrap();
+    assert!(cluster.log_in("rita", "rita-Pass").is_err());
+    cluster.log_in("rita", "rita's \"new\" Pass").unwrap();
 
     for ours in ["flowmachine", FLOWMACHINE, "flowapi", "flowdb", "flowkit_reader", "nobody_there"] {
         let refused = cluster.runtime.block_on(users::remove(&mut admin, ours)).unwrap_err();
@@ -79,7 +64,7 @@ fn analysts_store_queries_and_readers_read_them() {
     }
     cluster.runtime.block_on(users::remove(&mut admin, "alice")).unwrap();
     assert!(run(&alice, "SELECT 1").is_err(), "the connection of a removed user stays open");
-    assert!(log_in(&cluster, "alice", "alice-Pass").is_err());
+    assert!(cluster.log_in("alice", "alice-Pass").is_err());
     cluster.run("flowapi", "SELECT FROM cache.x1").unwrap();
     let owner = cluster.value("flowdb", "SELECT tableowner FROM pg_tables WHERE tablename = 'notes'");
     assert_eq!(owner, "flowkit_departed");
@@ -126,7 +111,7 @@ fn the_command_adds_lists_changes_and_removes() {
     let password = fs::read_to_string(file).unwrap().trim_end().to_owned();
     assert!(password.len() >= 22, "128 bits take 22 letters and digits");
     assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
-    log_in(&cluster, "alice", &password).unwrap();
+    cluster.log_in("alice", &password).unwrap();
     let (status, _, why) = db_user(&cluster, &generate, "");
     assert!(status == 2 && why.contains("there is a database user alice already"), "{why}");
     assert_eq!(fs::read_to_string(file).unwrap().trim_end(), password, "an existing file is kept");
@@ -135,11 +120,11 @@ fn the_command_adds_lists_changes_and_removes() {
     assert_eq!(db_user(&cluster, &failing, "").0, 2);
     assert!(!std::path::Path::new(&not_there).exists(), "a password that nobody has is left behind");
     assert_eq!(db_user(&cluster, &["passwd", "alice", "--password-file", file], "").0, 0);
-    log_in(&cluster, "alice", &password).unwrap();
+    cluster.log_in("alice", &password).unwrap();
 
     let (status, ..) = db_user(&cluster, &["add", "rita", "--role", "reader"], "rita-Pass\n");
     assert_eq!(status, 0);
-    log_in(&cluster, "rita", "rita-Pass").unwrap();
+    cluster.log_in("rita", "rita-Pass").unwrap();
     // How many connections there are is a matter of moments: those of above are closed, or nearly.
     let (_, table, _) = db_user(&cluster, &["list"], "");
     let words: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().take(2).collect()).collect();
@@ -150,7 +135,7 @@ fn the_command_adds_lists_changes_and_removes() {
     assert!(json[0]["connections"].is_u64());
 
     assert_eq!(db_user(&cluster, &["passwd", "rita"], "another\n"), said("changed the password of rita\n"));
-    log_in(&cluster, "rita", "another").unwrap();
+    cluster.log_in("rita", "another").unwrap();
     assert_eq!(db_user(&cluster, &["remove", "rita"], ""), said("removed rita\n"));
     assert_eq!(
         db_user(&cluster, &["remove", "rita"], ""),

@@ -7,7 +7,7 @@ use flowkit::flowdb::users::{self, Role};
 use flowkit_core::config::Origin;
 use flowkit_core::secrets::Secret;
 use supervisor::Probe;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::Client;
 
 use crate::support::flowdb::{Cluster, FLOWMACHINE};
 
@@ -26,14 +26,7 @@ fn cluster_with_people() -> Cluster {
 }
 
 fn log_in(cluster: &Cluster, name: &str) -> Result<Client, tokio_postgres::Error> {
-    let mut config = Config::new();
-    config.host("127.0.0.1").port(cluster.site.settings.port("FLOWDB_PORT")).dbname("flowdb");
-    config.user(name).password(format!("{name}-Pass"));
-    cluster.runtime.block_on(async {
-        let (client, connection) = config.connect(NoTls).await?;
-        tokio::spawn(connection);
-        Ok(client)
-    })
+    cluster.log_in(name, &format!("{name}-Pass"))
 }
 
 /// Runs statements as a person; the error of the first that fails, in PostgreSQL's words.
@@ -247,10 +240,7 @@ fn one_person_neither_takes_all_nor_ends_what_others_do() {
         let refused = run(&cluster, "mallory", &format!("SET ROLE flowmachine; {sql}")).expect_err(sql);
         assert!(refused.contains("permission denied") || refused.contains("must"), "{sql}: {refused}");
     }
-    let mut config = Config::new();
-    config.host("127.0.0.1").port(cluster.site.settings.port("FLOWDB_PORT")).dbname("flowdb");
-    config.user("flowmachine").password("mallory-Pass");
-    let refused = cluster.runtime.block_on(config.connect(NoTls)).err().expect("nobody logs in as it");
+    let refused = cluster.log_in("flowmachine", "mallory-Pass").expect_err("nobody logs in as it");
     assert_eq!(refused.as_db_error().unwrap().message(), "role \"flowmachine\" is not permitted to log in");
     cluster.runtime.block_on(machine.batch_execute("SELECT 1")).expect("FlowMachine's session goes on");
     assert!(cluster.runtime.block_on(other.batch_execute("SELECT 1")).is_err(), "her own sessions end");

@@ -180,6 +180,18 @@ impl Cluster {
             .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
     }
 
+    /// A connection over TCP with a password of the caller's choice, as any program would make it.
+    pub fn log_in(&self, user: &str, password: &str) -> Result<Client, tokio_postgres::Error> {
+        let mut config = tokio_postgres::Config::new();
+        let port = self.site.settings.port("FLOWDB_PORT");
+        config.host("127.0.0.1").port(port).dbname("flowdb").user(user).password(password);
+        self.runtime.block_on(async {
+            let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
+            tokio::spawn(connection);
+            Ok(client)
+        })
+    }
+
     /// Runs statements as a user; the error of the first that fails.
     pub fn run(&self, user: &str, sql: &str) -> Result<(), tokio_postgres::Error> {
         let client = self.connect(user);

@@ -11,8 +11,6 @@ pub struct Seen {
     pub kinds: Vec<String>,
     /// Objects with a `query_kind`.
     queries: usize,
-    /// Objects that draw a sample.
-    pub sampled: usize,
     /// Queries that FlowMachine will make of it by itself.
     intervals: u64,
     /// Days of data from starts to ends, together.
@@ -47,9 +45,6 @@ fn query(node: &Node, bounds: &Bounds, seen: &mut Seen) -> Result<(), Fault> {
     seen.queries += 1;
     if seen.queries > bounds.queries {
         return Err(Fault::TooMuch { most: bounds.queries as u64, of: "queries" });
-    }
-    if !matches!(node.get("sampling"), None | Some(Node::Null)) {
-        seen.sampled += 1;
     }
     seen.intervals = seen.intervals.saturating_add(reach::intervals(kind, node)?);
     if seen.intervals > bounds.intervals {

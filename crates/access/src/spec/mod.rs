@@ -111,7 +111,6 @@ pub struct Spec {
     raw: Box<RawValue>,
     kinds: Vec<String>,
     reach: Reach,
-    sampled: usize,
 }
 
 impl Spec {
@@ -129,7 +128,7 @@ impl Spec {
         kinds.extend(seen.kinds.into_iter().filter(|kind| *kind != kinds[0]).collect::<Vec<_>>());
         let text = std::str::from_utf8(text).map_err(|_| Fault::NotASpec)?;
         let raw = RawValue::from_string(text.trim().to_owned()).map_err(|_| Fault::NotASpec)?;
-        Ok(Self { raw, kinds, reach: reach::of(&root), sampled: seen.sampled })
+        Ok(Self { raw, kinds, reach: reach::of(&root) })
     }
 
     /// The text as it came, space at both ends removed.
@@ -155,12 +154,6 @@ impl Spec {
     /// The days of data that it looks at.
     pub fn reach(&self) -> &Reach {
         &self.reach
-    }
-
-    /// How many of its queries draw a sample. Too many of those at once hang FlowMachine for good (three threads of its
-    /// pool each, and one more), so that a server lets in but so many at a time.
-    pub fn sampled(&self) -> usize {
-        self.sampled
     }
 }
 

@@ -127,8 +127,6 @@ fn what_stalls_flowmachine_is_counted() {
         let spec = json!({ "query_kind": "calendar_activity", "start_date": "2016-01-01", "total_periods": 2, "period_length": length });
         assert_eq!(fault(&spec), "The query spec has more than 20000 days of data.");
     }
-    let sampled = |sampling: Value| read(&deep("sampling", sampling)).unwrap().sampled();
-    assert_eq!((sampled(json!(null)), sampled(json!({ "sampling_method": "system", "size": 1 }))), (0, 1));
 }
 
 /// The injections of the contract's section on security, and their relatives.
