@@ -4,16 +4,17 @@
 //! all services together; `engine.rs` acts. A process that was asked for is followed by exactly one [`Event::Exited`], and
 //! when that said that descendants are left, by one [`Event::Emptied`].
 
+mod deaths;
 mod probing;
 #[cfg(test)]
 mod tests;
 mod types;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::exit::Exit;
 use super::service::Kind;
+use deaths::{Deaths, fraction};
 pub use probing::Asked;
 use probing::Probing;
 use types::Then;
@@ -39,12 +40,8 @@ pub struct Machine {
     state: State,
     instance: u64,
     restarts: u64,
-    /// Deaths since it was last stable, for the back-off.
-    streak: u32,
-    /// Early deaths within the window.
-    deaths: VecDeque<Time>,
+    deaths: Deaths,
     limit: Option<Limit>,
-    delay: Duration,
     /// A question is open, perhaps one to an earlier instance: there is never a second one.
     asking: bool,
 }
@@ -57,10 +54,8 @@ impl Machine {
             state: State::Waiting { spread: false },
             instance: 0,
             restarts: 0,
-            streak: 0,
-            deaths: VecDeque::new(),
+            deaths: Deaths::default(),
             limit: None,
-            delay: Duration::ZERO,
             asking: false,
         }
     }
@@ -85,12 +80,12 @@ impl Machine {
 
     /// Early deaths that count towards the limit.
     pub fn deaths(&self) -> usize {
-        self.deaths.len()
+        self.deaths.recent()
     }
 
     /// The delay that the last death caused.
     pub fn delay(&self) -> Duration {
-        self.delay
+        self.deaths.delay()
     }
 
     /// Whether what needs it may start.
@@ -290,7 +285,7 @@ impl Machine {
             }
             (Phase::Before(_), Exit::Code(0)) => Then::Next(Phase::Main),
             (Phase::Main, Exit::Code(code)) if self.is_task() && self.policy.success.contains(code) => {
-                self.streak = 0;
+                self.deaths.end_streak();
                 Then::Finish
             }
             _ => self.died(running.ready_since, exit, now, chance),
@@ -303,28 +298,13 @@ impl Machine {
 
     /// Counts a death and decides between another try and none.
     fn died(&mut self, ready_since: Option<Time>, exit: &Exit, now: Time, chance: u64) -> Then {
-        let restart = self.policy.restart;
+        let restart = &self.policy.restart;
         let stable = ready_since.is_some_and(|since| now.saturating_sub(since) >= restart.reset_after);
         let hopeless = matches!(exit, Exit::Code(code) if self.policy.hopeless.contains(code));
         if hopeless || exit.is_permanent() || restart.limit == 0 {
             return Then::Fail;
         }
-        if stable {
-            self.streak = 0;
-            self.delay = Duration::ZERO;
-            return Then::Delay(Duration::ZERO);
-        }
-        self.deaths.push_back(now);
-        while self.deaths.front().is_some_and(|death| now.saturating_sub(*death) > restart.window) {
-            self.deaths.pop_front();
-        }
-        if self.deaths.len() >= restart.limit as usize {
-            return Then::Fail;
-        }
-        let bound = restart.first.saturating_mul(1u32.checked_shl(self.streak).unwrap_or(u32::MAX)).min(restart.cap);
-        self.streak = self.streak.saturating_add(1).min(31);
-        self.delay = fraction(bound, chance);
-        Then::Delay(self.delay)
+        self.deaths.count(restart, stable, now, chance).map_or(Then::Fail, Then::Delay)
     }
 
     fn emptied(&mut self, now: Time, out: &mut Vec<Action>) {
@@ -377,7 +357,7 @@ impl Machine {
                 if since.is_some_and(|since| now.saturating_sub(since) >= self.policy.restart.reset_after)
                     && let State::Ending(ending) = &mut self.state
                 {
-                    self.streak = 0;
+                    self.deaths.end_streak();
                     ending.then = Then::Delay(Duration::ZERO);
                 }
             }
@@ -416,9 +396,4 @@ impl Machine {
             out.push(Action::Ask { asked, instance: self.instance, patience });
         }
     }
-}
-
-/// A random part of a duration, all of it possible.
-fn fraction(of: Duration, chance: u64) -> Duration {
-    of.mul_f64((chance >> 11) as f64 / (1u64 << 53) as f64)
 }

@@ -1,0 +1,80 @@
+//! What a role is given of a deployment.
+
+use std::fs;
+use std::sync::Arc;
+
+use super::*;
+
+#[test]
+fn secrets_are_copied_unless_they_come_from_outside_in_one_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateDir::new(dir.path());
+    let credentials = dir.path().join("outside");
+    for place in [&credentials, &state.secrets()] {
+        fs::create_dir(place).unwrap();
+    }
+    let environment = {
+        let credentials = credentials.clone();
+        Arc::new(move |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| credentials.clone().into_os_string()))
+    };
+    let mut deployment = Deployment::new(state.clone(), Settings::default()).running(vec!["flowmachine".to_owned()]);
+    deployment.site.store = Store::with(Some(state.secrets()), dir.path().join("run-secrets"), environment);
+    let put = |place: &Path, name: &str| fs::write(place.join(name), "value").unwrap();
+    put(&credentials, "FLOWMACHINE_FLOWDB_PASSWORD");
+    put(&credentials, "REDIS_PASSWORD");
+    assert_eq!(deployment.credentials_of("flowmachine"), credentials);
+    deployment.hand_out_secrets().unwrap();
+    assert!(!deployment.site.state.credentials().exists(), "nothing is copied");
+
+    fs::remove_file(credentials.join("REDIS_PASSWORD")).unwrap();
+    for name in ["REDIS_PASSWORD", "FLOWDB_POSTGRES_PASSWORD"] {
+        put(&deployment.site.state.secrets(), name);
+    }
+    deployment.hand_out_secrets().unwrap();
+    let copies = deployment.credentials_of("flowmachine");
+    assert_eq!(copies, deployment.site.state.credentials().join("flowmachine"));
+    assert_eq!(fs::read_to_string(copies.join("REDIS_PASSWORD")).unwrap(), "value");
+    assert!(!copies.join("FLOWDB_POSTGRES_PASSWORD").exists(), "another role's secret");
+}
+
+#[test]
+fn a_role_sees_its_own_settings_and_no_others() {
+    let mut settings = Settings::default();
+    for (name, value) in [("FLOWDB_HOST_PORT", "9100"), ("FLOWKIT_PYTHON", "/python"), ("REDIS_PORT", "6400")] {
+        settings.set(name, value, Origin::Flag).unwrap();
+    }
+    let deployment = Deployment::new(StateDir::new("/nowhere"), settings);
+    let seen = |role: &str| deployment.view_of(role).unwrap().site.settings;
+    assert_eq!(seen("redis").explicit().collect::<Vec<_>>(), [("REDIS_PORT", "6400")]);
+    assert_eq!(seen("flowmachine").port("FLOWDB_PORT"), 9100);
+    assert_eq!(seen("flowdb").text("FLOWKIT_PYTHON"), None);
+}
+
+#[test]
+fn what_other_roles_and_their_databases_take_is_kept_from_flowdb() {
+    let aside = |roles: &[&str]| {
+        let deployment = Deployment::new(StateDir::new("/nowhere"), Settings::default());
+        let deployment = deployment.running(roles.iter().map(|role| (*role).to_owned()).collect());
+        deployment.site.settings.int("FLOWKIT_FLOWDB_SET_ASIDE").unwrap()
+    };
+    assert_eq!(aside(&["flowdb"]), 0);
+    assert_eq!(aside(&["flowdb", "redis", "flowmachine"]), (64 + 512) << 20);
+    let (programs, databases) = (64 + 512 + 128 + 512, 2 * postgres::tuning::small::SHARE as i64);
+    assert_eq!(aside(&["flowdb", "redis", "flowmachine", "flowauth", "autoflow"]), (programs << 20) + databases);
+}
+
+#[test]
+fn neighbours_that_run_together_are_reached_where_they_listen() {
+    let seen = |roles: &[&str], name: &str| {
+        let mut settings = Settings::default();
+        for name in ["FLOWKIT_FLOWDB_LISTEN", "FLOWKIT_REDIS_LISTEN"] {
+            settings.set(name, "192.0.2.2", Origin::Flag).unwrap();
+        }
+        let deployment = Deployment::new(StateDir::new("/nowhere"), settings);
+        let deployment = deployment.running(roles.iter().map(|role| (*role).to_owned()).collect());
+        deployment.view_of("flowmachine").unwrap().site.settings.text(name).unwrap().to_owned()
+    };
+    assert_eq!(seen(&["flowdb", "redis", "flowmachine"], "FLOWDB_HOST"), "192.0.2.2");
+    assert_eq!(seen(&["flowdb", "redis", "flowmachine"], "REDIS_HOST"), "192.0.2.2");
+    assert_eq!(seen(&["redis", "flowmachine"], "FLOWDB_HOST"), "localhost", "it is somewhere else");
+}
