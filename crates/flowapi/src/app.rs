@@ -26,6 +26,8 @@ pub struct Options {
     pub longest_wait: Duration,
     /// Queries of one user that run at once.
     pub queries_per_user: usize,
+    /// Random samples that run at once, all users' together.
+    pub samples: usize,
     /// Results on their way to one user at once.
     pub results_per_user: usize,
     /// Whether figures are told at `/metrics`, to everybody.

@@ -11,6 +11,7 @@ use web::axum::extract::{FromRequestParts, MatchedPath};
 use web::{Error, Peer};
 
 use crate::app::App;
+use crate::audit;
 use crate::flowmachine::Asker;
 use crate::known::{self, Known};
 
@@ -24,28 +25,39 @@ impl FromRequestParts<Arc<App>> for Caller {
         let header = parts.headers.get(header::AUTHORIZATION);
         // What is no text is no token either.
         let header = header.map(|value| value.to_str().unwrap_or("-"));
-        let peer = parts.extensions.get::<Peer>().map(ToString::to_string);
+        let (span, peer) = (tracing::Span::current(), parts.extensions.get::<Peer>().map(ToString::to_string));
+        span.record("path", parts.uri.path()).record("src_ip", peer.as_deref()).record("user", NOBODY);
         match app.gate.token(header, SystemTime::now()) {
             Ok(token) => {
-                let route = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
-                let roles: Vec<&str> = token.roles.iter().map(|role| role.name.as_str()).collect();
-                let (logger, user) = ("flowapi.access", token.user.as_str());
-                tracing::info!(target: "audit", logger, user, src_ip = peer, route, ?roles, "Loaded user");
+                let (route, user) =
+                    (parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str), token.user.as_str());
+                span.record("user", user);
+                let roles = audit::json(&token.roles.iter().map(|role| role.name.as_str()).collect::<Vec<_>>());
+                let jti = token.id.as_deref();
+                audit::access!(INFO, "Attempting to load user", user, route, src_ip = peer);
+                audit::access!(INFO, "Loaded user", user, route, src_ip = peer, jti, json.roles = roles);
                 Ok(Caller(token))
             }
-            Err(refused) => Err(unknown_caller(&refused, peer)),
+            Err(refused) => Err(unknown_caller(&refused)),
         }
     }
 }
 
-fn unknown_caller(refused: &Refused, peer: Option<String>) -> Error {
-    let user = match refused {
-        Refused::Expired(expired) => expired.user.as_deref(),
-        Refused::Revoked { user } => Some(user.as_str()),
-        _ => None,
-    };
-    let (logger, error_string) = ("flowapi.access", refused.to_string());
-    tracing::error!(target: "audit", logger, user, src_ip = peer, error_string, "{}", refused.event());
+/// How upstream logs the user of a request without a good token.
+const NOBODY: &str = "None";
+
+fn unknown_caller(refused: &Refused) -> Error {
+    let error_string = refused.to_string();
+    match refused {
+        Refused::Expired(expired) => {
+            let (identity, claims) = (expired.user.as_deref(), expired.claims.as_str());
+            audit::access!(ERROR, refused.event(), error_string, identity, json.expired_token = claims);
+        }
+        Refused::Revoked { user } => {
+            audit::access!(ERROR, refused.event(), error_string, identity = user.as_str());
+        }
+        _ => audit::access!(ERROR, refused.event(), error_string),
+    }
     let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::UNAUTHORIZED);
     Error::new(status, error_string)
 }
@@ -112,16 +124,19 @@ impl Caller {
     fn granted<'a>(&self, granted: Result<Grant<'a>, Denied>) -> Result<Grant<'a>, Error> {
         let grant = granted.map_err(|denied| self.denied(&denied))?;
         let roles: Vec<&str> = grant.roles.iter().map(|role| role.name.as_str()).collect();
-        let (logger, user) = ("flowapi.access", self.user());
-        tracing::info!(
-            target: "audit", logger, user, requested_scopes = ?grant.scopes, granting_roles = ?roles, "Permission granted"
-        );
+        let (scopes, roles) = (audit::json(&grant.scopes), audit::json(&roles));
+        let event = format!("Permission for {scopes} granted by {roles}");
+        audit::access!(INFO, event, json.requested_scopes = scopes, json.granting_roles = roles);
         Ok(grant)
     }
 
     fn denied(&self, denied: &Denied) -> Error {
-        let (logger, user) = ("flowapi.access", self.user());
-        tracing::error!(target: "audit", logger, user, why = ?denied, "{}", denied.event());
+        match denied {
+            Denied::Scopes { scopes } => {
+                audit::access!(ERROR, denied.event(), json.requested_scopes = audit::json(scopes));
+            }
+            Denied::Dates { .. } => audit::access!(ERROR, denied.event(), error_string = denied.to_string()),
+        }
         let status = StatusCode::from_u16(denied.status()).unwrap_or(StatusCode::FORBIDDEN);
         Error::new(status, Cow::from(denied.to_string()))
     }

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{StatusCode, header};
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::{Instant, sleep, timeout};
 use web::Error;
 
 use crate::app::App;
@@ -18,30 +20,45 @@ const DOUBT: Duration = Duration::from_secs(300);
 /// Requests of one user at once that may ask FlowMachine, which is a share of the questions that wait for it.
 const ASKING: usize = 64;
 
-/// Users' queries on their way, results on theirs, and requests that ask FlowMachine.
+/// Between two looks whether a random sample has ended.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Queries on their way, users' results on theirs, and requests that ask FlowMachine.
 #[derive(Default)]
 pub struct Fair {
-    queries: Arc<Mutex<HashMap<String, Queries>>>,
+    queries: Arc<Mutex<HashMap<Bound, Queries>>>,
     results: Counts,
     asking: Counts,
+    /// Who waits for a place of a random sample: one after the other, in their order.
+    waiting: AsyncMutex<()>,
 }
 
 /// How many each user has.
 type Counts = Arc<Mutex<HashMap<String, usize>>>;
 
-/// Queries of one user.
+/// What queries are counted for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Bound {
+    /// One user's.
+    User(String),
+    /// Random samples, whosever: FlowMachine's threads wait for each other over too many of them, for good.
+    Samples,
+}
+
+/// Queries that count for one bound.
 #[derive(Default)]
 struct Queries {
-    /// Those that were started, and may have ended.
-    ids: Vec<String>,
+    /// Those that were started, and may have ended; with what each counts.
+    ids: Vec<(String, usize)>,
     /// Those that are being started: [`Place`]s.
     starting: usize,
 }
 
 /// A query that is being started, until it is dropped.
 pub struct Place {
-    queries: Arc<Mutex<HashMap<String, Queries>>>,
-    user: String,
+    queries: Arc<Mutex<HashMap<Bound, Queries>>>,
+    bound: Bound,
+    counts: usize,
 }
 
 /// One result on its way, or one request that asks, until it is dropped.
@@ -57,32 +74,71 @@ impl Fair {
     /// # Errors
     /// 429; FlowMachine does not say.
     pub async fn query(&self, app: &App, caller: &Caller, asker: &Asker) -> Result<Place, Error> {
-        let most = app.options.queries_per_user;
-        if let Some(place) = self.place(caller, most) {
+        let (bound, most) = (Bound::User(caller.user().to_owned()), app.options.queries_per_user);
+        if let Some(place) = self.place(&bound, 1, most) {
             return Ok(place);
         }
-        let ids = lock(&self.queries).get(caller.user()).map(|queries| queries.ids.clone()).unwrap_or_default();
-        for id in ids {
+        self.look(app, asker, &bound).await?;
+        let full = || too_many(format!("{most} of your queries run already; wait for one to end."));
+        self.place(&bound, 1, most).ok_or_else(full)
+    }
+
+    /// A place for a query with so many random samples, when it is its turn. `None` for one without any.
+    ///
+    /// # Errors
+    /// 400: it has more than may be at once; 429: its turn does not come in time; FlowMachine does not say.
+    pub async fn samples(&self, app: &App, samples: usize, asker: &Asker) -> Result<Option<Place>, Error> {
+        let most = app.options.samples;
+        if samples == 0 {
+            return Ok(None);
+        }
+        if samples > most {
+            let text = format!("The query spec has more than {most} random samples.");
+            return Err(Error::new(StatusCode::BAD_REQUEST, text));
+        }
+        let full = || too_many("Other queries on random samples run; try again when they have ended.".to_owned());
+        let turn = async {
+            let _turn = self.waiting.lock().await;
+            loop {
+                if let Some(place) = self.place(&Bound::Samples, samples, most) {
+                    return Ok(Some(place));
+                }
+                self.look(app, asker, &Bound::Samples).await?;
+                if let Some(place) = self.place(&Bound::Samples, samples, most) {
+                    return Ok(Some(place));
+                }
+                sleep(LOOK).await;
+            }
+        };
+        // Time is left to start it.
+        let half = asker.until.saturating_duration_since(Instant::now()) / 2;
+        timeout(half, turn).await.unwrap_or_else(|_| Err(full()))
+    }
+
+    /// Lets go of those that have ended.
+    async fn look(&self, app: &App, asker: &Asker, bound: &Bound) -> Result<(), Error> {
+        let ids = lock(&self.queries).get(bound).map(|queries| queries.ids.clone()).unwrap_or_default();
+        for (id, _) in ids {
             let state = app.polls.ask(&app.flowmachine, asker, &id).await?.state();
             if !state.as_deref().is_some_and(is_on_its_way)
-                && let Some(queries) = lock(&self.queries).get_mut(caller.user())
+                && let Some(queries) = lock(&self.queries).get_mut(bound)
             {
-                queries.ids.retain(|other| *other != id);
+                queries.ids.retain(|(other, _)| *other != id);
             }
         }
-        let full = || too_many(format!("{most} of your queries run already; wait for one to end."));
-        self.place(caller, most).ok_or_else(full)
+        Ok(())
     }
 
     /// Taken under the lock that counts, so that many at once get no more than one after the other.
-    fn place(&self, caller: &Caller, most: usize) -> Option<Place> {
+    fn place(&self, bound: &Bound, counts: usize, most: usize) -> Option<Place> {
         let mut all = lock(&self.queries);
-        let queries = all.entry(caller.user().to_owned()).or_default();
-        if queries.ids.len() + queries.starting >= most {
+        let queries = all.entry(bound.clone()).or_default();
+        let taken = queries.starting + queries.ids.iter().map(|(_, counts)| counts).sum::<usize>();
+        if taken + counts > most {
             return None;
         }
-        queries.starting += 1;
-        Some(Place { queries: self.queries.clone(), user: caller.user().to_owned() })
+        queries.starting += counts;
+        Some(Place { queries: self.queries.clone(), bound: bound.clone(), counts })
     }
 
     /// A seat for another result of the user's.
@@ -118,10 +174,10 @@ fn seat(counts: &Counts, caller: &Caller, most: usize) -> Option<Seat> {
 impl Place {
     /// The query was started, or was known already.
     pub fn started(self, id: &str) {
-        if let Some(Queries { ids, .. }) = lock(&self.queries).get_mut(&self.user)
-            && !ids.iter().any(|known| known == id)
+        if let Some(Queries { ids, .. }) = lock(&self.queries).get_mut(&self.bound)
+            && !ids.iter().any(|(known, _)| known == id)
         {
-            ids.push(id.to_owned());
+            ids.push((id.to_owned(), self.counts));
         }
     }
 
@@ -137,10 +193,10 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut all = lock(&self.queries);
-        if let Some(queries) = all.get_mut(&self.user) {
-            queries.starting -= 1;
+        if let Some(queries) = all.get_mut(&self.bound) {
+            queries.starting -= self.counts;
             if queries.starting == 0 && queries.ids.is_empty() {
-                all.remove(&self.user);
+                all.remove(&self.bound);
             }
         }
     }

@@ -33,6 +33,9 @@ const LONGEST: usize = 16 << 20;
 /// The message of every failure of FlowMachine's that is not the query's: database away, redis away, a bug.
 const GENERIC: &str = "Could not get reply for message";
 
+/// Actions whose parameters are a query as a client wrote it.
+const OF_QUERIES: [&str; 2] = ["get_aggregation_unit", "run_query"];
+
 /// What a client is told to wait before it asks again, in seconds.
 const LATER: u16 = 5;
 
@@ -119,6 +122,11 @@ impl Reply {
     /// Whether it did what was asked.
     pub fn is_success(&self) -> bool {
         self.status == Status::Success
+    }
+
+    /// Whether what was asked is of a form that the action can't take.
+    pub fn is_misfit(&self) -> bool {
+        self.status == Status::Error && self.msg.starts_with("Internal flowmachine server error: wrong arguments")
     }
 
     /// The state of the query that it is about.
@@ -315,8 +323,8 @@ impl Shared {
 
 fn read(answer: &Bytes, action: &'static str) -> Result<Reply, Error> {
     let reply: Reply = serde_json::from_slice(answer).map_err(|error| Error::Strange(action, error))?;
-    // These say nothing about the query.
-    let generic = reply.msg == GENERIC || reply.msg.starts_with("Internal flowmachine server error: wrong arguments");
+    // These say nothing about the query, but that a query's own members can be of no use.
+    let generic = reply.msg == GENERIC || reply.is_misfit() && !OF_QUERIES.contains(&action);
     match reply.status {
         Status::Error if generic => Err(Error::Failed(action, reply.msg)),
         _ => Ok(reply),

@@ -8,7 +8,7 @@
 //! flowmachine   questions to FlowMachine: bounded, in time, over connections that are used again
 //! zmtp          ZeroMQ's wire protocol
 //! database      connections to FlowDB, over which results stream, by the crate `results`
-//! spec          the OpenAPI document (document), made of FlowMachine's schemas
+//! spec          the OpenAPI document (document), made of FlowMachine's schemas; packed, pages that are compressed once
 //! audit, metrics, health    what is told of it all
 //! ```
 
@@ -28,6 +28,7 @@ mod gate;
 mod health;
 mod known;
 mod metrics;
+mod packed;
 mod polls;
 mod routes;
 mod spec;

@@ -35,8 +35,8 @@ pub struct Server {
 pub fn logging(settings: &Settings) -> trace::Options {
     let level = settings.text("FLOWAPI_LOG_LEVEL").and_then(trace::level);
     let format = match settings.text("FLOWKIT_FLOWAPI_LOG_FORMAT") {
-        Some(name) => trace::Format::named(name).unwrap_or_default(),
-        None => trace::Format::Json,
+        Some("text") => trace::Format::Text,
+        _ => trace::Format::Structlog,
     };
     trace::Options { format, level: level.unwrap_or(trace::Options::default().level), ..trace::Options::default() }
 }
@@ -80,6 +80,7 @@ impl Server {
             patience,
             longest_wait: LONGEST_WAIT,
             queries_per_user: size("FLOWKIT_FLOWAPI_QUERIES_PER_USER"),
+            samples: size("FLOWKIT_FLOWAPI_SAMPLES"),
             results_per_user: size("FLOWKIT_FLOWAPI_RESULTS_PER_USER"),
             metrics: settings.flag("FLOWKIT_FLOWAPI_METRICS"),
         };

@@ -32,9 +32,14 @@ pub(crate) fn float8(out: &mut Vec<u8>, value: f64) {
     float(out, text);
 }
 
-/// The same for single precision: `0.1`, not `0.10000000149011612`.
+/// The same for single precision: `0.1`, not `0.10000000149011612`. Its digits are those of some other double, which has the form.
 pub(crate) fn float4(out: &mut Vec<u8>, value: f32) {
-    float(out, ryu::Buffer::new().format_finite(value));
+    let mut buffer = ryu::Buffer::new();
+    let text = buffer.format_finite(value);
+    match text.parse() {
+        Ok(same) => float8(out, same),
+        Err(_) => float(out, text),
+    }
 }
 
 /// Gives an exponent its sign and its second digit.

@@ -5,6 +5,8 @@
 //! ```
 //! Nobody who logs waits for whoever reads: a full queue drops lines, counts them and says so. What others have written (names,
 //! addresses, messages of a database) may hold characters that steer a terminal; all of them are escaped, line breaks too.
+//!
+//! A field whose name begins with `json.` has JSON for its text and goes into an object as what it is, under the rest of its name.
 
 // A dependency that nothing uses. Tests have some more, and each of their programs uses but a few.
 #![cfg_attr(not(test), warn(unused_crate_dependencies))]
@@ -34,6 +36,9 @@ pub enum Format {
     Text,
     /// An object with `time`, `level`, `target`, `message` and the fields.
     Json,
+    /// An object as upstream's servers log it, by Python's structlog: `event`, `logger`, `level`, `timestamp`, the fields, and in
+    /// `request` those of the spans around.
+    Structlog,
 }
 
 impl Format {
@@ -107,6 +112,9 @@ pub fn to<W: Fn(&str) + Send + 'static>(
         Format::Json => {
             |lost| format!("{{\"level\":\"warn\",\"target\":\"trace\",\"message\":\"{lost} lines dropped\"}}\n")
         }
+        Format::Structlog => {
+            |lost| format!("{{\"event\":\"{lost} lines dropped\",\"level\":\"warning\",\"logger\":\"trace\"}}\n")
+        }
     };
     let (queue, running) = writer::start(write, notice);
     let lines = Lines { options: options.clone(), queue };
@@ -145,14 +153,14 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let (mut around, mut fields) = (Fields::default(), Fields::default());
         for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
             if let Some(of_span) = span.extensions().get::<Fields>() {
-                fields.extend(of_span);
+                around.extend(of_span);
             }
         }
         event.record(&mut fields);
-        self.queue.push(fields.line(event.metadata(), &self.options));
+        self.queue.push(fields.line(around, event.metadata(), &self.options));
     }
 }
 

@@ -19,6 +19,9 @@ const HIDDEN: &[&str] =
 /// Longest value in bytes; the rest is cut off.
 const LONGEST: usize = 8 << 10;
 
+/// What a name begins with whose text is JSON.
+const JSON: &str = "json.";
+
 /// Names and values, as they were recorded. The last value of a name holds.
 #[derive(Clone, Default)]
 pub struct Fields(Vec<(&'static str, Value)>);
@@ -30,6 +33,7 @@ impl Fields {
     }
 
     fn put(&mut self, name: &'static str, value: Value) {
+        let name = name.strip_prefix(JSON).unwrap_or(name);
         let value = if HIDDEN.contains(&name) { Value::from("(hidden)") } else { value };
         match self.0.iter_mut().find(|(known, _)| *known == name) {
             Some((_, old)) => *old = value,
@@ -38,6 +42,21 @@ impl Fields {
     }
 
     fn text(&mut self, name: &'static str, text: impl std::fmt::Display) {
+        if !name.starts_with(JSON) {
+            return self.cut(name, text);
+        }
+        let text = text.to_string();
+        match serde_json::from_str::<Value>(&text) {
+            // Without the spaces between its parts: those must not push out what is said.
+            Ok(value) => match (value.to_string(), shown(value)) {
+                (text, value) if text.len() <= LONGEST => self.put(name, value),
+                (text, _) => self.cut(name, text),
+            },
+            Err(_) => self.cut(name, text),
+        }
+    }
+
+    fn cut(&mut self, name: &'static str, text: impl std::fmt::Display) {
         let mut shown = Shown(text).to_string();
         if shown.len() > LONGEST {
             shown.truncate(shown.floor_char_boundary(LONGEST));
@@ -46,15 +65,42 @@ impl Fields {
         self.put(name, shown.into());
     }
 
-    /// One line, with its break.
-    pub fn line(mut self, metadata: &Metadata<'_>, options: &Options) -> String {
+    /// One line, with its break; `around` are the fields of the spans that it was logged in.
+    pub fn line(mut self, around: Fields, metadata: &Metadata<'_>, options: &Options) -> String {
+        let mut request = Map::new();
+        match options.format {
+            Format::Structlog => request.extend(around.0.into_iter().map(|(name, value)| (upstreams(name), value))),
+            Format::Text | Format::Json => {
+                let own = std::mem::replace(&mut self, around);
+                self.extend(&own);
+            }
+        }
         let message = match self.0.iter().position(|(name, _)| *name == "message") {
             Some(at) => self.0.remove(at).1,
             None => Value::from(""),
         };
         match options.format {
             Format::Text => self.to_text(metadata, &message, options.stamp),
-            Format::Json => self.into_json(metadata, message),
+            Format::Json => {
+                let head = [
+                    ("time", Value::from(now())),
+                    ("level", metadata.level().as_str().to_ascii_lowercase().into()),
+                    ("target", metadata.target().into()),
+                    ("message", message),
+                ];
+                self.into_json(head)
+            }
+            Format::Structlog => {
+                let logger = match self.0.iter().position(|(name, _)| *name == "logger") {
+                    Some(at) => self.0.remove(at).1,
+                    None => metadata.target().into(),
+                };
+                let request = if request.is_empty() { Value::Null } else { request.into() };
+                let level = level(*metadata.level());
+                let head =
+                    [("event", message), ("logger", logger), ("level", level.into()), ("timestamp", now().into())];
+                self.into_json(head.into_iter().chain((!request.is_null()).then_some(("request", request))))
+            }
         }
     }
 
@@ -77,21 +123,41 @@ impl Fields {
         line
     }
 
-    fn into_json(self, metadata: &Metadata<'_>, message: Value) -> String {
-        let head = [
-            ("time", Value::from(now())),
-            ("level", metadata.level().as_str().to_ascii_lowercase().into()),
-            ("target", metadata.target().into()),
-            ("message", message),
-        ];
-        // A field can't take the place of what every line has.
-        let fields = self.0.into_iter().filter(|(name, _)| !head.iter().any(|(own, _)| own == name));
-        let fields: Vec<_> = fields.collect();
-        let all: Map<String, Value> =
-            head.into_iter().chain(fields).map(|(name, value)| (name.to_owned(), value)).collect();
+    /// An object that begins with these.
+    fn into_json(self, head: impl IntoIterator<Item = (&'static str, Value)>) -> String {
+        let mut all: Map<String, Value> = Map::new();
+        for (name, value) in head.into_iter().chain(self.0) {
+            // A field can't take the place of what every line has.
+            all.entry(name).or_insert(value);
+        }
         let mut line = Value::Object(all).to_string();
         line.push('\n');
         line
+    }
+}
+
+/// The name of a span's field in upstream's logs.
+fn upstreams(name: &'static str) -> String {
+    if name == "request" { "request_id" } else { name }.to_owned()
+}
+
+/// A level as Python has it.
+fn level(level: tracing::Level) -> &'static str {
+    match level {
+        tracing::Level::ERROR => "error",
+        tracing::Level::WARN => "warning",
+        tracing::Level::INFO => "info",
+        tracing::Level::DEBUG | tracing::Level::TRACE => "debug",
+    }
+}
+
+/// JSON of somebody else's with all its texts escaped.
+fn shown(value: Value) -> Value {
+    match value {
+        Value::String(text) => Shown(text).to_string().into(),
+        Value::Array(values) => values.into_iter().map(shown).collect(),
+        Value::Object(map) => map.into_iter().map(|(name, value)| (Shown(name).to_string(), shown(value))).collect(),
+        value => value,
     }
 }
 
@@ -121,8 +187,8 @@ impl Visit for Fields {
     }
 }
 
-/// RFC 3339 with milliseconds, in UTC.
+/// RFC 3339 with microseconds, in UTC.
 fn now() -> String {
-    let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
     OffsetDateTime::now_utc().format(form).unwrap_or_default()
 }

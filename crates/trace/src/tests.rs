@@ -43,6 +43,33 @@ fn json_is_one_object_a_line_and_its_own_names_are_not_replaced() {
 }
 
 #[test]
+fn structlogs_object_has_upstreams_names_and_json_in_it_stays_json() {
+    let json = written(&Options { format: Format::Structlog, ..Options::default() }, || {
+        let span = info_span!("request", request = "4711", user = tracing::field::Empty).entered();
+        span.record("user", "ann");
+        let spec = format!("{{{}\"query_kind\": \"a\\u001b\", \"n\": [1]}}", " ".repeat(9000));
+        warn!(target: "audit", logger = "flowapi.query", json.query = %spec, json.token = "1", timestamp = "x", "run_query");
+        info!(json.long = %format!("[{}1]", "10,".repeat(4000)), json.none = "{", "more");
+    });
+    let lines: Vec<serde_json::Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let line = &lines[0];
+    assert_eq!(
+        (&line["event"], &line["logger"], &line["level"]),
+        (&"run_query".into(), &"flowapi.query".into(), &"warning".into())
+    );
+    assert_eq!(line["request"], serde_json::json!({"request_id": "4711", "user": "ann"}));
+    assert_eq!(line["query"], serde_json::json!({"query_kind": "a\\u{1b}", "n": [1]}), "spaces push nothing out");
+    assert_eq!((&line["token"], &lines[1]["none"]), (&"(hidden)".into(), &"{".into()));
+    let stamp = line["timestamp"].as_str().unwrap();
+    assert!(stamp.len() == 27 && stamp.ends_with('Z'), "{stamp}");
+    assert!(
+        lines[1]["long"]
+            .as_str()
+            .is_some_and(|text| text.len() < 9000 && text.starts_with("[10,10,") && text.ends_with('…'))
+    );
+}
+
+#[test]
 fn what_is_secret_by_its_name_is_hidden_and_libraries_are_quiet() {
     let text = written(&Options { level: LevelFilter::DEBUG, stamp: false, ..Options::default() }, || {
         info!(authorization = "Bearer eyJ", cookie = "session=1", token = ?Some("eyJ"), "headers");

@@ -14,6 +14,7 @@ use http_body::{Frame, SizeHint};
 use tokio::time::{Sleep, sleep_until};
 
 use super::request::Tracked;
+use super::room::Share;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -31,17 +32,18 @@ impl Fault {
     }
 }
 
-/// A request's body that ends with an error when it is too large or too slow.
+/// A request's body that ends with an error when it is too large or too slow, or all of them together are too large.
 pub struct Taken<B> {
     inner: B,
     left: usize,
     until: Pin<Box<Sleep>>,
+    share: Arc<Share>,
     fault: Fault,
 }
 
 impl<B> Taken<B> {
-    pub fn new(inner: B, most: usize, until: Instant, fault: Fault) -> Taken<B> {
-        Taken { inner, left: most, until: Box::pin(sleep_until(until.into())), fault }
+    pub fn new(inner: B, most: usize, until: Instant, share: Arc<Share>, fault: Fault) -> Taken<B> {
+        Taken { inner, left: most, until: Box::pin(sleep_until(until.into())), share, fault }
     }
 
     fn fail(&self, status: StatusCode) -> BoxError {
@@ -66,6 +68,9 @@ impl<B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Unpin> http_body:
         match self.left.checked_sub(size) {
             Some(left) => self.left = left,
             None => return Poll::Ready(Some(Err(self.fail(StatusCode::PAYLOAD_TOO_LARGE)))),
+        }
+        if !self.share.take(size) {
+            return Poll::Ready(Some(Err(self.fail(StatusCode::SERVICE_UNAVAILABLE))));
         }
         Poll::Ready(Some(Ok(frame)))
     }

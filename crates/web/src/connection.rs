@@ -15,8 +15,15 @@ use tokio_rustls::TlsAcceptor;
 use super::activity::Watched;
 use super::listener::{Peer, Stream};
 use super::request::answer;
-use super::room::Seat;
+use super::room::{Load, Seat};
 use super::server::Options;
+
+/// What a client of HTTP/2 may send of its bodies before a handler takes any, in bytes: the protocol's own. What is not taken is
+/// held in memory, for each connection.
+const WINDOW: u32 = (1 << 16) - 1;
+
+/// What is read ahead of a client of HTTP/1, and gathered for it, in bytes.
+const BUFFER: usize = 64 << 10;
 
 /// A TLS record that begins a handshake.
 const HANDSHAKE: u8 = 0x16;
@@ -29,6 +36,8 @@ const HTTPS_ONLY: &str = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r
 pub struct Service {
     pub router: Router,
     pub options: Arc<Options>,
+    /// What all connections' requests have of the server.
+    pub load: Arc<Load>,
     /// Becomes true when the server is to stop.
     pub stop: watch::Receiver<bool>,
 }
@@ -84,10 +93,10 @@ async fn http<T>(stream: T, two: bool, peer: Peer, seat: &Seat, service: Service
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Service { router, options, mut stop } = service;
+    let Service { router, options, load, mut stop } = service;
     let (activity, limits) = (seat.activity.clone(), options.limits.clone());
     let answers = service_fn(move |request| {
-        let work = answer((router.clone(), options.clone()), (activity.clone(), peer), request);
+        let work = answer((router.clone(), options.clone(), load.clone()), (activity.clone(), peer), request);
         async { Ok::<_, Infallible>(work.await) }
     });
     let io = TokioIo::new(stream);
@@ -108,6 +117,8 @@ where
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
             .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
         drive!(builder.serve_connection(io, answers))
     } else {
@@ -116,7 +127,8 @@ where
             .timer(TokioTimer::new())
             .header_read_timeout(None)
             .max_headers(limits.headers)
-            .max_header_size(limits.header_bytes);
+            .max_header_size(limits.header_bytes)
+            .max_buf_size(limits.header_bytes.max(BUFFER));
         drive!(builder.serve_connection(io, answers))
     }
 }

@@ -36,6 +36,9 @@ pub mod test;
 mod tls;
 
 pub use axum;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{And, NotForContentType, Predicate as _, SizeAbove};
+
 pub use error::{Error, Failure, Render, json};
 pub use headers::Headers;
 pub use health::Health;
@@ -48,6 +51,9 @@ pub use tls::{Tls, TlsError};
 
 /// A layer for routes whose answers hold no secret beside what a stranger may choose: gzip or zstd, where the client takes it.
 /// An answer that holds both gives the secret away by its length (BREACH), so nothing is compressed unless a route asks.
-pub fn compressed() -> tower_http::compression::CompressionLayer {
-    tower_http::compression::CompressionLayer::new()
+/// An answer of a packet or less is left as it is, for what would be saved is less than a compressor's memory costs; and so is
+/// what is compressed already.
+pub fn compressed() -> CompressionLayer<And<SizeAbove, NotForContentType>> {
+    let packed = NotForContentType::const_new("application/vnd.apache.parquet");
+    CompressionLayer::new().compress_when(SizeAbove::new(1400).and(packed))
 }

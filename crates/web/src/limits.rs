@@ -30,6 +30,11 @@ pub struct Limits {
     pub per_peer: Option<usize>,
     /// Requests at once on one connection of HTTP/2.
     pub streams: u32,
+    /// Requests in flight at once, all connections together; 503 past it. One address has a quarter of it, where connections are
+    /// counted by address ([`per_peer`](Limits::per_peer)).
+    pub requests: usize,
+    /// Bytes of requests' bodies that are held at once, all requests together; 503 past it.
+    pub held_bytes: usize,
     /// How long requests in flight may take once the server was asked to stop.
     pub grace: Duration,
 }
@@ -54,6 +59,8 @@ impl Default for Limits {
             connections: 4096,
             per_peer: Some(512),
             streams: 100,
+            requests: 4096,
+            held_bytes: 64 << 20,
             grace: Duration::from_secs(10),
         }
     }

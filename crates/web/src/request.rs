@@ -23,6 +23,7 @@ use super::body::{Fault, Sent, Taken};
 use super::error::{self, Error};
 use super::headers::REQUEST_ID;
 use super::listener::Peer;
+use super::room::{Load, Share};
 use super::server::Options;
 
 /// The request's id, in its answer and in every line of the log about it. The client's own where it sent a sane one and the
@@ -84,6 +85,7 @@ pub struct Tracked {
     pub complete: bool,
     activity: Arc<Activity>,
     number: u64,
+    share: Option<Arc<Share>>,
     began: Instant,
     method: Method,
     version: Version,
@@ -137,7 +139,7 @@ async fn tell_route(request: Request, next: Next) -> Response {
 
 /// Answers a request that came over a connection.
 pub async fn answer<B>(
-    (router, options): (Router, Arc<Options>),
+    (router, options, load): (Router, Arc<Options>, Arc<Load>),
     (activity, peer): (Arc<Activity>, Peer),
     request: http::Request<B>,
 ) -> Response<Sent>
@@ -148,7 +150,11 @@ where
     let given = RequestId::given(&parts.headers);
     let (theirs, given) = if options.own_ids { (given, None) } else { (None, given) };
     let id = given.unwrap_or_else(RequestId::new);
-    let span = tracing::info_span!("request", request = %id, client_request = theirs.as_ref().map(RequestId::as_str));
+    let none = tracing::field::Empty;
+    // A server that says more of its requests records the rest.
+    let span = tracing::info_span!(
+        "request", request = %id, client_request = theirs.as_ref().map(RequestId::as_str), path = none, src_ip = none, user = none
+    );
     let route = Route::default();
     let mut tracked = Tracked {
         span: span.clone(),
@@ -156,6 +162,7 @@ where
         complete: parts.method == Method::HEAD,
         number: activity.request_began(),
         activity,
+        share: None,
         began: Instant::now(),
         method: parts.method.clone(),
         version: parts.version,
@@ -164,24 +171,30 @@ where
         status: None,
     };
     let asked = Asked::of(&parts);
+    tracked.share = load.request(peer, &options.limits).map(Arc::new);
     let work = async {
         let fault = Fault::default();
-        let body = Taken::new(body, options.limits.body_bytes, tracked.began + options.limits.body, fault.clone());
-        let mut request = Request::from_parts(parts, Body::new(body));
-        request.extensions_mut().insert(id.clone());
-        request.extensions_mut().insert(route);
-        request.extensions_mut().insert(peer);
-        let response = match refused(&request, &options) {
-            Some(status) => Error::of(status).into_response(),
-            None => handled(router, request, &options).await,
+        let response = match &tracked.share {
+            Some(share) => {
+                let until = tracked.began + options.limits.body;
+                let body = Taken::new(body, options.limits.body_bytes, until, share.clone(), fault.clone());
+                let mut request = Request::from_parts(parts, Body::new(body));
+                request.extensions_mut().insert(id.clone());
+                request.extensions_mut().insert(route);
+                request.extensions_mut().insert(peer);
+                match refused(&request, &options) {
+                    Some(status) => Error::of(status).into_response(),
+                    None => handled(router, request, &options).await,
+                }
+            }
+            None => Error::of(StatusCode::SERVICE_UNAVAILABLE).header(header::RETRY_AFTER, 1).into_response(),
         };
         let mut response = match fault.get().filter(|_| !response.status().is_success()) {
             Some(status) => Error::of(status).into_response(),
             None => response,
         };
-        if matches!(response.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT)
-            && tracked.version < Version::HTTP_2
-        {
+        let unread = fault.get().is_some() || tracked.share.is_none();
+        if (unread || response.status() == StatusCode::PAYLOAD_TOO_LARGE) && tracked.version < Version::HTTP_2 {
             // The rest of the body is not read, so nothing can follow it.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

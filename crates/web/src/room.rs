@@ -1,7 +1,8 @@
-//! How many connections there are, and from whom.
+//! How many connections there are, and from whom; how many requests, and how much they hold.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::activity::Activity;
@@ -76,15 +77,79 @@ impl Seats {
 
     fn leave(&mut self, number: u64) -> Option<Arc<Activity>> {
         let (peer, activity) = self.taken.remove(&number)?;
-        if let Some(peer) = peer
-            && let Some(count) = self.by_peer.get_mut(&peer)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.by_peer.remove(&peer);
-            }
+        if let Some(peer) = peer {
+            uncount(&mut self.by_peer, peer);
         }
         Some(activity)
+    }
+}
+
+/// What all requests have of the server together.
+#[derive(Default)]
+pub struct Load {
+    requests: Mutex<Requests>,
+    bytes: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Requests {
+    all: usize,
+    by_peer: HashMap<IpAddr, usize>,
+}
+
+/// What one request has of it; given back when it goes.
+pub struct Share {
+    load: Arc<Load>,
+    peer: Option<IpAddr>,
+    most: usize,
+    bytes: AtomicUsize,
+}
+
+impl Load {
+    fn lock(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A further request; `None` when there are too many, or too many of this peer.
+    pub fn request(self: &Arc<Self>, peer: Peer, limits: &Limits) -> Option<Share> {
+        let peer = peer.counted().filter(|_| limits.per_peer.is_some());
+        let mut requests = self.lock();
+        let has = peer.and_then(|peer| requests.by_peer.get(&peer)).copied().unwrap_or(0);
+        if requests.all >= limits.requests || has >= limits.requests.div_ceil(4) {
+            return None;
+        }
+        requests.all += 1;
+        peer.into_iter().for_each(|peer| *requests.by_peer.entry(peer).or_default() += 1);
+        Some(Share { load: self.clone(), peer, most: limits.held_bytes, bytes: AtomicUsize::new(0) })
+    }
+}
+
+impl Share {
+    /// Takes so many bytes more; whether there is room for them.
+    pub fn take(&self, bytes: usize) -> bool {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.load.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.most
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.load.bytes.fetch_sub(self.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+        let mut requests = self.load.lock();
+        requests.all -= 1;
+        if let Some(peer) = self.peer {
+            uncount(&mut requests.by_peer, peer);
+        }
+    }
+}
+
+/// One less of this peer.
+fn uncount(by_peer: &mut HashMap<IpAddr, usize>, peer: IpAddr) {
+    if let Some(count) = by_peer.get_mut(&peer) {
+        *count -= 1;
+        if *count == 0 {
+            by_peer.remove(&peer);
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::headers::Headers;
 use super::limits::Limits;
 use super::listener::{Accepting, Listener};
 use super::request::grounded;
-use super::room::Room;
+use super::room::{Load, Room};
 use super::tls::Tls;
 
 /// Pause after the system could not give a connection: what it lacks, it will lack for a moment.
@@ -70,7 +70,7 @@ pub async fn serve(
     let (grace, tls) = (options.limits.grace, options.tls.clone());
     let room = Arc::new(Room::new(&options.limits));
     let (tell, told) = watch::channel(false);
-    let (router, options) = (grounded(router), Arc::new(options));
+    let (router, options, load) = (grounded(router), Arc::new(options), Arc::<Load>::default());
     let mut connections = JoinSet::new();
     let accept = async {
         loop {
@@ -87,7 +87,8 @@ pub async fn serve(
                 tracing::info!(%peer, "a connection was refused: all are busy");
                 continue;
             };
-            let service = Service { router: router.clone(), options: options.clone(), stop: told.clone() };
+            let (router, options, load) = (router.clone(), options.clone(), load.clone());
+            let service = Service { router, options, load, stop: told.clone() };
             connections.spawn(connection::serve(stream, peer, seat, service));
             // Those that have ended are let go.
             while connections.try_join_next().is_some() {}

@@ -15,10 +15,23 @@ pub struct Seen {
     intervals: u64,
     /// Days of data from starts to ends, together.
     days: u64,
+    /// Objects with a random sample.
+    pub samples: usize,
+}
+
+/// FlowMachine hands the names of a query to a function of its own by keyword, which has this one already.
+const TAKEN: &str = "config";
+
+/// Checks a whole spec.
+pub fn all(root: &Node, bounds: &Bounds, seen: &mut Seen) -> Result<(), Fault> {
+    if root.get(TAKEN).is_some() {
+        return Err(Fault::Field { field: TAKEN.into(), why: "is no name that a query has" });
+    }
+    check(root, bounds, seen)
 }
 
 /// Checks a value and all that is in it.
-pub fn check(node: &Node, bounds: &Bounds, seen: &mut Seen) -> Result<(), Fault> {
+fn check(node: &Node, bounds: &Bounds, seen: &mut Seen) -> Result<(), Fault> {
     if let Node::Object(entries) = node {
         for (name, value) in entries {
             let shown = || name.chars().take(64).collect::<String>();
@@ -42,6 +55,7 @@ fn query(node: &Node, bounds: &Bounds, seen: &mut Seen) -> Result<(), Fault> {
     if !seen.kinds.contains(kind) {
         seen.kinds.push(kind.clone());
     }
+    seen.samples += usize::from(!matches!(node.get("sampling"), None | Some(Node::Null)));
     seen.queries += 1;
     if seen.queries > bounds.queries {
         return Err(Fault::TooMuch { most: bounds.queries as u64, of: "queries" });
@@ -71,6 +85,15 @@ fn field(name: &str, value: &Node, tables: &super::Tables) -> Result<(), &'stati
         // FlowMachine sleeps that long at each question about the query, and answers nobody.
         ("dummy_delay", Node::Number(seconds)) if seconds.as_u64().is_some_and(|seconds| seconds <= 5) => Ok(()),
         ("dummy_delay", _) => Err("must be a whole number of seconds up to 5"),
+        // It becomes a part of the query's id, and so of paths and headers.
+        ("dummy_param", Node::Text(param)) if param.len() <= 64 && !param.is_empty() && plain(param) => Ok(()),
+        ("dummy_param", _) => Err("must be up to 64 letters, digits, dashes and underscores"),
+        (name, Node::Text(date)) if name.contains("date") && !reach::reckonable(date) => {
+            Err("must be a date of the years 1700 to 2199")
+        }
+        (name, Node::List(nodes)) if name.contains("date") => {
+            nodes.iter().try_for_each(|node| field(name, node, tables))
+        }
         _ => Ok(()),
     }
 }
@@ -105,6 +128,10 @@ fn clean(text: &str) -> Result<(), &'static str> {
 fn identifier(text: &str) -> bool {
     let first = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     first && text.len() <= 63 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+fn plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
 /// An id as FlowMachine makes them.

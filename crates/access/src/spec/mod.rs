@@ -110,6 +110,7 @@ impl Fault {
 pub struct Spec {
     raw: Box<RawValue>,
     kinds: Vec<String>,
+    samples: usize,
     reach: Reach,
 }
 
@@ -123,12 +124,12 @@ impl Spec {
         let Some(Node::Text(top)) = root.get("query_kind") else { return Err(Fault::NotASpec) };
         let top = top.clone();
         let mut seen = guard::Seen::default();
-        guard::check(&root, bounds, &mut seen)?;
+        guard::all(&root, bounds, &mut seen)?;
         let mut kinds = vec![top];
         kinds.extend(seen.kinds.into_iter().filter(|kind| *kind != kinds[0]).collect::<Vec<_>>());
         let text = std::str::from_utf8(text).map_err(|_| Fault::NotASpec)?;
         let raw = RawValue::from_string(text.trim().to_owned()).map_err(|_| Fault::NotASpec)?;
-        Ok(Self { raw, kinds, reach: reach::of(&root) })
+        Ok(Self { raw, kinds, samples: seen.samples, reach: reach::of(&root) })
     }
 
     /// The text as it came, space at both ends removed.
@@ -149,6 +150,11 @@ impl Spec {
     /// Every kind in it, at any depth, each once; first that of the whole.
     pub fn kinds(&self) -> &[String] {
         &self.kinds
+    }
+
+    /// How many of its parts are random samples: each makes a query that waits for another one.
+    pub fn samples(&self) -> usize {
+        self.samples
     }
 
     /// The days of data that it looks at.

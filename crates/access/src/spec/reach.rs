@@ -1,7 +1,7 @@
 //! Which data a spec looks at, and in how many parts, as FlowMachine works it out.
 //!
 //! Ends are not part of the time, but for `dfs_metric_total_amount`, which looks at the whole of its last day. `daily_location`
-//! looks at 24 hours from its `date` on. The kinds that count periods multiply them. A field that is none of those we know,
+//! looks at 24 hours from its `date` on, and so does `location_event_counts` from its start on when its end is no further. The kinds that count periods multiply them. A field that is none of those we know,
 //! but by its name or its text a date, counts as a day that is looked at; what we can't read, nobody with a limit may ask.
 
 use time::Duration;
@@ -39,7 +39,7 @@ fn entry(kind: &str, name: &str, value: &Node) -> Reach {
     match value {
         Node::Text(text) => match dates::moment(text) {
             Some(moment) if ends(kind, name) => Reach::Between(moment, moment),
-            Some(moment) if starts(name) => Reach::Between(moment, moment),
+            Some(moment) if starts(name) && kind != "location_event_counts" => Reach::Between(moment, moment),
             Some(moment) => Reach::of(moment, Duration::DAY),
             None if dated || like_a_date(text) => Reach::Unknown(name.to_owned()),
             None => Reach::Nothing,
@@ -50,6 +50,7 @@ fn entry(kind: &str, name: &str, value: &Node) -> Reach {
     }
 }
 
+/// A start whose end says how long it is.
 fn starts(name: &str) -> bool {
     matches!(name, "start_date" | "start_date_a" | "start_date_b")
 }
@@ -59,11 +60,24 @@ fn ends(kind: &str, name: &str) -> bool {
     matches!(name, "end_date" | "end_date_a" | "end_date_b") && kind != "dfs_metric_total_amount"
 }
 
-/// Four digits and a dash or four more: a form of date that FlowMachine may read though we don't.
+/// Whether a date lies where FlowMachine can reckon with it: beyond the years 1677 and 2262 its calendar overflows, by which it
+/// tells a wrong query and a database that is away in the same words. What it can't read as a date at all it refuses itself.
+pub fn reckonable(text: &str) -> bool {
+    let year = match digits(text) {
+        4 | 8.. => text.trim_start()[..4].parse::<u16>().ok(),
+        _ => None,
+    };
+    !like_a_date(text) || year.is_some_and(|year| (1700..2200).contains(&year))
+}
+
+/// Four digits or more and a dash, or eight: a form of date that FlowMachine may read though we don't.
 fn like_a_date(text: &str) -> bool {
-    let text = text.trim_start();
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    digits >= 8 || digits == 4 && text[4..].starts_with('-')
+    let digits = digits(text);
+    digits >= 8 || digits >= 4 && text.trim_start()[digits..].starts_with('-')
+}
+
+fn digits(text: &str) -> usize {
+    text.trim_start().bytes().take_while(u8::is_ascii_digit).count()
 }
 
 /// A start without an end, or the other way round: whatever FlowMachine takes in its place isn't known here.

@@ -121,12 +121,42 @@ fn what_stalls_flowmachine_is_counted() {
         ] })
     };
     assert!(read(&long("2016-01-01", "2024-01-01")).is_ok());
-    assert_eq!(fault(&long("1000-01-01", "9999-12-31")), "The query spec has more than 20000 days of data.");
-    assert!(fault(&long("2016-01-01", "99991231")).starts_with("The query spec's end_date must be a date"));
+    assert_eq!(fault(&long("1700-01-01", "2199-12-31")), "The query spec has more than 20000 days of data.");
+    assert!(fault(&long("2016-01-01", "20201231")).starts_with("The query spec's end_date must be a date"));
     for length in [10_001, 4_000_000, i64::MAX] {
         let spec = json!({ "query_kind": "calendar_activity", "start_date": "2016-01-01", "total_periods": 2, "period_length": length });
         assert_eq!(fault(&spec), "The query spec has more than 20000 days of data.");
     }
+}
+
+/// FlowMachine has but one word for a calendar that overflows and a database that is away.
+#[test]
+fn what_flowmachine_fails_over_is_refused_before() {
+    for (name, value) in [
+        ("date", "0000-01-01"),
+        ("date", "0001-01-01"),
+        ("end_date", "9999-12-31"),
+        ("start_date_a", "10000-01-01"),
+        ("dates", "99991231"),
+        ("start_date", "2200-W01"),
+    ] {
+        let expected = format!("The query spec's {name} must be a date of the years 1700 to 2199.");
+        assert_eq!(fault(&deep(name, json!(value))), expected, "{value}");
+        assert_eq!(fault(&deep(name, json!([[value]]))), expected, "{value}");
+    }
+    for value in ["1700-01-01", "2199-12-31", "20160101", "x", "", "16"] {
+        assert!(read(&deep("date", json!(value))).is_ok(), "{value}");
+    }
+    let config = json!({ "query_kind": "a", "config": { "port": 1 } });
+    assert_eq!(fault(&config), "The query spec's config is no name that a query has.");
+    assert!(read(&json!({ "query_kind": "a", "x": { "config": 1 } })).is_ok(), "deeper it is FlowMachine's to refuse");
+}
+
+#[test]
+fn random_samples_are_counted() {
+    let part = |sampling: Value| json!({ "query_kind": "b", "sampling": sampling });
+    let all = json!({ "query_kind": "a", "x": [part(json!(null)), part(json!({ "size": 1 })), [part(json!("odd"))]] });
+    assert_eq!((read(&all).unwrap().samples(), read(&deep("x", json!(1))).unwrap().samples()), (2, 0));
 }
 
 /// The injections of the contract's section on security, and their relatives.
@@ -136,6 +166,7 @@ fn nothing_that_flowmachine_would_paste_gets_through() {
     let allowed = "names a table that this server does not allow.";
     let id = "must be a query's id: 32 digits and letters from a to f.";
     let clean = "must be text without quotes, backslashes and control characters.";
+    let param = "must be up to 64 letters, digits, dashes and underscores.";
     for (name, value, why) in [
         ("mapping_table", json!("geography.admin3'; DROP TABLE events.calls; --"), table),
         ("mapping_table", json!("admin3"), table),
@@ -159,7 +190,10 @@ fn nothing_that_flowmachine_would_paste_gets_through() {
         ("query_kind", json!(""), "must be the name of a kind of query."),
         ("label", json!("o'clock"), clean),
         ("label", json!("a\\"), clean),
-        ("dummy_param", json!("a\"b"), clean),
+        ("dummy_param", json!("a b"), param),
+        ("dummy_param", json!("é"), param),
+        ("dummy_param", json!(""), param),
+        ("dummy_param", json!(1), param),
         ("label_a", json!("a\u{0}"), clean),
         ("label_b", json!(["a", ["b", "\u{9f}"]]), clean),
         ("anything", json!("a\nb"), clean),
@@ -215,6 +249,10 @@ fn the_days_of_a_query_are_those_that_flowmachine_looks_at() {
         ),
         (json!({ "query_kind": "x", "dates": ["2016-01-01", ["2016-01-03"]] }), day(first, datetime!(2016-01-04 0:00))),
         (json!({ "query_kind": "x", "when": "2016-01-01" }), day(first, second)),
+        // A day at least, whatever the end.
+        (counts("min", "2016-01-01"), day(first, second)),
+        (counts("min", "2016-01-01 01:00"), day(first, second)),
+        (counts("day", "2016-01-03"), day(first, datetime!(2016-01-03 0:00))),
         (json!({ "query_kind": "geography", "aggregation_unit": "admin3" }), Reach::Nothing),
         (json!({ "query_kind": "dummy_query", "dummy_param": "x" }), Reach::Nothing),
     ] {

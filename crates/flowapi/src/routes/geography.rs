@@ -16,7 +16,7 @@ use crate::caller::Caller;
 pub async fn get(State(app): State<Arc<App>>, caller: Caller, id: RequestId, Path(unit): Path<String>) -> Answer {
     const ACTION: &str = "get_geography";
     caller.permit_geography(&unit)?;
-    audit::query!("get_geography", caller, aggregation_unit = unit);
+    audit::query!("get_geography", aggregation_unit = unit);
     let asker = app.asker(&caller, &id)?;
     let reply = app.flowmachine.about(&asker, ACTION, &[("aggregation_unit", &unit)]).await?;
     if !reply.is_success() {

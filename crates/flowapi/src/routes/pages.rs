@@ -1,16 +1,16 @@
 //! What is open to everybody: the root, the specification and its page.
 
-use std::io::Read as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use flate2::read::GzDecoder;
-use http::{HeaderMap, HeaderValue, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use web::RequestId;
 use web::axum::extract::State;
 use web::axum::response::{Html, IntoResponse as _, Response};
 
 use super::Answer;
 use crate::app::App;
+use crate::packed::Packed;
 
 /// ReDoc 2.5.2's `bundles/redoc.standalone.js` of the npm package `redoc`, by `gzip -9n`. Its licence, MIT, and those of what is
 /// in it lie beside it.
@@ -36,15 +36,19 @@ pub async fn root() -> Html<&'static str> {
 }
 
 /// The document as JSON.
-pub async fn json(State(app): State<Arc<App>>, id: RequestId) -> Answer {
+pub async fn json(State(app): State<Arc<App>>, id: RequestId, headers: HeaderMap) -> Answer {
     let document = app.documents.get(&app, &app.open_asker(&id)).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], document.json.clone()).into_response())
+    Ok(document.json.answer(&headers, &[kind("application/json")])?)
 }
 
 /// The document as YAML.
-pub async fn yaml(State(app): State<Arc<App>>, id: RequestId) -> Answer {
+pub async fn yaml(State(app): State<Arc<App>>, id: RequestId, headers: HeaderMap) -> Answer {
     let document = app.documents.get(&app, &app.open_asker(&id)).await?;
-    Ok(([(header::CONTENT_TYPE, "application/x-yaml")], document.yaml.clone()).into_response())
+    Ok(document.yaml.answer(&headers, &[kind("application/x-yaml")])?)
+}
+
+fn kind(kind: &'static str) -> (HeaderName, HeaderValue) {
+    (header::CONTENT_TYPE, HeaderValue::from_static(kind))
 }
 
 /// A page for people.
@@ -53,16 +57,10 @@ pub async fn redoc() -> Response {
     ([(header::CONTENT_SECURITY_POLICY, policy)], Html(PAGE)).into_response()
 }
 
-/// The page's script, compressed as it is in this program.
+/// The page's script. Who takes gzip gets it as it is in this program; for others it is inflated once.
 pub async fn script(headers: HeaderMap) -> Answer {
-    let taken = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
-    let kind = (header::CONTENT_TYPE, "text/javascript; charset=utf-8");
-    let kept = (header::CACHE_CONTROL, "public, max-age=86400");
-    let varies = (header::VARY, "accept-encoding");
-    if taken.is_some_and(|taken| taken.contains("gzip")) {
-        return Ok(([kind, kept, varies, (header::CONTENT_ENCODING, "gzip")], SCRIPT).into_response());
-    }
-    let mut plain = Vec::new();
-    GzDecoder::new(SCRIPT).read_to_end(&mut plain)?;
-    Ok(([kind, kept, varies], plain).into_response())
+    static PACKED: OnceLock<Packed> = OnceLock::new();
+    let packed = PACKED.get_or_init(|| Packed::of_gzip(Bytes::from_static(SCRIPT)));
+    let kept = (header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=86400"));
+    Ok(packed.answer(&headers, &[kind("text/javascript; charset=utf-8"), kept])?)
 }

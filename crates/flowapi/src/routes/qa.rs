@@ -22,7 +22,7 @@ use crate::caller::Caller;
 pub async fn available_dates(State(app): State<Arc<App>>, caller: Caller, id: RequestId) -> Answer {
     const ACTION: &str = "get_available_dates";
     let grant = caller.permit_dates()?;
-    audit::query!("get_available_dates", caller);
+    audit::query!("get_available_dates");
     let reply = app.flowmachine.about(&app.asker(&caller, &id)?, ACTION, &[]).await?;
     if !reply.is_success() {
         return Err(failed(&reply, "error"));
@@ -41,7 +41,7 @@ struct Available {
 pub async fn list(State(app): State<Arc<App>>, caller: Caller, id: RequestId) -> Answer {
     const ACTION: &str = "list_qa_checks";
     caller.permit_quality(None)?;
-    audit::query!("list_qa_checks", caller);
+    audit::query!("list_qa_checks");
     let reply = app.flowmachine.about(&app.asker(&caller, &id)?, ACTION, &[]).await?;
     if !reply.is_success() {
         return Err(failed(&reply, "error"));
@@ -120,14 +120,7 @@ async fn outcomes(
         return Err(Error::new(StatusCode::BAD_REQUEST, text).with("status", "bad request"));
     };
     caller.permit_quality(Some((first, last)))?;
-    audit::query!(
-        "get_qa_checks",
-        caller,
-        cdr_type = cdr_type,
-        check_id = check_id,
-        start_date = start,
-        end_date = end
-    );
+    audit::query!("get_qa_checks", cdr_type = cdr_type, check_id = check_id, start_date = start, end_date = end);
     // FlowMachine pastes them into SQL; no check has a name with anything else in it.
     if ![cdr_type, check_id].into_iter().all(is_plain) {
         return Err(none(format!("No qa checks found for {cdr_type}, {check_id}")));

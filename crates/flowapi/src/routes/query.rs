@@ -8,8 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tracing::Instrument as _;
-use web::axum::extract::rejection::BytesRejection;
-use web::axum::extract::{Path, State};
+use web::axum::extract::{FromRequest as _, Path, Request, State};
 use web::axum::response::IntoResponse as _;
 use web::{Error, RequestId};
 
@@ -44,61 +43,65 @@ struct State202<'a> {
 }
 
 /// Starts a query, or finds it started.
-pub async fn run(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    id: RequestId,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Answer {
-    let body = match body {
-        Ok(body) if is_json(&headers) => body,
+pub async fn run(State(app): State<Arc<App>>, caller: Caller, id: RequestId, request: Request) -> Answer {
+    // Before the body, which may take its time: one user's are so many at once.
+    let asker = app.asker(&caller, &id)?;
+    let json = is_json(request.headers());
+    let body = match Bytes::from_request(request, &()).await {
+        Ok(body) if json => body,
         Err(refused) if refused.status() == StatusCode::PAYLOAD_TOO_LARGE => {
             return Err(Error::of(StatusCode::PAYLOAD_TOO_LARGE));
         }
         _ => return Err(Error::new(StatusCode::BAD_REQUEST, "Could not parse query spec.")),
     };
     let spec = app.gate.read(&body)?;
-    let asker = app.asker(&caller, &id)?;
     caller.precheck(Act::Run, &spec)?;
-    let place = app.fair.query(&app, &caller, &asker).await?;
+    let mut places = vec![app.fair.query(&app, &caller, &asker).await?];
     let unit = match known::unit(&app.flowmachine, &asker, spec.raw()).await? {
         Ok(unit) => unit,
-        Err(refused) => return Err(Error::new(StatusCode::BAD_REQUEST, refused.msg)),
+        Err(refused) => return Err(Error::new(StatusCode::BAD_REQUEST, why(refused))),
     };
     caller.permit(Act::Run, &spec, unit.as_deref())?;
-    audit::query!("run_query", caller, query = spec.text());
+    // What it is about, even where it is too long for the log.
+    let (kinds, days) = (audit::json(spec.kinds()), spec.reach());
+    audit::query!("run_query", json.query = spec.text(), json.kinds = kinds, days = days);
+    places.extend(app.fair.samples(&app, spec.samples(), &asker).await?);
     // A client that hangs up has started it all the same.
-    let work = start(app, caller, asker, spec, place).in_current_span();
+    let work = start(app, asker, spec, places).in_current_span();
     tokio::spawn(work).await?
 }
 
 /// Has FlowMachine start it.
-async fn start(app: Arc<App>, caller: Caller, asker: Asker, spec: Spec, place: Place) -> Answer {
+async fn start(app: Arc<App>, asker: Asker, spec: Spec, places: Vec<Place>) -> Answer {
     const ACTION: &str = "run_query";
     let reply = match app.flowmachine.ask(&asker, ACTION, spec.raw()).await {
         Ok(reply) => reply,
         Err(error) => {
             if matches!(error, flowmachine::Error::Late(_)) {
-                place.doubted();
+                places.into_iter().for_each(Place::doubted);
             }
             return Err(error.into());
         }
     };
     if !reply.is_success() {
-        let refused = Error::new(StatusCode::BAD_REQUEST, reply.msg.clone()).with("status", "Error");
-        return Err(refused.with("payload", reply.read::<serde_json::Value>(ACTION)?));
+        let payload: serde_json::Value = reply.read(ACTION)?;
+        return Err(Error::new(StatusCode::BAD_REQUEST, why(reply)).with("status", "Error").with("payload", payload));
     }
     let Started { query_id, progress } = reply.read(ACTION)?;
     // It may have been asked for a moment ago, when nobody had run it.
     app.polls.forget(&query_id);
-    place.started(&query_id);
-    audit::query!("started", caller, query_id = query_id);
+    places.into_iter().for_each(|place| place.started(&query_id));
+    audit::query!("started", query_id = query_id);
     let body = format!("{{\"query_id\":{},\"progress\":{progress}}}", serde_json::to_string(&query_id)?);
     let place = HeaderValue::try_from(format!("/api/0/poll/{query_id}"))?;
     let kind = HeaderValue::from_static("application/json");
     let answer = [(header::CONTENT_TYPE, kind), (header::LOCATION, place), (header::RETRY_AFTER, SOON)];
     Ok((StatusCode::ACCEPTED, answer, body).into_response())
+}
+
+/// What is wrong with a query, as FlowMachine says, where it does.
+fn why(refused: Reply) -> String {
+    if refused.is_misfit() { "FlowMachine can't make a query of this spec.".to_owned() } else { refused.msg }
 }
 
 /// After how many seconds a client is best back.
@@ -118,7 +121,7 @@ pub async fn poll(
     Path(query_id): Path<String>,
     wait: Wait,
 ) -> Answer {
-    audit::query!("poll_query", caller, query_id = query_id);
+    audit::query!("poll_query", query_id = query_id);
     let asker = app.asker(&caller, &id)?;
     caller.of_stored(&app, &asker, Act::Poll, &query_id).await?;
     let reply = app.polls.wait(&app.flowmachine, &asker, &query_id, wait.time()).await?;

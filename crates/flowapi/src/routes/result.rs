@@ -46,7 +46,7 @@ pub async fn get(
     let format = Format::from_extension(extension);
     let mut asker = app.asker(&caller, &id)?;
     caller.of_stored(&app, &asker, Act::Get, query_id).await?;
-    audit::query!("get_result", caller, query_id = query_id, filetype = extension);
+    audit::query!("get_result", query_id = query_id, filetype = extension);
     if !wait.time().is_zero() {
         app.polls.wait(&app.flowmachine, &asker, query_id, wait.time()).await?;
         asker.until = Instant::now() + app.options.patience;

@@ -158,6 +158,42 @@ async fn what_is_open_needs_no_token_and_the_document_is_made_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_slow_flowmachine_holds_up_nobody_for_longer_than_one_request() {
+    const PATIENCE: Duration = Duration::from_secs(3);
+    let slow = Arc::new(AtomicBool::new(true));
+    let (is_slow, quick) = (slow.clone(), self::slow(Arc::default()));
+    let script: Script = Arc::new(move |action, params| match is_slow.load(Ordering::SeqCst) {
+        true => (SOON * 2, json!({})),
+        false => quick(action, params),
+    });
+    let fake = Fake::start(0, script.clone()).await;
+    let client = client(serve(fake.port, |options| options.patience = PATIENCE));
+    let all = |status: u16| {
+        let (began, client) = (std::time::Instant::now(), client.clone());
+        async move {
+            let ask = |_| {
+                let client = client.clone();
+                tokio::spawn(async move { client.get("/api/0/spec/openapi.json").await.status.as_u16() })
+            };
+            for one in (0..30).map(ask).collect::<Vec<_>>() {
+                assert_eq!(one.await.unwrap(), status);
+            }
+            began.elapsed()
+        }
+    };
+    // One after the other they would take thirty times as long.
+    let took = all(503).await;
+    assert!(took < PATIENCE * 10, "{took:?}");
+    slow.store(false, Ordering::SeqCst);
+    all(200).await;
+    // Started anew, and slow: the document from before is there meanwhile.
+    slow.store(true, Ordering::SeqCst);
+    let _fake = Fake::start(fake.stop().await, script).await;
+    let took = all(200).await;
+    assert!(took < PATIENCE * 10, "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn health_and_figures_say_how_it_goes() {
     let script: Script = Arc::new(|_, _| success(json!({})));
     let fake = Fake::start(0, script).await;

@@ -166,6 +166,7 @@ pub fn serve(flowmachine: u16, change: impl FnOnce(&mut Options)) -> SocketAddr 
         patience: SOON,
         longest_wait: SOON,
         queries_per_user: 3,
+        samples: 2,
         results_per_user: 2,
         metrics: true,
     };

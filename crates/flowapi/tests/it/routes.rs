@@ -259,6 +259,71 @@ async fn a_user_with_many_queries_waits_and_the_others_do_not() {
     assert_eq!(client.send(request("POST", "/api/0/run", &bob, SPEC)).await.status.as_u16(), 202);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn random_samples_run_one_after_the_other_whosever_they_are() {
+    let done = Arc::new(AtomicUsize::new(0));
+    let (ended, started) = (done.clone(), AtomicUsize::new(0));
+    let script: Script = Arc::new(move |action, params| match action {
+        "run_query" => {
+            let id = format!("{:032x}", started.fetch_add(1, Ordering::SeqCst));
+            success(json!({"query_id": id, "progress": {"eligible": 1, "queued": 1, "running": 0}}))
+        }
+        "poll_query" => {
+            let number = usize::from_str_radix(params["query_id"].as_str().unwrap(), 16).unwrap();
+            let state = if number < ended.load(Ordering::SeqCst) { "completed" } else { "executing" };
+            success(json!({"query_id": params["query_id"], "query_state": state, "progress": {}}))
+        }
+        _ => answer(action, params, "queued"),
+    });
+    let fake = Fake::start(0, script).await;
+    let client = client(serve(fake.port, |options| (options.samples, options.queries_per_user) = (1, 10)));
+    let sampled = |n: usize| {
+        let part = json!({"query_kind": "daily_location", "date": "2016-01-01", "sampling": {"sampling_method": "system", "size": 1}});
+        json!({"query_kind": "spatial_aggregate", "locations": vec![part; n]}).to_string()
+    };
+    let run = |user: &str, spec: &str| client.send(request("POST", "/api/0/run", &token_of(user, ALL), spec));
+    let many = run("ann", &sampled(2)).await;
+    assert_eq!((many.status.as_u16(), fake.count("run_query")), (400, 0), "{many:?}");
+    assert_eq!(run("ann", &sampled(1)).await.status.as_u16(), 202);
+    // Another one's has to wait; what has no samples has not.
+    let waits = tokio::spawn({
+        let (client, asked) = (client.clone(), request("POST", "/api/0/run", &token_of("bob", ALL), &sampled(1)));
+        async move { client.send(asked).await.status.as_u16() }
+    });
+    until("it is looked whether the first has ended", || fake.count("poll_query") > 1).await;
+    assert!(!waits.is_finished() && fake.count("run_query") == 1);
+    assert_eq!(run("ann", SPEC).await.status.as_u16(), 202);
+    done.store(1, Ordering::SeqCst);
+    assert_eq!(waits.await.unwrap(), 202);
+    // The turn of the next does not come in its time.
+    let short = super::rig::client(serve(fake.port, |options| {
+        (options.samples, options.patience) = (1, Duration::from_secs(3));
+    }));
+    done.store(0, Ordering::SeqCst);
+    for status in [202, 429] {
+        let answer = short.send(request("POST", "/api/0/run", &token(ALL), &sampled(1))).await;
+        assert_eq!(answer.status.as_u16(), status, "{answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spec_that_no_query_can_be_made_of_is_the_clients_mistake() {
+    let script: Script = Arc::new(|action, _| {
+        let msg = "Internal flowmachine server error: wrong arguments passed to handler for action";
+        failure(&format!("{msg} '{action}'."), json!({}))
+    });
+    let fake = Fake::start(0, script).await;
+    let client = client(serve(fake.port, |_| {}));
+    let answer = client.send(request("POST", "/api/0/run", &token(ALL), SPEC)).await;
+    assert_eq!(answer.status.as_u16(), 400, "{answer:?}");
+    let config = SPEC.replacen('{', "{\"config\": {}, ", 1);
+    let named = client.send(request("POST", "/api/0/run", &token(ALL), &config)).await;
+    assert_eq!((named.status.as_u16(), fake.asked.lock().unwrap().len()), (400, 1));
+    assert!(named.json()["msg"].as_str().unwrap().contains("config"), "{named:?}");
+    let dates = client.send(request("GET", "/api/0/available_dates", &token(ALL), "")).await;
+    assert_eq!(dates.status.as_u16(), 503, "of what is ours alone it says nothing");
+}
+
 /// A FlowMachine that takes this long to start a query, each another, which then never ends.
 fn starts_after(delay: Duration) -> Script {
     let count = AtomicUsize::new(0);

@@ -1,5 +1,7 @@
 //! Each limit attacked, while a good client is served.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -121,6 +123,73 @@ async fn a_handler_that_takes_too_long_is_given_up() {
     let answer = soon(Client::to(server.address).get("/never")).await;
     assert_eq!(answer.status, http::StatusCode::SERVICE_UNAVAILABLE);
     is_served(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_counted_whatever_connections_they_come_by() {
+    let begun = Arc::new(AtomicUsize::new(0));
+    let counted = begun.clone();
+    let never = get(move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        std::future::pending::<&'static str>()
+    });
+    let server = limited(good().route("/never", never), Limits { requests: 8, ..Limits::default() });
+    let mut busy = Vec::new();
+    for number in 1..=2 {
+        let mut never = connect_from("127.0.0.2", server.address).await.unwrap();
+        never.write_all(b"GET /never HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        busy.push(never);
+        soon(async {
+            while begun.load(Ordering::SeqCst) < number {
+                tokio::time::sleep(SHORT / 20).await;
+            }
+        })
+        .await;
+    }
+    for (from, status) in [("127.0.0.2", 503), ("127.0.0.3", 200)] {
+        let mut stream = connect_from(from, server.address).await.unwrap();
+        stream.write_all(b"GET /good HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let answer = rest(&mut stream).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "a quarter is one address's: {answer}");
+    }
+    drop(busy);
+    soon(async {
+        loop {
+            let mut stream = connect_from("127.0.0.2", server.address).await.unwrap();
+            stream.write_all(b"GET /good HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+            if rest(&mut stream).await.ends_with("good") {
+                break;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_of_all_requests_together_have_a_bound() {
+    let server = limited(taking(), Limits { held_bytes: 100_000, ..Limits::default() });
+    let head = "POST /take HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 60000\r\n\r\n";
+    let half = format!("{head}{}", "x".repeat(59_999));
+    let mut first = said(server.address, &half).await;
+    is_served(&server).await;
+    let refused = soon(async {
+        loop {
+            // Until the first one's has arrived.
+            let mut second = said(server.address, &half).await;
+            second.write_all(b"x").await.ok();
+            let answer = rest(&mut second).await;
+            if !answer.starts_with("HTTP/1.1 200 ") {
+                break answer;
+            }
+        }
+    })
+    .await;
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    first.write_all(b"x").await.unwrap();
+    assert!(rest(&mut first).await.ends_with("60000"));
+    let mut third = said(server.address, &half).await;
+    third.write_all(b"x").await.unwrap();
+    assert!(rest(&mut third).await.ends_with("60000"), "it was given back");
 }
 
 #[tokio::test(flavor = "multi_thread")]
