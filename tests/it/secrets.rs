@@ -144,7 +144,7 @@ fn check_tells_everything_in_one_go() {
          REDIS_PASSWORD is a directory, not a file: s/REDIS_PASSWORD (the one password of redis, for FlowMachine and for \
          library users alike); remove it and put a file named REDIS_PASSWORD there\n\
          FLOWAUTH_ADMIN_USER is given twice with different values: s/FLOWAUTH_ADMIN_USER and s/FLOWAUTH_ADMIN_USERNAME \
-         (name of the administrator, who is made or promoted at every start (upstream's programs spell it \
+         (name of the administrator, who is made at the first start (upstream's programs spell it \
          FLOWAUTH_ADMIN_USERNAME)); keep the one that is right, under the name FLOWAUTH_ADMIN_USER\n\
          FLOWAUTH_DB_PASSWORD is missing (password of FlowAuth's own database; stands for the {} in DB_URI); make it: \
          flowkit secrets init --dir s\n\

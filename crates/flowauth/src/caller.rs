@@ -1,0 +1,224 @@
+//! Who asks, and whether they may: asked once, before any handler, of every route.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use web::axum::extract::{FromRequestParts, Request, State};
+use web::axum::middleware::Next;
+use web::axum::response::{IntoResponse as _, Response};
+use web::{Error, Peer, RequestId};
+
+use crate::app::{App, hex};
+use crate::store::audit::Actor;
+use crate::store::sessions::{self, Session};
+use crate::store::users::User;
+
+/// The cookies, by upstream's names.
+pub const SESSION: &str = "session";
+const FORGERY: &str = "X-CSRF";
+
+/// The header in which a program gives the second one's value back; `X-CSRFToken` is taken too, as by upstream's library.
+const GIVEN: [&str; 2] = ["x-csrf-token", "x-csrftoken"];
+
+/// Who may use a route. Every route says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody.
+    Open,
+    /// Whoever has signed in, even without the second factor that they must set up.
+    SignedIn,
+    /// Whoever has signed in with all that they need.
+    User,
+    /// The same of administrators.
+    Admin,
+}
+
+/// Whoever asks. Only [`guard`] makes one, so a handler that takes one has a route that is guarded.
+#[derive(Clone)]
+pub struct Caller {
+    session: Option<Session>,
+    /// For the log.
+    pub actor: Actor,
+}
+
+impl Caller {
+    /// The user.
+    ///
+    /// # Errors
+    /// 401 where nobody has signed in.
+    pub fn user(&self) -> Result<&User, Error> {
+        self.session.as_ref().map(|session| &session.user).ok_or_else(|| Error::of(StatusCode::UNAUTHORIZED))
+    }
+
+    /// The session's id.
+    pub fn session(&self) -> Option<&str> {
+        self.session.as_ref().map(|session| session.id.as_str())
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Caller {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Caller, Error> {
+        let caller = parts.extensions.get::<Caller>().cloned();
+        caller.ok_or_else(|| Error::of(StatusCode::INTERNAL_SERVER_ERROR).because("a route that is not guarded"))
+    }
+}
+
+/// Whether a user has still to set up the second factor that they must have.
+pub fn must_set_up(user: &User) -> bool {
+    user.needs_factor && !user.has_factor
+}
+
+/// Lets through whom a route is for.
+pub async fn guard(State((app, access)): State<(Arc<App>, Access)>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let caller = match admit(&app, access, &parts).await {
+        Ok(caller) => caller,
+        Err(error) => return error.into_response(),
+    };
+    let session = caller.session().map(str::to_owned);
+    parts.extensions.insert(caller);
+    let mut response = next.run(Request::from_parts(parts, body)).await;
+    // Programs read it after each answer, errors too, as upstream gives it.
+    if let Some(token) = session.map(|session| app.forgery_token(&session))
+        && !response.headers().contains_key(header::SET_COOKIE)
+    {
+        set_cookie(response.headers_mut(), &format!("{FORGERY}={token}; Path=/; Secure; SameSite=Lax"));
+    }
+    response
+}
+
+async fn admit(app: &App, access: Access, request: &Parts) -> Result<Caller, Error> {
+    let headers = &request.headers;
+    let session = match cookie(headers, SESSION).and_then(session_id) {
+        Some(id) => sessions::find(&mut *app.store.read().await?, &id).await?,
+        None => None,
+    };
+    let session = session.filter(|session| session.is_complete);
+    let peer = request.extensions.get::<Peer>().copied().unwrap_or(Peer::Local);
+    let id = request.extensions.get::<RequestId>().map(ToString::to_string).unwrap_or_default();
+    let user = session.as_ref().map(|session| (session.user.id, session.user.name.clone()));
+    let caller = Caller { session, actor: Actor { user, address: address(peer, headers), request: id } };
+    if access == Access::Open {
+        return Ok(caller);
+    }
+    let user = caller.user()?;
+    let changes = !matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    if changes && !is_meant(app, caller.session().unwrap_or_default(), headers) {
+        let text = "This was not sent by a page or program of yours: sign in again, or send the cookie X-CSRF as X-CSRF-Token.";
+        return Err(Error::new(StatusCode::FORBIDDEN, text).with("csrf", true));
+    }
+    if access != Access::SignedIn && must_set_up(user) {
+        let text = "Set up two-factor authentication first.";
+        return Err(Error::new(StatusCode::FORBIDDEN, text).with("require_two_factor_setup", true));
+    }
+    if access == Access::Admin && !user.is_admin {
+        return Err(Error::new(StatusCode::FORBIDDEN, "Only administrators may do that."));
+    }
+    Ok(caller)
+}
+
+/// Whether a request that changes something has what only our own pages and programs know.
+fn is_meant(app: &App, session: &str, headers: &HeaderMap) -> bool {
+    let given = GIVEN.iter().find_map(|name| headers.get(*name)).map_or(&b""[..], HeaderValue::as_bytes);
+    app.forgery_token(session).as_bytes().ct_eq(given).into()
+}
+
+/// From where: the other end, or, where that is a proxy of this machine, whom the proxy names last. What comes before was written by
+/// whoever asks.
+pub fn address(peer: Peer, headers: &HeaderMap) -> String {
+    let is_proxy = match peer {
+        Peer::Net(address) => address.ip().to_canonical().is_loopback(),
+        Peer::Local => true,
+    };
+    let named = || {
+        let last = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
+        last.rsplit(',').next()?.trim().parse::<IpAddr>().ok()
+    };
+    match is_proxy.then(named).flatten() {
+        Some(address) => address.to_canonical().to_string(),
+        None => peer.to_string(),
+    }
+}
+
+/// A new session: what the cookie holds, and the id that is kept.
+pub fn new_session() -> (String, String) {
+    let bytes: [u8; 32] = rand::random();
+    let cookie = URL_SAFE_NO_PAD.encode(bytes);
+    let id = session_id(&cookie).unwrap_or_default();
+    (cookie, id)
+}
+
+/// What is kept of a cookie. `None`: it is none of ours.
+fn session_id(cookie: &str) -> Option<String> {
+    let bytes = URL_SAFE_NO_PAD.decode(cookie).ok().filter(|bytes| bytes.len() == 32)?;
+    Some(hex(&Sha256::digest(bytes)))
+}
+
+/// The id of the session that a request brings, whether it lasts or not.
+pub fn brought(headers: &HeaderMap) -> Option<String> {
+    cookie(headers, SESSION).and_then(session_id)
+}
+
+/// Both cookies of a session. They end with the browser, and with the session here.
+pub fn sign_in_cookies(app: &App, headers: &mut HeaderMap, cookie: &str, id: &str) {
+    set_cookie(headers, &format!("{SESSION}={cookie}; Path=/; Secure; HttpOnly; SameSite=Lax"));
+    set_cookie(headers, &format!("{FORGERY}={}; Path=/; Secure; SameSite=Lax", app.forgery_token(id)));
+}
+
+/// Takes both away.
+pub fn sign_out_cookies(headers: &mut HeaderMap) {
+    set_cookie(headers, &format!("{SESSION}=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0"));
+    set_cookie(headers, &format!("{FORGERY}=; Path=/; Secure; SameSite=Lax; Max-Age=0"));
+}
+
+fn set_cookie(headers: &mut HeaderMap, text: &str) {
+    if let Ok(value) = HeaderValue::try_from(text) {
+        headers.append(header::SET_COOKIE, value);
+    }
+}
+
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = all.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(of: &[(&'static str, &str)]) -> HeaderMap {
+        of.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_str(value).unwrap())).collect()
+    }
+
+    #[test]
+    fn a_cookie_is_found_by_its_whole_name() {
+        let headers = headers(&[("cookie", "xsession=no; session=yes; X-CSRF=b")]);
+        assert_eq!(
+            (cookie(&headers, "session"), cookie(&headers, "X-CSRF"), cookie(&headers, "ses")),
+            (Some("yes"), Some("b"), None)
+        );
+        let (cookie, id) = new_session();
+        assert_eq!(session_id(&cookie), Some(id));
+        assert_eq!([session_id(""), session_id("abc"), session_id("é")], [None, None, None]);
+    }
+
+    #[test]
+    fn only_a_proxy_of_this_machine_names_who_asks() {
+        let forged = headers(&[("x-forwarded-for", "1.1.1.1, 10.0.0.9")]);
+        let near = Peer::Net(([127, 0, 0, 1], 1).into());
+        let far = Peer::Net(([10, 0, 0, 5], 1).into());
+        assert_eq!(address(near, &forged), "10.0.0.9");
+        assert_eq!(address(far, &forged), "10.0.0.5");
+        assert_eq!(address(near, &headers(&[("x-forwarded-for", "nobody")])), "127.0.0.1");
+        assert_eq!(address(near, &HeaderMap::new()), "127.0.0.1");
+    }
+}

@@ -1,0 +1,166 @@
+//! From a deployment's settings and secrets to a server that runs.
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use access::Minter;
+use flowkit_core::config::{Problem, Problems, Settings, StateDir, variables};
+use flowkit_core::secrets::{Secret, Store as Secrets};
+use rsa::pkcs1::DecodeRsaPrivateKey as _;
+use rsa::pkcs8::{DecodePrivateKey as _, EncodePublicKey as _, LineEnding};
+
+use crate::app::{App, Beginning, Keys, Options};
+use crate::store::{Address, Store};
+use crate::vault::Vault;
+
+/// What has to be there.
+const NEEDED: &[&str] =
+    &["FLOWAUTH_ADMIN_USER", "FLOWAUTH_ADMIN_PASSWORD", "FLOWAUTH_FERNET_KEY", "SECRET_KEY", "PRIVATE_JWT_SIGNING_KEY"];
+
+/// All that a server is told, read and checked; nothing is touched yet.
+pub struct Given {
+    listener: TcpListener,
+    address: Address,
+    keys: Keys,
+    options: Options,
+    admin: (Secret, Secret),
+}
+
+/// A server that is ready to serve.
+pub struct Server {
+    listener: TcpListener,
+    app: Arc<App>,
+}
+
+/// How this process logs, by its settings.
+pub fn logging(settings: &Settings) -> trace::Options {
+    let level = settings.text("FLOWAUTH_LOG_LEVEL").and_then(trace::level);
+    let defaults = trace::Options::default();
+    trace::Options { format: trace::Format::Json, level: level.unwrap_or(defaults.level), ..defaults }
+}
+
+/// The settings that this process was given.
+///
+/// # Errors
+/// All that is wrong with them.
+pub fn settings() -> Result<Settings, Problems> {
+    Settings::load(None, &variables(), Some(Path::new(flowkit_core::config::RUN_SECRETS)))
+}
+
+impl Given {
+    /// Reads settings and secrets, and takes the port.
+    ///
+    /// # Errors
+    /// All that is wrong with them; the port can't be had.
+    pub fn read(settings: &Settings, secrets: &Secrets) -> Result<Given, Problems> {
+        let mut problems = Problems::default();
+        let found = secrets.require(NEEDED);
+        let keys = match &found {
+            Ok(found) => keys(secrets, |name| &found[name]).map_err(Problems::from),
+            Err(missing) => Err(missing.clone()),
+        };
+        let address = address(secrets).map_err(Problems::from);
+        let listener = listener(settings).map_err(Problems::from);
+        problems.0.extend(keys.as_ref().err().into_iter().flat_map(|all| all.0.clone()));
+        problems.0.extend(address.as_ref().err().into_iter().flat_map(|all| all.0.clone()));
+        problems.0.extend(listener.as_ref().err().into_iter().flat_map(|all| all.0.clone()));
+        problems.or(())?;
+        let mut found = found?;
+        let mut take = |name: &str| found.remove(name).expect("it is needed");
+        let admin = (take("FLOWAUTH_ADMIN_USER"), take("FLOWAUTH_ADMIN_PASSWORD"));
+        let issuer = settings.text("FLOWAUTH_TWO_FACTOR_ISSUER").expect("it has a default").to_owned();
+        let window = settings.int("TWO_FACTOR_VALID_WINDOW").and_then(|steps| u16::try_from(steps).ok()).unwrap_or(0);
+        let options = Options { issuer, window };
+        Ok(Given { listener: listener?, address: address?, keys: keys?, options, admin })
+    }
+}
+
+impl Server {
+    /// Opens the database, brings it up to date, and makes the first administrator.
+    ///
+    /// # Errors
+    /// [`Beginning`].
+    pub async fn new(given: Given) -> Result<Server, Beginning> {
+        let store = Store::open(&given.address).await?;
+        let app = App::new(given.options, store, given.keys).await?;
+        let (name, password) = given.admin;
+        if app.first_admin(name.expose(), &password, false).await? {
+            tracing::info!(user = name.expose(), "the first administrator was made");
+        }
+        Ok(Server { listener: given.listener, app })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop` is ready and what is in flight has ended.
+    ///
+    /// # Errors
+    /// The listener can't be used.
+    pub async fn serve(self, stop: impl Future<Output = ()>) -> std::io::Result<web::Stopped> {
+        let store = self.app.store.clone();
+        let stopped = web::serve(self.listener, crate::table(self.app).router(), options(), stop).await;
+        store.close().await;
+        stopped
+    }
+}
+
+/// What the ground is told: ids of our own, and errors in upstream's form.
+pub fn options() -> web::Options {
+    web::Options { errors: Arc::new(crate::error), own_ids: true, ..web::Options::default() }
+}
+
+fn keys<'a>(secrets: &Secrets, found: impl Fn(&str) -> &'a Secret) -> Result<Keys, Problem> {
+    let private = found("PRIVATE_JWT_SIGNING_KEY");
+    let minter = Minter::parse(private.expose()).map_err(|error| {
+        Problem::new(format!("PRIVATE_JWT_SIGNING_KEY can't be used: {error}"), "give an RSA private key, as PEM")
+    })?;
+    let public_pem = public_pem(private.expose())
+        .ok_or_else(|| Problem::new("PRIVATE_JWT_SIGNING_KEY has no public half", "give an RSA private key, as PEM"))?;
+    let before: Vec<Secret> = secrets.previous("FLOWAUTH_FERNET_KEY").into_iter().collect();
+    let vault = Vault::new(found("FLOWAUTH_FERNET_KEY"), &before).ok_or_else(|| {
+        Problem::new(
+            "FLOWAUTH_FERNET_KEY is no Fernet key",
+            "give 32 random bytes in url-safe base64, as flowkit makes them",
+        )
+    })?;
+    Ok(Keys { minter, public_pem, vault, secret: found("SECRET_KEY").clone() })
+}
+
+/// The public half of a private key.
+fn public_pem(private: &str) -> Option<String> {
+    let key = rsa::PrivateKey::from_pkcs8_pem(private).or_else(|_| rsa::PrivateKey::from_pkcs1_pem(private)).ok()?;
+    key.to_public_key().to_public_key_pem(LineEnding::LF).ok()
+}
+
+/// `DB_URI`, or a file in the state directory.
+fn address(secrets: &Secrets) -> Result<Address, Problem> {
+    let Ok(uri) = secrets.get("DB_URI") else {
+        let directory = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
+        let file = directory.unwrap_or_else(|| StateDir::usual().role("flowauth").join("data")).join("flowauth.sqlite");
+        say::tell!("flowauth: DB_URI is not set: users and tokens are kept in {}", file.display());
+        return Ok(Address::File(file));
+    };
+    let password = secrets.get("FLOWAUTH_DB_PASSWORD").ok();
+    let hint = "write it as postgresql://flowauth:{}@HOST:5432/flowauth, or sqlite:////PATH";
+    Address::parse(uri.expose(), password.as_ref()).map_err(|what| Problem::new(what, hint))
+}
+
+fn listener(settings: &Settings) -> Result<TcpListener, Problem> {
+    const LISTEN: &str = "FLOWKIT_FLOWAUTH_LISTEN";
+    let (text, port) = (settings.text(LISTEN).expect("it has a default"), settings.port("FLOWKIT_FLOWAUTH_PORT"));
+    let problem = |what: String, hint| Problem::new(what, hint).value(text).origin(settings.origin(LISTEN));
+    let ip: IpAddr = text.parse().map_err(|_| {
+        problem("FLOWKIT_FLOWAUTH_LISTEN is not an IP address".to_owned(), "give an address of this machine")
+    })?;
+    TcpListener::bind((ip, port)).map_err(|error| {
+        let hint = "stop what listens there, or give another FLOWKIT_FLOWAUTH_PORT";
+        problem(format!("port {port} can't be listened on: {error}"), hint)
+    })
+}

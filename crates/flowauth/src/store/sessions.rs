@@ -1,0 +1,88 @@
+//! Who is signed in. Kept here, so that signing out ends it wherever the cookie has got to.
+
+use sqlx::{AnyConnection, Row as _};
+
+use super::users::{self, User};
+use super::{Change, Result, now};
+
+/// How long a session lasts when nothing is asked, in seconds: 20 minutes, as upstream's.
+pub const IDLE: i64 = 20 * 60;
+
+/// How long it lasts in any case, in seconds: a day's work.
+pub const LONGEST: i64 = 12 * 3600;
+
+/// How long somebody has to give their code, in seconds.
+pub const UNTIL_CODE: i64 = 5 * 60;
+
+/// What is noted more often than this, in seconds, is no use.
+const NOTED: i64 = 60;
+
+/// A session and whose it is.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Its id here: a digest of the cookie.
+    pub id: String,
+    /// Whose it is.
+    pub user: User,
+    /// Whether the second factor, where there is one, was given too.
+    pub is_complete: bool,
+}
+
+/// Begins one.
+///
+/// # Errors
+/// The database's, here and below.
+pub async fn begin(db: &mut Change, id: &str, user: i64, address: &str, is_complete: bool) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO sessions (id, user_id, created_at, seen_at, address, complete) VALUES ($1, $2, $3, $3, $4, $5)",
+    )
+    .bind(id)
+    .bind(user)
+    .bind(now())
+    .bind(address)
+    .bind(i64::from(is_complete))
+    .execute(&mut **db)
+    .await?;
+    Ok(())
+}
+
+/// The session with this id, if it lasts and its user may sign in. It is noted that it was seen.
+pub async fn find(db: &mut AnyConnection, id: &str) -> Result<Option<Session>> {
+    let now = now();
+    let row = sqlx::query(
+        "SELECT user_id, seen_at, complete FROM sessions WHERE id = $1 AND created_at > $2 AND seen_at > $3
+         AND (complete = 1 OR created_at > $4)",
+    )
+    .bind(id)
+    .bind(now - LONGEST)
+    .bind(now - IDLE)
+    .bind(now - UNTIL_CODE)
+    .fetch_optional(&mut *db)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let user = users::find(db, row.try_get("user_id")?).await?;
+    let Some(user) = user.filter(|user| user.disabled_at.is_none()) else { return Ok(None) };
+    if row.try_get::<i64, _>("seen_at")? < now - NOTED {
+        sqlx::query("UPDATE sessions SET seen_at = $2 WHERE id = $1").bind(id).bind(now).execute(db).await?;
+    }
+    Ok(Some(Session { id: id.to_owned(), user, is_complete: row.try_get::<i64, _>("complete")? != 0 }))
+}
+
+/// Ends one.
+pub async fn end(db: &mut Change, id: &str) -> Result<()> {
+    sqlx::query("DELETE FROM sessions WHERE id = $1").bind(id).execute(&mut **db).await?;
+    Ok(())
+}
+
+/// Ends all of a user's but one, and those of everybody that are over.
+pub async fn end_others(db: &mut Change, user: i64, but: Option<&str>) -> Result<()> {
+    let now = now();
+    sqlx::query("DELETE FROM sessions WHERE (user_id = $1 AND id <> $2) OR created_at <= $3 OR seen_at <= $4")
+        .bind(user)
+        .bind(but.unwrap_or_default())
+        .bind(now - LONGEST)
+        .bind(now - IDLE)
+        .execute(&mut **db)
+        .await?;
+    Ok(())
+}

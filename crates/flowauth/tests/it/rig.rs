@@ -1,0 +1,170 @@
+//! A server over a test's database, and browsers that keep their cookies.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, OnceLock};
+
+use access::{Minter, Verifier};
+use bytes::Bytes;
+use flowauth::store::{Address, Store};
+use flowauth::vault::Vault;
+use flowauth::{App, Keys, Options};
+use flowkit_core::secrets::Secret;
+use http::Request;
+use rsa::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _, LineEnding};
+use serde_json::{Value, json};
+use web::test::{Answer, Client};
+
+pub const PASSWORD: &str = "purple-Monkey-dishwasher-91";
+
+/// A server.
+pub struct Rig {
+    pub app: Arc<App>,
+    pub store: Store,
+    pub address: SocketAddr,
+}
+
+fn signing() -> &'static (String, String) {
+    static KEY: OnceLock<(String, String)> = OnceLock::new();
+    KEY.get_or_init(|| {
+        let key = rsa::PrivateKey::new(&mut rand::rng(), 2048).unwrap();
+        let private = key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string();
+        (private, key.to_public_key().to_public_key_pem(LineEnding::LF).unwrap())
+    })
+}
+
+/// A key to seal with.
+pub fn fernet() -> Secret {
+    Secret::new(fernet::Fernet::generate_key())
+}
+
+/// Keys of a server that seals with this one.
+pub fn keys(newest: &Secret, before: &[Secret]) -> Keys {
+    let (private, public) = signing();
+    Keys {
+        minter: Minter::parse(private).unwrap(),
+        public_pem: public.clone(),
+        vault: Vault::new(newest, before).unwrap(),
+        secret: Secret::new("a secret key".to_owned()),
+    }
+}
+
+/// Whoever checks tokens for a server.
+pub fn verifier(audience: &str) -> Verifier {
+    Verifier::new(access::Keys::parse(&signing().1).unwrap(), audience)
+}
+
+impl Rig {
+    /// With the administrator `root`.
+    pub async fn start(address: &Address) -> Rig {
+        let store = crate::open(address).await;
+        let options = Options { issuer: "FlowAuth".to_owned(), window: 1 };
+        let app = App::new(options, store.clone(), keys(&fernet(), &[])).await.unwrap();
+        assert!(app.first_admin("root", &Secret::new(PASSWORD.to_owned()), false).await.unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = flowauth::table(app.clone()).router();
+        tokio::spawn(web::serve(listener, router, flowauth::start::options(), std::future::pending()));
+        Rig { app, store, address }
+    }
+
+    /// Somebody who has not signed in.
+    pub fn browser(&self) -> Browser {
+        browser(self.address)
+    }
+
+    /// Somebody who has.
+    pub async fn signed_in(&self, name: &str) -> Browser {
+        let mut browser = self.browser();
+        let answer = browser.post("/signin", json!({ "username": name, "password": PASSWORD })).await;
+        assert_eq!(answer.status, 200, "{name}: {}", answer.text());
+        browser
+    }
+
+    /// A new user, made by an administrator.
+    pub async fn user(&self, root: &mut Browser, name: &str, more: Value) -> i64 {
+        let mut body = json!({ "username": name, "password": PASSWORD });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        root.ok("POST", "/admin/users", body).await["id"].as_i64().unwrap()
+    }
+
+    /// A new server with scopes, and the numbers of those by name.
+    pub async fn server(&self, root: &mut Browser, name: &str, scopes: &[&str]) -> (i64, BTreeMap<String, i64>) {
+        let body =
+            json!({ "name": name, "longest_token_life_minutes": 60, "latest_token_expiry": null, "scopes": scopes });
+        let id = root.ok("POST", "/admin/servers", body).await["id"].as_i64().unwrap();
+        let listed = root.ok("GET", &format!("/admin/servers/{id}/scopes"), Value::Null).await;
+        let scopes = listed.as_array().unwrap().iter();
+        (id, scopes.map(|scope| (scope["name"].as_str().unwrap().to_owned(), scope["id"].as_i64().unwrap())).collect())
+    }
+}
+
+/// A browser.
+#[derive(Clone)]
+pub struct Browser {
+    client: Client,
+    pub cookies: BTreeMap<String, String>,
+    /// Whether it sends back what it was given against forged requests.
+    pub careful: bool,
+}
+
+/// One of the server at an address.
+pub fn browser(address: SocketAddr) -> Browser {
+    let client = Client::to(address).allow(&["set-cookie", "retry-after", "allow"]);
+    Browser { client, cookies: BTreeMap::new(), careful: true }
+}
+
+impl Browser {
+    pub async fn send(&mut self, method: &str, path: &str, body: Value) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        if !self.cookies.is_empty() {
+            let pairs: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            request = request.header("cookie", pairs.join("; "));
+        }
+        if let Some(token) = self.cookies.get("X-CSRF").filter(|_| self.careful) {
+            request = request.header("x-csrf-token", token);
+        }
+        let body = match body {
+            Value::Null => Bytes::new(),
+            body => {
+                request = request.header("content-type", "application/json");
+                body.to_string().into()
+            }
+        };
+        let answer = self.client.send(request.body(body).unwrap()).await;
+        for cookie in answer.headers.get_all("set-cookie") {
+            let text = cookie.to_str().unwrap();
+            assert!(text.contains("; Secure") && text.contains("; SameSite=Lax"), "{text}");
+            let (name, value) = text.split(';').next().unwrap().split_once('=').unwrap();
+            assert_eq!(name == "session", text.contains("; HttpOnly"), "{text}");
+            match text.contains("Max-Age=0") {
+                true => drop(self.cookies.remove(name)),
+                false => drop(self.cookies.insert(name.to_owned(), value.to_owned())),
+            }
+        }
+        answer
+    }
+
+    pub async fn get(&mut self, path: &str) -> Answer {
+        self.send("GET", path, Value::Null).await
+    }
+
+    pub async fn post(&mut self, path: &str, body: Value) -> Answer {
+        self.send("POST", path, body).await
+    }
+
+    /// The answer of a request that must go well.
+    pub async fn ok(&mut self, method: &str, path: &str, body: Value) -> Value {
+        let answer = self.send(method, path, body).await;
+        assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text());
+        answer.json()
+    }
+
+    /// Status and message of a request that must not.
+    pub async fn refused(&mut self, method: &str, path: &str, body: Value) -> (u16, String) {
+        let answer = self.send(method, path, body).await;
+        let json = answer.json();
+        assert_eq!(json["code"], answer.status.as_u16(), "{json}");
+        (answer.status.as_u16(), json["message"].as_str().unwrap().to_owned())
+    }
+}

@@ -1,0 +1,62 @@
+//! From settings and secrets to a server.
+
+use std::path::Path;
+
+use flowauth::start::{Given, Server};
+use flowkit_core::catalogue::catalogue;
+use flowkit_core::config::{Origin, Settings, Variables};
+use flowkit_core::secrets::{self, Options, Store};
+use serde_json::json;
+
+use crate::rig::browser;
+
+fn given(dir: &Path) -> Result<Given, String> {
+    // An address of the loopback that nobody else has thought of, so that the port is free.
+    let [a, b, c]: [u8; 3] = rand::random();
+    let mut settings = Settings::load(None, &Variables::new(), None).unwrap();
+    let address = format!("127.{a}.{b}.{}", c.clamp(1, 254));
+    settings.set("FLOWKIT_FLOWAUTH_LISTEN", &address, Origin::Flag).unwrap();
+    Given::read(&settings, &Store::only(dir)).map_err(|problems| problems.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_init_makes_is_enough_and_the_administrator_is_made_once() {
+    let (dir, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let roles: Vec<_> = catalogue().role("flowauth").into_iter().collect();
+    secrets::init(dir.path(), &roles, &Options::default()).unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        let _ = std::fs::remove_file(&path);
+        std::fs::write(path, text).unwrap();
+    };
+    write("DB_URI", &format!("sqlite:///{}/flowauth.sqlite", data.path().display()));
+    let password = std::fs::read_to_string(dir.path().join("FLOWAUTH_ADMIN_PASSWORD")).unwrap().trim().to_owned();
+    let sign_in = |password: &str| json!({ "username": "admin", "password": password });
+    for new in [None, Some("given-later-by-Somebody-77")] {
+        if let Some(new) = new {
+            write("FLOWAUTH_ADMIN_PASSWORD", new);
+        }
+        let server = Server::new(given(dir.path()).unwrap()).await.unwrap();
+        let address = server.address().unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let served = tokio::spawn(server.serve(async move { drop(stopped.await) }));
+        let mut admin = browser(address);
+        assert_eq!(admin.post("/signin", sign_in(&password)).await.status, 200, "the first password stays");
+        assert_eq!(admin.get("/health/ready").await.status, 200);
+        let keys = admin.get("/.well-known/jwks.json").await.json();
+        assert_eq!((keys["keys"].as_array().unwrap().len(), &keys["keys"][0]["e"]), (1, &json!("AQAB")));
+        if let Some(new) = new {
+            assert_eq!(browser(address).post("/signin", sign_in(new)).await.status, 401);
+        }
+        stop.send(()).unwrap();
+        served.await.unwrap().unwrap();
+    }
+    write("FLOWAUTH_FERNET_KEY", "hunter2");
+    std::fs::remove_file(dir.path().join("SECRET_KEY")).unwrap();
+    write("DB_URI", "mysql://flowauth:hunter2@db/flowauth");
+    let wrong = given(dir.path()).err().unwrap();
+    for name in ["FLOWAUTH_FERNET_KEY", "SECRET_KEY", "\"mysql\""] {
+        assert!(wrong.contains(name), "{wrong}");
+    }
+    assert!(!wrong.contains("hunter2"), "{wrong}");
+}
