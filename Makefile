@@ -4,7 +4,8 @@
 PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
 export PREFIX
 
-# What is installed: the release binary, built first, or one that is there already, such as target/debug/flowkit.
+# What is installed, with FlowAPI's program beside it: the release binary, built first, or one that is there already, such as
+# target/debug/flowkit.
 PROGRAM ?= target/release/flowkit
 # Which made-up data: a month of 20,000 people. DEMO="--days 3 --subscribers 2000 --sites 60" is there at once.
 DEMO ?=
@@ -19,7 +20,7 @@ help:
 	@echo "make test-nixpkgs NIXPKGS=DIR  every output and example on a checkout of nixpkgs: evaluated, and compared with tests/debian"
 	@echo "make lint    formatting, clippy, licences of all dependencies"
 	@echo "make setup   install what is missing: Debian's packages, the Python environment"
-	@echo "make build   the release binary; make install puts it into $(PREFIX)/bin"
+	@echo "make build   the release binaries; make install puts them into $(PREFIX)/bin"
 	@echo "make bench   the figures that the README claims"
 	@echo "make relock  the Debian packages that tests/debian builds with, as Debian has them now"
 
@@ -30,13 +31,15 @@ setup-tests:
 	@scripts/setup.sh --tests
 
 build:
-	cargo build --release --locked
+	cargo build --release --locked --package flowkit --package flowapi
 
 # Renamed into place: a running one keeps its file.
 install: $(if $(filter target/release/%,$(PROGRAM)),build)
 	@mkdir -p $(PREFIX)/bin
-	@install -m 755 $(PROGRAM) $(PREFIX)/bin/.flowkit.new
-	@mv $(PREFIX)/bin/.flowkit.new $(PREFIX)/bin/flowkit
+	@for program in flowapi flowkit; do \
+		install -m 755 $(dir $(PROGRAM))$$program $(PREFIX)/bin/.$$program.new && \
+		mv $(PREFIX)/bin/.$$program.new $(PREFIX)/bin/$$program || exit 1; \
+	done
 
 up: setup install
 	$(PREFIX)/bin/flowkit up --detach

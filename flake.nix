@@ -72,7 +72,7 @@
           packages = import ./packages { pkgs = final; };
         in
         {
-          inherit (packages) flowkit flowmachine;
+          inherit (packages) flowapi flowkit flowmachine;
           flowkit-postgresql = packages.postgresql;
         };
 

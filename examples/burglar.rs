@@ -72,7 +72,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn others_credentials(state: &Path, role: &str) -> Vec<PathBuf> {
-    let others = ["flowdb", "redis", "flowmachine"].into_iter().filter(|other| *other != role);
+    let others = ["flowdb", "redis", "flowmachine", "flowapi"].into_iter().filter(|other| *other != role);
     others.flat_map(|other| files(&state.join("credentials").join(other))).collect()
 }
 

@@ -10,8 +10,9 @@ let
   catalogue = import ../modules/lib/catalogue.nix;
   cfg = config.services.flowkit;
   running = lib.filterAttrs (name: _: cfg.${name}.enable) catalogue.roles;
-  # Whether every secret that is used here belongs to a role that is here: others can't be made, they must be the same.
-  own = builtins.all (secret: running ? ${secret.owner}) (
+  # Whether every secret that is used here belongs to a role that is here, or to one that cannot be run yet: others can't be
+  # made, they must be the same.
+  own = builtins.all (secret: running ? ${secret.owner} || !(catalogue.roles ? ${secret.owner})) (
     lib.concatMap catalogue.secretsOf (lib.attrValues running)
   );
   # What others may reach: the ports that the guide publishes.

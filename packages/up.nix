@@ -10,6 +10,7 @@ writeShellApplication {
   text = ''
     export FLOWKIT_POSTGRES_BIN=''${FLOWKIT_POSTGRES_BIN-${packages.postgresql}/bin}
     export FLOWKIT_PYTHON=''${FLOWKIT_PYTHON-${packages.flowmachine}/bin/python}
+    export FLOWKIT_FLOWAPI_SERVER=''${FLOWKIT_FLOWAPI_SERVER-${lib.getExe packages.flowapi}}
     exec ${lib.getExe packages.flowkit} up "$@"
   '';
 }

@@ -80,10 +80,11 @@ let
     secret: !(secret.optional or false) && !(secret.make ? fixed) && cfg.secrets.${secret.name} == null
   ) secrets;
 
-  # A secret of a role elsewhere can't be made here: it would be another one.
+  # A secret of a role elsewhere can't be made here: it would be another one. A role that cannot be run yet is nowhere.
   foreign = lib.filter (
     secret:
     flowkit.makeSecrets
+    && catalogue.roles ? ${secret.owner}
     && !here secret.owner
     && !(secret.make ? fixed)
     && cfg.secrets.${secret.name} == "${flowkit.secretsDir}/${secret.name}"

@@ -65,6 +65,9 @@ impl Quickstart {
         rollout::images(&docker, &wish, self.images.as_deref(), &mut |told| tell!("{told}")).map_err(failure)?;
         let made = vault::make(&docker, &wish, self.secrets.as_deref(), &inner).map_err(swarm::failure)?;
         tell!("secrets: {} made, {} kept", made.made.len(), made.kept.len());
+        if self.secrets.is_none() && made.made.iter().any(|name| name.ends_with("cert-flowkit.pem")) {
+            tell!("note: without --secrets nobody has FlowAPI's certificate, nor the key that tokens are made with");
+        }
         wish.take_versions(vault::versions(&docker, wish.prefix())?);
 
         let file = stack::plan(&wish, &settings).map_err(Failure::mistake)?;

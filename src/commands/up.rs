@@ -76,12 +76,25 @@ impl Up {
         if !say::ERR.is_terminal() {
             show!("{}", table(&status.services));
         }
+        tell_clients(&deployment);
         tell!("state: {}   log: {}", deployment.site.state.root().display(), log.display());
         if self.detach {
             return Ok(ExitCode::SUCCESS);
         }
         tell!("Ctrl-C stops everything.");
         follow::until_interrupted(&run, &log)
+    }
+}
+
+/// What people need who ask FlowAPI.
+fn tell_clients(deployment: &Deployment) {
+    let certificate = deployment.site.state.secrets().join("cert-flowkit.pem");
+    if deployment.roles.iter().any(|role| role == "flowapi") && certificate.exists() {
+        let port = deployment.site.settings.port("FLOWAPI_PORT");
+        tell!(
+            "FlowAPI: https://localhost:{port}, and https://flow.api:{port} where /etc/hosts says so; clients need {}",
+            certificate.display()
+        );
     }
 }
 

@@ -12,16 +12,17 @@ use serde_json::json;
 use time::Date;
 
 use super::{Failure, demo};
-use crate::roles::{Deployment, flowmachine};
+use crate::roles::{self, Deployment, flowmachine};
 use crate::stack::{Docker, Job};
 use crate::verify::{Check, Error, Target, verify};
 use flowkit_core::config::Problem;
 use say::{show, tell};
+use supervisor::client;
 
-/// Ask a running deployment a real question in three ways and compare the answers
+/// Ask a running deployment a real question in several ways and compare the answers
 ///
 /// Where were people at the end of a day, by ward? The question goes to FlowMachine's server, as FlowAPI asks it and with
-/// FlowAPI's login to the database; to FlowMachine's library, as an analyst with a login that is made for it and removed
+/// FlowAPI's login to the database; to FlowAPI itself, where PRIVATE_JWT_SIGNING_KEY is at hand to make a token with; to FlowMachine's library, as an analyst with a login that is made for it and removed
 /// afterwards; and to the database in plain SQL. Exit status 0 when all agree; 1 when not, and then what differs is told.
 #[derive(Args)]
 pub struct Verify {
@@ -66,6 +67,7 @@ impl Verify {
         let target = Target {
             site: &deployment.site,
             flowmachine: server(&deployment).map_err(Failure::mistake)?,
+            flowapi: flowapi(&deployment).map_err(Failure::mistake)?,
             python: &flowmachine::python(&deployment).map_err(Failure::mistake)?,
             python_as: deployment.user_of("flowmachine").map_err(Failure::mistake)?.map(|user| (user.uid, user.gid)),
             patience: Duration::from_secs(self.patience),
@@ -118,11 +120,23 @@ fn server(deployment: &Deployment) -> Result<SocketAddr, Problem> {
     let here = flowmachine::reached(deployment)?;
     let named = deployment.site.settings.explicit().find(|(name, _)| *name == "FLOWMACHINE_HOST");
     let Some((name, host)) = named else { return Ok(here) };
-    let found = (host, here.port()).to_socket_addrs().ok().and_then(|mut found| found.find(SocketAddr::is_ipv4));
-    found.ok_or_else(|| {
-        let problem = Problem::new(format!("{name} has no IPv4 address"), "give the host that FlowMachine runs on");
+    let found = (host, here.port()).to_socket_addrs().ok();
+    found.and_then(|found| found.min_by_key(SocketAddr::is_ipv6)).ok_or_else(|| {
+        let problem = Problem::new(format!("{name} has no address"), "give the host that FlowMachine runs on");
         problem.value(host).origin(deployment.site.settings.origin(name))
     })
+}
+
+/// Where FlowAPI is, or that it does not run among the others.
+fn flowapi(deployment: &Deployment) -> Result<Result<SocketAddr, String>, Problem> {
+    let running = client::status(&deployment.site.state.run()).ok();
+    let roles = running.as_ref().and_then(|status| status.facts["roles"].as_object());
+    match roles {
+        Some(roles) if roles.contains_key("flowmachine") && !roles.contains_key("flowapi") => {
+            Ok(Err("it does not run here".to_owned()))
+        }
+        _ => roles::flowapi::reached(deployment).map(Ok),
+    }
 }
 
 /// What was looked at, what came of it, how long it took.

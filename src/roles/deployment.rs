@@ -96,7 +96,7 @@ impl Deployment {
     }
 
     /// The same with these roles run together: FlowDB leaves to the others the memory that they need, unless the settings
-    /// say how much, and FlowDB and redis are reached where they listen.
+    /// say how much, and they are reached where they listen.
     #[must_use]
     pub fn running(mut self, roles: Vec<String>) -> Deployment {
         const SETTING: &str = "FLOWKIT_FLOWDB_SET_ASIDE";
@@ -105,9 +105,11 @@ impl Deployment {
         if self.site.settings.origin(SETTING) == &Origin::Default && roles.iter().any(|role| role == "flowdb") {
             self.site.settings.set(SETTING, &bytes.to_string(), Origin::Roles).expect("it is a size");
         }
-        for (role, host, listen) in
-            [("flowdb", "FLOWDB_HOST", "FLOWKIT_FLOWDB_LISTEN"), ("redis", "REDIS_HOST", "FLOWKIT_REDIS_LISTEN")]
-        {
+        for (role, host, listen) in [
+            ("flowdb", "FLOWDB_HOST", "FLOWKIT_FLOWDB_LISTEN"),
+            ("redis", "REDIS_HOST", "FLOWKIT_REDIS_LISTEN"),
+            ("flowmachine", "FLOWMACHINE_HOST", "FLOWKIT_FLOWMACHINE_LISTEN"),
+        ] {
             let text = |name: &str| self.site.settings.text(name).expect("it has a default");
             let here = roles.iter().any(|name| name == role);
             if let Some(ip) = followed(text(host), text(listen)).filter(|_| here) {

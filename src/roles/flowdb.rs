@@ -19,6 +19,7 @@ pub(super) static ROLE: Role = Role {
     check,
     // The server needs none of its secrets; this task sets them.
     restart: "flowdb-schema",
+    follows: false,
     steps: &[
         Step { name: "flowdb-prepare", before_listening: true, run: prepare },
         Step { name: "flowdb-server", before_listening: false, run: serve },

@@ -45,6 +45,7 @@ pub(super) static ROLE: Role = Role {
     services,
     check,
     restart: "flowmachine",
+    follows: true,
     steps: &[
         Step { name: "flowmachine-repair", before_listening: true, run: repair },
         Step { name: "flowmachine-await", before_listening: false, run: await_neighbours },

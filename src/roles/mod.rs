@@ -6,6 +6,7 @@
 
 mod accounts;
 mod deployment;
+pub(crate) mod flowapi;
 mod flowdb;
 pub(crate) mod flowmachine;
 mod host;
@@ -30,7 +31,7 @@ use say::show;
 use supervisor::{Command, Service};
 
 /// The roles that run, in the order in which a person thinks of them.
-static ROLES: [&Role; 3] = [&flowdb::ROLE, &redis::ROLE, &flowmachine::ROLE];
+static ROLES: [&Role; 4] = [&flowdb::ROLE, &redis::ROLE, &flowmachine::ROLE, &flowapi::ROLE];
 
 /// What a role runs. Each has one, in its own file.
 struct Role {
@@ -42,6 +43,8 @@ struct Role {
     check: fn(&Settings, bool) -> Vec<Problem>,
     /// The service to restart so that new secrets take effect.
     restart: &'static str,
+    /// Whether it is started anew with whom it talks to.
+    follows: bool,
     /// What its services need FlowKit's knowledge for at run time.
     steps: &'static [Step],
 }
@@ -102,11 +105,11 @@ pub fn in_container() -> bool {
 /// its secrets, its schema's task sets them; FlowMachine is started anew with either.
 pub fn to_restart(roles: &[&str]) -> Vec<&'static str> {
     // Whoever needs another of them is started anew with it.
-    let follows = |name: &str| {
-        let talks = catalogue().role(name).into_iter().flat_map(|role| &role.talks_to);
-        talks.into_iter().any(|talk| roles.contains(&talk.role.as_str()))
+    let follows = |role: &Role| {
+        let talks = catalogue().role(role.name).into_iter().flat_map(|role| &role.talks_to);
+        role.follows && talks.into_iter().any(|talk| roles.contains(&talk.role.as_str()))
     };
-    let here = ROLES.iter().filter(|role| roles.contains(&role.name) && !follows(role.name));
+    let here = ROLES.iter().filter(|role| roles.contains(&role.name) && !follows(role));
     here.map(|role| role.restart).collect()
 }
 
@@ -247,5 +250,6 @@ mod tests {
         assert_eq!(to_restart(&["flowdb", "flowmachine"]), ["flowdb-schema"]);
         assert_eq!(to_restart(&["flowmachine"]), ["flowmachine"]);
         assert_eq!(to_restart(&["redis"]), ["redis"]);
+        assert_eq!(to_restart(&["flowdb", "flowapi"]), ["flowdb-schema", "flowapi"]);
     }
 }

@@ -17,6 +17,7 @@ pub(super) static ROLE: Role = Role {
     services,
     check: |_, _| Vec::new(),
     restart: "redis",
+    follows: false,
     steps: &[Step { name: "redis-prepare", before_listening: true, run: prepare }],
 };
 

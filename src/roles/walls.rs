@@ -23,6 +23,20 @@ const SYSTEM: &[&str] = &[
     "/sys",
 ];
 
+/// What a server of our own needs of it: libraries, and how hosts are found. None of the system's programs.
+const LIBRARIES: &[&str] = &[
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib32",
+    "/usr/lib64",
+    "/etc",
+    "/nix/store",
+    "/proc",
+    "/sys/fs/cgroup",
+];
+
 /// Devices that every program may want.
 const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
@@ -37,8 +51,9 @@ pub(super) fn confine(whole: &Deployment, view: &Deployment, role: &Role, servic
     let (common, temporary) = (common(whole, view, role), temporary(view, role));
     let state = whole.site.state.root();
     let closed = state.canonicalize().unwrap_or_else(|_| state.to_owned());
+    let with = installation(role);
     for command in services.iter_mut().flat_map(|service| service.before.iter_mut().chain([&mut service.command])) {
-        let program = program(&command.program).map(|path| (path, Reach::Run));
+        let program = with(&command.program).into_iter().map(|path| (path, Reach::Run));
         let files = common.files.iter().cloned().chain(program);
         let files = files.flat_map(|(path, reach)| around(&path, &closed).into_iter().map(move |path| (path, reach)));
         command.confinement = Some(Confinement { files: files.collect(), ..common.clone() });
@@ -57,22 +72,37 @@ pub(super) fn is_confined(role: &Role, has_own_user: bool) -> bool {
     role.name != "flowdb" || !has_own_user
 }
 
+/// Whether a role is a server of our own, which starts nothing and is one file.
+fn is_ours(role: &Role) -> bool {
+    role.name == "flowapi"
+}
+
+/// What has to be reached of a program of a role.
+fn installation(role: &Role) -> fn(&Path) -> Vec<PathBuf> {
+    if is_ours(role) { alone } else { program }
+}
+
 /// What all services of a role may reach.
 fn common(whole: &Deployment, view: &Deployment, role: &Role) -> Confinement {
     let run = |path: PathBuf| (path, Reach::Run);
     let change = |path: PathBuf| (path, Reach::Change);
-    let mut files: Vec<(PathBuf, Reach)> = SYSTEM.iter().map(|path| run(path.into())).collect();
+    let (system, with) = (if is_ours(role) { LIBRARIES } else { SYSTEM }, installation(role));
+    let mut files: Vec<(PathBuf, Reach)> = system.iter().map(|path| run(path.into())).collect();
     // Where names of hosts are asked for may stand elsewhere, and is written anew from time to time.
     files.extend(fs::canonicalize("/etc/resolv.conf").ok().and_then(|file| file.parent().map(Path::to_owned)).map(run));
     files.extend(DEVICES.iter().map(|path| change(path.into())));
     files.push(run(view.credentials_of(&role.name)));
     files.push(change(view.site.state.role(&role.name)));
-    files.extend(program(&view.program).map(run));
+    files.extend(with(&view.program).into_iter().map(run));
     let places: Vec<&str> = role.volumes.iter().filter_map(|volume| volume.place.as_deref()).collect();
     for (name, value) in view.site.settings.explicit() {
         match catalogue().setting(name).map(|setting| setting.r#type) {
             Some(_) if places.contains(&name) => files.push(change(value.into())),
-            Some(Type::Path) => files.extend(program(Path::new(value)).map(run)),
+            // A list that is written anew is another file of that name.
+            Some(Type::Path) if name == "FLOWKIT_FLOWAPI_REVOCATIONS" => {
+                files.extend(Path::new(value).parent().map(Path::to_owned).map(run));
+            }
+            Some(Type::Path) => files.extend(with(Path::new(value)).into_iter().map(run)),
             _ => {}
         }
     }
@@ -94,15 +124,20 @@ fn common(whole: &Deployment, view: &Deployment, role: &Role) -> Confinement {
     }
 }
 
+/// A program by its name, and as the file that it is.
+fn alone(path: &Path) -> Vec<PathBuf> {
+    [Some(path.to_owned()), path.canonicalize().ok()].into_iter().flatten().collect()
+}
+
 /// A program, and what its installation has for it.
-fn program(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let paths = [Some(path.to_owned()), path.canonicalize().ok()];
-    paths.into_iter().flatten().flat_map(|path| {
+fn program(path: &Path) -> Vec<PathBuf> {
+    let beside = alone(path).into_iter().flat_map(|path| {
         let bin = path.ancestors().take(2).find(|path| path.ends_with("bin"));
         let prefix = bin.and_then(Path::parent).map(Path::to_owned);
         let beside = prefix.into_iter().flat_map(|prefix| BESIDE.iter().map(move |name| prefix.join(name)));
         [path.clone()].into_iter().chain(beside).collect::<Vec<_>>()
-    })
+    });
+    beside.collect()
 }
 
 /// What is there of a path, but for `closed`: where that is below it, everything beside.
@@ -139,14 +174,11 @@ mod tests {
 
     #[test]
     fn a_program_comes_with_its_installation_and_no_more() {
-        let python: Vec<PathBuf> = program(Path::new("/home/ada/venv/bin/python")).collect();
+        let python: Vec<PathBuf> = program(Path::new("/home/ada/venv/bin/python"));
         for path in ["/home/ada/venv/bin/python", "/home/ada/venv/lib", "/home/ada/venv/pyvenv.cfg"] {
             assert!(python.contains(&path.into()), "{path}");
         }
         assert!(!python.contains(&"/home/ada/venv".into()));
-        assert_eq!(
-            program(Path::new("/home/ada/redis-server")).collect::<Vec<_>>(),
-            [PathBuf::from("/home/ada/redis-server")]
-        );
+        assert_eq!(program(Path::new("/home/ada/redis-server")), [PathBuf::from("/home/ada/redis-server")]);
     }
 }

@@ -93,10 +93,11 @@ fn autovacuum_workers(memory: u64, cpus: u32) -> u32 {
     }
 }
 
-/// FlowMachine takes 6 a process, each library user 6, FlowETL 4, health checks 2, and 3 are kept for the superuser.
+/// FlowMachine takes 6 a process, FlowAPI 10 while as many results are on their way, each library user 6, FlowETL 4, health
+/// checks 2, and 3 are kept for the superuser.
 fn connections(memory: u64) -> u32 {
     match memory / GIB {
-        0 => 25,
+        0 => 30,
         1..4 => 50,
         _ => 100,
     }

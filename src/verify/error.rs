@@ -1,6 +1,7 @@
 //! Why a check fails.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use time::Date;
@@ -81,6 +82,36 @@ pub enum Error {
     /// The answers differ.
     #[error("{}", differences(.0))]
     Different(Vec<Difference>),
+    /// No token to ask FlowAPI with.
+    #[error("no token can be made: {0}")]
+    Token(String),
+    /// No certificate to know FlowAPI by.
+    #[error("cert-flowkit.pem can't be used: {0}")]
+    Certificate(String),
+    /// FlowAPI is away, or another server is in its place.
+    #[error("FlowAPI at {address} did not answer")]
+    FlowApi {
+        /// Where it should be.
+        address: SocketAddr,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// FlowAPI says no.
+    #[error("FlowAPI refused `{route}` ({status}): {said}")]
+    Refused {
+        /// What was asked.
+        route: &'static str,
+        /// The status of its answer.
+        status: u16,
+        /// Why, in its words.
+        said: String,
+    },
+    /// It answers, but not as FlowAPI does.
+    #[error("FlowAPI's answer to `{route}` is not understood")]
+    Strange {
+        /// What was asked.
+        route: &'static str,
+    },
     /// Python could not be run.
     #[error("cannot run {program}")]
     Python {

@@ -1,7 +1,8 @@
-//! Whether a deployment gives right answers: a real query in three ways, compared row by row.
+//! Whether a deployment gives right answers: a real query in several ways, compared row by row.
 //!
 //! ```text
 //! server     through FlowMachine's server, as FlowAPI asks it, read with FlowAPI's login
+//! flowapi    through FlowAPI, as an analyst with a token
 //! library    through FlowMachine's library, as an analyst with a new login of their own
 //! expected   in plain SQL over the call records, written without a look at FlowMachine's
 //! ```
@@ -10,6 +11,7 @@
 
 mod error;
 mod expected;
+mod flowapi;
 mod library;
 mod server;
 
@@ -36,6 +38,8 @@ pub struct Target<'a> {
     pub site: &'a Site,
     /// Where FlowMachine's server listens.
     pub flowmachine: SocketAddr,
+    /// Where FlowAPI listens, or why it is not asked.
+    pub flowapi: Result<SocketAddr, String>,
     /// FlowMachine's Python.
     pub python: &'a Path,
     /// User and group that the Python runs as; `None` for those of this process.
@@ -89,6 +93,15 @@ impl Checks<'_> {
             let expected = target.ask_as_flowmachine(async |client| expected::expected(client, days.server).await)?;
             let said = counts.as_ref().map(|counts| expected.compare(counts)).transpose()?;
             Ok((expected, said.unwrap_or_else(|| "nothing to compare with".into())))
+        });
+        let what = format!("where people were on {}, asked of FlowAPI", days.server);
+        self.check(&what, || {
+            let said = match (flowapi::counts(target, days.server)?, &expected) {
+                (Err(why), _) => format!("not asked: {why}"),
+                (Ok(counts), Some(expected)) => expected.compare(&counts)?,
+                (Ok(_), None) => "nothing to compare with".to_owned(),
+            };
+            Ok(((), said))
         });
         let what = format!("where people were on {}, asked with the library by a new analyst", days.library);
         self.check(&what, || {

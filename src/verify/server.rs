@@ -21,16 +21,7 @@ pub fn ping(target: &Target) -> Result<(), Error> {
 
 /// People by area (admin3) at the end of a day.
 pub fn counts(target: &Target, day: Date) -> Result<Counts, Error> {
-    let query = json!({
-        "query_kind": "spatial_aggregate",
-        "locations": {
-            "query_kind": "daily_location",
-            "date": day.to_string(),
-            "aggregation_unit": "admin3",
-            "method": "last",
-        },
-    });
-    let id = text(&ask(target, "run_query", query)?, "run_query", "query_id")?;
+    let id = text(&ask(target, "run_query", question(day))?, "run_query", "query_id")?;
     wait(target, &id)?;
     let answer = ask(target, "get_sql_for_query_result", json!({ "query_id": id }))?;
     let sql = text(&answer, "get_sql_for_query_result", "sql")?;
@@ -38,6 +29,19 @@ pub fn counts(target: &Target, day: Date) -> Result<Counts, Error> {
     target.ask_as(user.expose(), async |client| {
         let rows = client.simple_query(&sql).await.map_err(Error::sql("give the result to FlowAPI's login"))?;
         read(&rows)
+    })
+}
+
+/// The question as FlowMachine and FlowAPI are asked it.
+pub fn question(day: Date) -> Value {
+    json!({
+        "query_kind": "spatial_aggregate",
+        "locations": {
+            "query_kind": "daily_location",
+            "date": day.to_string(),
+            "aggregation_unit": "admin3",
+            "method": "last",
+        },
     })
 }
 

@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use flowkit_core::catalogue::catalogue;
+use flowkit_core::secrets;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::deployment::{Deployment, wait};
@@ -26,7 +28,7 @@ struct Role {
 }
 
 impl Role {
-    fn new(name: &'static str, ports: [u16; 3]) -> Role {
+    fn new(name: &'static str, ports: [u16; 4]) -> Role {
         let mut deployment = Deployment::new();
         deployment.ports = ports;
         deployment.configure("");
@@ -35,6 +37,9 @@ impl Role {
         fs::create_dir(&dir).unwrap();
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
         SECRETS.iter().for_each(|(name, value)| role.set_secret(name, value));
+        // FlowAPI's certificate and keys.
+        let own: Vec<_> = catalogue().role(name).into_iter().collect();
+        secrets::init(&dir, &own, &secrets::Options::default()).unwrap();
         role
     }
 
@@ -52,7 +57,7 @@ impl Role {
         self.run = Some(run.spawn().unwrap());
     }
 
-    fn started(name: &'static str, ports: [u16; 3]) -> Role {
+    fn started(name: &'static str, ports: [u16; 4]) -> Role {
         let mut role = Role::new(name, ports);
         role.start();
         role
@@ -100,6 +105,8 @@ impl Drop for Role {
 #[test]
 fn flowmachine_waits_for_its_neighbours_and_follows_their_restarts_and_rotations() {
     let ports = Deployment::new().ports;
+    let flowapi = Role::started("flowapi", ports);
+    flowapi.ready();
     let mut flowmachine = Role::started("flowmachine", ports);
     flowmachine.says(&format!("waiting for FlowDB at localhost:{}: ", ports[0]));
     assert_eq!(flowmachine.deployment.flowkit(&["health", "flowmachine"]).status.code(), Some(1));
@@ -108,6 +115,7 @@ fn flowmachine_waits_for_its_neighbours_and_follows_their_restarts_and_rotations
     let mut redis = Role::started("redis", ports);
     flowmachine.ready();
     flowmachine.deployment.done(&["health", "flowmachine"]);
+    let front = flowapi.deployment.pid("flowapi").unwrap();
 
     // A database that is killed and comes back: the server is mended and started again.
     let before = flowmachine.deployment.pid("flowmachine").unwrap();
@@ -137,5 +145,8 @@ fn flowmachine_waits_for_its_neighbours_and_follows_their_restarts_and_rotations
     flowmachine.set_secret("FLOWMACHINE_FLOWDB_PASSWORD", "machine-Pass-6");
     flowmachine.start();
     flowmachine.ready();
+    // FlowAPI has seen it all, and copes.
+    flowapi.deployment.done(&["health", "flowapi"]);
+    assert_eq!(flowapi.deployment.pid("flowapi"), Some(front));
     assert!(["Pass-2", "Pass-4", "Pass-5", "Pass-6"].iter().all(|secret| !flowmachine.log().contains(secret)));
 }

@@ -36,5 +36,5 @@ fn what_is_no_file_of_settings_says_so_and_shows_no_value() {
     assert_eq!(check("redis", "[]").0, 2);
     let (status, told) = check("redsi", "{}");
     assert_eq!(status, 2);
-    assert!(told.contains("redsi") && told.contains("flowdb, redis, flowmachine"), "{told}");
+    assert!(told.contains("redsi") && told.contains("flowdb, redis, flowmachine, flowapi"), "{told}");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use flowkit_core::config::{Origin, StateDir};
@@ -11,10 +11,11 @@ use rand::RngExt;
 
 use crate::said::unread;
 use crate::support::deployment::{Deployment, kill, pids, show, wait};
+use crate::support::flowapi;
 use crate::support::flowdb::{Cluster, FLOWMACHINE};
 use crate::support::skip::{Lack, skip};
 
-const SERVICES: [&str; 5] = ["flowdb", "flowdb-schema", "redis", "flowmachine", "cache-cleanup"];
+const SERVICES: [&str; 6] = ["flowdb", "flowdb-schema", "redis", "flowmachine", "cache-cleanup", "flowapi"];
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -34,7 +35,7 @@ fn a_deployment_comes_up_answers_recovers_and_goes_down() {
     deployment.done(&["up", "--detach"]);
     deployment.done(&["db", "demo", "--days", "3", "--subscribers", "2000", "--sites", "60"]);
     let verified = deployment.done(&["verify"]);
-    assert!(verified.matches("equal in").count() == 2, "{verified}");
+    assert!(verified.matches("equal in").count() == 3, "{verified}");
 
     let status = deployment.status().expect("it runs");
     let names: Vec<&str> = status["services"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
@@ -45,6 +46,7 @@ fn a_deployment_comes_up_answers_recovers_and_goes_down() {
     for args in [&["verify"][..], &["verify", "--format", "json"], &["db", "user", "list"]] {
         assert_eq!(unread(deployment.command(args)).code(), Some(0), "{args:?} into a closed pipe");
     }
+    the_guides_example_works(&deployment);
     refused(&deployment.flowkit(&["health", "flowauth"]), &["no role `flowauth` runs here"]);
 
     // A second one says who holds it, and touches nothing.
@@ -52,7 +54,7 @@ fn a_deployment_comes_up_answers_recovers_and_goes_down() {
     refused(&deployment.flowkit(&["up", "--detach"]), &[&format!("pid {supervisor}"), "flowkit down"]);
 
     no_secret_is_in_the_open(&deployment);
-    for service in ["redis", "flowmachine", "flowdb", "cache-cleanup"] {
+    for service in ["redis", "flowmachine", "flowdb", "cache-cleanup", "flowapi"] {
         kill_and_recover(&deployment, service);
     }
     supervisor_killed(&deployment);
@@ -87,6 +89,26 @@ fn a_flowmachine_that_is_not_let_in_waits_and_ends_nobody() {
     deployment.done(&["restart", "flowdb-schema"]);
     deployment.wait_ready(Duration::from_secs(90));
     assert_eq!(deployment.status().unwrap()["supervisor"], supervisor);
+}
+
+/// Word for word, with a token of the manual's; and a new certificate is taken over by the server that runs, behind its walls.
+fn the_guides_example_works(deployment: &Deployment) {
+    let token = deployment.done(flowapi::TOKEN);
+    let certificate = deployment.state().join("secrets/cert-flowkit.pem");
+    let ask = || flowapi::guide(Command::new(flowapi::python()), deployment.ports[3], &token, &certificate);
+    let told = ask().unwrap();
+    assert_eq!(told["days"].as_array().unwrap().len(), 3, "{told}");
+    assert!(told["people"].as_u64().unwrap() > 1_000, "{told}");
+
+    let before = deployment.pid("flowapi");
+    let mut rotate = Command::new(deployment.state().with_file_name("flowkit"));
+    rotate.args(["secrets", "rotate", "key-flowkit.pem", "--dir"]).arg(certificate.parent().unwrap()).env_clear();
+    let output = rotate.output().unwrap();
+    assert!(text(&output.stdout).contains("flowkit restart flowapi"), "{}", show(&output));
+    // Whatever is restarted, all are handed what is new.
+    deployment.done(&["restart", "cache-cleanup"]);
+    wait(Duration::from_secs(120), "the new certificate", || ask().is_ok_and(|again| again == told));
+    assert_eq!(deployment.pid("flowapi"), before);
 }
 
 /// Kills a service while a query is being asked, and asks again once all is ready: the answer is right.
@@ -207,12 +229,13 @@ fn mistakes_are_one_clear_error_each() {
     let deployment = Deployment::new();
     let up = |args: &[&str]| deployment.flowkit(&[&["up", "--detach"], args].concat());
 
-    refused(&up(&["--role", "flowapi"]), &["flowapi", "not built yet"]);
-    refused(&up(&["--role", "flowdeebee"]), &["flowdeebee", "flowdb, redis, flowmachine"]);
+    refused(&up(&["--role", "flowauth"]), &["flowauth", "not built yet"]);
+    refused(&up(&["--role", "flowdeebee"]), &["flowdeebee", "flowdb, redis, flowmachine, flowapi"]);
     refused(&up(&["--set", "FLOWDB_PORT=eighty"]), &["FLOWDB_PORT", "eighty"]);
     refused(&up(&["--set", "FLOWDB_PROT=9000"]), &["FLOWDB_PROT"]);
     refused(&up(&["--set", "FLOWKIT_POSTGRES_BIN=/nowhere"]), &["/nowhere", "make setup"]);
     refused(&up(&["--set", "FLOWKIT_PYTHON=/nowhere/python"]), &["/nowhere/python", "make setup"]);
+    refused(&up(&["--set", "FLOWKIT_FLOWAPI_SERVER=/nowhere/flowapi"]), &["/nowhere/flowapi", "make install"]);
     refused(&up(&["--set", "FLOWMACHINE_CACHE_PRUNING_FREQUENCY=0"]), &["may not be 0", "-1 for no pruning"]);
     refused(&up(&["--set", "FLOWKIT_FLOWMACHINE_LISTEN=0.0.0.0"]), &["FLOWKIT_FLOWMACHINE_LISTEN", "0.0.0.0"]);
 
@@ -236,6 +259,7 @@ fn all_roles_may_listen_on_ipv6_or_on_another_address() {
             format!("FLOWKIT_FLOWDB_LISTEN={listen}"),
             format!("FLOWKIT_REDIS_LISTEN={listen}"),
             format!("FLOWKIT_FLOWMACHINE_LISTEN={listen}"),
+            format!("FLOWKIT_FLOWAPI_LISTEN={listen}"),
             format!("FLOWDB_HOST={host}"),
             format!("REDIS_HOST={host}"),
         ];

@@ -74,6 +74,7 @@ in
         for unit, secret, other in [
             ("flowkit-redis", "REDIS_PASSWORD", "flowkit-flowdb"),
             ("flowkit-flowdb", "FLOWDB_POSTGRES_PASSWORD", "flowkit-redis"),
+            ("flowkit-flowapi", "key-flowkit.pem", "flowkit-flowmachine"),
         ]:
             credential = f"/run/credentials/{unit}.service/{secret}"
             machine.succeed(f"test -s {credential}")
@@ -82,19 +83,24 @@ in
             machine.fail(as_user(other, f"cat /var/lib/flowkit/secrets/{secret}"))
         # A role gets what it uses and no more.
         machine.fail("test -e /run/credentials/flowkit-redis.service/FLOWDB_POSTGRES_PASSWORD")
+        # Who checks tokens can't make them.
+        machine.fail("test -e /run/credentials/flowkit-flowapi.service/PRIVATE_JWT_SIGNING_KEY")
         # Neither in a unit's text, nor on a command line, nor in the journal.
         machine.succeed(
             "{ systemctl show '*' --property=Environment,ExecStart; cat /proc/[0-9]*/cmdline; journalctl -b --no-pager; } "
             ">/tmp/seen 2>/dev/null || true"
         )
-        # (The name of a login is no secret.)
-        for file in machine.succeed("find /var/lib/flowkit/secrets -type f ! -name '*_USER' -printf '%f\\n'").split():
+        # (The name of a login or of a server is no secret.)
+        for file in machine.succeed("find /var/lib/flowkit/secrets -type f ! -name '*_USER' ! -name '*_IDENTIFIER' -printf '%f\\n'").split():
             found = machine.succeed(f"LC_ALL=C grep -acF -f /var/lib/flowkit/secrets/{file} /tmp/seen || true")
             assert int(found) == 0, f"{file} is seen {found} times"
 
     with subtest("a real query is answered"):
         machine.succeed("flowkit-admin db demo --days 2 --subscribers 300 --sites 20")
-        print(machine.succeed("flowkit-admin verify"))
+        verified = machine.succeed("flowkit-admin verify")
+        print(verified)
+        # In plain SQL, of FlowAPI, and with the library.
+        assert verified.count("equal in") == 3, verified
 
     def sql(text):
         return f"superuser-sql {shlex.quote(text)}"

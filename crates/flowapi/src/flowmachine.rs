@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -190,7 +190,7 @@ pub struct Counts {
 }
 
 impl FlowMachine {
-    /// The server at a host's name or IPv4 address.
+    /// The server at a host's name or address.
     pub fn new(host: &str, port: u16) -> FlowMachine {
         FlowMachine(Arc::new(Shared {
             host: host.to_owned(),
@@ -302,14 +302,12 @@ impl Shared {
         self.away(source)
     }
 
-    /// FlowMachine listens by IPv4 only. A name is looked up each time: in a stack it stands for another address tomorrow.
-    async fn address(&self) -> io::Result<SocketAddrV4> {
+    /// Upstream's server listens by IPv4 only, so that comes first where a name has both. A name is looked up each time: in a
+    /// stack it stands for another address tomorrow.
+    async fn address(&self) -> io::Result<SocketAddr> {
         let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await?;
-        let mut fourth = found.filter_map(|address| match address {
-            SocketAddr::V4(address) => Some(address),
-            SocketAddr::V6(_) => None,
-        });
-        fourth.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no IPv4 address"))
+        let best = found.min_by_key(SocketAddr::is_ipv6);
+        best.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {

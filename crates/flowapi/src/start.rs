@@ -20,6 +20,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// Headers of a request: a token with every scope has 5.5 kB, and upstream takes 16.
 const HEADER_BYTES: usize = 64 << 10;
 
+/// What is left of the time to stop for the process to end in, once its last request was answered or cut.
+const TO_END: Duration = Duration::from_secs(2);
+
 /// The most that a revocation list may have in bytes.
 const LONGEST_LIST: u64 = 8 << 20;
 
@@ -91,7 +94,9 @@ impl Server {
         let defaults = Limits::default();
         // A request may wait for its query, and then for FlowMachine and the database.
         let answer = LONGEST_WAIT + 2 * patience + Duration::from_secs(30);
-        let limits = Limits { answer, header_bytes: HEADER_BYTES, ..defaults };
+        let stop = settings.int("FLOWKIT_STOP_SECONDS").and_then(|seconds| u64::try_from(seconds).ok());
+        let grace = stop.map_or(defaults.grace, |stop| Duration::from_secs(stop).saturating_sub(TO_END));
+        let limits = Limits { answer, grace, header_bytes: HEADER_BYTES, ..defaults };
         Ok(Server {
             listener,
             router: crate::router(app),

@@ -4,7 +4,7 @@
 //! connection here is a stream and nothing else, dropping it in the middle of anything leaves nothing behind.
 
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -28,7 +28,7 @@ impl Connection {
     ///
     /// # Errors
     /// Nobody listens there, or somebody who does not speak ZMTP 3.
-    pub async fn open(address: SocketAddrV4) -> io::Result<Connection> {
+    pub async fn open(address: SocketAddr) -> io::Result<Connection> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let mut connection = Connection { stream: BufReader::with_capacity(16 << 10, stream) };

@@ -25,6 +25,7 @@ fn checks(machine: &FlowMachine) -> Vec<(String, Result<String, String>)> {
     let target = Target {
         site: &cluster.site,
         flowmachine: machine.address().parse::<SocketAddr>().expect("an address"),
+        flowapi: Err("there is none".to_owned()),
         python_as: None,
         python: &python,
         patience: Duration::from_secs(120),
@@ -59,12 +60,13 @@ fn right_answers_are_called_right_and_wrong_ones_wrong() {
         .iter()
         .map(|(what, outcome)| (what.as_str(), outcome.as_deref().unwrap_or_else(|e| panic!("{what}: {e}"))))
         .collect();
-    assert_eq!(said.len(), 6, "{said:?}");
+    assert_eq!(said.len(), 7, "{said:?}");
     assert_eq!(said[1], ("days that are ingested", "3 from 2016-01-01 to 2016-01-03"));
     assert_eq!(said[3].0, "where people were on 2016-01-03, asked of the server");
     assert!(said[4].1.starts_with("equal in "), "{said:?}");
-    assert_eq!(said[5].0, "where people were on 2016-01-02, asked with the library by a new analyst");
-    assert!(said[5].1.starts_with("equal in "), "{said:?}");
+    assert_eq!(said[5], ("where people were on 2016-01-03, asked of FlowAPI", "not asked: there is none"));
+    assert_eq!(said[6].0, "where people were on 2016-01-02, asked with the library by a new analyst");
+    assert!(said[6].1.starts_with("equal in "), "{said:?}");
 
     // The library's user is gone; what it stored is FlowMachine's.
     assert_eq!(value(&machine, "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'verify%'"), "0");
@@ -86,11 +88,11 @@ fn right_answers_are_called_right_and_wrong_ones_wrong() {
     let bad = checks(&machine);
     let outcome = bad[4].1.as_ref().expect_err("twenty people more in an area");
     assert!(outcome.starts_with("1 areas differ\n  VD"), "{outcome}");
-    assert!(bad[5].1.is_ok(), "the day before is as it was: {:?}", bad[5]);
+    assert!(bad[6].1.is_ok(), "the day before is as it was: {:?}", bad[6]);
 
     machine.kill_redis();
     let without = checks(&machine);
-    assert!(without[3].1.is_err() && without.len() == 6, "{without:?}");
+    assert!(without[3].1.is_err() && without.len() == 7, "{without:?}");
     assert_eq!(value(&machine, "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'verify%'"), "0");
 }
 

@@ -52,6 +52,8 @@ fn every_image_runs_as_any_user_without_capabilities_on_a_read_only_root() {
             "FLOWDB_PORT=5432",
             "--env",
             "REDIS_HOST=redis",
+            "--env",
+            "FLOWMACHINE_HOST=flowmachine",
             &image,
         ]);
         engine.wait_healthy(role, Duration::from_secs(120));

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::deployment::{show, wait};
 use crate::support::engine::{Engine, ROLES, images, wait_for_another};
+use crate::support::flowapi;
 
 const STACK: &str = "fk";
 
@@ -26,11 +27,12 @@ fn quickstart_brings_up_a_stack_that_survives_rotation_and_kills() {
     nothing_shows_a_secret(&up);
     stored_queries_are_counted(&up);
     limits_are_seen_inside(&up);
+    the_guides_example_works(&up);
 
     // Again: nothing is made, nothing is restarted.
     let containers = up.containers();
     let (stdout, stderr) = up.quickstart(&["--memory", "flowdb=1GiB"]);
-    assert!(stderr.contains("secrets: 0 made, 6 kept"), "{stderr}");
+    assert!(stderr.contains("secrets: 0 made, 10 kept"), "{stderr}");
     assert_eq!(stdout.matches("equal in all 70 areas").count(), 2, "{stdout}");
     assert_eq!(up.containers(), containers);
 
@@ -125,6 +127,15 @@ fn limits_are_seen_inside(up: &Up) {
     let memory = plan.lines().find(|line| line.starts_with("memory")).unwrap();
     assert!(memory.contains("1024 MiB") || memory.contains("1 GiB") || memory.contains("1.0 GiB"), "{memory}");
     assert!(memory.contains("cgroup"), "{memory}");
+}
+
+/// From the node itself, at the port that the guide names.
+fn the_guides_example_works(up: &Up) {
+    let (secrets, python) = (Path::new(up.secrets), flowapi::python());
+    let node = || up.engine.on_node(python.to_str().unwrap());
+    let told = flowapi::guide(node(), 9090, &flowapi::token(secrets), &secrets.join("cert-flowkit.pem")).unwrap();
+    assert_eq!(told["days"].as_array().unwrap().len(), 2, "{told}");
+    assert!(told["people"].as_u64().unwrap() > 15_000, "{told}");
 }
 
 /// A new password for FlowMachine: FlowDB takes it over at its restart, FlowMachine logs in with it, the old one is dead.

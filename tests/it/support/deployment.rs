@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::ports::free_port;
+use super::programs;
 
 /// State, program and ports of one deployment; whatever it still runs is stopped when it is dropped.
 pub struct Deployment {
     dir: tempfile::TempDir,
-    /// Ports of flowdb, redis and flowmachine.
-    pub ports: [u16; 3],
+    /// Ports of flowdb, redis, flowmachine and flowapi.
+    pub ports: [u16; 4],
 }
 
 impl Deployment {
@@ -32,10 +33,14 @@ impl Deployment {
         deployment
     }
 
-    /// Writes `flowkit.toml` with the ports and `more` lines of settings.
+    /// Writes `flowkit.toml` with the ports, FlowAPI's program and `more` lines of settings.
     pub fn configure(&self, more: &str) {
-        let [flowdb, redis, flowmachine] = self.ports;
-        let text = format!("FLOWDB_PORT = {flowdb}\nREDIS_PORT = {redis}\nFLOWMACHINE_PORT = {flowmachine}\n{more}");
+        let [flowdb, redis, flowmachine, flowapi] = self.ports;
+        let server = programs::flowapi();
+        let text = format!(
+            "FLOWDB_PORT = {flowdb}\nREDIS_PORT = {redis}\nFLOWMACHINE_PORT = {flowmachine}\nFLOWAPI_PORT = {flowapi}\n\
+             FLOWKIT_FLOWAPI_SERVER = {server:?}\n{more}"
+        );
         fs::write(self.state().join("flowkit.toml"), text).unwrap();
     }
 

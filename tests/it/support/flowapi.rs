@@ -13,6 +13,7 @@ use rustix::process::geteuid;
 use super::flowdb::SECRETS;
 use super::flowmachine::{FlowMachine, PATIENCE, wait_for};
 use super::ports::free_port;
+use super::programs;
 
 /// A server, its secrets and its log. It is stopped when it goes.
 pub struct FlowApi {
@@ -39,7 +40,7 @@ impl FlowApi {
 
     fn run(&mut self, machine: &FlowMachine, settings: &[(&str, &str)]) {
         let log = File::options().create(true).append(true).open(self.dir.path().join("log")).expect("a log file");
-        let mut command = Command::new(program());
+        let mut command = Command::new(programs::flowapi());
         command.env_clear().env("CREDENTIALS_DIRECTORY", self.secrets()).stdin(Stdio::null());
         command.stderr(log.try_clone().expect("a second handle")).stdout(log);
         let of = |name: &str| machine.cluster.site.settings.text(name).expect("it has a default").to_owned();
@@ -102,11 +103,57 @@ impl Drop for FlowApi {
     }
 }
 
-/// The program, built beside `flowkit`.
-fn program() -> PathBuf {
-    let program = Path::new(env!("CARGO_BIN_EXE_flowkit")).with_file_name("flowapi");
-    assert!(program.exists(), "{} is missing; `cargo build -p flowapi`", program.display());
-    program
+/// What makes the token of [`guide`], as the manual has it.
+pub const TOKEN: &[&str] = &[
+    "token",
+    "make",
+    "--user",
+    "ann",
+    "--role",
+    "analyst=run,get_result,get_available_dates,\
+    admin3:spatial_aggregate:spatial_aggregate,admin3:spatial_aggregate:daily_location",
+];
+
+/// The same where the secrets are in a directory of their own.
+pub fn token(secrets: &Path) -> String {
+    let mut make = Command::new(programs::flowkit());
+    make.args(TOKEN).arg("--dir").arg(secrets).env_clear().env("CREDENTIALS_DIRECTORY", secrets);
+    let output = make.output().expect("flowkit");
+    assert!(output.status.success(), "{}", super::deployment::show(&output));
+    String::from_utf8(output.stdout).expect("a token")
+}
+
+/// The connection of the guide, then what is asked over it.
+const GUIDE: &str = r#"
+import json, os
+import flowclient
+
+connection = flowclient.Connection(
+    url=os.environ["URL"], token=os.environ["TOKEN"].strip(), ssl_certificate=os.environ["CERTIFICATE"])
+told = {"days": sorted(flowclient.get_available_dates(connection=connection).get("calls", []))}
+if told["days"]:
+    day = flowclient.daily_location_spec(date=told["days"][-1], aggregation_unit="admin3", method="last")
+    query = flowclient.spatial_aggregate(connection=connection, locations=day)
+    query.run()
+    query.wait_until_ready(poll_interval=0.2)
+    told["people"] = int(query.get_result(disable_progress=True).value.sum())
+print(json.dumps(told))
+"#;
+
+/// FlowKit's guide's example, by upstream's client: the days that are there, and people by area on the last of them. `python` is a
+/// command that begins with [`python`].
+///
+/// # Errors
+/// What the client says.
+pub fn guide(mut python: Command, port: u16, token: &str, certificate: &Path) -> Result<serde_json::Value, String> {
+    python.args(["-I", "-c", GUIDE]).stdin(Stdio::null());
+    python.env("URL", format!("https://localhost:{port}")).env("TOKEN", token).env("CERTIFICATE", certificate);
+    let output = python.output().expect("Python");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    match told.trim().lines().last().map(serde_json::from_str) {
+        Some(Ok(told)) if output.status.success() => Ok(told),
+        _ => Err(super::deployment::show(&output)),
+    }
 }
 
 /// The Python with upstream's client and maker of tokens that `make setup-tests` makes.

@@ -13,6 +13,13 @@ pub fn flowkit() -> PathBuf {
     open_to_all(Path::new(env!("CARGO_BIN_EXE_flowkit")))
 }
 
+/// FlowAPI, built beside it.
+pub fn flowapi() -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_flowkit")).with_file_name("flowapi");
+    assert!(program.exists(), "{} is missing; `cargo build -p flowapi`", program.display());
+    open_to_all(&program)
+}
+
 /// The program itself when everybody can reach it, else a copy of it that is kept for the next test.
 pub fn open_to_all(program: &Path) -> PathBuf {
     let closed = |dir: &Path| fs::metadata(dir).unwrap().mode() & 0o001 == 0;

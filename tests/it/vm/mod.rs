@@ -19,7 +19,8 @@ fn the_machine_takes_secrets_from_the_host_and_loses_nothing_in_a_power_cut() {
     let secrets = Secrets::with(&[
         ("REDIS_PASSWORD", "redis-from-the-host-1"),
         ("FLOWDB_POSTGRES_PASSWORD", "super-from-the-host-2"),
-    ]);
+    ])
+    .with_flowapis();
     let mut machine = Machine::new(artefact("appliance-vm"));
 
     let started = Instant::now();
@@ -61,6 +62,9 @@ fn the_machine_takes_secrets_from_the_host_and_loses_nothing_in_a_power_cut() {
     assert!(found >= committed, "{committed} rows were committed and {found} are there");
     assert_eq!(found, highest, "no row is missing in between");
     machine.wait_for_redis("redis-from-the-host-1", PATIENCE);
+    // Last to be ready, and with the host's certificate still.
+    assert_eq!(machine.wait_for_flowapi(&secrets, PATIENCE)["days"], serde_json::json!([]));
+    say::tell!("power-on after a power cut to FlowAPI's answer: {:.1} s", started.elapsed().as_secs_f64());
 }
 
 #[test]

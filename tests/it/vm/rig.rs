@@ -7,11 +7,14 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use flowkit_core::catalogue::catalogue;
+use flowkit_core::secrets;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
+use crate::support::flowapi;
 use crate::support::ports::free_port;
 
 fn repository() -> &'static Path {
@@ -51,6 +54,13 @@ impl Secrets {
         Secrets(dir)
     }
 
+    /// And what FlowAPI has beside them: a certificate for this host's names, and the key of tokens.
+    pub fn with_flowapis(self) -> Secrets {
+        let role: Vec<_> = catalogue().role("flowapi").into_iter().collect();
+        secrets::init(self.path(), &role, &secrets::Options::default()).expect("FlowAPI's secrets");
+        self
+    }
+
     pub fn path(&self) -> &Path {
         self.0.path()
     }
@@ -63,6 +73,7 @@ pub struct Machine {
     state: TempDir,
     flowdb: u16,
     redis: u16,
+    flowapi: u16,
     console: File,
     qemu: Option<Child>,
 }
@@ -86,7 +97,7 @@ impl Machine {
     fn started_by(start: Box<dyn Fn(&mut Command)>) -> Machine {
         let state = directory();
         let console = File::create_new(state.path().join("console")).expect("a file for the console");
-        Machine { start, state, flowdb: free_port(), redis: free_port(), console, qemu: None }
+        Machine { start, state, flowdb: free_port(), redis: free_port(), flowapi: free_port(), console, qemu: None }
     }
 
     pub fn power_on(&mut self) {
@@ -99,7 +110,8 @@ impl Machine {
         command
             .arg(format!("FLOWKIT_VM_STATE={}", self.state.path().display()))
             .arg(format!("FLOWDB_HOST_PORT={}", self.flowdb))
-            .arg(format!("REDIS_HOST_PORT={}", self.redis));
+            .arg(format!("REDIS_HOST_PORT={}", self.redis))
+            .arg(format!("FLOWAPI_HOST_PORT={}", self.flowapi));
         if let Some(dir) = secrets {
             command.arg(format!("FLOWKIT_VM_SECRETS={}", dir.display()));
         }
@@ -143,6 +155,14 @@ impl Machine {
             self.flowdb
         );
         self.wait("FlowDB", patience, move || Database::open(&login))
+    }
+
+    /// Asks FlowAPI by the guide's example; gives what it tells.
+    pub fn wait_for_flowapi(&mut self, secrets: &Secrets, patience: Duration) -> serde_json::Value {
+        let (port, token) = (self.flowapi, flowapi::token(secrets.path()));
+        let certificate = secrets.path().join("cert-flowkit.pem");
+        let ask = move || flowapi::guide(Command::new(flowapi::python()), port, &token, &certificate);
+        self.wait("FlowAPI", patience, ask)
     }
 
     fn wait<T>(&mut self, what: &str, patience: Duration, ask: impl Fn() -> Result<T, String>) -> T {

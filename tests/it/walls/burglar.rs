@@ -59,6 +59,11 @@ fn flowmachine_broken_into_yields_nothing_of_others() {
 }
 
 #[test]
+fn flowapi_broken_into_yields_nothing_of_others() {
+    gets_nothing("FLOWKIT_FLOWAPI_SERVER", "flowapi");
+}
+
+#[test]
 fn flowdb_broken_into_yields_nothing_of_others() {
     gets_nothing("FLOWKIT_POSTGRES_BIN", "flowdb");
 }
@@ -132,6 +137,11 @@ fn redis_broken_into_yields_nothing_of_its_own_users() {
 #[test]
 fn flowmachine_broken_into_yields_nothing_of_its_own_users() {
     gets_nothing_of_its_own_users("FLOWKIT_PYTHON", "flowmachine", &["flowdb", "redis"]);
+}
+
+#[test]
+fn flowapi_broken_into_yields_nothing_of_its_own_users() {
+    gets_nothing_of_its_own_users("FLOWKIT_FLOWAPI_SERVER", "flowapi", &["flowdb", "redis", "flowmachine"]);
 }
 
 #[test]

@@ -95,7 +95,10 @@ in
   "a database that does not hear its own host" = {
     modules = [
       ../../../modules/presets/single-host.nix
-      { services.flowkit.flowdb.settings.FLOWKIT_FLOWDB_LISTEN = "10.0.0.5"; }
+      {
+        services.flowkit.flowdb.settings.FLOWKIT_FLOWDB_LISTEN = "10.0.0.5";
+        services.flowkit.flowapi.enable = false;
+      }
     ];
     says = [
       "services.flowkit.flowmachine would look for FlowDB at localhost"
@@ -124,10 +127,16 @@ in
       ../../../modules/presets/single-host.nix
       {
         services.flowkit.flowmachine.settings.FLOWKIT_FLOWMACHINE_LISTEN = "100.101.2.3";
+        services.flowkit.flowmachine.settings.FLOWMACHINE_HOST = "100.101.2.3";
         services.flowkit.flowmachine.openFirewall = true;
       }
     ];
-    holds = host: { "others reach it" = host.config.networking.firewall.allowedTCPPorts == [ 5555 ]; };
+    holds = host: {
+      "others reach it" = host.config.networking.firewall.allowedTCPPorts == [ 5555 ];
+      "and so does FlowAPI" =
+        has ''Environment="FLOWMACHINE_HOST=100.101.2.3"'' host.units.flowkit-flowapi
+        && !(has "IPAddressDeny=any" host.units.flowkit-flowapi);
+    };
   };
 
   "two roles on one port" = {

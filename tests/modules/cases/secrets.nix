@@ -23,13 +23,14 @@ in
         builtins.all
           (role: lib.elem "flowkit-secrets.service" host.config.systemd.services."flowkit-${role}".after)
           [
+            "flowapi"
             "flowdb"
             "flowmachine"
             "redis"
           ]
         &&
           builtins.match
-            ".*secrets init --dir /var/lib/flowkit/secrets --role flowdb --role flowmachine --role redis.*"
+            ".*secrets init --dir /var/lib/flowkit/secrets --role flowapi --role flowdb --role flowmachine --role redis.*"
             (lib.replaceStrings [ "\n" ] [ " " ] host.units.flowkit-secrets) != null;
       "in a directory that only root reads" =
         host.config.systemd.tmpfiles.settings."10-flowkit-secrets"."/var/lib/flowkit/secrets".d.mode
@@ -40,7 +41,9 @@ in
         && builtins.length host.config.systemd.services.flowkit-redis.serviceConfig.LoadCredential == 1
         &&
           builtins.length host.config.systemd.services.flowkit-flowmachine.serviceConfig.LoadCredential == 3
-        && builtins.length host.config.systemd.services.flowkit-flowdb.serviceConfig.LoadCredential == 5;
+        && builtins.length host.config.systemd.services.flowkit-flowdb.serviceConfig.LoadCredential == 5
+        && builtins.length host.config.systemd.services.flowkit-flowapi.serviceConfig.LoadCredential == 6
+        && has "LoadCredential=PUBLIC_JWT_SIGNING_KEY:/var/lib/flowkit/secrets/PUBLIC_JWT_SIGNING_KEY" host.units.flowkit-flowapi;
       "a name has its usual value without a file, a password none" =
         has "SetCredential=FLOWMACHINE_FLOWDB_USER:flowkit_flowmachine" host.units.flowkit-flowmachine
         && has "SetCredential=REDIS_PASSWORD:\\n" host.units.flowkit-redis;

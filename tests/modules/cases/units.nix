@@ -53,10 +53,13 @@ in
       "FlowMachine comes after whom it talks to" =
         has "After=network.target flowkit-flowdb.service flowkit-redis.service flowkit-secrets.service" host.units.flowkit-flowmachine
         && has "Wants=flowkit-flowdb.service flowkit-redis.service flowkit-secrets.service" host.units.flowkit-flowmachine;
+      "FlowAPI comes last" =
+        has "After=network.target flowkit-flowmachine.service flowkit-flowdb.service flowkit-secrets.service" host.units.flowkit-flowapi;
       "programs are store paths" =
         has ''Environment="FLOWKIT_POSTGRES_BIN=/nix/store/00000000000000000000000000000000-postgresql/bin"'' host.units.flowkit-flowdb
         && has ''Environment="FLOWKIT_REDIS_SERVER=/nix/store/00000000000000000000000000000000-redis/bin/redis-server"'' host.units.flowkit-redis
-        && has ''Environment="FLOWKIT_PYTHON=/nix/store/00000000000000000000000000000000-flowmachine/bin/python"'' host.units.flowkit-flowmachine;
+        && has ''Environment="FLOWKIT_PYTHON=/nix/store/00000000000000000000000000000000-flowmachine/bin/python"'' host.units.flowkit-flowmachine
+        && has ''Environment="FLOWKIT_FLOWAPI_SERVER=/nix/store/00000000000000000000000000000000-flowapi/bin/flowapi"'' host.units.flowkit-flowapi;
       "nothing but this host is reached" = builtins.all (
         role:
         has "IPAddressDeny=any" host.units."flowkit-${role}"
@@ -79,6 +82,7 @@ in
     holds = host: {
       "FlowDB looks at the machine" = allowed host "flowdb" [ "machine" ];
       "redis nothing" = allowed host "redis" [ ];
+      "nor FlowAPI" = allowed host "flowapi" [ ];
       "FlowMachine sees interfaces and may say how its threads are scheduled" =
         allowed host "flowmachine"
           [

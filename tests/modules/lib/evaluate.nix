@@ -3,7 +3,7 @@
   lib,
   # Where nothing is built, packages by their names are enough.
   pkgs ? import ./packages.nix,
-  packages ? lib.genAttrs [ "flowkit" "postgresql" "redis" "flowmachine" ] pkgs.named,
+  packages ? lib.genAttrs [ "flowkit" "postgresql" "redis" "flowmachine" "flowapi" ] pkgs.named,
 }:
 rec {
   evaluated =
