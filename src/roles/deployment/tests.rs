@@ -58,7 +58,7 @@ fn what_other_roles_and_their_databases_take_is_kept_from_flowdb() {
         deployment.site.settings.int("FLOWKIT_FLOWDB_SET_ASIDE").unwrap()
     };
     assert_eq!(aside(&["flowdb"]), 0);
-    assert_eq!(aside(&["flowdb", "redis", "flowmachine"]), (64 + 512) << 20);
+    assert_eq!(aside(&["flowdb", "redis", "flowmachine", "flowapi"]), (64 + 512 + 64) << 20);
     let (programs, databases) = (64 + 512 + 128 + 512, 2 * postgres::tuning::small::SHARE as i64);
     assert_eq!(aside(&["flowdb", "redis", "flowmachine", "flowauth", "autoflow"]), (programs << 20) + databases);
 }

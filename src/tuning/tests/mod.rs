@@ -86,7 +86,7 @@ fn connections_are_kept_for_programs_where_the_server_can() {
         assert_eq!(value(&plan, "authentication_timeout"), "15s");
     }
     let small = planned(512 * MIB, 1, &[], &Database::new(17)).unwrap();
-    assert_eq!((value(&small, "reserved_connections"), value(&small, "max_connections")), ("2".into(), "25".into()));
+    assert_eq!((value(&small, "reserved_connections"), value(&small, "max_connections")), ("3".into(), "30".into()));
 }
 
 #[test]

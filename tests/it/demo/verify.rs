@@ -123,7 +123,7 @@ fn what_an_analyst_plants_runs_as_nobody_stronger_and_a_login_of_hers_stays() {
         GRANT SELECT ON geography.admin3 TO PUBLIC";
     machine.cluster.run("flowdb", planted).unwrap();
     let found = checks(&machine);
-    assert!(found.len() == 6, "{found:?}");
+    assert!(found.len() == 7, "{found:?}");
     // Who was it, but for the analyst that `verify` makes?
     let seen = "SELECT string_agg(DISTINCT who, ' ') FROM evil.seen WHERE who !~ '^verify_[0-9a-f]{8}$'";
     assert_eq!(value(&machine, seen), FLOWMACHINE);
