@@ -1,5 +1,6 @@
 //! The server's program. It is told everything by environment and secrets; see `docs/flowauth.md`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use flowauth::start::{Given, Server, logging, settings};
@@ -9,7 +10,9 @@ use flowkit_core::secrets::Store;
 const MISTAKE: u8 = 2;
 
 fn main() -> ExitCode {
-    let given = settings().and_then(|settings| Ok((logging(&settings), Given::read(&settings, &Store::new(None))?)));
+    // What a rotation has replaced lies beside what it was replaced by.
+    let secrets = Store::new(std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from));
+    let given = settings().and_then(|settings| Ok((logging(&settings), Given::read(&settings, &secrets)?)));
     let (logging, given) = match given {
         Ok(given) => given,
         Err(problems) => {

@@ -13,6 +13,9 @@ use super::{missing, wrong};
 use crate::app::App;
 use crate::times;
 
+/// The longest lifetime, a hundred years: its end is a time that everybody can write.
+const MOST_MINUTES: i64 = 52_596_000;
+
 /// An object. An empty body is one too.
 pub struct Body(Map<String, Value>);
 
@@ -56,11 +59,13 @@ impl Body {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
-    /// A text that is not empty.
+    /// A text that is not empty. One with a zero in it is none that every database could keep.
     pub fn text(&self, name: &str) -> Result<Option<&str>, Error> {
         match self.get(name) {
             None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
+            Some(Value::String(text)) if !text.contains('\0') => {
+                Ok(Some(text.as_str()).filter(|text| !text.is_empty()))
+            }
             Some(_) => Err(wrong(name, format!("{name} must be text."))),
         }
     }
@@ -82,8 +87,7 @@ impl Body {
             Some(Value::String(text)) => text.trim().parse().ok(),
             Some(_) => None,
         };
-        // Ten thousand years are enough.
-        let number = number.filter(|number| (1..=5_259_600_000).contains(number));
+        let number = number.filter(|number| (1..=MOST_MINUTES).contains(number));
         number.map(Some).ok_or_else(|| wrong(name, format!("{name} must be a positive integer")))
     }
 

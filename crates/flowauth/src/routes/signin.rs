@@ -82,6 +82,8 @@ async fn sign_in(State(app): State<Arc<App>>, caller: Caller, headers: HeaderMap
     let (cookie, id) = caller::new_session();
     sessions::begin(&mut change, &id, user.id, &actor.address, true).await?;
     attempts::forget(&mut change, &code_of(&user)).await?;
+    attempts::sweep(&mut change).await?;
+    sessions::sweep(&mut change).await?;
     change.commit(&actor.does("sign-in", &*user.name, json!({ "with": with }))).await?;
     let mut response = json(&about(&user))?;
     caller::sign_in_cookies(&app, response.headers_mut(), &cookie, &id);

@@ -62,3 +62,14 @@ pub async fn take_back(db: &mut AnyConnection, who: &str) -> Result<()> {
         .await?;
     Ok(())
 }
+
+/// Removes what is forgotten: names that somebody made up are no reason to grow.
+///
+/// # Errors
+/// The database's.
+pub async fn sweep(db: &mut AnyConnection) -> Result<()> {
+    let now = now();
+    let query = sqlx::query("DELETE FROM attempts WHERE last_at < $1 AND until < $2");
+    query.bind(now - FORGOTTEN).bind(now).execute(db).await?;
+    Ok(())
+}

@@ -74,15 +74,20 @@ pub async fn end(db: &mut Change, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Ends all of a user's but one, and those of everybody that are over.
+/// Ends all of a user's but one.
 pub async fn end_others(db: &mut Change, user: i64, but: Option<&str>) -> Result<()> {
-    let now = now();
-    sqlx::query("DELETE FROM sessions WHERE (user_id = $1 AND id <> $2) OR created_at <= $3 OR seen_at <= $4")
+    sqlx::query("DELETE FROM sessions WHERE user_id = $1 AND id <> $2")
         .bind(user)
         .bind(but.unwrap_or_default())
-        .bind(now - LONGEST)
-        .bind(now - IDLE)
         .execute(&mut **db)
         .await?;
+    Ok(())
+}
+
+/// Removes those that are over, whoever they were.
+pub async fn sweep(db: &mut Change) -> Result<()> {
+    let now = now();
+    let query = sqlx::query("DELETE FROM sessions WHERE created_at <= $1 OR seen_at <= $2");
+    query.bind(now - LONGEST).bind(now - IDLE).execute(&mut **db).await?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Tokens that were made.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
@@ -87,8 +87,16 @@ pub async fn of_user(db: &mut AnyConnection, user: i64, server: i64) -> Result<V
     let query =
         select!("WHERE user_id = $1 AND server_id = $2 ORDER BY expires_at DESC, id DESC").bind(user).bind(server);
     let mut tokens = query.fetch_all(&mut *db).await?.iter().map(token).collect::<sqlx::Result<Vec<_>>>()?;
+    let rows = sqlx::query(
+        "SELECT token_id, role_id, role_name, chosen FROM token_roles JOIN tokens ON tokens.id = token_roles.token_id
+         WHERE tokens.user_id = $1 AND tokens.server_id = $2 ORDER BY role_name",
+    );
+    let mut roles: BTreeMap<i64, Vec<Carried>> = BTreeMap::new();
+    for row in rows.bind(user).bind(server).fetch_all(db).await? {
+        roles.entry(row.try_get("token_id")?).or_default().push(carried(&row)?);
+    }
     for token in &mut tokens {
-        token.roles = carried(db, token.id).await?;
+        token.roles = roles.remove(&token.id).unwrap_or_default();
     }
     Ok(tokens)
 }
@@ -97,22 +105,15 @@ pub async fn of_user(db: &mut AnyConnection, user: i64, server: i64) -> Result<V
 pub async fn find(db: &mut AnyConnection, id: i64) -> Result<Option<Token>> {
     let row = select!("WHERE id = $1").bind(id).fetch_optional(&mut *db).await?;
     let Some(mut token) = row.as_ref().map(token).transpose()? else { return Ok(None) };
-    token.roles = carried(db, id).await?;
+    let rows = sqlx::query("SELECT role_id, role_name, chosen FROM token_roles WHERE token_id = $1 ORDER BY role_name");
+    token.roles = rows.bind(id).fetch_all(db).await?.iter().map(carried).collect::<sqlx::Result<_>>()?;
     Ok(Some(token))
 }
 
-async fn carried(db: &mut AnyConnection, token: i64) -> Result<Vec<Carried>> {
-    let rows = sqlx::query("SELECT role_id, role_name, chosen FROM token_roles WHERE token_id = $1 ORDER BY role_name");
-    rows.bind(token)
-        .fetch_all(db)
-        .await?
-        .iter()
-        .map(|row| {
-            let chosen: Option<String> = row.try_get("chosen")?;
-            let chosen = chosen.map(|text| text.lines().map(str::to_owned).collect());
-            Ok(Carried { id: row.try_get("role_id")?, name: row.try_get("role_name")?, chosen })
-        })
-        .collect()
+fn carried(row: &AnyRow) -> sqlx::Result<Carried> {
+    let chosen: Option<String> = row.try_get("chosen")?;
+    let chosen = chosen.map(|text| text.lines().map(str::to_owned).collect());
+    Ok(Carried { id: row.try_get("role_id")?, name: row.try_get("role_name")?, chosen })
 }
 
 /// Enters one.

@@ -148,6 +148,7 @@ async fn a_token_stays_within_every_limit(address: Address) {
         (&["long"][..], json!({ "lifetime_minutes": 61 }), 400, "exceeds the maximum"),
         (&["long", "short"], json!({ "lifetime_minutes": 11 }), 400, "exceeds the maximum"),
         (&["long"], json!({ "lifetime_minutes": 0 }), 400, "positive integer"),
+        (&["long"], json!({ "lifetime_minutes": 9_000_000_000_000_000_000_i64 }), 400, "positive integer"),
         (&["long"], json!({ "lifetime_minutes": true }), 400, "positive integer"),
         (&["long"], json!({ "lifetime_minutes": 1.5 }), 400, "positive integer"),
         (&["over"], json!({}), 400, "The role 'over' has ended"),

@@ -1,8 +1,10 @@
 //! The server and its storage. Every part is tried on SQLite and on PostgreSQL by the same code: a test is a database, and goes
 //! through all parts, each on a fresh one.
 
+mod crash;
 mod factors;
 mod flows;
+mod hostile;
 mod matrix;
 mod postgres;
 mod rig;

@@ -22,6 +22,7 @@ pub struct Rig {
     pub app: Arc<App>,
     pub store: Store,
     pub address: SocketAddr,
+    sealing: Secret,
 }
 
 fn signing() -> &'static (String, String) {
@@ -57,15 +58,24 @@ pub fn verifier(audience: &str) -> Verifier {
 impl Rig {
     /// With the administrator `root`.
     pub async fn start(address: &Address) -> Rig {
-        let store = crate::open(address).await;
         let options = Options { issuer: "FlowAuth".to_owned(), window: 1 };
-        let app = App::new(options, store.clone(), keys(&fernet(), &[])).await.unwrap();
-        assert!(app.first_admin("root", &Secret::new(PASSWORD.to_owned()), false).await.unwrap());
+        let rig = Rig::over(crate::open(address).await, options, fernet()).await;
+        assert!(rig.app.first_admin("root", &Secret::new(PASSWORD.to_owned()), false).await.unwrap());
+        rig
+    }
+
+    /// Another instance over the same database.
+    pub async fn beside(&self, options: Options) -> Rig {
+        Rig::over(self.store.clone(), options, self.sealing.clone()).await
+    }
+
+    async fn over(store: Store, options: Options, sealing: Secret) -> Rig {
+        let app = App::new(options, store.clone(), keys(&sealing, &[])).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let router = flowauth::table(app.clone()).router();
         tokio::spawn(web::serve(listener, router, flowauth::start::options(), std::future::pending()));
-        Rig { app, store, address }
+        Rig { app, store, address, sealing }
     }
 
     /// Somebody who has not signed in.
@@ -116,6 +126,11 @@ pub fn browser(address: SocketAddr) -> Browser {
 
 impl Browser {
     pub async fn send(&mut self, method: &str, path: &str, body: Value) -> Answer {
+        self.try_send(method, path, body).await.unwrap_or_else(|| panic!("no answer: {method} {path}"))
+    }
+
+    /// The same where no answer is an answer too.
+    pub async fn try_send(&mut self, method: &str, path: &str, body: Value) -> Option<Answer> {
         let mut request = Request::builder().method(method).uri(path);
         if !self.cookies.is_empty() {
             let pairs: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -131,18 +146,21 @@ impl Browser {
                 body.to_string().into()
             }
         };
-        let answer = self.client.send(request.body(body).unwrap()).await;
+        let answer = self.client.try_send(request.body(body).unwrap()).await.ok()?;
         for cookie in answer.headers.get_all("set-cookie") {
-            let text = cookie.to_str().unwrap();
-            assert!(text.contains("; Secure") && text.contains("; SameSite=Lax"), "{text}");
-            let (name, value) = text.split(';').next().unwrap().split_once('=').unwrap();
-            assert_eq!(name == "session", text.contains("; HttpOnly"), "{text}");
-            match text.contains("Max-Age=0") {
-                true => drop(self.cookies.remove(name)),
-                false => drop(self.cookies.insert(name.to_owned(), value.to_owned())),
-            }
+            self.keep(cookie.to_str().unwrap());
         }
-        answer
+        Some(answer)
+    }
+
+    fn keep(&mut self, text: &str) {
+        assert!(text.contains("; Secure") && text.contains("; SameSite=Lax"), "{text}");
+        let (name, value) = text.split(';').next().unwrap().split_once('=').unwrap();
+        assert_eq!(name == "session", text.contains("; HttpOnly"), "{text}");
+        match text.contains("Max-Age=0") {
+            true => drop(self.cookies.remove(name)),
+            false => drop(self.cookies.insert(name.to_owned(), value.to_owned())),
+        }
     }
 
     pub async fn get(&mut self, path: &str) -> Answer {

@@ -51,6 +51,16 @@ async fn what_init_makes_is_enough_and_the_administrator_is_made_once() {
         stop.send(()).unwrap();
         served.await.unwrap().unwrap();
     }
+    // The key is rotated: the first start seals anew, the next needs the new one alone.
+    secrets::rotate(dir.path(), &["FLOWAUTH_FERNET_KEY".to_owned()], &Options::default(), true).unwrap();
+    drop(Server::new(given(dir.path()).unwrap()).await.unwrap());
+    Store::only(dir.path()).forget_previous().unwrap();
+    drop(Server::new(given(dir.path()).unwrap()).await.unwrap());
+    secrets::rotate(dir.path(), &["FLOWAUTH_FERNET_KEY".to_owned()], &Options::default(), true).unwrap();
+    Store::only(dir.path()).forget_previous().unwrap();
+    let lost = Server::new(given(dir.path()).unwrap()).await.err().unwrap();
+    assert!(lost.to_string().contains("another FLOWAUTH_FERNET_KEY"), "{lost}");
+
     write("FLOWAUTH_FERNET_KEY", "hunter2");
     std::fs::remove_file(dir.path().join("SECRET_KEY")).unwrap();
     write("DB_URI", "mysql://flowauth:hunter2@db/flowauth");

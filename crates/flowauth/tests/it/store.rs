@@ -237,6 +237,17 @@ async fn failures_cost_time(address: Address) {
     assert_eq!(attempts::count(&mut db, "bob", 3).await.unwrap(), Ok(()), "each for himself");
     attempts::forget(&mut db, "ann").await.unwrap();
     assert_eq!(attempts::count(&mut db, "ann", 3).await.unwrap(), Ok(()));
+    // An hour later it is as if nothing had been.
+    sqlx::query("UPDATE attempts SET last_at = last_at - 3700, failures = 50 WHERE who = 'ann'")
+        .execute(&mut *db)
+        .await
+        .unwrap();
+    assert_eq!(attempts::count(&mut db, "ann", 3).await.unwrap(), Ok(()));
+    assert_eq!(attempts::count(&mut db, "ann", 3).await.unwrap(), Ok(()));
+    sqlx::query("UPDATE attempts SET last_at = last_at - 3700 WHERE who = 'bob'").execute(&mut *db).await.unwrap();
+    attempts::sweep(&mut db).await.unwrap();
+    let left = sqlx::query("SELECT who FROM attempts").fetch_all(&mut *db).await.unwrap();
+    assert_eq!(left.len(), 1, "ann's");
 }
 
 async fn a_session_ends_for_good(address: Address) {
@@ -278,7 +289,15 @@ async fn a_session_ends_for_good(address: Address) {
         .unwrap();
     }
     drop(db);
-    assert_eq!([find("idle").await, find("old").await, find("fresh").await], [None, None, Some((ann, true))]);
+    for swept in [false, true] {
+        assert_eq!([find("idle").await, find("old").await, find("fresh").await], [None, None, Some((ann, true))]);
+        let mut change = store.change().await.unwrap();
+        let rows =
+            sqlx::query("SELECT id FROM sessions WHERE id IN ('idle', 'old', 'fresh')").fetch_all(&mut *change).await;
+        assert_eq!(rows.unwrap().len(), if swept { 1 } else { 3 });
+        sessions::sweep(&mut change).await.unwrap();
+        commit(change, "sweep").await;
+    }
 }
 
 async fn every_sealed_column_is_sealed_anew(address: Address) {
