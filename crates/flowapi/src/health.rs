@@ -7,6 +7,7 @@ use web::Health;
 
 use crate::app::App;
 use crate::flowmachine::Asker;
+use crate::revoked::List;
 
 /// FlowMachine answers nobody while it builds a query, for seconds.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -25,8 +26,16 @@ pub fn health(app: Arc<App>) -> Health {
             }
         }
     });
-    health.needs("database", move || {
+    let health = health.needs("database", move || {
         let database = database.clone();
         async move { database.check().await }
+    });
+    if app.gate.lists().is_empty() {
+        return health;
+    }
+    // Everybody would be kept out otherwise, for fear of a few.
+    health.tells("revocations", move || {
+        let wrong = app.gate.lists().iter().find_map(List::wrong);
+        std::future::ready(wrong.map_or(Ok(()), Err))
     })
 }

@@ -75,5 +75,24 @@ pub fn text(app: &App) -> String {
         let name = format!("flowapi_flowmachine_{name}");
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
     }
+    revocations(app, &mut text);
     text
+}
+
+/// Of the lists of what was revoked: whether each can be relied on, and the age of the oldest.
+fn revocations(app: &App, text: &mut String) {
+    let lists = app.gate.lists();
+    if lists.is_empty() {
+        return;
+    }
+    let good = u8::from(lists.iter().all(|list| list.wrong().is_none()));
+    let age =
+        lists.iter().map(|list| list.age().map_or("+Inf".to_owned(), |age| age.to_string())).max_by_key(String::len);
+    for (name, help, value) in [
+        ("reliable", "Whether the lists of revoked tokens can be relied on.", good.to_string()),
+        ("age_seconds", "Age of the oldest list of revoked tokens.", age.unwrap_or_default()),
+    ] {
+        let name = format!("flowapi_revocations_{name}");
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+    }
 }

@@ -12,7 +12,7 @@ use web::{Limits, Pair, Tls};
 
 use crate::database::Database;
 use crate::flowmachine::FlowMachine;
-use crate::{App, Gate, Options};
+use crate::{App, Gate, List, Options, Remote};
 
 /// The longest that a client may ask to wait for a query's end.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
@@ -32,6 +32,8 @@ pub struct Server {
     router: web::axum::Router,
     options: web::Options,
     gate: Gate,
+    /// Between two looks at the lists of what was revoked.
+    looks: Duration,
 }
 
 /// How this process logs, by its settings.
@@ -102,6 +104,7 @@ impl Server {
             router: crate::router(app),
             options: web::Options { limits, tls, own_ids: true, ..web::Options::default() },
             gate,
+            looks: Duration::from_secs(int("FLOWKIT_FLOWAPI_REVOCATIONS_SECONDS")),
         })
     }
 
@@ -118,7 +121,7 @@ impl Server {
     /// # Errors
     /// The listener can't be used.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> std::io::Result<web::Stopped> {
-        let watch = tokio::spawn(self.gate.watch());
+        let watch = tokio::spawn(self.gate.watch(self.looks));
         let stopped = web::serve(self.listener, self.router, self.options, stop).await;
         watch.abort();
         stopped
@@ -150,13 +153,36 @@ fn gate(settings: &Settings, store: &Store) -> Result<Gate, Problems> {
     let tables = more.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
     let bounds = Bounds { tables: Tables { tables, ..Tables::default() }, ..Bounds::default() };
     let list = settings.text("FLOWKIT_FLOWAPI_REVOCATIONS").map(str::to_owned);
-    let gate = Gate::new(verifier, bounds, list.clone().map(|path| Box::new(move || read(&path)) as _));
+    let file = list.clone().map(|path| List::read(path.clone(), move || read(&path)));
+    let lists = file.into_iter().chain(fetched(settings)?).collect();
+    let gate = Gate::new(verifier, bounds, lists);
     if let Err(why) = gate.look() {
         let what = format!("the list of revoked tokens can't be used: {why}");
         let problem = Problem::new(what, "give FlowAuth's newest list").value(list.unwrap_or_default());
         return Err(problem.origin(settings.origin("FLOWKIT_FLOWAPI_REVOCATIONS")).into());
     }
     Ok(gate)
+}
+
+/// The list that FlowAuth's server has. It may be away while we start: that is said, and is no reason not to.
+fn fetched(settings: &Settings) -> Result<Option<List>, Problem> {
+    const URL: &str = "FLOWKIT_FLOWAPI_REVOCATIONS_URL";
+    const CERTIFICATE: &str = "FLOWKIT_FLOWAPI_REVOCATIONS_CERTIFICATE";
+    let Some(url) = settings.text(URL) else { return Ok(None) };
+    let problem = |why: String, hint: &str| {
+        Problem::new(format!("{URL} can't be used: {why}"), hint).value(url).origin(settings.origin(URL))
+    };
+    let remote = Remote::parse(url).map_err(|why| problem(why, "give it as https://HOST:PORT/PATH"))?;
+    let hint = "give a file with FlowAuth's certificate, or with the one that issued it";
+    let path = settings.text(CERTIFICATE).ok_or_else(|| problem(format!("{CERTIFICATE} is not set"), hint))?.to_owned();
+    let trusted = read(&path).and_then(|text| https::chain(&text).map_err(|error| format!("{path}: {error}")));
+    trusted.map_err(|why| problem(why, hint))?;
+    let most = usize::try_from(LONGEST_LIST).unwrap_or(usize::MAX);
+    Ok(Some(List::fetch(url, move || {
+        // Read each time: it may be another one tomorrow.
+        let (remote, trusted) = (remote.clone(), read(&path));
+        async move { remote.get(&trusted?, most).await }
+    })))
 }
 
 fn read(path: &str) -> Result<String, String> {

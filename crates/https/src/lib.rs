@@ -10,4 +10,4 @@ mod pinned;
 
 pub use get::{Get, Source};
 pub use pem::{Pair, PemError, chain, ends, pair};
-pub use pinned::trusting;
+pub use pinned::{trusting, trusting_issuer};

@@ -18,6 +18,12 @@ pub(crate) struct Column {
     cast: Option<&'static str>,
 }
 
+/// A query as it is sent, and what its rows are made of.
+pub(crate) struct Sent {
+    pub(crate) columns: Vec<Column>,
+    pub(crate) copy: String,
+}
+
 /// How a value's bytes are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scalar {
@@ -132,6 +138,41 @@ pub(crate) fn of(statement: &Statement) -> Vec<Column> {
         .map(|column| Column::new(column.name(), column.type_(), column.type_modifier()))
         .collect()
 }
+
+/// Whether the columns are those of a feature, whose rows can be taken apart.
+pub(crate) fn is_feature(columns: &[Column]) -> bool {
+    let names = columns.iter().map(|column| column.name.as_str());
+    let json = |column: &Column| !column.array && matches!(column.scalar, Scalar::Json | Scalar::Jsonb);
+    names.eq(["type", "id", "geometry", "properties"]) && columns[2..].iter().all(json)
+}
+
+/// Asks for the names of a feature's properties and the types of their values, as far as its first row tells.
+pub(crate) fn properties(sql: &str) -> String {
+    format!(
+        "SELECT key, coalesce(json_typeof(value), 'null') FROM (SELECT p::json FROM (\n{sql}\n) AS r(t, i, g, p) LIMIT 1) AS r(p), \
+         json_each(CASE json_typeof(p) WHEN 'object' THEN p ELSE '{{}}' END)"
+    )
+}
+
+/// A feature taken apart: its id, a column for each property (numbers as doubles, all else as text), and its geometry as WKB.
+pub(crate) fn feature(sql: &str, columns: &[Column], properties: &[(String, String)]) -> Sent {
+    let plain = |name: &str, scalar| Column { name: name.to_owned(), scalar, array: false, decimal: None, cast: None };
+    let mut apart = vec![Column { cast: None, ..columns[1].clone() }];
+    let mut selected = columns[1].cast.unwrap_or("{}").replace("{}", "c1");
+    for (name, of) in properties {
+        let value = format!("(c3::json ->> '{}')", name.replace('\'', "''"));
+        let (scalar, cast) = if of == "number" { (Scalar::Float8, "::float8") } else { (Scalar::Text, "") };
+        apart.push(plain(name, scalar));
+        let _ = write!(selected, ", {value}{cast}");
+    }
+    apart.push(plain(GEOMETRY, Scalar::Bytea));
+    selected.push_str(", ST_AsBinary(ST_GeomFromGeoJSON(c2::text), 'NDR')");
+    let copy = format!("COPY (SELECT {selected} FROM (\n{sql}\n) AS r(c0, c1, c2, c3)) TO STDOUT (FORMAT binary)");
+    Sent { columns: apart, copy }
+}
+
+/// The column of a feature's geometry.
+pub(crate) const GEOMETRY: &str = "geometry";
 
 /// Precision and scale out of the modifier of `numeric`, where 128 bits hold such numbers.
 fn decimal(modifier: i32) -> Option<(u8, u8)> {

@@ -13,11 +13,14 @@ pub enum Format {
     Arrow,
     /// Parquet, compressed with zstd.
     Parquet,
+    /// GeoParquet 1.1 of a result as for [`Format::GeoJson`]: its geometries as WKB, a column for each property.
+    GeoParquet,
 }
 
 impl Format {
     /// All there are.
-    pub const ALL: [Format; 5] = [Format::Json, Format::Csv, Format::GeoJson, Format::Arrow, Format::Parquet];
+    pub const ALL: [Format; 6] =
+        [Format::Json, Format::Csv, Format::GeoJson, Format::Arrow, Format::Parquet, Format::GeoParquet];
 
     /// The type that goes by an extension, given without its dot and in lower case.
     pub fn from_extension(extension: &str) -> Option<Format> {
@@ -32,6 +35,7 @@ impl Format {
             Format::GeoJson => "geojson",
             Format::Arrow => "arrow",
             Format::Parquet => "parquet",
+            Format::GeoParquet => "geoparquet",
         }
     }
 
@@ -42,14 +46,14 @@ impl Format {
             Format::Csv => "text/csv",
             Format::GeoJson => "application/geo+json",
             Format::Arrow => "application/vnd.apache.arrow.file",
-            Format::Parquet => "application/vnd.apache.parquet",
+            Format::Parquet | Format::GeoParquet => "application/vnd.apache.parquet",
         }
     }
 
     /// Whether the query has to be the one for geography: a feature a row (`get_geo_sql_for_query_result`).
     pub fn is_geographic(self) -> bool {
         match self {
-            Format::GeoJson => true,
+            Format::GeoJson | Format::GeoParquet => true,
             Format::Json | Format::Csv | Format::Arrow | Format::Parquet => false,
         }
     }

@@ -43,6 +43,10 @@
 //! a zone in UTC. Arrays, JSON, rows, `uuid` and times of day with a zone are text as in JSON. What a type there can't say
 //! (infinite dates, 24:00:00, years after 294246, NaN among decimals) is null. A name that is there twice gets a number.
 //!
+//! GeoParquet takes features apart: a column for each property that the first of them has, numbers as doubles and all else as text,
+//! and the geometry as WKB. It needs PostGIS in the database. FlatGeobuf is not here: its writers keep a whole file before the first
+//! byte of it goes out.
+//!
 //! ```no_run
 //! use futures_util::StreamExt;
 //! use results::{Format, Query};

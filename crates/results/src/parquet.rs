@@ -1,12 +1,15 @@
-//! Parquet, compressed with zstd.
+//! Parquet, compressed with zstd; GeoParquet is the same with something said of its geometries.
+//!
+//! <https://geoparquet.org/releases/v1.1.0/>
 
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
 use crate::batch::Batch;
-use crate::columns::Column;
+use crate::columns::{Column, GEOMETRY};
 use crate::encode::{self, Encode, Fault};
 
 /// The memory of a row group in the making at which it is written. Larger ones are read faster; this is what a stream holds.
@@ -21,12 +24,20 @@ pub(crate) struct Parquet {
 }
 
 impl Parquet {
-    pub(crate) fn begin(columns: &[Column]) -> std::result::Result<Parquet, Fault> {
+    /// `of_features`: the columns are those of [`crate::columns::feature`].
+    pub(crate) fn begin(columns: &[Column], of_features: bool) -> std::result::Result<Parquet, Fault> {
         let batch = Batch::new(columns);
+        // Without a reference system named it is longitude and latitude, as in GeoJSON; types that are not named may be any.
+        let geo = format!(
+            "{{\"version\":\"1.1.0\",\"primary_column\":\"{GEOMETRY}\",\"columns\":\
+             {{\"{GEOMETRY}\":{{\"encoding\":\"WKB\",\"geometry_types\":[]}}}}}}"
+        );
+        let said = of_features.then(|| vec![KeyValue::new("geo".to_owned(), geo)]);
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
             .set_data_page_size_limit(PAGE)
             .set_dictionary_page_size_limit(PAGE)
+            .set_key_value_metadata(said)
             .build();
         Ok(Parquet { writer: ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties))?, batch })
     }

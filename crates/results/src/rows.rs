@@ -11,7 +11,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, CopyOutStream, NoTls};
 
 use crate::arrow::Arrow;
-use crate::columns::{self, Column};
+use crate::columns::{self, Column, Sent};
 use crate::csv::Csv;
 use crate::encode::{Encode, Fault};
 use crate::json::Json;
@@ -107,7 +107,20 @@ where
         (Err(error), _) => return Err(lease.failed("beginning a transaction", error)),
         (_, Err(error)) => return Err(lease.failed("preparing the query of a result", error)),
     };
-    match lease.client().copy_out(&columns::copy(query.sql, &columns)).await {
+    let sent = match query.format {
+        Format::GeoParquet if columns::is_feature(&columns) => {
+            match lease.client().query(&columns::properties(query.sql), &[]).await {
+                Ok(rows) => {
+                    let properties: Vec<_> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+                    columns::feature(query.sql, &columns, &properties)
+                }
+                Err(error) => return Err(lease.failed("asking for the properties of a result", error)),
+            }
+        }
+        _ => Sent { copy: columns::copy(query.sql, &columns), columns },
+    };
+    let Sent { columns, copy } = sent;
+    match lease.client().copy_out(&copy).await {
         Ok(copy) => lease.copy = Some(Box::pin(copy)),
         Err(error) => return Err(lease.failed("running the query of a result", error)),
     }
@@ -118,7 +131,10 @@ where
         Format::GeoJson => Box::new(Json::begin(&columns, None, &mut out)),
         Format::Csv => Box::new(Csv::begin(&columns)),
         Format::Arrow => Box::new(Arrow::begin(&columns, &mut out).map_err(|fault| refused(&columns, 0, fault))?),
-        Format::Parquet => Box::new(Parquet::begin(&columns).map_err(|fault| refused(&columns, 0, fault))?),
+        Format::Parquet | Format::GeoParquet => {
+            let of_features = query.format == Format::GeoParquet;
+            Box::new(Parquet::begin(&columns, of_features).map_err(|fault| refused(&columns, 0, fault))?)
+        }
     };
     let mut rows = Rows { lease, columns, encoder, out, count: 0, handed_on: Instant::now(), state: State::Head };
     while rows.count == 0 && rows.state != State::Ended {

@@ -19,7 +19,7 @@ type Check = Box<dyn Fn() -> Asked + Send + Sync>;
 
 /// What a server needs to do its work, each with a question.
 pub struct Health {
-    checks: Vec<(&'static str, Check)>,
+    checks: Vec<(&'static str, bool, Check)>,
     patience: Duration,
 }
 
@@ -34,11 +34,20 @@ impl Health {
     where
         F: Future<Output = Result<(), String>> + Send + 'static,
     {
-        self.checks.push((part, Box::new(move || Box::pin(check()))));
+        self.checks.push((part, true, Box::new(move || Box::pin(check()))));
         self
     }
 
-    /// `/live` answers 200 while the process does; `/` and `/ready` answer 200 when every part is well and 503 otherwise, with
+    /// Adds a part that is told of, while the server does its work without it.
+    pub fn tells<F>(mut self, part: &'static str, check: impl Fn() -> F + Send + Sync + 'static) -> Health
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.checks.push((part, false, Box::new(move || Box::pin(check()))));
+        self
+    }
+
+    /// `/live` answers 200 while the process does; `/` and `/ready` answer 200 when every part that is needed is well and 503 otherwise, with
     /// `{"ready": true, "parts": {"NAME": "ok"}}`. To be nested where the server wants it.
     pub fn router(self) -> Router {
         let shared = Arc::new((self, Mutex::new(None)));
@@ -58,16 +67,16 @@ impl Health {
         {
             return report.clone();
         }
-        let asked = self.checks.iter().map(|(part, check)| async move {
+        let asked = self.checks.iter().map(|(part, needed, check)| async move {
             let answer = tokio::time::timeout(self.patience, check()).await;
-            (*part, answer.unwrap_or_else(|_| Err("no answer in time".to_owned())))
+            (*part, *needed, answer.unwrap_or_else(|_| Err("no answer in time".to_owned())))
         });
         let answers = futures_util::future::join_all(asked).await;
         let mut report = Report { ready: true, parts: Map::new() };
-        for (part, answer) in answers {
+        for (part, needed, answer) in answers {
             if let Err(why) = &answer {
-                tracing::warn!(part, why, "not ready");
-                report.ready = false;
+                tracing::warn!(part, why, "not {}", if needed { "ready" } else { "well" });
+                report.ready &= !needed;
             }
             report.parts.insert(part.to_owned(), Value::from(if answer.is_ok() { "ok" } else { "unavailable" }));
         }

@@ -1,5 +1,6 @@
 //! Every kind of query that FlowMachine's server offers, on demo data, through the server: it ends as it should, and its
-//! result can be read with FlowAPI's login.
+//! result can be read with FlowAPI's login. Each with a result is then asked for through FlowAPI as well, by both of upstream's
+//! clients, and compared with what SQL says.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -9,6 +10,8 @@ use flowkit::flowmachine::Status;
 use serde_json::{Value, json};
 
 use super::queries::{coalesced, daily, majority, meaningful, mobility, modal, unique, week, with};
+use crate::flowapi::CLIENT;
+use crate::support::flowapi::FlowApi;
 use crate::support::flowmachine::FlowMachine;
 
 /// How a query is expected to end.
@@ -250,4 +253,78 @@ fn all_kinds_of_queries_end_as_they_should_on_demo_data() {
         say::tell!("{} {found:.300?}", query["query_kind"]);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let with_rows = table.iter().zip(&begun).filter(|((_, outcome), _)| *outcome == Rows);
+    let asked: Vec<(&Value, &str)> = with_rows.map(|((query, _), id)| (query, id.as_deref().expect("an id"))).collect();
+    through_flowapi(&machine, &asked);
+}
+
+/// Runs each query of a file by the synchronous and the asynchronous client, and prints the rows that each got.
+const ASK: &str = r#"
+with http() as client:
+    document = client.get("spec/openapi.json").json()
+scopes = document["components"]["securitySchemes"]["token"]["x-security-scopes"]
+specs = json.load(open(sys.argv[1]))
+sync = connect(scopes=scopes)
+
+async def later(spec):
+    connection = await flowclient.connect_async(
+        url=os.environ["URL"], token=token(scopes=scopes), ssl_certificate=os.environ["CERTIFICATE"])
+    query = connection.make_api_query(spec)
+    await query.run()
+    return await query.get_result(poll_interval=0.1, disable_progress=True)
+
+def rows(frame):
+    return [frame.columns.tolist(), json.loads(frame.to_json(orient="values", double_precision=15))]
+
+told = []
+for spec in specs:
+    query = sync.make_api_query(spec)
+    query.run()
+    first = query.get_result(poll_interval=0.1, disable_progress=True)
+    told.append([query._query_id, rows(first), rows(asyncio.run(later(spec)))])
+print(json.dumps(told))
+"#;
+
+fn through_flowapi(machine: &FlowMachine, asked: &[(&Value, &str)]) {
+    let api = FlowApi::start(machine, &[]);
+    let specs = tempfile::NamedTempFile::new().expect("a file");
+    let all: Vec<&Value> = asked.iter().map(|(query, _)| *query).collect();
+    std::fs::write(specs.path(), serde_json::to_string(&all).expect("JSON")).expect("a file");
+    let program = format!("import sys; sys.argv[1:] = [{:?}]\n{CLIENT}{ASK}", specs.path());
+    let told = api.ask(&program);
+    let told: Vec<(String, Told, Told)> = serde_json::from_value(told).expect("what the program prints");
+    assert_eq!(told.len(), asked.len());
+    for ((query, id), (same, sync, later)) in asked.iter().zip(told) {
+        assert_eq!(*id, same, "{query}");
+        let reply = machine.request("get_sql_for_query_result", json!({ "query_id": id }));
+        let sql = reply.payload["sql"].as_str().expect("SQL").to_owned();
+        for (columns, rows) in [sync, later] {
+            // Each has its own form of a geometry.
+            let kept: Vec<usize> = (0..columns.len()).filter(|at| !columns[*at].starts_with("geom")).collect();
+            let names: Vec<String> = kept.iter().map(|at| format!("r.\"{}\"", columns[*at])).collect();
+            let list = format!("SELECT json_build_array({})::text FROM (\n{sql}\n) r", names.join(", "));
+            let expected = machine.cluster.ask("flowapi", &list);
+            let expected = expected.iter().map(|row| serde_json::from_str::<Vec<Value>>(&row[0]).expect("JSON"));
+            let got = rows.iter().map(|row| kept.iter().map(|at| row[*at].clone()).collect::<Vec<_>>());
+            assert_eq!(sorted(got), sorted(expected), "{query}");
+        }
+    }
+}
+
+/// Columns and rows.
+type Told = (Vec<String>, Vec<Vec<Value>>);
+
+/// Rows as texts that differ where the values do: pandas makes floats of whole numbers, and has one word for null and NaN.
+fn sorted(rows: impl Iterator<Item = Vec<Value>>) -> Vec<String> {
+    fn shown(value: &Value) -> String {
+        match value {
+            Value::Number(number) => format!("{:.9e}", number.as_f64().expect("a float")),
+            Value::String(text) if text == "NaN" => "null".to_owned(),
+            Value::Array(values) => values.iter().map(shown).collect::<Vec<_>>().join(" "),
+            value => value.to_string(),
+        }
+    }
+    let mut rows: Vec<String> = rows.map(|row| row.iter().map(shown).collect::<Vec<_>>().join(", ")).collect();
+    rows.sort_unstable();
+    rows
 }

@@ -8,7 +8,7 @@ use crate::support::flowapi::FlowApi;
 use crate::support::flowmachine::FlowMachine;
 
 /// What each program begins with.
-const CLIENT: &str = include_str!("client.py");
+pub(crate) const CLIENT: &str = include_str!("client.py");
 
 fn asked(api: &FlowApi, program: &str) -> Value {
     api.ask(&format!("{CLIENT}{program}"))
@@ -41,14 +41,17 @@ async def again():
 later = asyncio.run(again())
 with http() as client:
     csv = client.get(f"get/{id}.csv")
-    files = {kind: client.get(f"get/{id}.{kind}").status_code for kind in ["arrow", "parquet", "xls"]}
+    files = {kind: client.get(f"get/{id}.{kind}") for kind in ["arrow", "parquet", "geoparquet", "xls"]}
     packed = client.get(f"get/{id}", headers={"Accept-Encoding": "gzip"})
 rows = lambda frame: sorted([pcod, int(value)] for pcod, value in zip(frame.pcod, frame.value))
 print(json.dumps({
     "sync": rows(frame), "async": rows(later), "id": id,
     "csv": csv.text, "csv_kind": csv.headers["content-type"], "csv_name": csv.headers["content-disposition"],
     "features": sorted([f["properties"]["pcod"], f["properties"]["value"], f["geometry"]["type"]] for f in shapes["features"]),
-    "packed": packed.headers.get("content-encoding"), "same": len(packed.json()["query_result"]), "xls": files["xls"],
+    "packed": packed.headers.get("content-encoding"), "same": len(packed.json()["query_result"]), "xls": files["xls"].status_code,
+    "arrow": files["arrow"].content[:6] == files["arrow"].content[-6:] == b"ARROW1",
+    "parquet": [files[kind].content[:4] == files[kind].content[-4:] == b"PAR1" for kind in ["parquet", "geoparquet"]],
+    "geo": b'"encoding":"WKB"' in files["geoparquet"].content and b"pcod" in files["geoparquet"].content,
 }))
 "#;
 
@@ -93,9 +96,11 @@ fn results_are_those_of_sql_by_both_clients_and_in_every_type() {
     assert_eq!(features.len(), count);
     assert_eq!((&told["packed"], &told["same"], &told["xls"]), (&json!("gzip"), &json!(count), &json!(400)));
 
+    assert_eq!((&told["arrow"], &told["parquet"], &told["geo"]), (&json!(true), &json!([true, true]), &json!(true)));
+
     let log = api.log();
-    assert!(log.contains("\"message\":\"run_query\"") && log.contains("\"user\":\"ann\""), "{log}");
-    assert!(log.contains("\"message\":\"get_result\"") && !log.contains("eyJ"), "no token is in a log: {log}");
+    assert!(log.contains("\"event\":\"run_query\"") && log.contains("\"user\":\"ann\""), "{log}");
+    assert!(log.contains("\"event\":\"get_result\"") && !log.contains("eyJ"), "no token is in a log: {log}");
 }
 
 /// Everything else that the client asks, and what it makes of a refusal.

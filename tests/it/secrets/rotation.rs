@@ -45,6 +45,12 @@ fn keys_are_rotated_as_pairs() {
     for name in ["PRIVATE_JWT_SIGNING_KEY", "PUBLIC_JWT_SIGNING_KEY", "key-flowkit.pem", "cert-flowkit.pem"] {
         assert_ne!(sandbox.read(name), before[name], "{name}");
     }
+    // What the old key has signed stays good: its public half stands behind the new one.
+    let public = sandbox.read("PUBLIC_JWT_SIGNING_KEY");
+    assert!(
+        public.len() > before["PUBLIC_JWT_SIGNING_KEY"].trim().len()
+            && public.trim().ends_with(before["PUBLIC_JWT_SIGNING_KEY"].trim())
+    );
     // A new certificate needs no new key.
     let key = sandbox.read("key-flowkit.pem");
     sandbox.run("rotate cert-flowkit.pem --san new.example.org").succeeded();

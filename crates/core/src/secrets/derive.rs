@@ -71,6 +71,12 @@ pub fn public_half(private: &Secret) -> Option<Secret> {
     public.to_public_key_pem(LineEnding::LF).ok().map(Secret::new)
 }
 
+/// Public keys one by one, as PEM.
+pub fn public_keys(public: &Secret) -> Option<Vec<String>> {
+    let keys = form::rsa_public(public.expose())?;
+    keys.iter().map(|key| key.to_public_key_pem(LineEnding::LF).ok()).collect()
+}
+
 /// Whether one of the public keys belongs to a private one.
 pub fn is_pair(private: &Secret, public: &Secret) -> bool {
     let private = form::rsa_private(private.expose()).map(|key| key.to_public_key());

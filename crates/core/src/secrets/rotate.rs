@@ -42,19 +42,33 @@ pub fn rotate(dir: &Path, names: &[String], options: &Options, lose_data: bool) 
     let directory = Directory::open(dir).map_err(MakeError::from)?;
     let store = Store::only(dir);
     let mut new: Vec<(&'static Spec, Secret)> = Vec::new();
+    let mut kept = Vec::new();
     for spec in specs {
         add(&mut new, spec, &store, options)?;
         for other in made_from(&spec.name) {
             let there = other.spellings().any(|name| directory.has(name));
             if there && !new.iter().any(|(spec, _)| spec.name == other.name) {
                 add(&mut new, other, &store, options)?;
+                keep(&mut new, other, &store, &mut kept);
             }
         }
     }
     let files =
         new.iter().flat_map(|(spec, secret)| places(&directory, spec).into_iter().map(|name| (name, secret.clone())));
     directory.replace(&files.collect::<Vec<_>>()).map_err(MakeError::from)?;
-    Ok(rotation(new.iter().map(|(spec, _)| *spec)))
+    Ok(rotation(new.iter().map(|(spec, _)| *spec), kept))
+}
+
+/// Public keys that are kept beside the new one: what was signed before is good for as long as they are.
+const KEPT: usize = 3;
+
+/// Puts the public keys so far behind the new one.
+fn keep(new: &mut [(&'static Spec, Secret)], spec: &'static Spec, store: &Store, kept: &mut Vec<&'static str>) {
+    let old = store.get(&spec.name).ok().and_then(|old| derive::public_keys(&old));
+    if let (Make::PublicHalfOf(_), Some(old), Some((_, secret))) = (&spec.make, old, new.last_mut()) {
+        *secret = Secret::new([secret.expose()].into_iter().chain(old.iter().take(KEPT).map(String::as_str)).collect());
+        kept.push(spec.name.as_str());
+    }
 }
 
 /// Where new values are kept aside until they are in force elsewhere.
@@ -174,8 +188,14 @@ fn acceptable(name: &str, lose_data: bool) -> Result<&'static Spec, Problem> {
     }
 }
 
-fn rotation(specs: impl Iterator<Item = &'static Spec>) -> Rotation {
+fn rotation(specs: impl Iterator<Item = &'static Spec>, kept: Vec<&'static str>) -> Rotation {
     let mut rotation = Rotation::default();
+    rotation.notes.extend(kept.into_iter().map(|name| {
+        format!(
+            "{name}: the new key is its first block, and the ones before stay behind it, so that what they have signed stays good: \
+             remove them when it has ended, and at once where the old private key may have got into other hands"
+        )
+    }));
     for spec in specs {
         rotation.replaced.push(&spec.name);
         rotation.notes.extend(spec.on_change.iter().map(|change| format!("{}: {change}", spec.name)));

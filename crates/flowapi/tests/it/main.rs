@@ -7,6 +7,7 @@ mod database;
 #[path = "../../../results/tests/it/rig.rs"]
 mod flowdb;
 mod flowmachine;
+mod fuzz;
 mod rig;
 mod routes;
 mod start;

@@ -160,7 +160,7 @@ pub fn token_from(user: &str, scopes: &[&str], first: Option<&str>) -> String {
 /// The server, on a port of its own.
 pub fn serve(flowmachine: u16, change: impl FnOnce(&mut Options)) -> SocketAddr {
     let verifier = Verifier::new(Keys::parse(&keys().1).unwrap(), "here");
-    let gate = Gate::new(verifier, Bounds::default(), None);
+    let gate = Gate::new(verifier, Bounds::default(), Vec::new());
     let mut options = Options {
         identifier: "here".to_owned(),
         patience: SOON,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use access::{Bounds, Keys, Minter, Revocations, Verifier};
 use flowapi::start::Server;
-use flowapi::{Gate, scopes};
+use flowapi::{Gate, List, Remote, scopes};
 use flowkit_core::catalogue::catalogue;
 use flowkit_core::config::{Origin, Settings, Variables};
 use flowkit_core::secrets::{self, Options, Store};
@@ -88,7 +88,8 @@ fn a_revoked_token_is_refused_and_an_old_list_does_not_let_it_in_again() {
     let text = Arc::new(std::sync::Mutex::new(list(seconds - 100, &[])));
     let source = text.clone();
     let verifier = Verifier::new(Keys::parse(&super::rig::public()).unwrap(), "here");
-    let gate = Gate::new(verifier, Bounds::default(), Some(Box::new(move || Ok(source.lock().unwrap().clone()))));
+    let gate =
+        Gate::new(verifier, Bounds::default(), vec![List::read("a list", move || Ok(source.lock().unwrap().clone()))]);
     let header = format!("Bearer {token}");
     let let_in = || gate.token(Some(&header), now).map(|token| token.user).map_err(|refused| refused.to_string());
     assert_eq!(gate.look(), Ok(None));
@@ -105,9 +106,74 @@ fn a_revoked_token_is_refused_and_an_old_list_does_not_let_it_in_again() {
     // One past its age is all that there is to hold on to: a server starts with it.
     *text.lock().unwrap() = list(seconds - 4000, &["ann"]);
     let (source, verifier) = (text.clone(), Verifier::new(Keys::parse(&super::rig::public()).unwrap(), "here"));
-    let gate = Gate::new(verifier, Bounds::default(), Some(Box::new(move || Ok(source.lock().unwrap().clone()))));
+    let gate =
+        Gate::new(verifier, Bounds::default(), vec![List::read("a list", move || Ok(source.lock().unwrap().clone()))]);
     assert!(gate.look().unwrap().unwrap().contains("past its age"));
     assert!(gate.token(Some(&header), now).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_fetched_from_who_has_the_certificate_and_an_outage_is_spoken_of() {
+    let (served, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let role: Vec<_> = catalogue().role("flowapi").into_iter().collect();
+    let certificate = |dir: &Path| std::fs::read_to_string(dir.join("cert-flowkit.pem")).unwrap();
+    for dir in [served.path(), other.path()] {
+        secrets::init(dir, &role, &Options::default()).unwrap();
+    }
+    let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
+    let users = [("ann".to_owned(), None)].into();
+    let list = Revocations { issued: now, max_age: 3600, users, ..Revocations::default() };
+    let text = Minter::parse(&super::rig::private()).unwrap().publish(&list, &mut rand::rng()).unwrap();
+    let key = std::fs::read_to_string(served.path().join("key-flowkit.pem")).unwrap();
+    let pair = (certificate(served.path()), key);
+    let tls = web::Tls::of(move || Ok(web::Pair { certificate: pair.0.clone().into(), key: pair.1.clone().into() }));
+    let route = web::axum::routing::get(move || std::future::ready(text.clone()));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let options = web::Options { tls: Some(tls.unwrap()), ..web::Options::default() };
+    let router = web::axum::Router::new().route("/list", route);
+    let server = tokio::spawn(web::serve(listener, router, options, std::future::pending()));
+
+    let remote = move |path: &str| Remote::parse(&format!("https://localhost:{port}{path}")).unwrap();
+    let own = certificate(served.path());
+    assert!(remote("/list").get(&own, 1 << 20).await.is_ok());
+    assert!(remote("/list").get(&own, 100).await.is_err(), "it has a bound");
+    assert!(remote("/none").get(&own, 1 << 20).await.unwrap_err().contains("404"));
+    let stranger = remote("/list").get(&certificate(other.path()), 1 << 20).await.unwrap_err();
+    assert!(stranger.contains("certificate"), "{stranger}");
+
+    let verifier = Verifier::new(Keys::parse(&super::rig::public()).unwrap(), "here");
+    let fetch = move || {
+        let (remote, own) = (remote("/list"), own.clone());
+        async move { remote.get(&own, 1 << 20).await }
+    };
+    let gate = Gate::new(verifier, Bounds::default(), vec![List::fetch("FlowAuth's", fetch)]);
+    let header = format!("Bearer {}", super::rig::token(&["run"]));
+    let let_in = |gate: &Gate| gate.token(Some(&header), std::time::SystemTime::now()).is_ok();
+    assert!(let_in(&gate) && gate.lists()[0].wrong().is_some(), "it has not come yet, which is said");
+    let watch = tokio::spawn(gate.clone().watch(std::time::Duration::from_millis(50)));
+    super::rig::until("the list has come", || !let_in(&gate)).await;
+    super::rig::until("all is well", || gate.lists()[0].wrong().is_none()).await;
+    server.abort();
+    super::rig::until("the outage is noticed", || gate.lists()[0].wrong().is_some()).await;
+    assert!(!let_in(&gate), "the list from before holds");
+    watch.abort();
+}
+
+#[test]
+fn a_url_needs_https_and_a_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    let roles: Vec<_> = ["flowapi", "flowauth"].iter().filter_map(|name| catalogue().role(name)).collect();
+    secrets::init(dir.path(), &roles, &Options::default()).unwrap();
+    let certificate = dir.path().join("cert-flowkit.pem");
+    let url = |url: &str| started(dir.path(), &[("FLOWKIT_FLOWAPI_REVOCATIONS_URL", url)]).unwrap_err();
+    assert!(url("http://x/list").contains("https://"));
+    assert!(url("https://x/list").contains("FLOWKIT_FLOWAPI_REVOCATIONS_CERTIFICATE is not set"));
+    let given = [
+        ("FLOWKIT_FLOWAPI_REVOCATIONS_URL", "https://127.0.0.1:1/list"),
+        ("FLOWKIT_FLOWAPI_REVOCATIONS_CERTIFICATE", certificate.to_str().unwrap()),
+    ];
+    assert_eq!(started(dir.path(), &given), Ok(()), "FlowAuth may come later");
 }
 
 #[test]

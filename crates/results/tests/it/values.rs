@@ -1,6 +1,6 @@
 //! What each value becomes, exactly.
 
-use results::Format::{Csv, GeoJson, Json};
+use results::Format::{Csv, GeoJson, GeoParquet, Json};
 
 use crate::rig::{ID, Server};
 
@@ -183,6 +183,42 @@ fn geometries() {
          {\"type\":\"Point\",\"coordinates\":[84.5,28]},{\"type\":\"LineString\",\"coordinates\":[]},\
          {\"type\":\"Polygon\",\"coordinates\":[[[0,0],[1,0],[1,1],[0,0]]]}]},\"properties\":null}]}"
     );
+    assert_eq!(feature_table(&server), ["NPL.1 2.5 x {\"a\":[1]} 1", "null null null null 2", "NPL.3 3.0 y null 3"]);
     // A column that is a geometry itself comes as PostGIS prints it.
     assert_eq!(both(&server, "ST_MakePoint(0, 1)").1, "01010000000000000000000000000000000000F03F");
+}
+
+/// Features as GeoParquet: properties by columns, geometries as WKB, and what says so.
+fn feature_table(server: &Server) -> Vec<String> {
+    use arrow_array::cast::AsArray as _;
+    use arrow_array::types::{Float64Type, Int64Type};
+    let sql = "SELECT 'Feature' AS type, i::bigint AS id, ST_AsGeoJSON(ST_MakePoint(i, 28.5))::json AS geometry, p::json AS properties
+        FROM (VALUES (1, '{\"pcod\": \"NPL.1\", \"value\": 2.5, \"it''s\": \"x\", \"more\": {\"a\":[1]}}'),
+            (2, '{\"pcod\": null, \"value\": null, \"other\": 1}'), (3, '{\"pcod\": \"NPL.3\", \"value\": 3, \"it''s\": \"y\"}')) v(i, p)";
+    let file = bytes::Bytes::from(server.file(sql, GeoParquet));
+    let builder = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet");
+    let said = builder.metadata().file_metadata().key_value_metadata().expect("metadata").clone();
+    let geo = said.iter().find(|pair| pair.key == "geo").and_then(|pair| pair.value.clone()).expect("geo");
+    assert_eq!(
+        geo,
+        "{\"version\":\"1.1.0\",\"primary_column\":\"geometry\",\"columns\":{\"geometry\":{\"encoding\":\"WKB\",\"geometry_types\":[]}}}"
+    );
+    let batch = builder.build().expect("a reader").next().expect("a batch").expect("a batch");
+    let names: Vec<_> = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!(names, ["id", "pcod", "value", "it's", "more", "geometry"]);
+    let text = |column: usize, row: usize| {
+        let column = batch.column(column).as_string::<i32>().iter().nth(row).flatten();
+        column.unwrap_or("null").to_owned()
+    };
+    (0..batch.num_rows())
+        .map(|row| {
+            let id = batch.column(0).as_primitive::<Int64Type>().value(row);
+            let value = batch.column(2).as_primitive::<Float64Type>().iter().nth(row).flatten();
+            let value = value.map_or("null".to_owned(), |value| format!("{value:?}"));
+            // Little-endian, a point, its coordinates.
+            let point = [&[1, 1, 0, 0, 0][..], &(id as f64).to_le_bytes(), &28.5f64.to_le_bytes()].concat();
+            assert_eq!(batch.column(5).as_binary::<i32>().value(row), point);
+            format!("{} {value} {} {} {id}", text(1, row), text(3, row), text(4, row))
+        })
+        .collect()
 }
