@@ -128,7 +128,7 @@ async fn nothing_acknowledged_is_lost_and_no_token_is_out_that_the_log_lacks() {
         let minted = lines.as_array().unwrap().iter().filter(|line| line["action"] == "token.mint");
         logged.extend(minted.map(|line| line["detail"]["jti"].as_str().unwrap().to_owned()));
     }
-    let tokens = tokens.lock().unwrap();
+    let tokens = std::mem::take(&mut *tokens.lock().unwrap());
     assert!(
         tokens.len() >= 24 && tokens.is_subset(&kept),
         "{} of {} are lost",
