@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::data::Size;
 use crate::peak::Peak;
 use crate::queries::Query;
 use crate::rivals::{MIB, Settings};
@@ -14,7 +13,8 @@ use crate::server::Cluster;
 /// How one query ended.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    Time(Duration),
+    /// With the CPU time that the server spent.
+    Time(Duration, Duration),
     TimedOut,
     Failed(String),
 }
@@ -22,15 +22,19 @@ pub enum Outcome {
 /// Outcomes of every configuration, query and round.
 pub struct Results {
     configs: Vec<String>,
-    set: &'static [Query],
+    names: Vec<String>,
     /// By configuration, then round, then query.
     rounds: Vec<Vec<Vec<Outcome>>>,
 }
 
 impl Results {
-    pub fn new(configs: &[(String, Settings)], set: &'static [Query]) -> Results {
+    pub fn new(configs: &[(String, Settings)], set: &[Query]) -> Results {
         let configs: Vec<String> = configs.iter().map(|(name, _)| name.clone()).collect();
-        Results { rounds: vec![Vec::new(); configs.len()], configs, set }
+        Results {
+            rounds: vec![Vec::new(); configs.len()],
+            configs,
+            names: set.iter().map(|query| query.name.clone()).collect(),
+        }
     }
 
     pub fn add(&mut self, config: usize, outcomes: Vec<Outcome>) {
@@ -40,7 +44,16 @@ impl Results {
     /// Milliseconds of a configuration's query in every round; what did not end counts as the time-out.
     fn times(&self, config: usize, query: usize, timeout: u64) -> Vec<f64> {
         let ms = |outcome: &Outcome| match outcome {
-            Outcome::Time(time) => time.as_secs_f64() * 1000.0,
+            Outcome::Time(time, _) => time.as_secs_f64() * 1000.0,
+            Outcome::TimedOut | Outcome::Failed(_) => timeout as f64 * 1000.0,
+        };
+        self.rounds[config].iter().map(|round| ms(&round[query])).collect()
+    }
+
+    /// The same in CPU time.
+    fn cpu(&self, config: usize, query: usize, timeout: u64) -> Vec<f64> {
+        let ms = |outcome: &Outcome| match outcome {
+            Outcome::Time(_, cpu) => cpu.as_secs_f64() * 1000.0,
             Outcome::TimedOut | Outcome::Failed(_) => timeout as f64 * 1000.0,
         };
         self.rounds[config].iter().map(|round| ms(&round[query])).collect()
@@ -48,7 +61,7 @@ impl Results {
 
     /// Did no query of a configuration ever end?
     fn nothing_ended(&self, config: usize) -> bool {
-        self.rounds[config].iter().flatten().all(|outcome| !matches!(outcome, Outcome::Time(_)))
+        self.rounds[config].iter().flatten().all(|outcome| !matches!(outcome, Outcome::Time(..)))
     }
 
     /// Which queries did not end, and why.
@@ -60,11 +73,11 @@ impl Results {
         }
         let mut seen = BTreeSet::new();
         for round in &self.rounds[config] {
-            for (query, outcome) in self.set.iter().zip(round) {
+            for (name, outcome) in self.names.iter().zip(round) {
                 match outcome {
-                    Outcome::Time(_) => {}
-                    Outcome::TimedOut => drop(seen.insert(format!("{} timed out", query.name))),
-                    Outcome::Failed(why) => drop(seen.insert(format!("{}: {why}", query.name))),
+                    Outcome::Time(..) => {}
+                    Outcome::TimedOut => drop(seen.insert(format!("{name} timed out"))),
+                    Outcome::Failed(why) => drop(seen.insert(format!("{name}: {why}"))),
                 }
             }
         }
@@ -78,7 +91,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }
 
-fn table(header: Vec<String>) -> Table {
+fn table<'a>(header: impl IntoIterator<Item = &'a str>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     for column in table.column_iter_mut().skip(1) {
@@ -87,26 +100,32 @@ fn table(header: Vec<String>) -> Table {
     table
 }
 
-/// One table for one memory limit: medians, sum, geometric mean, both against the first configuration, and by how much
-/// the sums of single rounds differ.
+/// One table for one memory limit: a column for each configuration, with medians, sum, geometric mean, both against the first
+/// configuration, and by how much the sums of single rounds differ.
 pub fn queries(memory: u64, results: &Results, timeout: u64) {
     say::show!("\n{} MiB: medians of {} rounds, ms", memory / MIB, results.rounds[0].len());
-    let names = results.set.iter().map(|q| q.name.to_owned());
-    let last = ["sum", "mean", "sum x", "mean x", "spread"].map(str::to_owned);
-    let mut table = table(["configuration".to_owned()].into_iter().chain(names).chain(last).collect());
-    let mut first = None;
-    for (at, config) in results.configs.iter().enumerate() {
-        let medians: Vec<f64> = (0..results.set.len()).map(|query| median(results.times(at, query, timeout))).collect();
-        let sum: f64 = medians.iter().sum();
-        let mean = (medians.iter().map(|t| t.ln()).sum::<f64>() / medians.len() as f64).exp();
-        let (first_sum, first_mean) = *first.get_or_insert((sum, mean));
-        let mut row = vec![config.clone()];
-        row.extend(medians.iter().map(|t| format!("{t:.0}")));
-        row.extend([format!("{sum:.0}"), format!("{mean:.0}")]);
-        row.extend([format!("{:.2}", sum / first_sum), format!("{:.2}", mean / first_mean)]);
-        row.push(format!("{:.0} %", spread(results, at, timeout) * 100.0));
-        table.add_row(row);
+    let count = results.names.len();
+    let medians = |config: usize| (0..count).map(move |query| median(results.times(config, query, timeout)));
+    let all: Vec<Vec<f64>> = (0..results.configs.len()).map(|config| medians(config).collect()).collect();
+    let sums: Vec<f64> = all.iter().map(|medians| medians.iter().sum()).collect();
+    let mean = |medians: &Vec<f64>| (medians.iter().map(|t| t.ln()).sum::<f64>() / medians.len() as f64).exp();
+    let means: Vec<f64> = all.iter().map(mean).collect();
+    let mut table = table(std::iter::once("query").chain(results.configs.iter().map(String::as_str)));
+    let mut row = |name: &str, cells: Vec<String>| {
+        table.add_row(std::iter::once(name.to_owned()).chain(cells));
+    };
+    for (query, name) in results.names.iter().enumerate() {
+        row(name, all.iter().map(|medians| format!("{:.0}", medians[query])).collect());
     }
+    let cpu = |config: usize| (0..count).map(|query| median(results.cpu(config, query, timeout))).sum::<f64>();
+    let cpu: Vec<f64> = (0..all.len()).map(cpu).collect();
+    row("sum", sums.iter().map(|sum| format!("{sum:.0}")).collect());
+    row("sum x", sums.iter().map(|sum| format!("{:.2}", sum / sums[0])).collect());
+    row("mean x", means.iter().map(|mean| format!("{:.2}", mean / means[0])).collect());
+    row("sum of CPU", cpu.iter().map(|sum| format!("{sum:.0}")).collect());
+    row("CPU x", cpu.iter().map(|sum| format!("{:.2}", sum / cpu[0])).collect());
+    let spreads = (0..all.len()).map(|config| format!("{:.0} %", spread(results, config, timeout) * 100.0));
+    row("spread", spreads.collect());
     say::show!("{table}");
     for (at, config) in results.configs.iter().enumerate() {
         for trouble in results.troubles(at) {
@@ -117,7 +136,7 @@ pub fn queries(memory: u64, results: &Results, timeout: u64) {
 
 /// The largest sum of a round over the smallest, less 1.
 fn spread(results: &Results, config: usize, timeout: u64) -> f64 {
-    let queries = results.set.len();
+    let queries = results.names.len();
     let rounds = results.rounds[config].len();
     let sums: Vec<f64> =
         (0..rounds).map(|round| (0..queries).map(|query| results.times(config, query, timeout)[round]).sum()).collect();
@@ -129,8 +148,7 @@ fn spread(results: &Results, config: usize, timeout: u64) -> f64 {
 /// Memory and time of six heavy statements at once.
 pub fn peaks(memory: u64, rows: &[(String, Result<Peak, String>)]) {
     say::show!("\n{} MiB: six heavy statements, two loads with index and vacuum at once (one run)", memory / MIB);
-    let mut table =
-        table(["configuration", "peak MiB", "of limit", "killed", "failed", "seconds"].map(str::to_owned).to_vec());
+    let mut table = table(["configuration", "peak MiB", "of limit", "killed", "failed", "seconds"]);
     for (config, peak) in rows {
         match peak {
             Ok(peak) => table.add_row(vec![
@@ -156,7 +174,7 @@ pub fn peaks(memory: u64, rows: &[(String, Result<Peak, String>)]) {
 }
 
 /// Versions, machine and data.
-pub fn heading(cluster: &Cluster, size: &Size, bytes: u64, place: Result<String, String>) {
+pub fn heading(cluster: &Cluster, data: &str, bytes: u64, place: Result<String, String>) {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
     let model = cpuinfo.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or_default();
@@ -169,14 +187,7 @@ pub fn heading(cluster: &Cluster, size: &Size, bytes: u64, place: Result<String,
         meminfo.lines().next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" "),
         read("/proc/sys/kernel/osrelease").trim()
     );
-    say::show!(
-        "{} days of {} calls and {} of mobile data, {} subscribers: {} MiB, collation C, 3 indexes each",
-        size.days,
-        size.calls,
-        size.calls / 2,
-        size.subscribers,
-        bytes / MIB
-    );
+    say::show!("{data}: {} MiB", bytes / MIB);
     match place {
         Ok(place) => say::show!("limits: {place}"),
         Err(why) => say::show!("limits: NONE, no memory cgroup can be made ({why}); memory is not measured"),
@@ -186,8 +197,11 @@ pub fn heading(cluster: &Cluster, size: &Size, bytes: u64, place: Result<String,
 
 /// What the queries' names mean.
 pub fn legend(set: &[Query]) {
-    let list: Vec<String> = set.iter().map(|q| format!("{}: {}", q.name, q.what)).collect();
-    say::show!("queries, each as CREATE TABLE AS: {}", list.join("; "));
+    let list: Vec<String> = set
+        .iter()
+        .map(|query| if query.what.is_empty() { query.name.clone() } else { format!("{}: {}", query.name, query.what) })
+        .collect();
+    say::show!("{} queries, each as CREATE TABLE AS: {}", set.len(), list.join("; "));
 }
 
 /// How busy the machine is.

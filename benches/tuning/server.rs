@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A data directory and the programs for it.
 pub struct Cluster {
     dir: PathBuf,
+    data: PathBuf,
+    database: &'static str,
     bin: PathBuf,
     user: Option<(u32, u32)>,
     pub major: u32,
@@ -40,19 +42,14 @@ impl Cluster {
         if let Some((uid, gid)) = user {
             chown(dir, Some(uid), Some(gid))?;
         }
-        let out = Command::new(bin.join("postgres")).arg("--version").output()?;
-        let version = String::from_utf8_lossy(&out.stdout).trim().to_owned();
-        let digits = version.trim_start_matches(|c: char| !c.is_ascii_digit());
-        let major = digits.split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok());
-        let major = major.ok_or_else(|| io::Error::other(format!("{} is not PostgreSQL", bin.display())))?;
-        let cluster = Cluster { dir: dir.to_owned(), bin: bin.to_owned(), user, major, version };
-        let loaded = fs::read(cluster.dir.join("loaded")).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let cluster = Cluster::with(dir, bin, user, dir.join("data"), "postgres")?;
+        let loaded = cluster.what_was_loaded();
         if loaded.is_none() {
-            let _ = fs::remove_dir_all(cluster.data());
+            let _ = fs::remove_dir_all(&cluster.data);
             let status = cluster
                 .command("initdb", None)
                 .args(["-U", "flowdb", "-A", "trust", "-E", "UTF8", "--locale=C", "--data-checksums", "-D"])
-                .arg(cluster.data())
+                .arg(&cluster.data)
                 .stdout(Stdio::null())
                 .status()?;
             if !status.success() {
@@ -62,13 +59,43 @@ impl Cluster {
         Ok((cluster, loaded))
     }
 
+    /// The cluster of a deployment that is not running. Its sockets and logs are in `dir`.
+    pub fn of_deployment(dir: &Path, bin: &Path, data: PathBuf) -> io::Result<Cluster> {
+        let owner = fs::metadata(&data)?;
+        let user = rustix::process::geteuid().is_root().then(|| (owner.uid(), owner.gid()));
+        if let Some((uid, gid)) = user {
+            chown(dir, Some(uid), Some(gid))?;
+        }
+        Cluster::with(dir, bin, user, data, "flowdb")
+    }
+
+    fn with(
+        dir: &Path,
+        bin: &Path,
+        user: Option<(u32, u32)>,
+        data: PathBuf,
+        database: &'static str,
+    ) -> io::Result<Cluster> {
+        let out = Command::new(bin.join("postgres")).arg("--version").output()?;
+        let version = String::from_utf8_lossy(&out.stdout).trim().to_owned();
+        let digits = version.trim_start_matches(|c: char| !c.is_ascii_digit());
+        let major = digits.split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok());
+        let major = major.ok_or_else(|| io::Error::other(format!("{} is not PostgreSQL", bin.display())))?;
+        Ok(Cluster { dir: dir.to_owned(), data, database, bin: bin.to_owned(), user, major, version })
+    }
+
+    /// How much was loaded, if it was.
+    pub fn what_was_loaded(&self) -> Option<Size> {
+        fs::read(self.dir.join("loaded")).ok().and_then(|text| serde_json::from_slice(&text).ok())
+    }
+
     /// Remembers that the data are complete.
     pub fn loaded(&self, size: Size) -> io::Result<()> {
         fs::write(self.dir.join("loaded"), serde_json::to_vec(&size)?)
     }
 
-    pub fn data(&self) -> PathBuf {
-        self.dir.join("data")
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
     /// What the last server logged, its last lines.
@@ -84,15 +111,19 @@ impl Cluster {
         let say = |e: io::Error| e.to_string();
         let own = "listen_addresses = ''\nport = 5432\nautovacuum = off\nlog_destination = 'stderr'\nlogging_collector = off\n";
         let lines = settings.iter().map(|(name, value)| format!("{name} = '{value}'\n"));
-        fs::write(self.data().join("postgresql.conf"), lines.chain([own.to_owned()]).collect::<String>())
-            .map_err(say)?;
-        forget(&self.data()).map_err(say)?;
+        let (conf, hba) = (self.dir.join("postgresql.conf"), self.dir.join("pg_hba.conf"));
+        fs::write(&conf, lines.chain([own.to_owned()]).collect::<String>()).map_err(say)?;
+        // The data are made up: whoever is on this machine may ask.
+        fs::write(&hba, "local all all trust\n").map_err(say)?;
+        forget(&self.data).map_err(say)?;
         let group = limit.map(|(place, bytes)| place.group(bytes)).transpose().map_err(say)?;
         let log = fs::File::create(self.dir.join("log")).map_err(say)?;
         let child = self
             .command("postgres", group.as_ref())
             .arg("-D")
-            .arg(self.data())
+            .arg(&self.data)
+            .arg(format!("--config_file={}", conf.display()))
+            .arg(format!("--hba_file={}", hba.display()))
             .arg("-k")
             .arg(&self.dir)
             .stdin(Stdio::null())
@@ -136,10 +167,28 @@ impl Server<'_> {
     /// A connection, now.
     pub async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
         let mut config = Config::new();
-        config.host_path(&self.cluster.dir).user("flowdb").dbname("postgres");
+        config.host_path(&self.cluster.dir).user("flowdb").dbname(self.cluster.database);
         let (client, connection) = config.connect(NoTls).await?;
         tokio::spawn(connection);
         Ok(client)
+    }
+
+    /// CPU time of the server and all its processes so far: what others do on the machine moves it little.
+    pub fn cpu(&self) -> Duration {
+        // Fields of /proc/PID/stat after the name: parent, own time in user and system mode, that of children that have ended.
+        let fields = |pid: u32| -> Option<Vec<u64>> {
+            let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            let (_, fields) = text.rsplit_once(')')?;
+            Some(fields.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect())
+        };
+        let postmaster = self.child.id();
+        let mut ticks: u64 = fields(postmaster).map_or(0, |fields| fields[11..15].iter().sum());
+        let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+        for pid in pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
+            ticks += fields(pid).filter(|f| f[1] == u64::from(postmaster)).map_or(0, |fields| fields[11] + fields[12]);
+        }
+        // The kernel tells programs hundredths of a second, whatever it counts itself.
+        Duration::from_millis(ticks * 10)
     }
 
     /// Stops the server in order, so that the next one has nothing to recover.
