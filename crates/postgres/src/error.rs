@@ -232,7 +232,7 @@ pub enum Error {
 
     /// A migration failed and was undone.
     #[error("a migration failed and was undone")]
-    Migration(#[source] refinery::Error),
+    Migration(#[source] refinery_core::Error),
 
     /// There is no such user, or it is not one of ours to change.
     #[error("{0}")]

@@ -1,6 +1,6 @@
 //! A schema, version by version.
 
-use refinery::{Migration, Runner};
+use refinery_core::{Migration, Runner};
 use tokio_postgres::Client;
 
 use super::Error;
@@ -83,8 +83,8 @@ impl Migrations {
     }
 }
 
-fn sort_out(error: refinery::Error) -> Error {
-    use refinery::error::Kind;
+fn sort_out(error: refinery_core::Error) -> Error {
+    use refinery_core::error::Kind;
     match error.kind() {
         Kind::DivergentVersion(applied, known) => {
             Error::Divergent(format!("its {applied} differs from {known} known here"))
