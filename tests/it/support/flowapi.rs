@@ -117,7 +117,7 @@ pub const TOKEN: &[&str] = &[
 /// The same where the secrets are in a directory of their own.
 pub fn token(secrets: &Path) -> String {
     let mut make = Command::new(programs::flowkit());
-    make.args(TOKEN).arg("--dir").arg(secrets).env_clear().env("CREDENTIALS_DIRECTORY", secrets);
+    make.args(TOKEN).arg("--dir").arg(secrets.join("none")).env_clear().env("CREDENTIALS_DIRECTORY", secrets);
     let output = make.output().expect("flowkit");
     assert!(output.status.success(), "{}", super::deployment::show(&output));
     String::from_utf8(output.stdout).expect("a token")
