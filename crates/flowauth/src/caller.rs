@@ -16,6 +16,7 @@ use web::{Error, Peer, RequestId};
 
 use crate::app::{App, hex};
 use crate::store::audit::Actor;
+use crate::store::keys::{self, Key};
 use crate::store::sessions::{self, Session};
 use crate::store::users::User;
 
@@ -33,18 +34,28 @@ pub enum Access {
     Open,
     /// Whoever has signed in, even without the second factor that they must set up.
     SignedIn,
-    /// Whoever has signed in with all that they need.
+    /// Whoever has signed in with all that they need: what decides who they are, which no key may.
+    Account,
+    /// The same, and their keys.
     User,
-    /// The same of administrators.
+    /// The same of administrators, and those of their keys that administer.
     Admin,
 }
 
 /// Whoever asks. Only [`guard`] makes one, so a handler that takes one has a route that is guarded.
 #[derive(Clone)]
 pub struct Caller {
-    session: Option<Session>,
+    by: By,
     /// For the log.
     pub actor: Actor,
+}
+
+/// By what somebody is known.
+#[derive(Clone)]
+enum By {
+    Nothing,
+    Session(Session),
+    Key(User, Key),
 }
 
 impl Caller {
@@ -53,12 +64,19 @@ impl Caller {
     /// # Errors
     /// 401 where nobody has signed in.
     pub fn user(&self) -> Result<&User, Error> {
-        self.session.as_ref().map(|session| &session.user).ok_or_else(|| Error::of(StatusCode::UNAUTHORIZED))
+        match &self.by {
+            By::Nothing => Err(Error::of(StatusCode::UNAUTHORIZED)),
+            By::Session(session) => Ok(&session.user),
+            By::Key(user, _) => Ok(user),
+        }
     }
 
     /// The session's id.
     pub fn session(&self) -> Option<&str> {
-        self.session.as_ref().map(|session| session.id.as_str())
+        match &self.by {
+            By::Session(session) => Some(&session.id),
+            By::Nothing | By::Key(..) => None,
+        }
     }
 }
 
@@ -97,23 +115,36 @@ pub async fn guard(State((app, access)): State<(Arc<App>, Access)>, request: Req
 
 async fn admit(app: &App, access: Access, request: &Parts) -> Result<Caller, Error> {
     let headers = &request.headers;
-    let session = match cookie(headers, SESSION).and_then(session_id) {
-        Some(id) => sessions::find(&mut *app.store.read().await?, &id).await?,
-        None => None,
-    };
-    let session = session.filter(|session| session.is_complete);
+    let by = by(app, headers).await?;
     let peer = request.extensions.get::<Peer>().copied().unwrap_or(Peer::Local);
     let id = request.extensions.get::<RequestId>().map(ToString::to_string).unwrap_or_default();
-    let user = session.as_ref().map(|session| (session.user.id, session.user.name.clone()));
-    let caller = Caller { session, actor: Actor { user, address: address(peer, headers), request: id } };
+    let user = match &by {
+        By::Nothing => None,
+        By::Session(session) => Some((session.user.id, session.user.name.clone())),
+        By::Key(user, key) => Some((user.id, format!("{} by the key {}", user.name, key.name))),
+    };
+    let caller = Caller { by, actor: Actor { user, address: address(peer, headers), request: id } };
     if access == Access::Open {
         return Ok(caller);
     }
     let user = caller.user()?;
     let changes = !matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if changes && !is_meant(app, caller.session().unwrap_or_default(), headers) {
-        let text = "This was not sent by a page or program of yours: sign in again, or send the cookie X-CSRF as X-CSRF-Token.";
-        return Err(Error::new(StatusCode::FORBIDDEN, text).with("csrf", true));
+    match &caller.by {
+        // Nothing sends a key unasked, as browsers send cookies.
+        By::Key(_, key) => {
+            let fits = access == Access::User || access == Access::Admin && key.administers;
+            if !fits {
+                return Err(Error::new(
+                    StatusCode::FORBIDDEN,
+                    "This key may not do that: sign in, or use one that may.",
+                ));
+            }
+        }
+        _ if changes && !is_meant(app, caller.session().unwrap_or_default(), headers) => {
+            let text = "This was not sent by a page or program of yours: sign in again, or send the cookie X-CSRF as X-CSRF-Token.";
+            return Err(Error::new(StatusCode::FORBIDDEN, text).with("csrf", true));
+        }
+        _ => {}
     }
     if access != Access::SignedIn && must_set_up(user) {
         let text = "Set up two-factor authentication first.";
@@ -123,6 +154,35 @@ async fn admit(app: &App, access: Access, request: &Parts) -> Result<Caller, Err
         return Err(Error::new(StatusCode::FORBIDDEN, "Only administrators may do that."));
     }
     Ok(caller)
+}
+
+/// By what a request is known: a key, where it brings one, good or not; else its session.
+async fn by(app: &App, headers: &HeaderMap) -> Result<By, Error> {
+    if let Some(given) = headers.get(header::AUTHORIZATION) {
+        let digest = given.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")).and_then(key_digest);
+        let digest = digest.ok_or_else(|| Error::of(StatusCode::UNAUTHORIZED))?;
+        let found = keys::find(&mut *app.store.read().await?, &digest).await?;
+        let (user, key) =
+            found.ok_or_else(|| Error::new(StatusCode::UNAUTHORIZED, "There is no such key, or it has ended."))?;
+        return Ok(By::Key(user, key));
+    }
+    let Some(id) = brought(headers) else { return Ok(By::Nothing) };
+    let session = sessions::find(&mut *app.store.read().await?, &id).await?;
+    Ok(session.filter(|session| session.is_complete).map_or(By::Nothing, By::Session))
+}
+
+/// What every key begins with, so that whoever finds one knows what it is.
+const KEY: &str = "flowauth_";
+
+/// A new key, and the digest that is kept.
+pub fn new_key() -> (String, String) {
+    let key = format!("{KEY}{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
+    let digest = key_digest(&key).unwrap_or_default();
+    (key, digest)
+}
+
+fn key_digest(key: &str) -> Option<String> {
+    session_id(key.trim().strip_prefix(KEY)?)
 }
 
 /// Whether a request that changes something has what only our own pages and programs know.

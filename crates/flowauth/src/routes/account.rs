@@ -11,7 +11,7 @@ use super::body::{Body, Id};
 use super::signin::{FREE_CODES, busy, code_of, later};
 use super::{Answer, Table, json, missing, wrong};
 use crate::app::{App, hex};
-use crate::caller::Access::{SignedIn, User};
+use crate::caller::Access::{Account, SignedIn, User};
 use crate::caller::Caller;
 use crate::codes;
 use crate::passwords::Strength;
@@ -26,9 +26,9 @@ pub fn enter(table: Table) -> Table {
         .get("/user/two_factor_active", SignedIn, active)
         .post("/user/enable_two_factor", SignedIn, enable)
         .post("/user/confirm_two_factor", SignedIn, confirm)
-        .post("/user/disable_two_factor", User, disable)
-        .get("/user/generate_two_factor_backups", User, show_codes)
-        .post("/user/generate_two_factor_backups", User, use_codes)
+        .post("/user/disable_two_factor", Account, disable)
+        .get("/user/generate_two_factor_backups", Account, show_codes)
+        .post("/user/generate_two_factor_backups", Account, use_codes)
         .get("/user/roles/server/{id}", User, my_roles)
 }
 

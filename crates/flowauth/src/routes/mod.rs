@@ -2,6 +2,7 @@
 
 mod account;
 mod body;
+mod keys;
 mod public;
 mod roles;
 mod servers;
@@ -80,6 +81,7 @@ pub fn table(app: Arc<App>) -> Table {
     let table = public::enter(table);
     let table = signin::enter(table);
     let table = account::enter(table);
+    let table = keys::enter(table);
     let table = tokens::enter(table);
     let table = users::enter(table);
     let table = servers::enter(table);

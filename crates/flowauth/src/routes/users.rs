@@ -16,7 +16,7 @@ use crate::caller::Access::Admin;
 use crate::caller::Caller;
 use crate::store::roles::{self, Which};
 use crate::store::users::{User, Wanted};
-use crate::store::{Change, factors, sessions, tokens, users};
+use crate::store::{Change, factors, keys, sessions, tokens, users};
 
 /// Longest name of a user, server or role, in characters: as many as upstream's database takes.
 pub const LONGEST_NAME: usize = 75;
@@ -135,6 +135,7 @@ async fn change(State(app): State<Arc<App>>, caller: Caller, Id(id): Id<i64>, bo
     });
     if let Some(hash) = &hash {
         users::set_password(&mut change, id, hash).await?;
+        keys::remove_all(&mut change, id).await?;
         detail["password"] = json!("set");
     }
     if body.flag("has_two_factor")? == Some(false) && user.has_factor {

@@ -16,6 +16,7 @@ const ALL: &[(i64, &str, &str, &str)] = &[
         include_str!("migrations/V2__append_only.sqlite.sql"),
         include_str!("migrations/V2__append_only.postgres.sql"),
     ),
+    (3, "keys", include_str!("migrations/V3__keys.sql"), include_str!("migrations/V3__keys.sql")),
 ];
 
 /// Applies what is pending, each in a transaction of its own. A database that a newer program has migrated is refused.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use flowauth::Access;
 use flowauth::store::Address;
 use serde_json::{Value, json};
 
 use crate::on_both;
 use crate::rig::{Browser, Rig};
 
-on_both!(every_route_times_every_caller);
+on_both!(every_route_times_every_caller, every_route_times_every_key);
 
 /// What a route answers: to nobody; to who was signed in and is disabled; to who has to set up a second factor; to ann, whose things
 /// are asked for; to another user; to an administrator. What ends things comes last.
@@ -28,6 +29,9 @@ const ROWS: &[Row] = &[
     ("POST", "/user/disable_two_factor", USERS),
     ("GET", "/user/generate_two_factor_backups", USERS),
     ("POST", "/user/generate_two_factor_backups", [401, 401, 403, 400, 400, 400]),
+    ("GET", "/user/keys", USERS),
+    ("POST", "/user/keys", [401, 401, 403, 400, 400, 400]),
+    ("DELETE", "/user/keys/{id}", [401, 401, 403, 404, 404, 404]),
     ("GET", "/user/roles/server/{id}", USERS),
     ("GET", "/tokens/servers", USERS),
     ("GET", "/tokens/servers/{id}", USERS),
@@ -167,4 +171,79 @@ async fn every_route_times_every_caller(address: Address) {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What a key may follows from whom a route is for, of new routes too.
+async fn every_route_times_every_key(address: Address) {
+    let rig = Rig::start(&address).await;
+    let mut root = rig.signed_in("root").await;
+    let mut key = async |name: &str, administers: bool| {
+        let made = root.ok("POST", "/user/keys", json!({ "name": name, "administers": administers })).await;
+        let mut program = rig.browser();
+        program.key = Some(made["key"].as_str().unwrap().to_owned());
+        (program, made["id"].as_i64().unwrap())
+    };
+    let (mut plain, id) = key("plain", false).await;
+    let (mut strong, _) = key("strong", true).await;
+    let mut wrong = rig.browser();
+    wrong.key = Some(format!("flowauth_{}", "A".repeat(43)));
+    for (method, path, access) in flowauth::table(rig.app.clone()).entries() {
+        // Nothing has this number.
+        let asked = path.replace("{id}", "999999").replace("{server}", "999999").replace("{user}", "999999");
+        for (program, name) in [(&mut plain, "plain"), (&mut strong, "strong"), (&mut wrong, "wrong")] {
+            let status = program.send(method.as_str(), &asked, Value::Null).await.status.as_u16();
+            let refused = match (access, name) {
+                (_, "wrong") => Some(401),
+                (Access::SignedIn | Access::Account, _) | (Access::Admin, "plain") => Some(403),
+                (Access::Open | Access::User | Access::Admin, _) => None,
+            };
+            let fits = match refused {
+                Some(refused) => status == refused,
+                None => !matches!(status, 401 | 403) && status < 500,
+            };
+            assert!(fits, "{method} {path} ({access:?}) by {name}: {status}");
+        }
+    }
+    let listed = root.ok("GET", "/user/keys", Value::Null).await;
+    assert_eq!((&listed[1]["name"], &listed[1]["administers"]), (&json!("plain"), &json!(false)));
+    assert!(listed[1]["last_used"].is_string() && !listed.to_string().contains("flowauth_"));
+    let log = root.ok("GET", "/admin/audit", Value::Null).await.to_string();
+    assert!(log.contains("key.add") && !log.contains(plain.key.as_deref().unwrap()));
+
+    // What a program is for: a token, without a browser, in its user's name.
+    let (server, scopes) = rig.server(&mut strong, "here", &["run"]).await;
+    let role = json!({ "name": "a", "server_id": server, "scopes": [scopes["run"]], "users": [1], "longest_token_life_minutes": 10 });
+    strong.ok("POST", "/roles/", role).await;
+    let ask = json!({ "name": "t", "roles": [{ "name": "a" }] });
+    let minted = plain.ok("POST", &format!("/tokens/tokens/{server}"), ask).await;
+    plain.ok("POST", &format!("/tokens/tokens/{}/renew", minted["id"]), Value::Null).await;
+    let log = root.ok("GET", "/admin/audit", Value::Null).await;
+    assert_eq!((&log[0]["action"], &log[0]["user"]), (&json!("token.renew"), &json!("root by the key plain")));
+
+    root.ok("DELETE", &format!("/user/keys/{id}"), Value::Null).await;
+    assert_eq!(plain.get("/tokens/servers").await.status, 401);
+    let mut db = rig.store.read().await.unwrap();
+    sqlx::query("UPDATE keys SET expires_at = 1").execute(&mut *db).await.unwrap();
+    drop(db);
+    assert_eq!(strong.get("/admin/users").await.status, 401, "it has ended");
+    for (body, says) in [
+        (json!({ "name": "x", "days": 401 }), "A key lives 1 to 400 days."),
+        (json!({ "name": "x", "days": 0 }), "A key lives 1 to 400 days."),
+        (json!({}), "A key needs a name."),
+    ] {
+        assert_eq!(root.refused("POST", "/user/keys", body).await, (400, says.to_owned()));
+    }
+    let ann = rig.user(&mut root, "ann", json!({})).await;
+    let mut browser = rig.signed_in("ann").await;
+    assert_eq!(browser.refused("POST", "/user/keys", json!({ "name": "x", "administers": true })).await.0, 400);
+    let made = browser.ok("POST", "/user/keys", json!({ "name": "x" })).await;
+    let mut program = rig.browser();
+    program.key = Some(made["key"].as_str().unwrap().to_owned());
+    assert_eq!(program.get("/tokens/servers").await.status, 200);
+    for (is_disabled, status) in [(true, 401), (false, 200)] {
+        root.ok("PATCH", &format!("/admin/users/{ann}"), json!({ "is_disabled": is_disabled })).await;
+        assert_eq!(program.get("/tokens/servers").await.status, status);
+    }
+    root.ok("PATCH", &format!("/admin/users/{ann}"), json!({ "password": "another-Purple-dishwasher-92" })).await;
+    assert_eq!(program.get("/tokens/servers").await.status, 401, "whoever had the account has nothing of it");
 }

@@ -114,6 +114,8 @@ impl Rig {
 pub struct Browser {
     client: Client,
     pub cookies: BTreeMap<String, String>,
+    /// A program's key.
+    pub key: Option<String>,
     /// Whether it sends back what it was given against forged requests.
     pub careful: bool,
 }
@@ -121,7 +123,7 @@ pub struct Browser {
 /// One of the server at an address.
 pub fn browser(address: SocketAddr) -> Browser {
     let client = Client::to(address).allow(&["set-cookie", "retry-after", "allow"]);
-    Browser { client, cookies: BTreeMap::new(), careful: true }
+    Browser { client, cookies: BTreeMap::new(), key: None, careful: true }
 }
 
 impl Browser {
@@ -135,6 +137,9 @@ impl Browser {
         if !self.cookies.is_empty() {
             let pairs: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
             request = request.header("cookie", pairs.join("; "));
+        }
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
         }
         if let Some(token) = self.cookies.get("X-CSRF").filter(|_| self.careful) {
             request = request.header("x-csrf-token", token);
