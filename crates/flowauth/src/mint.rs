@@ -132,10 +132,23 @@ impl App {
     pub async fn revoke(&self, actor: &Actor, user: &User, id: i64) -> Result<(), Error> {
         let mut change = self.store.change().await?;
         let token = self.own(&mut change, user, id).await?;
-        tokens::revoke(&mut change, id).await?;
-        let detail =
-            json!({ "id": id, "jti": token.made.jti, "server": token.made.server_name, "user": token.made.user_name });
-        change.commit(&actor.does("token.revoke", token.made.name, detail)).await?;
+        self.revoke_one(change, actor, &token).await
+    }
+
+    /// Revokes anybody's token, for an administrator.
+    ///
+    /// # Errors
+    /// 404 for a token that there is not.
+    pub async fn revoke_any(&self, actor: &Actor, id: i64) -> Result<(), Error> {
+        let mut change = self.store.change().await?;
+        let token = tokens::find(&mut change, id).await?.ok_or_else(|| Error::of(StatusCode::NOT_FOUND))?;
+        self.revoke_one(change, actor, &token).await
+    }
+
+    async fn revoke_one(&self, mut change: Change, actor: &Actor, token: &Token) -> Result<(), Error> {
+        tokens::revoke(&mut change, token.id).await?;
+        let detail = json!({ "id": token.id, "jti": token.made.jti, "server": token.made.server_name, "user": token.made.user_name });
+        change.commit(&actor.does("token.revoke", &*token.made.name, detail)).await?;
         self.revoked().await;
         Ok(())
     }

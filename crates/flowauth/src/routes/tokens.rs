@@ -10,12 +10,15 @@ use web::axum::extract::State;
 use super::body::{Body, Id};
 use super::{Answer, Table, json, missing, wrong};
 use crate::app::App;
-use crate::caller::Access::User;
+use crate::caller::Access::{Admin, User};
 use crate::caller::Caller;
 use crate::mint::{Ask, Only, latest_end};
 use crate::store::roles::{self, Which};
 use crate::store::{now, servers, tokens};
 use crate::times;
+
+/// Tokens in one answer.
+const MOST: i64 = 1000;
 
 pub fn enter(table: Table) -> Table {
     table
@@ -25,6 +28,8 @@ pub fn enter(table: Table) -> Table {
         .post("/tokens/tokens/{id}", User, mint)
         .post("/tokens/tokens/{id}/renew", User, renew)
         .post("/tokens/tokens/{id}/revoke", User, revoke)
+        .get("/admin/tokens", Admin, live)
+        .post("/admin/tokens/{id}/revoke", Admin, revoke_any)
 }
 
 async fn my_servers(State(app): State<Arc<App>>, caller: Caller) -> Answer {
@@ -67,6 +72,27 @@ async fn list(State(app): State<Arc<App>>, caller: Caller, Id(server): Id<i64>) 
         }));
     }
     json(&Value::Array(all))
+}
+
+/// Everybody's tokens that live, those that end first first, and never a token itself.
+async fn live(State(app): State<Arc<App>>) -> Answer {
+    let tokens = tokens::live(&mut *app.store.read().await?, MOST).await?;
+    let tokens = tokens.iter().map(|token| {
+        json!({
+            "id": token.id,
+            "name": token.made.name,
+            "username": token.made.user_name,
+            "server_name": token.made.server_name,
+            "issued": times::http(token.made.issued_at),
+            "expires": times::http(token.made.expires_at),
+        })
+    });
+    json(&Value::Array(tokens.collect()))
+}
+
+async fn revoke_any(State(app): State<Arc<App>>, caller: Caller, Id(token): Id<i64>) -> Answer {
+    app.revoke_any(&caller.actor, token).await?;
+    json(&json!({ "revoked": true }))
 }
 
 /// A role may be named with `scopes`, of which the token then carries these alone.

@@ -101,6 +101,13 @@ pub async fn of_user(db: &mut AnyConnection, user: i64, server: i64) -> Result<V
     Ok(tokens)
 }
 
+/// Everybody's that live and are not revoked, those that end first first; so many at most. Their roles are not told.
+pub async fn live(db: &mut AnyConnection, most: i64) -> Result<Vec<Token>> {
+    let query = select!("WHERE revoked_at IS NULL AND expires_at > $1 ORDER BY expires_at, id LIMIT $2");
+    let rows = query.bind(now()).bind(most).fetch_all(db).await?;
+    Ok(rows.iter().map(token).collect::<sqlx::Result<_>>()?)
+}
+
 /// The one with this number.
 pub async fn find(db: &mut AnyConnection, id: i64) -> Result<Option<Token>> {
     let row = select!("WHERE id = $1").bind(id).fetch_optional(&mut *db).await?;

@@ -83,6 +83,16 @@ async fn from_the_first_sign_in_to_a_token_that_is_revoked(address: Address) {
     let refused = ann.refused("POST", &format!("/tokens/tokens/{}/renew", less["id"]), Value::Null).await;
     assert_eq!(refused.0, 400);
 
+    // An administrator sees what lives, and never a token itself, and revokes any.
+    let live = root.ok("GET", "/admin/tokens", Value::Null).await;
+    let of = |token: &Value| (token["name"].clone(), token["username"].clone());
+    let names: Vec<_> = live.as_array().unwrap().iter().map(of).collect();
+    assert_eq!(names, [("mine", "ann"), ("less", "ann")].map(|(name, user)| (json!(name), json!(user))));
+    assert!(!live.to_string().contains("eyJ"));
+    root.ok("POST", &format!("/admin/tokens/{}/revoke", renewed["id"]), Value::Null).await;
+    assert!(published().await.check(&again).is_err());
+    assert_eq!(root.ok("GET", "/admin/tokens", Value::Null).await.as_array().unwrap().len(), 1);
+
     // The log has it all, and no token, password or secret.
     let log = root.ok("GET", "/admin/audit", Value::Null).await;
     let actions: Vec<&str> =
@@ -101,6 +111,7 @@ async fn from_the_first_sign_in_to_a_token_that_is_revoked(address: Address) {
             "token.mint",
             "token.renew",
             "role.change",
+            "token.revoke",
             "token.revoke"
         ]
     );
@@ -111,9 +122,12 @@ async fn from_the_first_sign_in_to_a_token_that_is_revoked(address: Address) {
             && !text.contains(PASSWORD)
             && !text.contains("$argon2")
     );
-    assert_eq!((&log[0]["user"], &log[0]["address"]), (&json!("ann"), &json!("127.0.0.1")));
-    let older = root.ok("GET", &format!("/admin/audit?before={}", log[9]["id"]), Value::Null).await;
-    assert_eq!(older, json!([log[10], log[11]]));
+    assert_eq!(
+        (&log[0]["user"], &log[1]["user"], &log[0]["address"]),
+        (&json!("root"), &json!("ann"), &json!("127.0.0.1"))
+    );
+    let older = root.ok("GET", &format!("/admin/audit?before={}", log[10]["id"]), Value::Null).await;
+    assert_eq!(older, json!([log[11], log[12]]));
 }
 
 async fn a_token_stays_within_every_limit(address: Address) {

@@ -40,6 +40,8 @@ const ROWS: &[Row] = &[
     ("POST", "/tokens/tokens/{id}/renew", [401, 401, 403, 200, 404, 404]),
     ("POST", "/tokens/tokens/{id}/revoke", [401, 401, 403, 200, 404, 404]),
     ("GET", "/admin/public_key", admins(200)),
+    ("GET", "/admin/tokens", admins(200)),
+    ("POST", "/admin/tokens/{id}/revoke", admins(200)),
     ("GET", "/admin/audit", admins(200)),
     ("GET", "/admin/users", admins(200)),
     ("POST", "/admin/users", admins(400)),
