@@ -138,7 +138,7 @@ impl App {
         let tokens = tokens::revoked(&mut *self.store.read().await?, now() - LEEWAY).await?;
         let issued = i64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs())?;
         let list = Revocations { issued, max_age: LIST_AGE, tokens, ..Revocations::default() };
-        let text = self.keys.minter.publish(&list, &mut rand::rng())?;
+        let text = tokio::task::block_in_place(|| self.keys.minter.publish(&list, &mut rand::rng()))?;
         *last = Some((Instant::now(), text.clone()));
         Ok(text)
     }
