@@ -12,6 +12,7 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use serde_json::json;
 
 use super::Failure;
+use crate::flowdb::schema::unhindered;
 use crate::flowdb::users::{self, Role};
 use crate::flowdb::{self, Error, SUPERUSER};
 use crate::roles::{self, Deployment};
@@ -121,8 +122,9 @@ impl Add {
             Failure::mistake(Problem::new("this is no name for a user", why).value(&self.name).origin("NAME"))
         })?;
         let deployment = self.place.open()?;
-        self.password
-            .with(async |secret| users::add(&mut connect(&deployment).await?, &self.name, self.role, secret).await)?;
+        self.password.with(async |secret| {
+            change(&deployment, async |db| users::add(db, &self.name, self.role, secret).await).await
+        })?;
         // As FlowMachine's server spells it: the library shares results only with those who write the host alike.
         let host = deployment.site.settings.text("FLOWDB_HOST").expect("it has a default");
         let port = deployment.site.settings.port("FLOWDB_PORT");
@@ -134,7 +136,8 @@ impl Add {
 impl Passwd {
     fn run(self) -> Result<ExitCode, Failure> {
         let deployment = self.place.open()?;
-        self.password.with(async |secret| users::passwd(&mut connect(&deployment).await?, &self.name, secret).await)?;
+        self.password
+            .with(async |secret| change(&deployment, async |db| users::passwd(db, &self.name, secret).await).await)?;
         tell!("changed the password of {}", self.name);
         Ok(ExitCode::SUCCESS)
     }
@@ -143,7 +146,7 @@ impl Passwd {
 impl Named {
     fn run(self) -> Result<ExitCode, Failure> {
         let deployment = self.place.open()?;
-        wait(async { users::remove(&mut connect(&deployment).await?, &self.name).await })?;
+        wait(change(&deployment, async |db| users::remove(db, &self.name).await))?;
         tell!("removed {}", self.name);
         Ok(ExitCode::SUCCESS)
     }
@@ -180,6 +183,18 @@ impl Place {
     fn open(&self) -> Result<Deployment, Failure> {
         Deployment::open_running(self.dir.as_deref()).map_err(Failure::mistake)
     }
+}
+
+/// Has the superuser change something, and ends the sessions that hold that up.
+async fn change<T>(
+    deployment: &Deployment,
+    work: impl AsyncFnOnce(&mut tokio_postgres::Client) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let (mut client, aside) = (connect(deployment).await?, connect(deployment).await?);
+    let mut ended = Vec::new();
+    let done = unhindered(&mut client, &aside, &mut ended, work).await;
+    ended.iter().for_each(|line| tell!("warning: {line}"));
+    done
 }
 
 async fn connect(deployment: &Deployment) -> Result<tokio_postgres::Client, Error> {

@@ -70,14 +70,9 @@ pub async fn apply(site: &Site) -> Result<Applied, Error> {
     let aside = cluster.as_superuser(MAINTENANCE).await?;
     aside.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map_err(Error::sql("wait for another start"))?;
     let mut client = cluster.as_superuser(DATABASE).await?;
-    let row =
-        client.query_one("SELECT pg_backend_pid()", &[]).await.map_err(Error::sql("ask for the session's number"))?;
-    let session: i32 = row.get(0);
     let mut ended = Vec::new();
-    let applied = tokio::select! {
-        applied = bring_up_to_date(&mut client, &wishes, &data) => applied,
-        error = end_who_holds_up(&aside, session, &mut ended) => Err(error),
-    };
+    let work = async |client: &mut Client| bring_up_to_date(client, &wishes, &data).await;
+    let applied = unhindered(&mut client, &aside, &mut ended, work).await;
     let Applied { migrations, mut warnings, .. } = applied?;
     end_sessions_of_closed_logins(&aside).await?;
     warnings.append(&mut ended);
@@ -102,8 +97,26 @@ async fn bring_up_to_date(client: &mut Client, wishes: &Wishes, data: &Path) -> 
     Ok(Applied { migrations, warnings, ..Applied::default() })
 }
 
-/// Ends sessions that hold a lock for which `session` waits, and goes on looking: anybody who may read a table can hold up who
-/// changes it, for as long as the transaction is open. What was ended is added to `ended`.
+/// Does the superuser's work over `client`, and ends over `aside` who holds it up: anybody may hold up who changes what is theirs, for
+/// as long as a transaction is open. What was ended is added to `ended`, in words.
+///
+/// # Errors
+/// The work's; the other sessions can't be looked at.
+pub async fn unhindered<T>(
+    client: &mut Client,
+    aside: &Client,
+    ended: &mut Vec<String>,
+    work: impl AsyncFnOnce(&mut Client) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let row = client.query_one("SELECT pg_backend_pid()", &[]).await;
+    let session: i32 = row.map_err(Error::sql("ask for the session's number"))?.get(0);
+    tokio::select! {
+        done = work(client) => done,
+        error = end_who_holds_up(aside, session, ended) => Err(error),
+    }
+}
+
+/// Ends sessions that hold a lock for which `session` waits, and goes on looking.
 async fn end_who_holds_up(aside: &Client, session: i32, ended: &mut Vec<String>) -> Error {
     let mut before = Vec::new();
     loop {
@@ -119,7 +132,7 @@ async fn end_who_holds_up(aside: &Client, session: i32, ended: &mut Vec<String>)
             if let Err(source) = aside.execute("SELECT pg_terminate_backend($1)", &[pid]).await {
                 return Error::sql("end who holds up the schema's work")(source);
             }
-            ended.push(format!("a session of {user} was ended: a transaction that it had open held up the start"));
+            ended.push(format!("a session of {user} was ended: a transaction that it had open held this up"));
         }
         before = holders;
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use flowkit::flowdb::probe;
+use flowkit::flowdb::schema::unhindered;
 use flowkit::flowdb::users::{self, Role};
 use flowkit_core::config::Origin;
 use flowkit_core::secrets::Secret;
@@ -317,8 +318,25 @@ fn nobody_holds_up_the_next_start() {
         .block_on(mallory.batch_execute("BEGIN; LOCK TABLE cache.cache_config IN ACCESS EXCLUSIVE MODE"))
         .unwrap();
     let said = cluster.apply().unwrap().warnings;
-    assert_eq!(said, ["a session of mallory was ended: a transaction that it had open held up the start"]);
+    assert_eq!(said, ["a session of mallory was ended: a transaction that it had open held this up"]);
     assert!(cluster.runtime.block_on(mallory.batch_execute("COMMIT")).is_err());
+}
+
+/// Nor does what is open hold up an administrator: a right that is being given away can be taken by nobody else meanwhile.
+#[test]
+fn nobody_holds_up_who_adds_or_removes_people() {
+    let cluster = cluster_with_people();
+    let own = "CREATE TABLE cache.xmallory AS SELECT 1; REVOKE ALL ON cache.xmallory FROM flowmachine";
+    run(&cluster, "mallory", own).unwrap();
+    let mallory = log_in(&cluster, "mallory").unwrap();
+    cluster.runtime.block_on(mallory.batch_execute("BEGIN; GRANT SELECT ON cache.xmallory TO rita")).unwrap();
+    let (mut admin, aside) = (cluster.connect("flowdb"), cluster.connect("flowdb"));
+    let (mut said, password) = (Vec::new(), Secret::new("zoe-Pass".into()));
+    let add = async |db: &mut Client| users::add(db, "zoe", Role::Reader, &password).await;
+    let work = unhindered(&mut admin, &aside, &mut said, add);
+    let in_time = async { tokio::time::timeout(Duration::from_secs(60), work).await };
+    cluster.runtime.block_on(in_time).expect("it ends").unwrap();
+    assert_eq!(said, ["a session of mallory was ended: a transaction that it had open held this up"]);
 }
 
 /// A start of the version before this one has left a login of the owner's, and somebody may still be in as that.
