@@ -10,6 +10,7 @@ use axum::routing::get;
 use http::{StatusCode, header};
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
+use tracing::Instrument as _;
 
 /// An answer holds for this long, so that who asks all the time costs nothing.
 const FRESH: Duration = Duration::from_secs(1);
@@ -53,7 +54,9 @@ impl Health {
         let shared = Arc::new((self, Mutex::new(None)));
         let ready = get(move || {
             let shared = shared.clone();
-            async move { answer(shared.0.report(&shared.1).await) }
+            // Who asks and goes at once must not leave a question behind that nobody's answer comes of.
+            let asked = tokio::spawn(async move { shared.0.report(&shared.1).await }.in_current_span());
+            async move { asked.await.map_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response(), answer) }
         });
         let live = get(|| async { answer(Report { ready: true, parts: Map::new() }) });
         Router::new().route("/", ready.clone()).route("/ready", ready).route("/live", live)

@@ -1,11 +1,13 @@
 //! What is answered: ids, headers, errors in one form, health.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use serde_json::json;
+use tokio::sync::Notify;
 use web::axum::Router;
 use web::axum::body::Body;
 use web::axum::extract::Json;
@@ -171,4 +173,30 @@ async fn health_says_which_part_fails_and_not_why() {
     let well = Health::new(Duration::from_secs(60)).needs("flowmachine", || async { Ok(()) });
     let server = start(well.router(), Options::default());
     assert_eq!(Client::to(server.address).get("/ready").await.status, StatusCode::OK);
+}
+
+/// A part that takes long is not asked anew for each of those who ask and go.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_health_and_goes_leaves_no_question_behind() {
+    let (asked, end) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let health = Health::new(Duration::from_secs(60)).needs("flowmachine", {
+        let (asked, end) = (asked.clone(), end.clone());
+        move || {
+            asked.fetch_add(1, Ordering::Relaxed);
+            let end = end.clone();
+            async move {
+                end.notified().await;
+                Ok(())
+            }
+        }
+    });
+    let server = start(Router::new().nest("/health", health.router()), Options::default());
+    let client = Client::to(server.address);
+    for _ in 0..5 {
+        let gone = tokio::time::timeout(Duration::from_millis(100), client.get("/health/ready")).await;
+        assert!(gone.is_err(), "it waits");
+    }
+    end.notify_one();
+    assert_eq!(client.get("/health/ready").await.status, StatusCode::OK);
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
