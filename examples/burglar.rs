@@ -4,33 +4,49 @@
 //! each thing that it tried: `got NAME: WHAT` or `no NAME`. Then it stands still, as a server would. The tests of the walls
 //! (`tests/it/walls`) start it; with the walls off it gets everything. Outside of a deployment it is told the supervisor's
 //! process id.
+//!
+//! A file `others` beside it has what it can't guess: `port ADDRESS:PORT`, where somebody else listens; `secret PATH`, a
+//! secret of another role; `alone`, when its role is by itself in a container or a unit: what belongs to that role, its
+//! supervisor's processes among them, then counts for nothing, and others' things are where such hosts have them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::fs::{FileTypeExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where units have the state of all roles, and engines could show it to a container.
+const HOSTS_STATE: &str = "/var/lib/flowkit";
 
 fn main() -> io::Result<()> {
     let own = std::env::current_dir()?;
-    let state = own.parent().expect("a role's directory is below the state directory").to_owned();
+    let told = Told::read();
+    let above = own.parent().expect("a role's directory is below the state directory");
+    let state = if told.alone { Path::new(HOSTS_STATE) } else { above }.to_owned();
     let role = own.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let tries: [(&str, Option<String>); 15] = [
-        ("secrets", first(files(&state.join("secrets")), readable)),
+    let others = if told.alone { strangers() } else { deployment() };
+    let within = |file: &str| others.iter().map(|pid| PathBuf::from(format!("/proc/{pid}/{file}"))).collect::<Vec<_>>();
+    let tries: [(&str, Option<String>); 18] = [
+        ("secrets", first([files(&state.join("secrets")), told.secrets].concat(), readable)),
         ("others' credentials", first(others_credentials(&state, &role), readable)),
-        ("environments", first(others("environ"), readable)),
-        ("memory", first(others("mem"), |path| File::options().read(true).write(true).open(path).is_ok())),
-        ("ptrace", first(pids(), |pid| traced(*pid)).map(|pid| pid.to_string())),
-        ("signals", first(pids(), |pid| signalled(*pid)).map(|pid| pid.to_string())),
-        ("FlowDB's files", first(strangers(&role, "flowdb", &state), |path| fs::read_dir(path).is_ok())),
+        ("environments", first(within("environ"), readable)),
+        ("memory", first(within("mem"), |path| File::options().read(true).write(true).open(path).is_ok())),
+        ("ptrace", first(others.clone(), |pid| traced(*pid))),
+        ("signals", first(others.clone(), |pid| signalled(*pid))),
+        ("FlowDB's files", first(anothers(&role, "flowdb", &state), |path| fs::read_dir(path).is_ok())),
         ("FlowDB's socket", first(sockets(&role, &state), |path| UnixStream::connect(path).is_ok())),
-        ("redis' files", first(strangers(&role, "redis", &state), |path| fs::read_dir(path).is_ok())),
-        ("control socket", first(vec![state.join("run/control.sock")], |path| answered(path).is_ok())),
+        ("redis' files", first(anothers(&role, "redis", &state), |path| fs::read_dir(path).is_ok())),
+        ("control socket", first(control_sockets(&state, &role, told.alone), |path| answered(path).is_ok())),
+        ("engines", first(ENGINES.map(PathBuf::from).to_vec(), |path| UnixStream::connect(path).is_ok())),
         ("settings", first(vec![state.join("flowkit.toml")], writable)),
         ("swap of the secrets", swapped(&state).then(|| "a link in their place".to_owned())),
         ("program", first(program(), writable)),
         ("terminal", first(vec![PathBuf::from("/dev/tty")], writable)),
+        ("raw sockets", first(RAW.to_vec(), |kind| raw(*kind))),
+        ("others' ports", first(told.ports, |address| reached(address))),
         ("privileges", privileges()),
     ];
     let line = |(name, got): &(&str, Option<String>)| match got {
@@ -41,6 +57,29 @@ fn main() -> io::Result<()> {
     fs::rename(own.join("burglary.new"), own.join("burglary"))?;
     loop {
         std::thread::park();
+    }
+}
+
+/// What stands in the file beside it.
+#[derive(Default)]
+struct Told {
+    alone: bool,
+    secrets: Vec<PathBuf>,
+    ports: Vec<String>,
+}
+
+impl Told {
+    fn read() -> Told {
+        let mut told = Told::default();
+        let beside = std::env::current_exe().unwrap_or_default().with_file_name("others");
+        for line in fs::read_to_string(beside).unwrap_or_default().lines() {
+            match line.split_once(' ') {
+                Some(("secret", path)) => told.secrets.push(path.into()),
+                Some(("port", address)) => told.ports.push(address.to_owned()),
+                _ => told.alone |= line == "alone",
+            }
+        }
+        told
     }
 }
 
@@ -61,7 +100,13 @@ impl AsName for PathBuf {
 
 impl AsName for i32 {
     fn name(&self) -> String {
-        format!("process {self}")
+        self.to_string()
+    }
+}
+
+impl AsName for String {
+    fn name(&self) -> String {
+        self.clone()
     }
 }
 
@@ -72,13 +117,20 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn others_credentials(state: &Path, role: &str) -> Vec<PathBuf> {
-    let others = ["flowdb", "redis", "flowmachine", "flowapi"].into_iter().filter(|other| *other != role);
-    others.flat_map(|other| files(&state.join("credentials").join(other))).collect()
+    let places =
+        |other| [state.join("credentials").join(other), format!("/run/credentials/flowkit-{other}.service").into()];
+    anothers_roles(role).flat_map(places).flat_map(|place| files(&place)).collect()
+}
+
+fn anothers_roles(role: &str) -> impl Iterator<Item = &'static str> {
+    ["flowdb", "redis", "flowmachine", "flowapi"].into_iter().filter(move |other| *other != role)
 }
 
 /// Those of FlowDB, or its usual one where they can't be listed.
 fn sockets(role: &str, state: &Path) -> Vec<PathBuf> {
-    let dir = state.join("flowdb/run");
+    // In a unit each role has a state directory of its own.
+    let dir = [state.join("flowdb/flowdb/run"), state.join("flowdb/run")].into_iter().find(|dir| dir.exists());
+    let dir = dir.unwrap_or_else(|| state.join("flowdb/run"));
     let port = std::env::var("FLOWDB_PORT").unwrap_or_else(|_| "9000".to_owned());
     match fs::read_dir(&dir) {
         _ if role == "flowdb" => Vec::new(),
@@ -91,6 +143,18 @@ fn sockets(role: &str, state: &Path) -> Vec<PathBuf> {
     }
 }
 
+/// Supervisors that are not its own, or where it is not alone the one of all.
+fn control_sockets(state: &Path, role: &str, alone: bool) -> Vec<PathBuf> {
+    match alone {
+        true => anothers_roles(role).map(|other| state.join(other).join("run/control.sock")).collect(),
+        false => vec![state.join("run/control.sock")],
+    }
+}
+
+/// What commands all of a host.
+const ENGINES: [&str; 4] =
+    ["/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock", "/run/systemd/private"];
+
 /// Asks the supervisor how it is.
 fn answered(socket: &Path) -> io::Result<()> {
     let mut stream = UnixStream::connect(socket)?;
@@ -98,12 +162,28 @@ fn answered(socket: &Path) -> io::Result<()> {
     stream.read_exact(&mut [0; 1])
 }
 
-fn strangers(role: &str, other: &str, state: &Path) -> Vec<PathBuf> {
-    if role == other { Vec::new() } else { vec![state.join(other)] }
+/// Where a role's files are: in the state directory, or in the volume of a container.
+fn anothers(role: &str, other: &str, state: &Path) -> Vec<PathBuf> {
+    let volume = (other == "flowdb").then(|| "/var/lib/postgresql/data".into());
+    if role == other { Vec::new() } else { [state.join(other)].into_iter().chain(volume).collect() }
+}
+
+/// Processes that are not in its own container or unit, nor those that run it there. Who may not even look is a stranger, too.
+fn strangers() -> Vec<i32> {
+    let place = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    let me = std::process::id() as i32;
+    let above = |pid: &i32| {
+        let name = fs::read_to_string(format!("/proc/{}/comm", parent(*pid)?)).ok()?;
+        if name.trim() == "flowkit" { parent(*pid) } else { None }
+    };
+    let own: Vec<i32> = std::iter::successors(Some(me), above).collect();
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let all = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    all.filter(|pid| !own.contains(pid) && place(*pid).is_none_or(|there| Some(there) != place(me))).collect()
 }
 
 /// The deployment's other processes: guard, supervisor, and what that has started.
-fn pids() -> Vec<i32> {
+fn deployment() -> Vec<i32> {
     let parents: BTreeMap<i32, i32> = fs::read_dir("/proc")
         .into_iter()
         .flatten()
@@ -131,10 +211,6 @@ fn parent(pid: i32) -> Option<i32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
-fn others(file: &str) -> Vec<PathBuf> {
-    pids().into_iter().map(|pid| PathBuf::from(format!("/proc/{pid}/{file}"))).collect()
-}
-
 fn readable(path: &PathBuf) -> bool {
     File::open(path).and_then(|mut file| file.read(&mut [0; 64])).is_ok_and(|length| length > 0)
 }
@@ -148,14 +224,33 @@ fn signalled(pid: i32) -> bool {
 }
 
 fn traced(pid: i32) -> bool {
-    // SAFETY: no memory is passed; the tracee is let go at once.
+    // SAFETY: no memory is passed; the tracee is let go as soon as it stands still.
     #[allow(unsafe_code)]
     unsafe {
         let null = std::ptr::null_mut::<libc::c_void>();
         let seized = libc::ptrace(libc::PTRACE_SEIZE, pid, null, null) == 0;
+        if seized && libc::ptrace(libc::PTRACE_INTERRUPT, pid, null, null) == 0 {
+            libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL);
+        }
         libc::ptrace(libc::PTRACE_DETACH, pid, null, null);
         seized
     }
+}
+
+/// What speaks for others or listens to them: packets of any kind.
+const RAW: [i32; 3] = [libc::AF_INET, libc::AF_INET6, libc::AF_PACKET];
+
+fn raw(family: i32) -> bool {
+    // SAFETY: numbers alone are passed; the socket ends with the program.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::socket(family, libc::SOCK_RAW, libc::IPPROTO_ICMP) >= 0
+    }
+}
+
+fn reached(address: &str) -> bool {
+    let addresses = address.to_socket_addrs().into_iter().flatten();
+    addresses.into_iter().any(|address| TcpStream::connect_timeout(&address, Duration::from_secs(3)).is_ok())
 }
 
 /// Puts a link in the place of the secrets, so that root's next command writes elsewhere; undone at once.
@@ -174,7 +269,7 @@ fn program() -> Vec<PathBuf> {
     let own = std::env::current_exe().unwrap_or_default();
     let beside = own.with_file_name("planted");
     let _ = File::create(&beside);
-    vec![own.clone(), own.with_file_name("flowkit"), beside]
+    vec![own.clone(), own.with_file_name("flowkit"), "/bin/flowkit".into(), beside]
 }
 
 /// Capabilities, or a way to get some.

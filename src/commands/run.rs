@@ -16,7 +16,7 @@ use clap::{Args, ValueEnum};
 
 use super::Failure;
 use super::begin::{begin, exit_code, of_supervisor, tell_gaps};
-use crate::roles::{Deployment, in_container};
+use crate::roles::{Deployment, Walls, in_container};
 use supervisor::{LogFormat, Options, supervise};
 
 /// Run one role in the foreground: the entry point of images and units.
@@ -56,9 +56,9 @@ impl Run {
         let deployment =
             Deployment::start(self.dir.as_deref(), &self.settings, self.as_owner).map_err(Failure::mistake)?;
         let deployment = deployment.running(vec![self.role]);
-        // A container and a unit have walls of their own, and places for data that we know nothing of.
+        // A container and a unit have walls of their own around files, and places for data that we know nothing of.
         let bare = !in_container() && std::env::var_os("NOTIFY_SOCKET").is_none();
-        let deployment = if bare { deployment.confined() } else { deployment };
+        let deployment = deployment.within(if bare { Walls::All } else { Walls::Network });
         // Images and units are given their secrets; making them is `flowkit secrets init`, or `flowkit up`.
         let plan = begin(&deployment, |_| Ok(()))?;
         if bare {

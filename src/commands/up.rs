@@ -13,7 +13,7 @@ use super::begin::{begin, of_supervisor, tell_gaps};
 use super::follow;
 use super::table::{Live, table};
 use super::{Failure, demo};
-use crate::roles::{self, Deployment};
+use crate::roles::{self, Deployment, Walls};
 use flowkit_core::catalogue::catalogue;
 use flowkit_core::secrets;
 use say::{show, tell};
@@ -54,7 +54,7 @@ impl Up {
         let deployment =
             Deployment::start(self.dir.as_deref(), &self.settings, self.as_owner).map_err(Failure::mistake)?;
         let roles = if self.roles.is_empty() { roles::built().map(str::to_string).collect() } else { self.roles };
-        let deployment = deployment.running(roles).confined();
+        let deployment = deployment.running(roles).within(Walls::All);
         refuse_second(&deployment)?;
         let plan = begin(&deployment, make_secrets)?;
         tell_gaps();

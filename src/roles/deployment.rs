@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::host::{self, Purpose, Standing};
-use super::{HostError, accounts, takeover, walls};
+use super::{HostError, Walls, accounts, takeover, walls};
 use crate::roles::Plan;
 use flowkit_core::Site;
 use flowkit_core::catalogue::catalogue;
@@ -24,8 +24,8 @@ pub struct Deployment {
     pub roles: Vec<String>,
     /// Who works here.
     standing: Standing,
-    /// Whether services are kept from what their work does not need, though their user could reach it.
-    pub(super) confined: bool,
+    /// How far services are kept from what their work does not need, though their user could reach it.
+    pub(super) walls: Walls,
     /// In a role's view: whom its services run as, when that is not whoever works here.
     pub(super) user: Option<User>,
     /// In a role's view: where its secrets are.
@@ -89,7 +89,7 @@ impl Deployment {
             program,
             roles: Vec::new(),
             standing: Standing::OneUser,
-            confined: false,
+            walls: Walls::default(),
             user: None,
             credentials: None,
         }
@@ -119,10 +119,10 @@ impl Deployment {
         Deployment { roles, ..self }
     }
 
-    /// The same, with services that are kept from what their work does not need: for hosts, where nothing else does that.
+    /// The same, with services that are kept from what their work does not need.
     #[must_use]
-    pub fn confined(self) -> Deployment {
-        Deployment { confined: true, ..self }
+    pub fn within(self, walls: Walls) -> Deployment {
+        Deployment { walls, ..self }
     }
 
     /// The same, seen from a second command: what the running supervisor was started with stands in for the
@@ -181,7 +181,7 @@ impl Deployment {
             let name = accounts::name(&role.name);
             host::reachable(self.site.state.root(), &self.program, Some(&user))?;
             takeover::directory(&self.site.state.role(&role.name), &user, &name, true)?;
-            if self.confined && walls::is_confined(role, true) {
+            if self.walls == Walls::All && walls::is_confined(role, true) {
                 takeover::make_way(&walls::temporary(self, role))?;
                 takeover::directory(&walls::temporary(self, role), &user, &name, true)?;
             }
@@ -196,7 +196,7 @@ impl Deployment {
 
     /// Makes what confined services of our own user could not make.
     fn settle_confined(&self) -> Result<(), HostError> {
-        for role in self.roles.iter().filter_map(|name| catalogue().role(name)).filter(|_| self.confined) {
+        for role in self.roles.iter().filter_map(|name| catalogue().role(name)).filter(|_| self.walls == Walls::All) {
             takeover::make_way(&walls::temporary(self, role))?;
             host::make_directory(&walls::temporary(self, role), 0o700)?;
             let places = role.volumes.iter().filter_map(|volume| self.site.settings.text(volume.place.as_ref()?));
@@ -248,7 +248,7 @@ impl Deployment {
             program: self.program.clone(),
             roles: self.roles.clone(),
             standing: self.standing,
-            confined: self.confined,
+            walls: self.walls,
             user: self.user_of(role)?,
         })
     }

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 pub use deployment::{Deployment, Failed};
 pub use host::{HostError, enter_owners};
 pub use ports::free_ports;
+pub use walls::Walls;
 
 use crate::failure::Failure;
 use flowkit_core::catalogue::catalogue;
@@ -145,7 +146,7 @@ pub fn plan(deployment: &Deployment) -> Result<Plan, Problems> {
         let made = match self::role(role) {
             Some(runs) => deployment.view_of(role).map_err(Problems::from).and_then(|view| {
                 let mut made = (runs.services)(&view)?;
-                if let Some(role) = catalogue().role(role).filter(|_| deployment.confined) {
+                if let Some(role) = catalogue().role(role) {
                     walls::confine(deployment, &view, role, &mut made);
                 }
                 Ok(made)

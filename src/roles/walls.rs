@@ -43,16 +43,43 @@ const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random",
 /// What an installation of programs has beside its `bin`.
 const BESIDE: &[&str] = &["bin", "lib", "lib64", "libexec", "share", "pyvenv.cfg"];
 
+/// How far services are kept from what their work does not need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Walls {
+    /// They are not.
+    #[default]
+    None,
+    /// From others' ports, from sockets of the place, and from their own supervisor: what a container or a unit leaves open.
+    Network,
+    /// From everything: a host has no other walls.
+    All,
+}
+
+/// Roles that connect to their neighbours at most, wherever they run. FlowDB reads others' tables, FlowAPI others' lists.
+const NEIGHBOURLY: [&str; 2] = ["redis", "flowmachine"];
+
 /// Confines the services of a role. `view` is the deployment as the role sees it.
 pub(super) fn confine(whole: &Deployment, view: &Deployment, role: &Role, services: &mut [Service]) {
-    if !is_confined(role, view.user.is_some()) {
+    let held = match whole.walls {
+        Walls::None => false,
+        Walls::Network => NEIGHBOURLY.contains(&role.name.as_str()),
+        Walls::All => is_confined(role, view.user.is_some()),
+    };
+    if !held {
+        return;
+    }
+    let commands = services.iter_mut().flat_map(|service| service.before.iter_mut().chain([&mut service.command]));
+    if whole.walls == Walls::Network {
+        let files = [Reach::Run, Reach::Change].map(|reach| ("/".into(), reach)).to_vec();
+        let confinement = Confinement { files, ..network(view, role) };
+        commands.for_each(|command| command.confinement = Some(confinement.clone()));
         return;
     }
     let (common, temporary) = (common(whole, view, role), temporary(view, role));
     let state = whole.site.state.root();
     let closed = state.canonicalize().unwrap_or_else(|_| state.to_owned());
     let with = installation(role);
-    for command in services.iter_mut().flat_map(|service| service.before.iter_mut().chain([&mut service.command])) {
+    for command in commands {
         let program = with(&command.program).into_iter().map(|path| (path, Reach::Run));
         let files = common.files.iter().cloned().chain(program);
         let files = files.flat_map(|(path, reach)| around(&path, &closed).into_iter().map(move |path| (path, reach)));
@@ -112,10 +139,15 @@ fn common(whole: &Deployment, view: &Deployment, role: &Role) -> Confinement {
         // Its sessions share memory there.
         files.push(change("/dev/shm".into()));
     }
+    Confinement { files, ..network(view, role) }
+}
+
+/// What they may reach that is no file.
+fn network(view: &Deployment, role: &Role) -> Confinement {
     let ports = |role: &Role| role.ports.iter().map(|port| view.site.settings.port(&port.setting)).collect::<Vec<_>>();
     let others = role.talks_to.iter().filter_map(|talk| catalogue().role(&talk.role));
     Confinement {
-        files,
+        files: Vec::new(),
         listen: ports(role),
         // FlowDB may be told to read tables of any server.
         connect: (role.name != "flowdb").then(|| others.flat_map(ports).collect()),

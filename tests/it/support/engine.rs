@@ -70,11 +70,16 @@ impl Engine {
         Some(engine)
     }
 
+    /// Where it is asked.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("sock")
+    }
+
     /// A program that talks to this engine.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-        command.env("DOCKER_HOST", format!("unix://{}/sock", self.dir.path().display()));
+        command.env("DOCKER_HOST", format!("unix://{}", self.socket().display()));
         command.env("HOME", self.dir.path()).current_dir("/").stdin(Stdio::null());
         command
     }
