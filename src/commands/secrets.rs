@@ -203,6 +203,7 @@ impl Secrets {
 impl Init {
     fn run(self) -> Result<ExitCode, Failure> {
         let dir = self.place.dir()?;
+        roles::make_above(&dir).map_err(Failure::mistake)?;
         let options = options(&dir, self.san)?;
         let report = secrets::init(&dir, &self.whose.roles(), &options)?;
         report.made.iter().for_each(|name| show!("made  {name}"));

@@ -308,6 +308,18 @@ pub(super) fn make_directory(dir: &Path, mode: u32) -> Result<(), HostError> {
     made.map_err(|error| HostError::State(dir.to_owned(), error))
 }
 
+/// Makes what is above a directory that is to be made after [`enter_owners`]. Somebody could have made that since it was looked at:
+/// root then makes nothing there.
+///
+/// # Errors
+/// See [`HostError`].
+pub fn make_above(dir: &Path) -> Result<(), HostError> {
+    if let Some(above) = dir.parent().filter(|above| !above.as_os_str().is_empty()) {
+        make_directory(above, 0o755)?;
+    }
+    if geteuid().is_root() { trusted(dir) } else { Ok(()) }
+}
+
 /// Whether services can run the program and reach the state directory, as the user that they run as.
 pub(super) fn reachable(root: &Path, program: &Path, user: Option<&User>) -> Result<(), HostError> {
     let uid = user.map_or(geteuid().as_raw(), |user| user.uid);
@@ -370,6 +382,29 @@ mod tests {
         assert!(matches!(make(&state, standing), Err(HostError::Exposed { above: found, .. }) if found == above));
         std::os::unix::fs::chown(above, Some(0), None).unwrap();
         make(&state, standing).unwrap();
+    }
+
+    /// The same for secrets, whose directory has no mark.
+    #[test]
+    fn secrets_are_not_made_where_somebody_was_quicker() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let secrets = enter_owners(&dir.path().join("missing/secrets")).unwrap();
+        let above = secrets.parent().unwrap();
+        for plant in [
+            (|above, _| fs::create_dir(above).and_then(|()| std::os::unix::fs::chown(above, Some(65534), None)))
+                as fn(&Path, &Path) -> std::io::Result<()>,
+            |above, dir| fs::remove_dir(above).and_then(|()| symlink(dir, above)),
+        ] {
+            plant(above, dir.path()).unwrap();
+            assert!(make_above(&secrets).is_err());
+            assert!(!secrets.exists());
+        }
+        fs::remove_file(above).unwrap();
+        make_above(&secrets).unwrap();
+        assert!(above.is_dir() && !secrets.exists());
     }
 
     #[test]
