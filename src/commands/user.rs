@@ -1,7 +1,7 @@
 //! `flowkit db user`: logins of people.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -242,9 +242,16 @@ fn file_mistake(what: &str, path: &Path, error: &io::Error) -> Failure {
     Failure::mistake(Problem::new(format!("{what}: {error}"), hint).value(path.display().to_string()))
 }
 
+/// The longest password, in bytes with its line's end.
+const LONGEST: u64 = 1024;
+
 fn first_line(input: &mut dyn BufRead) -> Result<Secret, Failure> {
     let mut text = String::new();
-    input.read_line(&mut text)?;
+    input.take(LONGEST + 1).read_line(&mut text)?;
+    if text.len() as u64 > LONGEST {
+        let hint = "give one that can be typed";
+        return Err(Failure::mistake(Problem::new(format!("the password has more than {LONGEST} bytes"), hint)));
+    }
     text.truncate(text.trim_end_matches(['\r', '\n']).len());
     if text.is_empty() {
         let hint = "type it, pipe it in, or use --password-file";

@@ -165,6 +165,17 @@ fn a_servers_document_names_it_and_its_scopes() {
     }
 }
 
+/// A file that never ends would take all memory.
+#[test]
+fn no_file_is_read_beyond_its_bounds() {
+    let sandbox = Sandbox::new();
+    for given in [["--roles-file", "/dev/zero"], ["--openapi", "/dev/zero"]] {
+        let refused = sandbox.run("make", &[&["--user", "alice", "--role", "all=*"], &given[..]].concat(), "");
+        assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+        assert!(refused.stderr.contains("a file has more than 4194304 bytes"), "{}", refused.stderr);
+    }
+}
+
 /// Upstream's maker of tokens makes one that we take, and upstream's readers take ours: PyJWT as FlowAPI's token library asks
 /// it (RS256 alone, audience, no leeway), then the generator's own reader of roles.
 #[test]

@@ -1,7 +1,8 @@
 //! Roles and scopes as they are typed or stand in files, and the scopes that a server says it has.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use serde_json::Value;
@@ -11,6 +12,9 @@ use flowkit_core::config::Problem;
 
 /// A role with its scopes.
 pub type Role = (String, Vec<String>);
+
+/// The longest file of roles, or of a server's scopes, in bytes: FlowAPI's document has 90 kB.
+const LONGEST: u64 = 4 << 20;
 
 /// `NAME=SCOPE,SCOPE,…`.
 pub fn role(text: &str) -> Result<Role, String> {
@@ -95,8 +99,13 @@ pub fn spelt_out(roles: Vec<Role>, server: Option<&Server>) -> Result<Vec<Role>,
 }
 
 fn read(path: &Path) -> Result<Value, Failure> {
-    let text =
-        fs::read(path).map_err(|error| mistake(&format!("a file can't be read: {error}"), path, "name another"))?;
+    let mut text = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut text))
+        .map_err(|error| mistake(&format!("a file can't be read: {error}"), path, "name another"))?;
+    if text.len() as u64 > LONGEST {
+        return Err(mistake(&format!("a file has more than {LONGEST} bytes"), path, "name another"));
+    }
     serde_json::from_slice(&text)
         .map_err(|error| mistake(&format!("a file is not JSON: {error}"), path, "name another"))
 }

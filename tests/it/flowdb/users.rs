@@ -152,6 +152,10 @@ fn the_command_adds_lists_changes_and_removes() {
         mistake("flowkit: the password is empty; type it, pipe it in, or use --password-file\n")
     );
     assert_eq!(
+        db_user(&cluster, &["add", "bob", "--role", "reader", "--password-file", "/dev/zero"], ""),
+        mistake("flowkit: the password has more than 1024 bytes; give one that can be typed\n")
+    );
+    assert_eq!(
         db_user(&cluster, &["add", "Bob", "--role", "reader"], "x"),
         mistake(
             "flowkit: this is no name for a user: \"Bob\" (NAME); use up to 63 lower-case letters, digits and underscores, a letter first\n"
