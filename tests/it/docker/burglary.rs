@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::deployment::wait;
-use crate::support::engine::Engine;
+use crate::support::engine::{Engine, images};
 
 /// Roles and the setting that names their program. FlowMachine's waits for FlowDB and redis.
 const ROLES: [(&str, &str); 3] =
@@ -19,8 +19,22 @@ const ROLES: [(&str, &str); 3] =
 /// Where containers have it, in `bin`.
 const PLACE: &str = "/burglar";
 
-/// One role after the other: who has been broken into serves nobody.
-pub fn gets_nothing(engine: &Engine, stack: &str, secrets: &Path) {
+/// A stack of its own: a role that has been broken into serves nobody.
+#[test]
+fn a_burglar_in_a_container_gets_nothing_of_others_and_without_walls_all() {
+    let Some(engine) = Engine::start() else { return };
+    let (images, dir) = (images(), tempfile::Builder::new().prefix("fks").tempdir_in("/tmp").unwrap());
+    let (stack, secrets) = ("fk", dir.path().join("values"));
+    let mut quickstart = vec!["quickstart", "--stack", stack, "--images", images.to_str().unwrap()];
+    quickstart.extend(["--secrets", secrets.to_str().unwrap()]);
+    quickstart.extend(ROLES.iter().flat_map(|(role, _)| ["--role", role]));
+    engine.flowkit(&quickstart);
+    gets_it_all_without_walls(&engine, stack, &secrets);
+    gets_nothing(&engine, stack, &secrets);
+}
+
+/// One role after the other.
+fn gets_nothing(engine: &Engine, stack: &str, secrets: &Path) {
     for (role, setting) in ROLES {
         let service = format!("{stack}_{role}");
         let own = engine.docker(&["service", "inspect", "--format", HELD, &service]);
@@ -65,8 +79,15 @@ pub fn gets_nothing(engine: &Engine, stack: &str, secrets: &Path) {
 
 /// Where a role listens in a network that `from` is in, too: whoever is in `from`'s container could connect to it.
 fn listener(engine: &Engine, stack: &str, from: &str, (role, port): (&str, u16)) -> String {
-    let container =
-        |role: &str| engine.container_of(&format!("{stack}_{role}")).unwrap_or_else(|| panic!("{role} is ill"));
+    // Who has just lost a neighbour may be ill for a while.
+    let container = |role: &str| -> String {
+        let (mut found, service) = (None, format!("{stack}_{role}"));
+        wait(Duration::from_secs(240), &format!("{service} is healthy"), || {
+            found = engine.container_of(&service);
+            found.is_some()
+        });
+        found.unwrap()
+    };
     let format = "{{range $name, $at := .NetworkSettings.Networks}}{{$name}} {{$at.IPAddress}}{{println}}{{end}}";
     let networks = |role: &str| -> BTreeMap<String, String> {
         let told = engine.docker(&["inspect", "--format", format, &container(role)]);
@@ -89,7 +110,7 @@ fn listener(engine: &Engine, stack: &str, from: &str, (role, port): (&str, u16))
 const HELD: &str = "{{range .Spec.TaskTemplate.ContainerSpec.Secrets}}{{.File.Name}} {{end}}";
 
 /// Root with all that an engine can give, beside FlowDB: gets everything that the burglar tries.
-pub fn gets_it_all_without_walls(engine: &Engine, stack: &str, secrets: &Path) {
+fn gets_it_all_without_walls(engine: &Engine, stack: &str, secrets: &Path) {
     let kit = Kit::new(["/run/secrets/FLOWDB_POSTGRES_PASSWORD".to_owned()], Some("127.0.0.1:5432"));
     let state = HostsState::new();
     let beside = engine.container_of(&format!("{stack}_flowdb")).expect("FlowDB is healthy");

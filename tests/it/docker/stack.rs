@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::burglary;
 use crate::support::deployment::{show, wait};
 use crate::support::engine::{Engine, ROLES, images, wait_for_another};
 use crate::support::flowapi;
@@ -45,9 +44,6 @@ fn quickstart_brings_up_a_stack_that_survives_rotation_and_kills() {
     let (stdout, _) = engine.flowkit(&["verify", "--stack", STACK, "--day", "2016-01-01"]);
     assert_eq!(stdout.matches("equal in all 70 areas").count(), 2, "{stdout}");
     stops_within_its_grace(&up, rows);
-    // The last: it leaves nothing that works.
-    burglary::gets_it_all_without_walls(&engine, STACK, &values);
-    burglary::gets_nothing(&engine, STACK, &values);
 }
 
 /// The deployment under test.
