@@ -1,13 +1,16 @@
 //! Time from `flowkit up` on an initialised state to everything ready, beside the slowest single service's own start:
 //! FlowMachine, started by hand, alone, against a database and a redis that already run.
 //!
-//! `cargo bench --bench up`; `FLOWKIT_BENCH_ROUNDS` says how often (default 5). The two are measured in turn.
+//! `cargo build --release --package flowapi`, then `cargo bench --bench up`; `FLOWKIT_BENCH_ROUNDS` says how often (default 5). The two are measured in turn.
 
 #[path = "../tests/it/support/deployment.rs"]
 #[allow(dead_code)]
 mod deployment;
 #[path = "../tests/it/support/ports.rs"]
 mod ports;
+#[path = "../tests/it/support/programs.rs"]
+#[allow(dead_code)]
+mod programs;
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -32,7 +35,7 @@ fn main() {
     }
     let mut ratios: Vec<f64> = all.iter().zip(&alone).map(|(a, b)| a.as_secs_f64() / b.as_secs_f64()).collect();
     say::show!("{:<42}{:>9}{:>9}{:>9}", format!("seconds, {rounds} rounds in turn"), "median", "min", "max");
-    row("flowkit up, all five services ready", &mut all.iter().map(Duration::as_secs_f64).collect::<Vec<_>>());
+    row("flowkit up, all services ready", &mut all.iter().map(Duration::as_secs_f64).collect::<Vec<_>>());
     row("FlowMachine alone, by hand", &mut alone.iter().map(Duration::as_secs_f64).collect::<Vec<_>>());
     row("ratio (goal: at most 1.3)", &mut ratios);
 }
@@ -45,7 +48,7 @@ fn row(name: &str, values: &mut [f64]) {
 /// Starts the server's program as the supervisor would, on another port, until it answers a ping.
 fn flowmachine_alone(deployment: &Deployment) -> Duration {
     let port = ports::free_port();
-    let [flowdb, redis, _] = deployment.ports;
+    let [flowdb, redis, ..] = deployment.ports;
     let python = std::env::var_os("FLOWKIT_PYTHON").unwrap_or("/usr/local/lib/flowkit/python/bin/python".into());
     let mut command = Command::new(PathBuf::from(python));
     command.args(["-m", "flowkit_flowmachine", "server"]).env_clear().current_dir("/");
