@@ -104,7 +104,6 @@ pub fn plan_with(hardware: &Hardware, overrides: &Overrides, database: &Database
     if !problems.is_empty() {
         return Err(Problems(problems));
     }
-    rules::raise(&mut demand, database);
     let context = settings::Context { hardware, overrides, database, inputs: &inputs, demand: &demand };
     warn(&context, &mut warnings);
     let (cache, cache_settings) = cache::settings(&context, &mut warnings);

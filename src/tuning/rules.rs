@@ -13,8 +13,6 @@ const OBJECTS_PER_PARTITION: u64 = 5;
 const SMALL_WORK_MEM: u64 = 4 * MIB;
 /// The lowest values that the fitting loop goes to.
 const LEAST_WORK_MEM: u64 = MIB;
-/// The highest that was measured.
-const MOST_HASH_MULTIPLIER: u32 = 16;
 const LEAST_MAINTENANCE: u64 = 32 * MIB;
 const LEAST_AUTOVACUUM: u64 = 16 * MIB;
 const LEAST_CONNECTIONS: u32 = 20;
@@ -75,7 +73,8 @@ pub fn work_mem(memory: u64, fits: bool) -> u64 {
     if fits { power.min(8 * MIB) } else { power }
 }
 
-/// A power of two too, for the same reason. What data that fit in memory leave free is added at the end ([`raise`]).
+/// A power of two too, for the same reason. More than two only where the data are larger than what memory can cache:
+/// a larger hash table misses the CPU's caches, which costs more than a temporary file that stays in the page cache.
 pub fn hash_multiplier(memory: u64, fits: bool) -> u32 {
     match memory / GIB {
         _ if fits => 2,
@@ -143,23 +142,6 @@ pub fn fit(demand: &mut Demand, overrides: &Overrides) -> Option<Vec<String>> {
         }
     }
     Some(changes(&before, demand))
-}
-
-/// Gives hash tables what nothing else needs, in powers of two. FlowMachine's queries group all events by subscriber or by contact:
-/// with 16 rather than 2, half of their kinds took 14 % less CPU time and the other half as much as before (docs/tuning.md).
-/// What the data need beyond the buffers stays with the page cache; where they don't fit in memory, all of it does.
-pub fn raise(demand: &mut Demand, database: &Database) {
-    if !fits_in_memory(demand.memory, database) {
-        return;
-    }
-    let cached = database.bytes.saturating_sub(demand.shared_buffers);
-    while demand.hash_multiplier < MOST_HASH_MULTIPLIER {
-        let more = Demand { hash_multiplier: demand.hash_multiplier * 2, ..demand.clone() };
-        if more.budget().total() + cached > more.memory {
-            return;
-        }
-        *demand = more;
-    }
 }
 
 /// One step down; false when nothing is left to lower. What a variable says is never lowered.

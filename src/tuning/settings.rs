@@ -84,7 +84,7 @@ impl Context<'_> {
                 "hash_mem_multiplier",
                 count(d.hash_multiplier),
                 self.by_memory(),
-                "hash tables may take more than sorts, and what else is free; a power of two (a parallel DISTINCT of 15 can hang otherwise)",
+                "hash tables may take more than sorts; a power of two (a parallel DISTINCT of 15 can hang otherwise)",
             ),
             set(
                 "maintenance_work_mem",

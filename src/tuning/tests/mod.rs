@@ -49,16 +49,15 @@ fn value(plan: &Plan, name: &str) -> String {
 }
 
 #[test]
-fn data_that_fits_in_memory_gets_small_sorts_and_hash_tables_what_is_left() {
-    let told = |memory: u64, bytes: u64| {
-        let plan = planned(memory, 2, &[], &Database { bytes, ..Database::new(15) }).unwrap();
+fn data_that_fits_in_memory_gets_small_sorts() {
+    let fits = Database { bytes: 8 * GIB, ..Database::new(15) };
+    let memory = |database: &Database| {
+        let plan = planned(16 * GIB, 2, &[], database).unwrap();
         (value(&plan, "work_mem"), value(&plan, "hash_mem_multiplier"))
     };
-    let words = |sort: &str, hash: &str| (sort.to_owned(), hash.to_owned());
-    assert_eq!(told(16 * GIB, 8 * GIB), words("8MB", "16"));
-    assert_eq!(told(16 * GIB, 8 * GIB + 1), words("32MB", "4"), "it does not fit any more");
-    assert_eq!(told(8 * GIB, 4 * GIB), words("8MB", "4"), "the page cache keeps room for half of the data");
-    assert_eq!(told(4 * GIB, 2 * GIB), words("8MB", "2"), "nothing is left");
+    assert_eq!(memory(&fits), ("8MB".to_owned(), "2".to_owned()));
+    let grown = Database { bytes: 8 * GIB + 1, ..fits };
+    assert_eq!(memory(&grown), ("32MB".to_owned(), "4".to_owned()));
 }
 
 #[test]
