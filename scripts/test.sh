@@ -6,7 +6,7 @@
 #   2. artefacts   every role's image, the VM and its disk, built once for all that follows
 #   3. tests       unit and integration tests, those of images, Docker and the VM with what 2 built
 #   4. fresh       a Debian root made at that moment, where `make up` brings what it runs, and `make setup-tests` what tests use
-#   5. flake       `nix flake check`: formatting, lints, images the same bytes twice, machines that boot
+#   5. flake       the checks of `nix flake check`: formatting, images the same bytes twice, machines that boot
 #
 #   6. nixpkgs     every output and example on nixpkgs itself, where NIXPKGS names a checkout
 #
@@ -67,10 +67,17 @@ fresh() {
         container:: flowdb::users flowmachine::redis image::docker image::others secrets::openssl unit:: walls::host 2>&1 | tee -a "$log"
 }
 
+# All outputs are evaluated, and all checks built but two: `clippy` and `unit-tests` would compile everything twice more, and lint
+# and `tests` have run the same on this tree. `nix flake check` builds those as well.
 flake() {
-    local flake
+    local flake checks names given=(--no-write-lock-file --override-input nixpkgs "path:$PWD/tests/debian")
     flake=$(scripts/nix.sh --flake)
-    scripts/nix.sh flake check "$flake" --keep-going --print-build-logs --no-write-lock-file --override-input nixpkgs "path:$PWD/tests/debian"
+    checks="$flake#checks.x86_64-linux"
+    scripts/nix.sh flake check "$flake" "${given[@]}" --no-build || return
+    read -ra names < <(scripts/nix.sh eval "${given[@]}" --raw "$checks" \
+        --apply 'checks: toString (builtins.attrNames (removeAttrs checks [ "clippy" "unit-tests" ]))' && echo)
+    [ "${#names[@]}" -gt 0 ] || return
+    scripts/nix.sh build "${given[@]}" --no-link --keep-going --print-build-logs "${names[@]/#/$checks.}"
 }
 
 part modules scripts/test-modules.sh
