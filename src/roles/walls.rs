@@ -146,14 +146,22 @@ fn common(whole: &Deployment, view: &Deployment, role: &Role) -> Confinement {
 fn network(view: &Deployment, role: &Role) -> Confinement {
     let ports = |role: &Role| role.ports.iter().map(|port| view.site.settings.port(&port.setting)).collect::<Vec<_>>();
     let others = role.talks_to.iter().filter_map(|talk| catalogue().role(&talk.role));
+    // Of the settings only FlowAPI has it.
+    let lists = view.site.settings.text("FLOWKIT_FLOWAPI_REVOCATIONS_URL").and_then(port_of);
     Confinement {
         files: Vec::new(),
         listen: ports(role),
         // FlowDB may be told to read tables of any server.
-        connect: (role.name != "flowdb").then(|| others.flat_map(ports).collect()),
+        connect: (role.name != "flowdb").then(|| others.flat_map(ports).chain(lists).collect()),
         // PostgreSQL has a unix socket of its own.
         plain: role.name != "flowdb",
     }
+}
+
+/// The port of an URL of HTTPS.
+fn port_of(url: &str) -> Option<u16> {
+    let url: http::Uri = url.parse().ok()?;
+    url.host().map(|_| url.port_u16().unwrap_or(443))
 }
 
 /// A program by its name, and as the file that it is.
@@ -202,6 +210,13 @@ mod tests {
         assert!(around(&closed, &closed).is_empty());
         assert_eq!(around(&closed.join("redis"), &closed), [closed.join("redis")]);
         assert!(around(&root.join("missing"), &closed).is_empty());
+    }
+
+    #[test]
+    fn a_list_of_revoked_tokens_is_fetched_from_its_port() {
+        assert_eq!(port_of("https://auth.example.org/list"), Some(443));
+        assert_eq!(port_of("https://[::1]:9091/list"), Some(9091));
+        assert_eq!(port_of("/list"), None);
     }
 
     #[test]
