@@ -9,7 +9,6 @@ use serde_json::json;
 
 use super::records::{Records, States, running};
 use super::{Client, Sources};
-use postgres::scram;
 use supervisor::Probe;
 
 /// Ready as soon as the server answers a ping.

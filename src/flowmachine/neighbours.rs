@@ -15,7 +15,6 @@ use tokio_postgres::error::SqlState;
 use super::Sources;
 use flowkit_core::Site;
 use flowkit_core::config::{Problems, Settings, bracketed};
-use postgres::scram;
 
 /// Longest wait for an answer.
 const ANSWER: Duration = Duration::from_secs(10);

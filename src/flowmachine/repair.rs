@@ -20,7 +20,6 @@ use super::Sources;
 use super::records::{Records, SERVER_SESSIONS, Stored};
 use flowkit_core::Site;
 use flowkit_core::config::Problems;
-use postgres::scram;
 
 /// Longest wait for redis to answer, and for sessions of a dead server to end.
 const PATIENCE: Duration = Duration::from_secs(10);

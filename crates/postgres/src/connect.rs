@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config};
 
-use super::{Cluster, Error, scram};
+use super::{Cluster, Error};
 use flowkit_core::config::{bracketed, from_here};
 use flowkit_core::secrets::Secret;
 use supervisor::{Acting, User};

@@ -5,7 +5,7 @@
 //! Cluster::prepare   before the server starts: initdb when there is nothing yet, configuration at every start
 //! Cluster::serve     becomes the server, holding the data directory's lock
 //! Cluster::make_database, Migrations   once it answers: a database, and its schema version by version
-//! Endpoint, scram    to log in without ever sending a password
+//! Endpoint        to log in without ever sending a password
 //! ProbeSql           is it ready, and is it ours?
 //! tuning             settings as data; what a small database is told
 //! ```
@@ -22,7 +22,6 @@ mod migrations;
 pub mod password;
 mod probe;
 mod programs;
-pub mod scram;
 pub mod tuning;
 
 pub use cluster::{Cluster, Prepared, write_whole};

@@ -5,6 +5,9 @@
 //! us in is looked at first: it may ask for SCRAM (RFC 5802), which shows it neither the password nor anything to log in
 //! with, and which it has to know the password's verifier to answer.
 
+// A dependency that nothing uses. Tests have some more, and each of their programs uses but a few.
+#![cfg_attr(not(test), warn(unused_crate_dependencies))]
+
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
