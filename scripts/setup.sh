@@ -8,8 +8,8 @@
 #      iproute2 (for its own network), skopeo and umoci (other readers of our images), libnss-wrapper (users without a
 #      name in a container), zstd (which tar calls).
 #   2. PREFIX/lib/flowkit/python: the Python environment of FlowMachine, from python/requirements.txt (hashes checked,
-#      nothing resolved), with our launcher in it. With --tests also PREFIX/lib/flowkit/client: upstream's client, from
-#      python/client.txt.
+#      nothing resolved), with our launcher in it. With --tests also PREFIX/lib/flowkit/client: upstream's client and what
+#      reads our answers and files, from python/client.txt.
 #
 # PREFIX is /usr/local for root and ~/.local for others.
 set -euo pipefail
@@ -203,15 +203,15 @@ launcher() {
     done
 }
 
-# For the tests: upstream's client and its maker of tokens, in an environment of their own. They would not go with
-# FlowMachine's pandas.
+# For the tests: upstream's client and its maker of tokens, Schemathesis, and readers of our types of file, in an environment
+# of their own. They would not go with FlowMachine's pandas. The one before goes when this one is there.
 client_environment() {
     local home=$prefix/lib/flowkit key
     key=$(cat python/client.txt <($python -c 'import sys; print(sys.version)') | sha256sum | cut -c1-12)
     if [ ! -e "$home/client-$key/complete" ]; then
         say "making the tests' Python environment $home/client-$key"
         mkdir -p "$home"
-        rm -rf "$home"/client-*
+        rm -rf "$home/client-$key"
         (
             umask 022
             $python -I -m venv "$home/client-$key"
@@ -221,6 +221,7 @@ client_environment() {
         )
     fi
     ln -sfn "client-$key" "$home/client"
+    find "$home" -maxdepth 1 -name 'client-*' ! -name "client-$key" -exec rm -rf {} +
 }
 
 rust

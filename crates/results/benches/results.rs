@@ -17,7 +17,7 @@ use results::{Format, Query};
 use tokio_postgres::NoTls;
 
 /// As FlowMachine's results are: a place, numbers, days.
-const TABLE: &str = "CREATE TABLE flat AS SELECT i AS id, 'NPL.' || i % 7 || '.' || i % 77 || '_1' AS pcod, i::bigint * 7919 % 100000 AS value,
+const TABLE: &str = "CREATE EXTENSION postgis; CREATE TABLE flat AS SELECT i AS id, 'NPL.' || i % 7 || '.' || i % 77 || '_1' AS pcod, i::bigint * 7919 % 100000 AS value,
     random() * 1000 AS mean, round((random() * 100)::numeric, 4) AS share, DATE '2016-01-01' + i % 366 AS day,
     TIMESTAMPTZ '2016-01-01' + i * INTERVAL '1 second' AS at, i % 3 = 0 AS local FROM generate_series(1, {rows}) i;
     CREATE TABLE geo AS SELECT 'Feature'::text AS type, i::bigint AS id,

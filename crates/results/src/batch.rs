@@ -71,7 +71,7 @@ impl Batch {
 }
 
 /// Names that are there once each, as readers of tables expect: the second `a` is `a_2`.
-fn names<'a>(of: impl Iterator<Item = &'a str> + Clone) -> Vec<String> {
+pub(crate) fn names<'a>(of: impl Iterator<Item = &'a str> + Clone) -> Vec<String> {
     let mut taken: Vec<String> = Vec::new();
     for name in of.clone() {
         let mut unique = name.to_owned();

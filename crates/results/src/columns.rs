@@ -154,11 +154,14 @@ pub(crate) fn properties(sql: &str) -> String {
     )
 }
 
-/// A feature taken apart: its id, a column for each property (numbers as doubles, all else as text), and its geometry as WKB.
+/// A feature taken apart: its id, a whole number or text, a column for each property (numbers as doubles, all else as text), and
+/// its geometry as WKB.
 pub(crate) fn feature(sql: &str, columns: &[Column], properties: &[(String, String)]) -> Sent {
     let plain = |name: &str, scalar| Column { name: name.to_owned(), scalar, array: false, decimal: None, cast: None };
-    let mut apart = vec![Column { cast: None, ..columns[1].clone() }];
-    let mut selected = columns[1].cast.unwrap_or("{}").replace("{}", "c1");
+    let id = &columns[1];
+    let is_plain = !id.array && matches!(id.scalar, Scalar::Int2 | Scalar::Int4 | Scalar::Int8 | Scalar::Text);
+    let mut apart = vec![plain(&id.name, if is_plain { id.scalar } else { Scalar::Text })];
+    let mut selected = if is_plain { id.cast.unwrap_or("{}").replace("{}", "c1") } else { "c1::text".to_owned() };
     for (name, of) in properties {
         let value = format!("(c3::json ->> '{}')", name.replace('\'', "''"));
         let (scalar, cast) = if of == "number" { (Scalar::Float8, "::float8") } else { (Scalar::Text, "") };

@@ -21,6 +21,9 @@ pub enum Error {
         /// What it said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A type of file for features was asked for, and the columns are not a feature's.
+    #[error("the columns are not those of a feature: type, id, geometry, properties")]
+    NotFeatures,
     /// What came is no binary COPY.
     #[error("after row {row} comes what is no part of a binary COPY, or nothing")]
     Copy {
@@ -44,7 +47,7 @@ impl Error {
     pub fn sql_state(&self) -> Option<&SqlState> {
         match self {
             Error::Database { source, .. } => source.code(),
-            Error::Writer { .. } | Error::Copy { .. } | Error::Malformed { .. } => None,
+            _ => None,
         }
     }
 
@@ -60,7 +63,7 @@ impl Error {
                 let ended = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW];
                 source.is_closed() || source.code().is_some_and(|code| ended.contains(code))
             }
-            Error::Writer { .. } | Error::Copy { .. } | Error::Malformed { .. } => false,
+            _ => false,
         }
     }
 }

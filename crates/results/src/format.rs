@@ -15,12 +15,21 @@ pub enum Format {
     Parquet,
     /// GeoParquet 1.1 of a result as for [`Format::GeoJson`]: its geometries as WKB, a column for each property.
     GeoParquet,
+    /// FlatGeobuf of the same, without an index. A file that was torn and kept looks like a shorter one, as of [`Format::Csv`].
+    FlatGeobuf,
 }
 
 impl Format {
     /// All there are.
-    pub const ALL: [Format; 6] =
-        [Format::Json, Format::Csv, Format::GeoJson, Format::Arrow, Format::Parquet, Format::GeoParquet];
+    pub const ALL: [Format; 7] = [
+        Format::Json,
+        Format::Csv,
+        Format::GeoJson,
+        Format::Arrow,
+        Format::Parquet,
+        Format::GeoParquet,
+        Format::FlatGeobuf,
+    ];
 
     /// The type that goes by an extension, given without its dot and in lower case.
     pub fn from_extension(extension: &str) -> Option<Format> {
@@ -36,6 +45,7 @@ impl Format {
             Format::Arrow => "arrow",
             Format::Parquet => "parquet",
             Format::GeoParquet => "geoparquet",
+            Format::FlatGeobuf => "fgb",
         }
     }
 
@@ -47,13 +57,15 @@ impl Format {
             Format::GeoJson => "application/geo+json",
             Format::Arrow => "application/vnd.apache.arrow.file",
             Format::Parquet | Format::GeoParquet => "application/vnd.apache.parquet",
+            // Not registered yet; what servers of such files say.
+            Format::FlatGeobuf => "application/flatgeobuf",
         }
     }
 
     /// Whether the query has to be the one for geography: a feature a row (`get_geo_sql_for_query_result`).
     pub fn is_geographic(self) -> bool {
         match self {
-            Format::GeoJson | Format::GeoParquet => true,
+            Format::GeoJson | Format::GeoParquet | Format::FlatGeobuf => true,
             Format::Json | Format::Csv | Format::Arrow | Format::Parquet => false,
         }
     }

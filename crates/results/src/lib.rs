@@ -12,6 +12,7 @@
 //! batch     rows gathered by column
 //! arrow     Arrow's file of such batches
 //! parquet   Parquet's
+//! fgb       FlatGeobuf
 //! ```
 //!
 //! Rows come by `COPY (query) TO STDOUT (FORMAT binary)`: their fields are read where they lie, and the query is free to run in
@@ -43,9 +44,9 @@
 //! a zone in UTC. Arrays, JSON, rows, `uuid` and times of day with a zone are text as in JSON. What a type there can't say
 //! (infinite dates, 24:00:00, years after 294246, NaN among decimals) is null. A name that is there twice gets a number.
 //!
-//! GeoParquet takes features apart: a column for each property that the first of them has, numbers as doubles and all else as text,
-//! and the geometry as WKB. It needs PostGIS in the database. FlatGeobuf is not here: its writers keep a whole file before the first
-//! byte of it goes out.
+//! GeoParquet and FlatGeobuf take features apart: a column for each property that the first of them has, numbers as doubles and all
+//! else as text, and the geometry, as WKB or flat. They need PostGIS in the database. GeoPackage is not here: an SQLite database
+//! is not written from its first byte to its last.
 //!
 //! ```no_run
 //! use futures_util::StreamExt;
@@ -71,6 +72,7 @@ mod columns;
 mod csv;
 mod encode;
 mod error;
+mod fgb;
 mod format;
 mod json;
 mod parquet;

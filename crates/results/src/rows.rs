@@ -14,6 +14,7 @@ use crate::arrow::Arrow;
 use crate::columns::{self, Column, Sent};
 use crate::csv::Csv;
 use crate::encode::{Encode, Fault};
+use crate::fgb::FlatGeobuf;
 use crate::json::Json;
 use crate::parquet::Parquet;
 use crate::wire::{self, Malformed};
@@ -108,7 +109,7 @@ where
         (_, Err(error)) => return Err(lease.failed("preparing the query of a result", error)),
     };
     let sent = match query.format {
-        Format::GeoParquet if columns::is_feature(&columns) => {
+        Format::GeoParquet | Format::FlatGeobuf if columns::is_feature(&columns) => {
             match lease.client().query(&columns::properties(query.sql), &[]).await {
                 Ok(rows) => {
                     let properties: Vec<_> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
@@ -116,6 +117,10 @@ where
                 }
                 Err(error) => return Err(lease.failed("asking for the properties of a result", error)),
             }
+        }
+        Format::GeoParquet | Format::FlatGeobuf => {
+            lease.ended();
+            return Err(Error::NotFeatures);
         }
         _ => Sent { copy: columns::copy(query.sql, &columns), columns },
     };
@@ -135,6 +140,7 @@ where
             let of_features = query.format == Format::GeoParquet;
             Box::new(Parquet::begin(&columns, of_features).map_err(|fault| refused(&columns, 0, fault))?)
         }
+        Format::FlatGeobuf => Box::new(FlatGeobuf::begin(&columns, &mut out)),
     };
     let mut rows = Rows { lease, columns, encoder, out, count: 0, handed_on: Instant::now(), state: State::Head };
     while rows.count == 0 && rows.state != State::Ended {

@@ -2,6 +2,7 @@
 
 mod columns;
 mod memory;
+mod peers;
 mod random;
 mod rig;
 mod stream;

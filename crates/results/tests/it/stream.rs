@@ -50,6 +50,11 @@ async fn in_time(back: oneshot::Receiver<()>) {
     tokio::time::timeout(Duration::from_secs(60), back).await.expect("in time").expect("it came back");
 }
 
+/// Whether a type of file takes features apart, and nothing else.
+fn apart(format: Format) -> bool {
+    matches!(format, Format::GeoParquet | Format::FlatGeobuf)
+}
+
 #[test]
 fn what_fails_at_once_is_no_stream() {
     let server = Server::start();
@@ -65,7 +70,7 @@ fn what_fails_at_once_is_no_stream() {
     // One connection for all: it is as good after a failure as before.
     let client = Arc::new(server.connect());
     for (sql, state) in cases {
-        for format in Format::ALL {
+        for format in Format::ALL.into_iter().filter(|format| !apart(*format)) {
             server.runtime.block_on(async {
                 let (lent, back) = lend(&client);
                 let opened = results::open(lent, &query(sql, format)).await;
@@ -75,15 +80,23 @@ fn what_fails_at_once_is_no_stream() {
             });
         }
     }
+    for format in Format::ALL.into_iter().filter(|format| apart(*format)) {
+        let error = server.try_file("SELECT 1 AS id, '{}'::json AS geometry", format).expect_err("no features");
+        assert!(matches!(error, Error::NotFeatures), "{error:?}");
+    }
 }
 
 #[test]
 fn a_failure_in_the_middle_is_an_error_of_the_stream() {
     let server = Server::start();
-    let sql = "SELECT i, 1 / (i - 200000) AS v FROM (SELECT generate_series(1, 1000000) AS i) g";
+    server.run("CREATE EXTENSION postgis");
+    let rows = "SELECT i, 1 / (i - 200000) AS v FROM (SELECT generate_series(1, 1000000) AS i) g";
+    let features = "SELECT 'Feature' AS type, i AS id, '{\"type\":\"Point\",\"coordinates\":[1,2]}'::json AS geometry,
+        json_build_object('v', 1 / (i - 20000)) AS properties FROM (SELECT generate_series(1, 1000000) AS i) g";
     for format in Format::ALL {
         let client = server.connect();
         server.runtime.block_on(async {
+            let sql = if apart(format) { features } else { rows };
             let mut rows = results::open(client, &query(sql, format)).await.expect("its first row is fine");
             let mut items = Vec::new();
             while let Some(item) = rows.next().await {
