@@ -36,6 +36,12 @@ const GENERIC: &str = "Could not get reply for message";
 /// Actions whose parameters are a query as a client wrote it.
 const OF_QUERIES: [&str; 2] = ["get_aggregation_unit", "run_query"];
 
+/// The id of no query.
+const NO_QUERY: &str = "00000000000000000000000000000000";
+
+/// What FlowMachine says of parameters that an action can't take.
+const MISFIT: &str = "Internal flowmachine server error: wrong arguments";
+
 /// What a client is told to wait before it asks again, in seconds.
 const LATER: u16 = 5;
 
@@ -110,6 +116,12 @@ pub struct State {
     pub query_state: Option<String>,
 }
 
+/// What kept FlowMachine from making a query.
+#[derive(Default, Deserialize)]
+struct Exception {
+    exception: Option<String>,
+}
+
 impl Reply {
     /// The payload's members.
     ///
@@ -126,7 +138,21 @@ impl Reply {
 
     /// Whether what was asked is of a form that the action can't take.
     pub fn is_misfit(&self) -> bool {
-        self.status == Status::Error && self.msg.starts_with("Internal flowmachine server error: wrong arguments")
+        self.status == Status::Error && self.msg.starts_with(MISFIT)
+    }
+
+    /// Whether a query could not be made for a reason that sounds like its database or redis being away.
+    fn may_be_an_outage(&self) -> bool {
+        let Exception { exception } = serde_json::from_str(self.payload.get()).unwrap_or_default();
+        let sounds = ["(psycopg2.", "onnect", "Error while ", "Redis is "];
+        !self.is_success() && exception.is_some_and(|why| sounds.iter().any(|sound| why.contains(sound)))
+    }
+
+    /// The reply that it should have been.
+    fn misfit(action: &'static str) -> Result<Reply, Error> {
+        let msg = format!("{MISFIT} passed to handler for action '{action}'.");
+        let nothing = RawValue::from_string("{}".to_owned());
+        Ok(Reply { status: Status::Error, msg, payload: nothing.map_err(|error| Error::Strange(action, error))? })
     }
 
     /// The state of the query that it is about.
@@ -226,6 +252,34 @@ impl FlowMachine {
             reply
         });
         work.await.unwrap_or_else(|error| Err(self.0.away(io::Error::other(error))))
+    }
+
+    /// Asks something of a query as a client wrote it.
+    ///
+    /// FlowMachine has one word for a query that it stumbles over (of a table that is not there) and for its database and redis being
+    /// away, and where one of them goes while it makes a query it says that there is no such query. Where both answer a moment later,
+    /// and it says the same of the query again, it is the query: a client that is told to come back would do so for ever.
+    ///
+    /// # Errors
+    /// As [`FlowMachine::ask`].
+    pub async fn of_query(&self, asker: &Asker, action: &'static str, spec: &RawValue) -> Result<Reply, Error> {
+        match self.ask(asker, action, spec).await {
+            Err(Error::Failed(..)) => {}
+            Ok(reply) if reply.may_be_an_outage() => {}
+            reply => return reply,
+        }
+        self.check(asker).await?;
+        match self.ask(asker, action, spec).await {
+            Err(Error::Failed(action, _)) => Reply::misfit(action),
+            reply => reply,
+        }
+    }
+
+    /// Asks for what its database and what its redis has.
+    async fn check(&self, asker: &Asker) -> Result<(), Error> {
+        self.about(asker, "list_qa_checks", &[]).await?;
+        self.about(asker, "poll_query", &[("query_id", NO_QUERY)]).await?;
+        Ok(())
     }
 
     /// Asks with one member as parameter.

@@ -91,7 +91,7 @@ pub async fn unit(
     spec: &RawValue,
 ) -> Result<Result<Option<String>, Reply>, crate::flowmachine::Error> {
     const ACTION: &str = "get_aggregation_unit";
-    let reply = flowmachine.ask(asker, ACTION, spec).await?;
+    let reply = flowmachine.of_query(asker, ACTION, spec).await?;
     if !reply.is_success() {
         return Ok(Err(reply));
     }

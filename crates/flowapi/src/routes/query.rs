@@ -74,7 +74,7 @@ pub async fn run(State(app): State<Arc<App>>, caller: Caller, id: RequestId, req
 /// Has FlowMachine start it.
 async fn start(app: Arc<App>, asker: Asker, spec: Spec, places: Vec<Place>) -> Answer {
     const ACTION: &str = "run_query";
-    let reply = match app.flowmachine.ask(&asker, ACTION, spec.raw()).await {
+    let reply = match app.flowmachine.of_query(&asker, ACTION, spec.raw()).await {
         Ok(reply) => reply,
         Err(error) => {
             if matches!(error, flowmachine::Error::Late(_)) {

@@ -143,7 +143,8 @@ async fn a_generic_failure_of_flowmachines_is_a_503_at_every_step() {
     let failing = step.clone();
     let script: Script = Arc::new(move |action, params| {
         let steps = ["get_query_params", "get_aggregation_unit", "poll_query", "run_query", "get_sql_for_query_result"];
-        match steps[failing.load(Ordering::SeqCst)] == action {
+        // An outage: what would tell the query's fault from it fails too.
+        match steps[failing.load(Ordering::SeqCst)] == action || action == "list_qa_checks" {
             true => failure("Could not get reply for message", json!({})),
             false => answer(action, params, "queued"),
         }
@@ -161,6 +162,51 @@ async fn a_generic_failure_of_flowmachines_is_a_503_at_every_step() {
         let path = if path == "run" { "/api/0/run".to_owned() } else { format!("/api/0/{path}/{ID}") };
         let answer = client(serve(fake.port, |_| {})).send(request(method, &path, &token(ALL), SPEC)).await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{number} {path}: {answer:?}");
+    }
+}
+
+/// FlowMachine stumbles over what names a table that is not there, in the words that it has for an outage.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_a_well_flowmachine_stumbles_over_is_the_clients_mistake() {
+    for (stumbles, away, status) in [
+        ("get_aggregation_unit", "", 400),
+        ("run_query", "", 400),
+        ("run_query", "list_qa_checks", 503),
+        ("get_aggregation_unit", "poll_query", 503),
+    ] {
+        let script: Script = Arc::new(move |action, params| match action {
+            action if [stumbles, away].contains(&action) => failure("Could not get reply for message", json!({})),
+            "list_qa_checks" => success(json!({ "available_qa_checks": [] })),
+            "poll_query" => failure("Unknown query id", json!({ "query_id": "x", "query_state": "awol" })),
+            _ => answer(action, params, "queued"),
+        });
+        let fake = Fake::start(0, script).await;
+        let answer = client(serve(fake.port, |_| {})).send(request("POST", "/api/0/run", &token(ALL), SPEC)).await;
+        assert_eq!(answer.status.as_u16(), status, "{stumbles}, {away}: {answer:?}");
+        assert_eq!(fake.count(stumbles), if away.is_empty() { 2 } else { 1 });
+    }
+}
+
+/// Whatever goes while a query is made: FlowMachine calls it the query's fault.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_an_outage_has_kept_from_being_made_is_asked_for_again() {
+    let away =
+        "(psycopg2.OperationalError) connection to server at \"127.0.0.1\", port 9000 failed: Connection refused";
+    let no_data = "No data for date: 2000-01-01 00:00:00 - 2000-01-02 00:00:00";
+    for (why, again, status, asked) in
+        [(away, true, 202, 2), (away, false, 400, 2), (no_data, false, 400, 1), ("(psycopg2.x) y", true, 202, 2)]
+    {
+        let count = AtomicUsize::new(0);
+        let script: Script = Arc::new(move |action, params| match action {
+            "run_query" if count.fetch_add(1, Ordering::SeqCst) == 0 || !again => {
+                failure("Unable to create query object.", json!({ "exception": why }))
+            }
+            "poll_query" => failure("Unknown query id", json!({ "query_id": "x", "query_state": "awol" })),
+            _ => answer(action, params, "queued"),
+        });
+        let fake = Fake::start(0, script).await;
+        let answer = client(serve(fake.port, |_| {})).send(request("POST", "/api/0/run", &token(ALL), SPEC)).await;
+        assert_eq!((answer.status.as_u16(), fake.count("run_query")), (status, asked), "{why}: {answer:?}");
     }
 }
 

@@ -9,6 +9,7 @@ use flowapi::{Gate, List, Remote, scopes};
 use flowkit_core::catalogue::catalogue;
 use flowkit_core::config::{Origin, Settings, Variables};
 use flowkit_core::secrets::{self, Options, Store};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 fn settings(given: &[(&str, &str)]) -> Settings {
     let mut settings = Settings::load(None, &Variables::new(), None).unwrap();
@@ -112,6 +113,43 @@ fn a_revoked_token_is_refused_and_an_old_list_does_not_let_it_in_again() {
     assert!(gate.token(Some(&header), now).is_err());
 }
 
+/// A server of one text, at `/list`.
+fn publish(
+    certificate: String,
+    key: String,
+    text: String,
+) -> (u16, tokio::task::JoinHandle<std::io::Result<web::Stopped>>) {
+    let pair = move || Ok(web::Pair { certificate: certificate.clone().into(), key: key.clone().into() });
+    let route = web::axum::routing::get(move || std::future::ready(text.clone()));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let options = web::Options { tls: Some(web::Tls::of(pair).unwrap()), ..web::Options::default() };
+    let router = web::axum::Router::new().route("/list", route);
+    (port, tokio::spawn(web::serve(listener, router, options, std::future::pending())))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_fetched_from_who_has_a_certificate_of_the_issuer_for_that_name() {
+    let authority = |name: &str| {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    };
+    let (issuer, other) = (authority("issuer"), authority("another"));
+    for (name, good) in [("localhost", true), ("flow.api", false)] {
+        let key = KeyPair::generate().unwrap();
+        let own = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let (port, server) = publish(own.pem() + &issuer.pem(), key.serialize_pem(), "text".to_owned());
+        let remote = Remote::parse(&format!("https://localhost:{port}/list")).unwrap();
+        let text = remote.get(&issuer.pem(), 100).await;
+        assert_eq!(text.is_ok(), good, "{name}: {text:?}");
+        let stranger = remote.get(&other.pem(), 100).await.unwrap_err();
+        assert!(stranger.contains("certificate"), "{stranger}");
+        server.abort();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_is_fetched_from_who_has_the_certificate_and_an_outage_is_spoken_of() {
     let (served, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -125,14 +163,7 @@ async fn a_list_is_fetched_from_who_has_the_certificate_and_an_outage_is_spoken_
     let list = Revocations { issued: now, max_age: 3600, users, ..Revocations::default() };
     let text = Minter::parse(&super::rig::private()).unwrap().publish(&list, &mut rand::rng()).unwrap();
     let key = std::fs::read_to_string(served.path().join("key-flowkit.pem")).unwrap();
-    let pair = (certificate(served.path()), key);
-    let tls = web::Tls::of(move || Ok(web::Pair { certificate: pair.0.clone().into(), key: pair.1.clone().into() }));
-    let route = web::axum::routing::get(move || std::future::ready(text.clone()));
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let options = web::Options { tls: Some(tls.unwrap()), ..web::Options::default() };
-    let router = web::axum::Router::new().route("/list", route);
-    let server = tokio::spawn(web::serve(listener, router, options, std::future::pending()));
+    let (port, server) = publish(certificate(served.path()), key, text);
 
     let remote = move |path: &str| Remote::parse(&format!("https://localhost:{port}{path}")).unwrap();
     let own = certificate(served.path());

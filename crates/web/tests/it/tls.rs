@@ -5,8 +5,10 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::Version;
+use bytes::Bytes;
+use http::{Request, Version};
 use rcgen::{CertificateParams, KeyPair};
+use web::axum::body::Body;
 use web::axum::routing::get;
 use web::test::Client;
 use web::{Options, Tls};
@@ -37,7 +39,12 @@ impl Files {
     fn serve(&self) -> Running {
         let tls = Tls::files(&self.certificate, &self.key).unwrap().every(Duration::from_millis(20));
         let version = get(|version: Version| async move { format!("{version:?}") });
-        start(good().route("/version", version), Options { tls: Some(tls), ..Options::default() })
+        let torn = get(|| async {
+            let pieces = [Ok("piece"), Err(std::io::Error::other("the database went away"))];
+            Body::from_stream(futures_util::stream::iter(pieces))
+        });
+        let router = good().route("/version", version).route("/torn", torn);
+        start(router, Options { tls: Some(tls), ..Options::default() })
     }
 }
 
@@ -54,6 +61,10 @@ async fn both_versions_of_http_are_spoken_and_names_are_held_to_https() {
     let one = client.get("/version").await;
     let two = client.clone().two().get("/version").await;
     assert_eq!((one.text(), two.text()), ("HTTP/1.1", "HTTP/2.0"));
+    for client in [client.clone(), client.clone().two()] {
+        let torn = client.try_send(Request::get("/torn").body(Bytes::new()).unwrap()).await;
+        assert!(torn.is_err(), "what broke off is not whole: {torn:?}");
+    }
     for answer in [one, two] {
         assert_eq!(answer.header("strict-transport-security"), Some("max-age=31536000"));
     }
