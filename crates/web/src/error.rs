@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 
 /// What a client is told when something of ours failed.
@@ -50,6 +50,21 @@ impl Error {
     pub fn header(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Error {
         self.headers.push((name, value.into()));
         self
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The text for the client.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// A further field of the answer.
+    pub fn field(&self, name: &str) -> Option<&Value> {
+        self.fields.get(name)
     }
 
     /// Writes it to the log. What the client did wrong is of interest only to who looks for it.
@@ -100,6 +115,8 @@ pub struct Failure<'a> {
     pub path: &'a str,
     /// Whether a browser asks for a page.
     pub page: bool,
+    /// The request's headers, if a browser asks for a page: which languages it wants.
+    pub headers: &'a HeaderMap,
 }
 
 /// Makes the answer out of an error; status and headers are taken over afterwards.
@@ -115,7 +132,7 @@ pub fn json(failure: &Failure<'_>) -> Response {
 }
 
 /// Gives errors their form, those too that come from axum or from nowhere in particular. What a handler has formed itself stays.
-pub fn formed(response: Response, render: &Render, request: &str, path: &str, page: bool) -> Response {
+pub fn formed(response: Response, render: &Render, request: &str, path: &str, headers: Option<&HeaderMap>) -> Response {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return response;
@@ -126,7 +143,9 @@ pub fn formed(response: Response, render: &Render, request: &str, path: &str, pa
         None => Arc::new(Error::of(status)),
     };
     error.log();
-    let failure = Failure { status, text: &error.text, fields: &error.fields, request, path, page };
+    let (page, none) = (headers.is_some(), HeaderMap::new());
+    let headers = headers.unwrap_or(&none);
+    let failure = Failure { status, text: &error.text, fields: &error.fields, request, path, page, headers };
     let mut formed = render(&failure);
     *formed.status_mut() = status;
     let (parts, _) = response.into_parts();

@@ -198,7 +198,7 @@ where
             // The rest of the body is not read, so nothing can follow it.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        let mut response = error::formed(response, &options.errors, id.as_str(), &asked.path, asked.page);
+        let mut response = error::formed(response, &options.errors, id.as_str(), &asked.path, asked.page.as_ref());
         let id = HeaderValue::try_from(id.as_str()).unwrap_or(HeaderValue::from_static("none"));
         options.headers.add(response.headers_mut(), &id, asked.host.as_deref().filter(|_| options.tls.is_some()));
         response
@@ -212,7 +212,8 @@ where
 struct Asked {
     path: String,
     host: Option<String>,
-    page: bool,
+    /// The headers, if a browser asks for a page.
+    page: Option<HeaderMap>,
 }
 
 impl Asked {
@@ -222,7 +223,7 @@ impl Asked {
         Asked {
             path: parts.uri.path().to_owned(),
             host: parts.uri.host().map(str::to_owned).or_else(|| Some(authority()?.host().to_owned())),
-            page: text(header::ACCEPT).is_some_and(|kinds| kinds.contains("text/html")),
+            page: text(header::ACCEPT).filter(|kinds| kinds.contains("text/html")).map(|_| parts.headers.clone()),
         }
     }
 }
