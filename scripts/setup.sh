@@ -6,10 +6,12 @@
 #      PL/pgSQL come along where apt has them.
 #      With --tests also what only the tests need: mmdebstrap (for scripts/nix.sh), the Docker engine (not started),
 #      iproute2 (for its own network), skopeo and umoci (other readers of our images), libnss-wrapper (users without a
-#      name in a container), zstd (which tar calls).
+#      name in a container), zstd (which tar calls), chromium with its driver and a font, and npm, for the pages. A machine
+#      that tests no pages says FLOWKIT_NO_BROWSER=1: those are 200 MB.
 #   2. PREFIX/lib/flowkit/python: the Python environment of FlowMachine, from python/requirements.txt (hashes checked,
 #      nothing resolved), with our launcher in it. With --tests also PREFIX/lib/flowkit/client: upstream's client and what
-#      reads our answers and files, from python/client.txt.
+#      reads our answers and files, from python/client.txt; and PREFIX/lib/flowkit/axe: the accessibility checker axe, by npm
+#      with its hash checked.
 #
 # PREFIX is /usr/local for root and ~/.local for others.
 set -euo pipefail
@@ -96,6 +98,10 @@ missing_test_packages() {
     [ -n "$(find /usr/lib -name libnss_wrapper.so -print -quit)" ] || echo libnss-wrapper
     command -v zstd >/dev/null || echo zstd
     command -v jq >/dev/null || echo jq
+    [ -z "${FLOWKIT_NO_BROWSER:-}" ] || return 0
+    [ -x /usr/bin/chromium ] || printf '%s\n' chromium fonts-dejavu-core
+    command -v chromedriver >/dev/null || echo chromium-driver
+    command -v npm >/dev/null || echo npm
 }
 
 # Units that start at boot, one link a line.
@@ -224,8 +230,27 @@ client_environment() {
     find "$home" -maxdepth 1 -name 'client-*' ! -name "client-$key" -exec rm -rf {} +
 }
 
+# For the browser tests: axe, one file, under a name that tells its lock.
+axe() {
+    local home=$prefix/lib/flowkit lock=crates/flowauth/tests/axe key work
+    key=$(sha256sum <$lock/package-lock.json | cut -c1-12)
+    if [ ! -e "$home/axe-$key/axe.min.js" ]; then
+        say "bringing axe, the accessibility checker"
+        work=$(mktemp -d)
+        cp $lock/package*.json "$work"
+        npm ci --prefix "$work" --ignore-scripts --no-audit --no-fund --silent >&2
+        rm -rf "$home"/axe-*
+        mkdir -p -m 755 "$home/axe-$key"
+        install -m 644 "$work/node_modules/axe-core/axe.min.js" "$home/axe-$key/.new"
+        mv "$home/axe-$key/.new" "$home/axe-$key/axe.min.js"
+        rm -rf "$work"
+    fi
+    ln -sfn "axe-$key" "$home/axe"
+}
+
 rust
 packages
 python_environment
 [ -z "$for_tests" ] || client_environment
+[ -z "$for_tests" ] || [ -n "${FLOWKIT_NO_BROWSER:-}" ] || axe
 say "ready: $prefix/lib/flowkit/python"

@@ -62,7 +62,7 @@ fresh() {
             ip link set lo up
             make up PROGRAM=target/debug/flowkit DEMO=\"--days 3 --subscribers 2000 --sites 60\"
             make down"
-        make setup-tests
+        FLOWKIT_NO_BROWSER=1 make setup-tests
         cargo test --locked --workspace --no-fail-fast --test it -- "$@"' fresh.sh \
         container:: flowdb::users flowmachine::redis image::docker image::others secrets::openssl unit:: walls::host 2>&1 | tee -a "$log"
 }

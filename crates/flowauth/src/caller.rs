@@ -15,6 +15,7 @@ use web::axum::response::{IntoResponse as _, Response};
 use web::{Error, Peer, RequestId};
 
 use crate::app::{App, hex};
+use crate::pages::Form;
 use crate::store::audit::Actor;
 use crate::store::keys::{self, Key};
 use crate::store::sessions::{self, Session};
@@ -94,7 +95,7 @@ pub fn must_set_up(user: &User) -> bool {
     user.needs_factor && !user.has_factor
 }
 
-/// Lets through whom a route is for.
+/// Lets through whom a route is for. Forms of pages go past [`crate::pages::lead`] first.
 pub async fn guard(State((app, access)): State<(Arc<App>, Access)>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let caller = match admit(&app, access, &parts).await {
@@ -104,16 +105,21 @@ pub async fn guard(State((app, access)): State<(Arc<App>, Access)>, request: Req
     let session = caller.session().map(str::to_owned);
     parts.extensions.insert(caller);
     let mut response = next.run(Request::from_parts(parts, body)).await;
-    // Programs read it after each answer, errors too, as upstream gives it.
-    if let Some(token) = session.map(|session| app.forgery_token(&session))
-        && !response.headers().contains_key(header::SET_COOKIE)
-    {
-        set_cookie(response.headers_mut(), &format!("{FORGERY}={token}; Path=/; Secure; SameSite=Lax"));
+    if let Some(session) = session {
+        forgery_cookie(&app, response.headers_mut(), &session);
     }
     response
 }
 
-async fn admit(app: &App, access: Access, request: &Parts) -> Result<Caller, Error> {
+/// Tells a program what to send back: it reads this after each answer, errors too, as upstream gives it.
+pub fn forgery_cookie(app: &App, headers: &mut HeaderMap, session: &str) {
+    if !headers.contains_key(header::SET_COOKIE) {
+        set_cookie(headers, &format!("{FORGERY}={}; Path=/; Secure; SameSite=Lax", app.forgery_token(session)));
+    }
+}
+
+/// Whoever asks, if the route is for them.
+pub async fn admit(app: &App, access: Access, request: &Parts) -> Result<Caller, Error> {
     let headers = &request.headers;
     let by = by(app, headers).await?;
     let peer = request.extensions.get::<Peer>().copied().unwrap_or(Peer::Local);
@@ -140,7 +146,7 @@ async fn admit(app: &App, access: Access, request: &Parts) -> Result<Caller, Err
                 ));
             }
         }
-        _ if changes && !is_meant(app, caller.session().unwrap_or_default(), headers) => {
+        _ if changes && !is_meant(app, caller.session().unwrap_or_default(), request) => {
             let text = "This was not sent by a page or program of yours: sign in again, or send the cookie X-CSRF as X-CSRF-Token.";
             return Err(Error::new(StatusCode::FORBIDDEN, text).with("csrf", true));
         }
@@ -181,14 +187,25 @@ pub fn new_key() -> (String, String) {
     (key, digest)
 }
 
+/// The secret of a new link, and the digest that is kept.
+pub fn new_link() -> (String, String) {
+    new_session()
+}
+
+/// The digest of a link's secret. `None`: it is none of ours.
+pub fn link_digest(link: &str) -> Option<String> {
+    session_id(link)
+}
+
 fn key_digest(key: &str) -> Option<String> {
     session_id(key.trim().strip_prefix(KEY)?)
 }
 
-/// Whether a request that changes something has what only our own pages and programs know.
-fn is_meant(app: &App, session: &str, headers: &HeaderMap) -> bool {
-    let given = GIVEN.iter().find_map(|name| headers.get(*name)).map_or(&b""[..], HeaderValue::as_bytes);
-    app.forgery_token(session).as_bytes().ct_eq(given).into()
+/// Whether a request that changes something has what only our own pages and programs know: in a header, or in its form.
+fn is_meant(app: &App, session: &str, request: &Parts) -> bool {
+    let header = GIVEN.iter().find_map(|name| request.headers.get(*name)).map(HeaderValue::as_bytes);
+    let field = || request.extensions.get::<Form>().map(|form| form.text("csrf").as_bytes());
+    app.forgery_token(session).as_bytes().ct_eq(header.or_else(field).unwrap_or_default()).into()
 }
 
 /// From where: the other end, or, where that is a proxy of this machine, whom the proxy names last. What comes before was written by
@@ -239,13 +256,14 @@ pub fn sign_out_cookies(headers: &mut HeaderMap) {
     set_cookie(headers, &format!("{FORGERY}=; Path=/; Secure; SameSite=Lax; Max-Age=0"));
 }
 
-fn set_cookie(headers: &mut HeaderMap, text: &str) {
+pub fn set_cookie(headers: &mut HeaderMap, text: &str) {
     if let Ok(value) = HeaderValue::try_from(text) {
         headers.append(header::SET_COOKIE, value);
     }
 }
 
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+/// A cookie's value.
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = all.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value)

@@ -1,10 +1,12 @@
 //! FlowAuth: who may ask which FlowAPI what, and for how long. Users, roles, servers, and the tokens that say so.
 //!
 //! Wire-compatible with upstream's: its routes and their JSON are here, its FlowAPI takes our tokens. Its faults are not here; each has
-//! a test. **A foundation so far**: there are no pages yet, and the role is not built (`src/roles/flowauth.toml`).
+//! a test.
 //!
 //! ```text
-//! routes          what is asked and answered. Each is entered in one table with whom it is for
+//! routes          what programs ask and are answered. Each is entered in one table with whom it is for
+//! pages           the same for people: pages and forms that need no script, in several languages; entered in the same table
+//! acts            what both do: what is refused, what is changed, what the log says of it
 //! caller          who asks: session, forged requests, rights, before any handler
 //! mint            tokens, within the limits of server and roles, made by the crate `access`
 //! app             what they share; the first administrator; revocation list; a new sealing key
@@ -30,10 +32,12 @@
 
 use say as _; // of the program
 
+mod acts;
 mod app;
 mod caller;
 pub mod codes;
 mod mint;
+mod pages;
 pub mod passwords;
 mod routes;
 pub mod specification;

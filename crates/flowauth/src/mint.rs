@@ -8,6 +8,7 @@ use http::StatusCode;
 use serde_json::json;
 use web::Error;
 
+use crate::acts::wrong_as;
 use crate::app::App;
 use crate::store::audit::Actor;
 use crate::store::roles::{self, Role, Which};
@@ -44,10 +45,6 @@ pub struct Minted {
     pub expires_at: i64,
 }
 
-fn wrong(field: &str, text: impl Into<String>) -> Error {
-    Error::new(StatusCode::BAD_REQUEST, text.into()).with("bad_field", field)
-}
-
 /// The latest that a token with these limits may end: `(longest minutes, latest moment)`.
 pub fn latest_end(now: i64, limits: impl IntoIterator<Item = (i64, Option<i64>)>) -> i64 {
     let ends = limits.into_iter().map(|(minutes, latest)| {
@@ -69,20 +66,22 @@ impl App {
             || ask.name.chars().count() > LONGEST_NAME
             || ask.name.chars().any(char::is_control)
         {
-            return Err(wrong("name", format!("A token's name has 1 to {LONGEST_NAME} characters.")));
+            let text = format!("A token's name has 1 to {LONGEST_NAME} characters.");
+            return Err(wrong_as("token-name", "name", text));
         }
         if ask.roles.is_empty() {
-            return Err(wrong("roles", "At least one role must be selected"));
+            return Err(wrong_as("roles-none", "roles", "At least one role must be selected"));
         }
         let mine = roles::some(&mut change, Which::OfBoth(server.id, user.id)).await?;
         let mut chosen: Vec<(Role, Only)> = Vec::new();
         for (name, scopes) in &ask.roles {
             let Some(role) = mine.iter().find(|role| role.wanted.name == *name) else {
                 let text = format!("Role '{name}' is not permitted for the current user");
-                return Err(Error::new(StatusCode::FORBIDDEN, text).with("bad_field", "roles"));
+                let error = Error::new(StatusCode::FORBIDDEN, text).with("bad_field", "roles");
+                return Err(error.with("reason", "role-not-yours").with("role", &**name));
             };
             if chosen.iter().any(|(other, _)| other.id == role.id) {
-                return Err(wrong("roles", format!("Role '{name}' is named twice")));
+                return Err(wrong_as("role-twice", "roles", format!("Role '{name}' is named twice")));
             }
             chosen.push((role.clone(), scopes.clone()));
         }
@@ -103,11 +102,12 @@ impl App {
         };
         let server = server.ok_or_else(|| Error::of(StatusCode::NOT_FOUND))?;
         if token.revoked_at.is_some() {
-            return Err(wrong("token_id", "A revoked token can't be renewed; ask for a new one."));
+            let text = "A revoked token can't be renewed; ask for a new one.";
+            return Err(wrong_as("token-revoked", "token_id", text));
         }
         if token.roles.is_empty() {
             let text = "This token has no roles recorded against it and cannot be renewed; mint a new token instead.";
-            return Err(wrong("token_id", text));
+            return Err(wrong_as("token-no-roles", "token_id", text));
         }
         let mine = roles::some(&mut change, Which::OfBoth(server.id, user.id)).await?;
         let (mut chosen, mut lost) = (Vec::new(), Vec::new());
@@ -119,7 +119,8 @@ impl App {
         }
         if !lost.is_empty() {
             let text = format!("Cannot renew: the following roles are no longer assigned to you: {}", lost.join(", "));
-            return Err(Error::new(StatusCode::FORBIDDEN, text));
+            let error = Error::new(StatusCode::FORBIDDEN, text).with("reason", "roles-lost");
+            return Err(error.with("roles", lost.join(", ")));
         }
         let beyond = "Requested lifetime exceeds the maximum permitted by the server and original roles";
         self.issue(change, actor, user, &server, &token.made.name, &chosen, minutes, ("token.renew", beyond)).await
@@ -182,12 +183,14 @@ impl App {
             let mut scopes = roles::scope_names(&mut change, role.id).await?;
             if let Some(only) = only {
                 if let Some(other) = only.difference(&scopes).next().filter(|_| action == "token.mint") {
-                    return Err(wrong("roles", format!("Role '{}' has no scope '{other}'", role.wanted.name)));
+                    let text = format!("Role '{}' has no scope '{other}'", role.wanted.name);
+                    return Err(wrong_as("scope-not-of-role", "roles", text).with("role", &*role.wanted.name));
                 }
                 scopes.retain(|scope| only.contains(scope));
             }
             if scopes.is_empty() {
-                return Err(wrong("roles", format!("Nothing is selected of the role '{}'", role.wanted.name)));
+                let text = format!("Nothing is selected of the role '{}'", role.wanted.name);
+                return Err(wrong_as("role-empty", "roles", text).with("role", &*role.wanted.name));
             }
             let (first, last) = (role.wanted.days.0.as_deref(), role.wanted.days.1.as_deref());
             let dates = Dates::parse(first, last).map_err(|why| format!("the days of role {}: {why}", role.id));
@@ -241,20 +244,24 @@ fn lifetime(
     let over = of_roles.clone().find(|role| role.latest_expiry.is_some_and(|latest| latest <= now));
     if let Some(role) = over {
         let text = format!("The role '{}' has ended; ask an administrator for a later end.", role.name);
-        return Err(wrong("roles", text));
+        return Err(wrong_as("role-ended", "roles", text).with("role", &*role.name));
     }
     if of_server.latest_expiry.is_some_and(|latest| latest <= now) {
         let text =
             format!("Tokens for the server '{}' have ended; ask an administrator for a later end.", of_server.name);
-        return Err(wrong("roles", text));
+        return Err(wrong_as("server-ended", "roles", text).with("server", &*of_server.name));
     }
     let limits = of_roles.map(|role| (role.longest_minutes, role.latest_expiry));
     let most = latest_end(now, limits.chain([(of_server.longest_minutes, of_server.latest_expiry)])) - now;
     match minutes {
         None if most > 0 => Ok(most),
-        None => Err(wrong("roles", "The selected roles allow no lifetime; ask an administrator.")),
-        Some(minutes) if minutes <= 0 => Err(wrong("lifetime_minutes", "lifetime_minutes must be a positive integer")),
-        Some(minutes) if minutes.saturating_mul(60) > most => Err(wrong("lifetime_minutes", beyond)),
+        None => Err(wrong_as("no-lifetime", "roles", "The selected roles allow no lifetime; ask an administrator.")),
+        Some(minutes) if minutes <= 0 => {
+            Err(wrong_as("positive", "lifetime_minutes", "lifetime_minutes must be a positive integer"))
+        }
+        Some(minutes) if minutes.saturating_mul(60) > most => {
+            Err(wrong_as("beyond", "lifetime_minutes", beyond).with("seconds", most))
+        }
         Some(minutes) => Ok(minutes * 60),
     }
 }

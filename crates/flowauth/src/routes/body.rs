@@ -9,7 +9,7 @@ use web::Error;
 use web::axum::body::Bytes;
 use web::axum::extract::{FromRequest, FromRequestParts, Path, Request};
 
-use super::{missing, wrong};
+use crate::acts::{missing, wrong};
 use crate::app::App;
 use crate::times;
 

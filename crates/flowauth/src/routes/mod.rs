@@ -1,9 +1,9 @@
 //! The routes, one module for each part. Each is entered in a table together with whom it is for, and can't be had otherwise.
 
 mod account;
-mod body;
+pub(crate) mod body;
 mod keys;
-mod public;
+pub(crate) mod public;
 mod roles;
 mod servers;
 mod signin;
@@ -12,20 +12,21 @@ mod users;
 
 use std::sync::Arc;
 
-use http::{Method, StatusCode, header};
+use http::{Method, header};
 use serde_json::{Map, Value};
 use web::axum::Router;
 use web::axum::handler::Handler;
 use web::axum::middleware::from_fn_with_state;
 use web::axum::response::{IntoResponse as _, Response};
-use web::axum::routing::{MethodFilter, on};
+use web::axum::routing::{MethodFilter, get, on, post};
 use web::{Error, Failure};
 
 use crate::app::App;
 use crate::caller::{Access, guard};
+use crate::pages::{self, lead};
 
 /// A handler's answer.
-type Answer = Result<Response, Error>;
+pub(crate) type Answer = Result<Response, Error>;
 
 /// Routes, each with whom it is for.
 pub struct Table {
@@ -44,6 +45,31 @@ impl Table {
         let guarded = on(filter, handler).layer(from_fn_with_state((self.app.clone(), access), guard));
         self.router = self.router.route(path, guarded);
         self.entries.push((method, path, access));
+        self
+    }
+
+    /// A page: whoever has to sign in first, or to set up a second factor, is led there.
+    pub(crate) fn page<H: Handler<T, Arc<App>>, T: 'static>(
+        mut self,
+        path: &'static str,
+        access: Access,
+        handler: H,
+    ) -> Table {
+        self.router = self.router.route(path, get(handler).layer(from_fn_with_state((self.app.clone(), access), lead)));
+        self.entries.push((Method::GET, path, access));
+        self
+    }
+
+    /// What a form of a page sends.
+    pub(crate) fn form<H: Handler<T, Arc<App>>, T: 'static>(
+        mut self,
+        path: &'static str,
+        access: Access,
+        handler: H,
+    ) -> Table {
+        self.router =
+            self.router.route(path, post(handler).layer(from_fn_with_state((self.app.clone(), access), lead)));
+        self.entries.push((Method::POST, path, access));
         self
     }
 
@@ -85,11 +111,15 @@ pub fn table(app: Arc<App>) -> Table {
     let table = tokens::enter(table);
     let table = users::enter(table);
     let table = servers::enter(table);
-    roles::enter(table)
+    let table = roles::enter(table);
+    pages::enter(table)
 }
 
-/// Upstream's form of an error: `{"message": TEXT, "code": STATUS}` and further fields.
+/// A page for a browser that asks for one; else upstream's form of an error: `{"message": TEXT, "code": STATUS}` and further fields.
 pub fn error(failure: &Failure<'_>) -> Response {
+    if failure.page {
+        return pages::error(failure);
+    }
     let mut body = Map::new();
     body.insert("message".to_owned(), failure.text.into());
     body.insert("code".to_owned(), failure.status.as_u16().into());
@@ -101,22 +131,4 @@ pub fn error(failure: &Failure<'_>) -> Response {
 /// An answer of JSON.
 fn json(body: &Value) -> Answer {
     Ok(([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response())
-}
-
-/// What a field of the request can't be.
-fn wrong(field: &str, text: impl Into<String>) -> Error {
-    Error::new(StatusCode::BAD_REQUEST, text.into()).with("bad_field", field)
-}
-
-/// There is no such thing.
-fn missing() -> Error {
-    Error::of(StatusCode::NOT_FOUND)
-}
-
-/// A name that is taken, in upstream's form, beside ours.
-fn taken(error: crate::store::Error, field: &str, text: &'static str) -> Error {
-    match error.is_taken() {
-        true => wrong(field, text).with("status", 400).with("statusText", "Name already exists"),
-        false => error.into(),
-    }
 }

@@ -85,7 +85,8 @@ async fn log(State(app): State<Arc<App>>, _: Caller, uri: http::Uri) -> Answer {
     json(&Value::Array(lines))
 }
 
-fn line(line: &Line) -> Value {
+/// A line as programs get it.
+pub fn line(line: &Line) -> Value {
     let Line { id, at, actor, action, object, detail, address, request } = line;
     json!({
         "id": id, "at": times::iso(*at), "user": actor, "action": action, "object": object, "detail": detail,

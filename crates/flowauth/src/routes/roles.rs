@@ -1,26 +1,21 @@
 //! Roles, looked after by administrators.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use access::Dates;
 use http::StatusCode;
 use serde_json::{Value, json};
 use web::Error;
 use web::axum::extract::State;
 
 use super::body::{Body, Id};
-use super::users::name;
-use super::{Answer, Table, json, missing, taken, wrong};
+use super::{Answer, Table, json};
+use crate::acts::{missing, roles as acts, wrong};
 use crate::app::App;
 use crate::caller::Access::Admin;
 use crate::caller::Caller;
 use crate::store::roles::{self, Role, Wanted, Which};
-use crate::store::servers::{self, Server};
-use crate::store::{Change, tokens, users};
+use crate::store::{servers, users};
 use crate::times;
-
-const TAKEN: &str = "A role with this name already exists on the server.";
 
 /// What a change of a role may name.
 const KEYS: &[&str] = &[
@@ -117,14 +112,10 @@ fn wanted(body: &Body, had: &Wanted) -> Result<Wanted, Error> {
         false => Ok::<_, Error>(had.clone()),
     };
     let days = (day("first_day", &had.days.0)?, day("last_day", &had.days.1)?);
-    let dates = Dates::parse(days.0.as_deref(), days.1.as_deref()).map_err(|why| wrong("first_day", why))?;
-    if dates.empty() {
-        return Err(wrong("last_day", "The last day of data is before the first."));
-    }
     let minutes = body.minutes("longest_token_life_minutes")?;
     Ok(Wanted {
-        name: match body.has("name") || had.name.is_empty() {
-            true => name(body.text("name")?, "name", "Role name cannot be blank.")?,
+        name: match body.has("name") {
+            true => body.text("name")?.unwrap_or_default().to_owned(),
             false => had.name.clone(),
         },
         latest_expiry: body.time("latest_token_expiry")?.unwrap_or(had.latest_expiry),
@@ -135,97 +126,26 @@ fn wanted(body: &Body, had: &Wanted) -> Result<Wanted, Error> {
     })
 }
 
-/// Whether the server has what the role names, and allows what it allows.
-async fn check(change: &mut Change, server: &Server, had: &Wanted, wanted: &Wanted) -> Result<(), Error> {
-    let of_server: BTreeSet<i64> = servers::scopes(change, server.id).await?.iter().map(|scope| scope.id).collect();
-    if !wanted.scopes.is_subset(&of_server) {
-        return Err(wrong("scopes", "Scope server must match role server"));
-    }
-    let all: BTreeSet<i64> = users::all(change).await?.iter().map(|user| user.id).collect();
-    if let Some(id) = wanted.members.difference(&all).next() {
-        return Err(wrong("users", format!("There is no user {id}.")));
-    }
-    // A server whose limits came down later makes no role unchangeable: the token has the lower ones anyway.
-    let end = |limits: Option<i64>| limits.unwrap_or(i64::MAX);
-    if wanted.latest_expiry != had.latest_expiry
-        && wanted.latest_expiry.is_some()
-        && end(wanted.latest_expiry) > end(server.wanted.latest_expiry)
-    {
-        return Err(wrong("latest_token_expiry", "Role cannot exist past latest token in server"));
-    }
-    if wanted.longest_minutes <= 0 {
-        return Err(wrong("longest_token_life_minutes", "Maximum lifetime cannot be blank"));
-    }
-    if wanted.longest_minutes != had.longest_minutes && wanted.longest_minutes > server.wanted.longest_minutes {
-        let text = "Role cannot have a maximum lifetime greater than server";
-        return Err(wrong("longest_token_life_minutes", text));
-    }
-    Ok(())
-}
-
-/// What is said in the log of what changed between two sets.
-fn moved(had: &BTreeSet<i64>, has: &BTreeSet<i64>) -> Value {
-    json!({ "added": has.difference(had).collect::<Vec<_>>(), "removed": had.difference(has).collect::<Vec<_>>() })
-}
-
-fn noted(id: i64, server: &Server, had: &Wanted, wanted: &Wanted) -> Value {
-    json!({
-        "id": id,
-        "server": server.wanted.name,
-        "name": wanted.name,
-        "latest_token_expiry": wanted.latest_expiry.map(times::iso),
-        "longest_token_life_minutes": wanted.longest_minutes,
-        "days": wanted.days,
-        "scopes": moved(&had.scopes, &wanted.scopes),
-        "users": moved(&had.members, &wanted.members),
-    })
-}
-
 async fn add(State(app): State<Arc<App>>, caller: Caller, body: Body) -> Answer {
-    let had = Wanted::default();
-    let wanted = wanted(&body, &had)?;
+    let wanted = wanted(&body, &Wanted::default())?;
     let server = body.number("server_id")?.ok_or_else(|| wrong("server_id", "A role needs a server."))?;
-    let mut change = app.store.change().await?;
-    let server = servers::find(&mut change, server).await?.ok_or_else(missing)?;
-    check(&mut change, &server, &had, &wanted).await?;
-    let id = roles::add(&mut change, server.id, &wanted).await.map_err(|error| taken(error, "name", TAKEN))?;
-    change.commit(&caller.actor.does("role.add", &*wanted.name, noted(id, &server, &had, &wanted))).await?;
-    json(&shown(&Role { id, server: server.id, wanted }))
+    json(&shown(&acts::add(&app, &caller.actor, server, wanted).await?))
 }
 
 async fn change(State(app): State<Arc<App>>, caller: Caller, Id(id): Id<i64>, body: Body) -> Answer {
     if let Some(key) = body.names().find(|key| !KEYS.contains(key)) {
         return Err(Error::new(StatusCode::BAD_REQUEST, format!("Invalid key {key} in PATCH request.")));
     }
-    let mut change = app.store.change().await?;
-    let role = roles::find(&mut change, id).await?.ok_or_else(missing)?;
-    let server = servers::find(&mut change, role.server).await?.ok_or_else(missing)?;
-    let wanted = wanted(&body, &role.wanted)?;
-    check(&mut change, &server, &role.wanted, &wanted).await?;
-    roles::change(&mut change, &role, &wanted).await.map_err(|error| taken(error, "name", TAKEN))?;
-    let detail = noted(id, &server, &role.wanted, &wanted);
-    change.commit(&caller.actor.does("role.change", wanted.name, detail)).await?;
+    acts::change(&app, &caller.actor, id, |had| wanted(&body, had)).await?;
     some(&app, Which::All).await
 }
 
 async fn remove(State(app): State<Arc<App>>, caller: Caller, Id(id): Id<i64>) -> Answer {
-    let mut change = app.store.change().await?;
-    let role = roles::find(&mut change, id).await?.ok_or_else(missing)?;
-    roles::remove(&mut change, id).await?;
-    change
-        .commit(&caller.actor.does("role.remove", role.wanted.name, json!({ "id": id, "server": role.server })))
-        .await?;
+    acts::remove(&app, &caller.actor, id).await?;
     json(&json!({ "state": "done" }))
 }
 
 /// Revokes every token that carries the role.
 async fn revoke(State(app): State<Arc<App>>, caller: Caller, Id(id): Id<i64>) -> Answer {
-    let mut change = app.store.change().await?;
-    let role = roles::find(&mut change, id).await?.ok_or_else(missing)?;
-    let count = tokens::revoke_of_role(&mut change, id).await?;
-    change
-        .commit(&caller.actor.does("role.revoke_tokens", role.wanted.name, json!({ "id": id, "tokens": count })))
-        .await?;
-    app.revoked().await;
-    json(&json!({ "revoked": count }))
+    json(&json!({ "revoked": acts::revoke(&app, &caller.actor, id).await? }))
 }

@@ -8,7 +8,8 @@ use web::Error;
 use web::axum::extract::State;
 
 use super::body::{Body, Id};
-use super::{Answer, Table, json, missing, wrong};
+use super::{Answer, Table, json};
+use crate::acts::{missing, wrong};
 use crate::app::App;
 use crate::caller::Access::{Admin, User};
 use crate::caller::Caller;

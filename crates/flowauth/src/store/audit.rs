@@ -84,16 +84,42 @@ pub(super) async fn add(db: &mut AnyConnection, entry: &Entry<'_>) -> Result<()>
     Ok(())
 }
 
+/// Which lines; what is `None` does not matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Whose: a part of the name.
+    pub actor: Option<String>,
+    /// Which action, whole.
+    pub action: Option<String>,
+    /// To whom or what: a part of the name.
+    pub object: Option<String>,
+}
+
 /// The newest lines before one, newest first.
 ///
 /// # Errors
-/// The database's.
+/// The database's, here and below.
 pub async fn before(db: &mut AnyConnection, id: i64, most: i64) -> Result<Vec<Line>> {
+    matching(db, &Filter::default(), id, most).await
+}
+
+/// The newest of some lines before one, newest first.
+pub async fn matching(db: &mut AnyConnection, filter: &Filter, id: i64, most: i64) -> Result<Vec<Line>> {
+    // Whatever somebody looks for means itself.
+    let part = |text: &Option<String>| {
+        let text = text.as_deref().unwrap_or_default().to_lowercase();
+        format!("%{}%", text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"))
+    };
     let rows = sqlx::query(
-        "SELECT id, at, actor, action, object, detail, address, request FROM audit WHERE id < $1 ORDER BY id DESC LIMIT $2",
+        "SELECT id, at, actor, action, object, detail, address, request FROM audit WHERE id < $1
+         AND ($3 = '%%' OR LOWER(COALESCE(actor, '')) LIKE $3 ESCAPE '\\') AND ($4 = '' OR action = $4)
+         AND ($5 = '%%' OR LOWER(object) LIKE $5 ESCAPE '\\') ORDER BY id DESC LIMIT $2",
     )
     .bind(id)
     .bind(most)
+    .bind(part(&filter.actor))
+    .bind(filter.action.as_deref().unwrap_or_default())
+    .bind(part(&filter.object))
     .fetch_all(db)
     .await?;
     rows.iter()
@@ -111,4 +137,10 @@ pub async fn before(db: &mut AnyConnection, id: i64, most: i64) -> Result<Vec<Li
             })
         })
         .collect()
+}
+
+/// Every action that the log tells of.
+pub async fn actions(db: &mut AnyConnection) -> Result<Vec<String>> {
+    let rows = sqlx::query("SELECT DISTINCT action FROM audit ORDER BY action").fetch_all(db);
+    rows.await?.iter().map(|row| Ok(row.try_get("action")?)).collect()
 }

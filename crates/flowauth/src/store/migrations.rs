@@ -17,6 +17,7 @@ const ALL: &[(i64, &str, &str, &str)] = &[
         include_str!("migrations/V2__append_only.postgres.sql"),
     ),
     (3, "keys", include_str!("migrations/V3__keys.sql"), include_str!("migrations/V3__keys.sql")),
+    (4, "invitations", include_str!("migrations/V4__invitations.sql"), include_str!("migrations/V4__invitations.sql")),
 ];
 
 /// Applies what is pending, each in a transaction of its own. A database that a newer program has migrated is refused.

@@ -16,6 +16,7 @@ pub mod address;
 pub mod attempts;
 pub mod audit;
 pub mod factors;
+pub mod invitations;
 pub mod keys;
 mod migrations;
 pub mod roles;

@@ -91,3 +91,35 @@ pub async fn sweep(db: &mut Change) -> Result<()> {
     query.bind(now - LONGEST).bind(now - IDLE).execute(&mut **db).await?;
     Ok(())
 }
+
+/// Where somebody is signed in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The session's id here.
+    pub id: String,
+    /// From where.
+    pub address: String,
+    /// Since when.
+    pub created_at: i64,
+    /// When it was seen last.
+    pub seen_at: i64,
+}
+
+/// All of a user's that last, the one that was seen last first.
+pub async fn of_user(db: &mut AnyConnection, user: i64) -> Result<Vec<Place>> {
+    let now = now();
+    let rows = sqlx::query(
+        "SELECT id, address, created_at, seen_at FROM sessions
+         WHERE user_id = $1 AND complete = 1 AND created_at > $2 AND seen_at > $3 ORDER BY seen_at DESC, created_at DESC, id",
+    );
+    let rows = rows.bind(user).bind(now - LONGEST).bind(now - IDLE).fetch_all(db).await?;
+    let place = |row: &sqlx::any::AnyRow| {
+        Ok(Place {
+            id: row.try_get("id")?,
+            address: row.try_get("address")?,
+            created_at: row.try_get("created_at")?,
+            seen_at: row.try_get("seen_at")?,
+        })
+    };
+    rows.iter().map(place).collect()
+}

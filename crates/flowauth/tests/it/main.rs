@@ -1,11 +1,13 @@
-//! The server and its storage. Every part is tried on SQLite and on PostgreSQL by the same code: a test is a database, and goes
+//! The server, its pages and its storage. Every part is tried on SQLite and on PostgreSQL by the same code: a test is a database, and goes
 //! through all parts, each on a fresh one.
 
+mod browser;
 mod crash;
 mod factors;
 mod flows;
 mod hostile;
 mod matrix;
+mod pages;
 mod postgres;
 mod rig;
 mod start;

@@ -118,12 +118,14 @@ pub struct Browser {
     pub key: Option<String>,
     /// Whether it sends back what it was given against forged requests.
     pub careful: bool,
+    /// What it says besides.
+    pub headers: Vec<(&'static str, &'static str)>,
 }
 
 /// One of the server at an address.
 pub fn browser(address: SocketAddr) -> Browser {
-    let client = Client::to(address).allow(&["set-cookie", "retry-after", "allow"]);
-    Browser { client, cookies: BTreeMap::new(), key: None, careful: true }
+    let client = Client::to(address).allow(&["set-cookie", "retry-after", "allow", "location", "content-disposition"]);
+    Browser { client, cookies: BTreeMap::new(), key: None, careful: true, headers: Vec::new() }
 }
 
 impl Browser {
@@ -133,7 +135,18 @@ impl Browser {
 
     /// The same where no answer is an answer too.
     pub async fn try_send(&mut self, method: &str, path: &str, body: Value) -> Option<Answer> {
+        let (kind, body) = match body {
+            Value::Null => (None, Bytes::new()),
+            body => (Some("application/json"), body.to_string().into()),
+        };
+        self.try_send_as(method, path, kind, body).await
+    }
+
+    async fn try_send_as(&mut self, method: &str, path: &str, kind: Option<&str>, body: Bytes) -> Option<Answer> {
         let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in &self.headers {
+            request = request.header(*name, *value);
+        }
         if !self.cookies.is_empty() {
             let pairs: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
             request = request.header("cookie", pairs.join("; "));
@@ -141,16 +154,13 @@ impl Browser {
         if let Some(key) = &self.key {
             request = request.header("authorization", format!("Bearer {key}"));
         }
-        if let Some(token) = self.cookies.get("X-CSRF").filter(|_| self.careful) {
+        let is_form = kind.is_some_and(|kind| kind.contains("form"));
+        if let Some(token) = self.cookies.get("X-CSRF").filter(|_| self.careful && !is_form) {
             request = request.header("x-csrf-token", token);
         }
-        let body = match body {
-            Value::Null => Bytes::new(),
-            body => {
-                request = request.header("content-type", "application/json");
-                body.to_string().into()
-            }
-        };
+        if let Some(kind) = kind {
+            request = request.header("content-type", kind);
+        }
         let answer = self.client.try_send(request.body(body).unwrap()).await.ok()?;
         for cookie in answer.headers.get_all("set-cookie") {
             self.keep(cookie.to_str().unwrap());
@@ -166,6 +176,27 @@ impl Browser {
             true => drop(self.cookies.remove(name)),
             false => drop(self.cookies.insert(name.to_owned(), value.to_owned())),
         }
+    }
+
+    /// Sends a form, as a page without script does.
+    pub async fn form(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let mut text = form_urlencoded::Serializer::new(String::new());
+        if let Some(token) = self.cookies.get("X-CSRF").filter(|_| self.careful) {
+            text.append_pair("csrf", token);
+        }
+        let body = text.extend_pairs(fields).finish();
+        let kind = Some("application/x-www-form-urlencoded");
+        self.try_send_as("POST", path, kind, body.into()).await.unwrap_or_else(|| panic!("no answer: {path}"))
+    }
+
+    /// Sends a form with a file.
+    pub async fn upload(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let token = self.cookies.get("X-CSRF").cloned().unwrap_or_default();
+        let all = [("csrf", token.as_str())].into_iter().chain(fields.iter().copied());
+        let part = |(name, value)| format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+        let body = all.map(part).collect::<String>() + "--B--\r\n";
+        let kind = Some("multipart/form-data; boundary=B");
+        self.try_send_as("POST", path, kind, body.into()).await.unwrap_or_else(|| panic!("no answer: {path}"))
     }
 
     pub async fn get(&mut self, path: &str) -> Answer {

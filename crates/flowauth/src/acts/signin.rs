@@ -1,0 +1,147 @@
+//! Signing in and out.
+
+use http::{HeaderMap, StatusCode};
+use serde_json::json;
+use web::Error;
+
+use super::{busy, later};
+use crate::app::App;
+use crate::caller::{self, Caller};
+use crate::codes;
+use crate::store::audit::Actor;
+use crate::store::users::User;
+use crate::store::{Change, attempts, factors, now, sessions, users};
+
+/// Failures that cost nothing: of a user from one address, of a user from anywhere, from an address.
+const FREE: [i64; 3] = [5, 50, 100];
+
+/// The same of codes, of a user.
+pub const FREE_CODES: i64 = 5;
+
+/// Longest name that anybody has, in bytes.
+const LONGEST_NAME: usize = 300;
+
+/// The user with this name and password.
+///
+/// # Errors
+/// 401, the same and as late whatever was wrong; 429 for who has failed too often.
+pub async fn known(app: &App, actor: &Actor, name: &str, password: &str) -> Result<User, Error> {
+    let refused = || Error::new(StatusCode::UNAUTHORIZED, "Incorrect username or password.").with("reason", "sign-in");
+    if name.len() > LONGEST_NAME {
+        return Err(refused());
+    }
+    let who = [format!("{name} from {}", actor.address), format!("user {name}"), format!("address {}", actor.address)];
+    let (found, counted) = {
+        let mut db = app.store.read().await?;
+        for (who, free) in who.iter().zip(FREE) {
+            attempts::count(&mut db, who, free).await?.map_err(later)?;
+        }
+        (users::named(&mut db, name).await?, who)
+    };
+    let hash = found.as_ref().and_then(|(_, hash)| hash.as_deref());
+    let fits = app.passwords.check(password, hash).await.map_err(busy)?;
+    match found.filter(|(user, _)| fits && user.disabled_at.is_none()) {
+        Some((user, _)) => {
+            let mut db = app.store.read().await?;
+            attempts::forget(&mut db, &counted[0]).await?;
+            for who in &counted[1..] {
+                attempts::take_back(&mut db, who).await?;
+            }
+            Ok(user)
+        }
+        None => {
+            let change = app.store.change().await?;
+            change.commit(&actor.does("sign-in.refused", name, json!({ "with": "password" }))).await?;
+            Err(refused())
+        }
+    }
+}
+
+/// Begins a session that is worth nothing until a code completes it. Its cookie and id.
+pub async fn await_code(app: &App, actor: &Actor, headers: &HeaderMap, user: &User) -> Result<(String, String), Error> {
+    let mut change = app.store.change().await?;
+    if let Some(old) = caller::brought(headers) {
+        sessions::end(&mut change, &old).await?;
+    }
+    let (cookie, id) = caller::new_session();
+    sessions::begin(&mut change, &id, user.id, &actor.address, false).await?;
+    change.commit(&actor.does("sign-in.code", &*user.name, json!({}))).await?;
+    Ok((cookie, id))
+}
+
+/// Begins a session of somebody whose password was right, with their code where they have a second factor. Its cookie and id.
+///
+/// # Errors
+/// 401 for a code that is none, 429 after too many of those.
+pub async fn begin(
+    app: &App,
+    actor: &Actor,
+    headers: &HeaderMap,
+    user: &User,
+    code: Option<&str>,
+) -> Result<(String, String), Error> {
+    let actor = Actor { user: Some((user.id, user.name.clone())), ..actor.clone() };
+    let code = code.filter(|_| user.has_factor);
+    if code.is_some() {
+        attempts::count(&mut *app.store.read().await?, &code_of(user), FREE_CODES).await?.map_err(later)?;
+    }
+    let mut change = app.store.change().await?;
+    let with = match code {
+        None => "password",
+        Some(code) => match factor(app, &mut change, user, code).await? {
+            Some(with) => with,
+            None => {
+                change.commit(&actor.does("sign-in.refused", &*user.name, json!({ "with": "code" }))).await?;
+                return Err(bad_code());
+            }
+        },
+    };
+    // The session that was before is over: whoever knew it does not share this one.
+    if let Some(old) = caller::brought(headers) {
+        sessions::end(&mut change, &old).await?;
+    }
+    let (cookie, id) = caller::new_session();
+    sessions::begin(&mut change, &id, user.id, &actor.address, true).await?;
+    attempts::forget(&mut change, &code_of(user)).await?;
+    attempts::sweep(&mut change).await?;
+    sessions::sweep(&mut change).await?;
+    change.commit(&actor.does("sign-in", &*user.name, json!({ "with": with }))).await?;
+    Ok((cookie, id))
+}
+
+/// A code that is none of theirs, or was used.
+pub fn bad_code() -> Error {
+    Error::new(StatusCode::UNAUTHORIZED, "Code not valid.").with("reason", "code")
+}
+
+/// Takes a code: an authenticator app's, each step once, or a backup code, once. Says which it was; `None`: neither.
+async fn factor(app: &App, change: &mut Change, user: &User, code: &str) -> Result<Option<&'static str>, Error> {
+    let Some(sealed) = factors::secret(change, user.id).await? else { return Ok(None) };
+    let secret = app.keys.vault.open(&sealed)?;
+    if let Some(step) = codes::step(&secret, code, now().unsigned_abs(), app.options.window)
+        && factors::take_step(change, user.id, i64::try_from(step)?).await?
+    {
+        return Ok(Some("code"));
+    }
+    for (id, sealed) in factors::codes(change, user.id).await? {
+        if codes::is_backup_code(&app.keys.vault.open(&sealed)?, code) && factors::take_code(change, id).await? {
+            return Ok(Some("backup code"));
+        }
+    }
+    Ok(None)
+}
+
+/// Whose failed codes are counted.
+pub fn code_of(user: &User) -> String {
+    format!("code {}", user.id)
+}
+
+/// Ends the caller's session.
+pub async fn end(app: &App, caller: &Caller) -> Result<(), Error> {
+    if let (Some(id), Ok(user)) = (caller.session(), caller.user()) {
+        let mut change = app.store.change().await?;
+        sessions::end(&mut change, id).await?;
+        change.commit(&caller.actor.does("sign-out", &*user.name, json!({}))).await?;
+    }
+    Ok(())
+}

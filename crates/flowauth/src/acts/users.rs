@@ -1,0 +1,192 @@
+//! Users, looked after by administrators; and invitations, by which they choose their own password.
+
+use std::collections::BTreeSet;
+
+use http::StatusCode;
+use serde_json::json;
+use web::Error;
+
+use super::account::strong;
+use super::{missing, name, taken, wrong, wrong_as};
+use crate::app::App;
+use crate::caller::{Caller, new_link};
+use crate::store::audit::Actor;
+use crate::store::roles::{self, Which};
+use crate::store::users::{User, Wanted};
+use crate::store::{Change, factors, invitations, keys, now, sessions, tokens, users};
+use crate::times;
+
+const TAKEN: &str = "Username already exists.";
+
+/// How long an invitation is good, in seconds: a week.
+const INVITED: i64 = 7 * 86400;
+
+/// What shall be different; what is `None` stays.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// See [`User`].
+    pub name: Option<String>,
+    /// See [`User`].
+    pub is_admin: Option<bool>,
+    /// See [`User`].
+    pub needs_factor: Option<bool>,
+    /// Whether they may not sign in.
+    pub is_disabled: Option<bool>,
+    /// Another password.
+    pub password: Option<String>,
+    /// Whether their second factor goes.
+    pub remove_factor: bool,
+    /// All their roles.
+    pub roles: Option<BTreeSet<i64>>,
+}
+
+/// Roles that there are.
+async fn known(change: &mut Change, roles: BTreeSet<i64>) -> Result<BTreeSet<i64>, Error> {
+    let all: BTreeSet<i64> = roles::some(change, Which::All).await?.iter().map(|role| role.id).collect();
+    match roles.difference(&all).next() {
+        Some(id) => Err(wrong("roles", format!("There is no role {id}."))),
+        None => Ok(roles),
+    }
+}
+
+/// Adds a user; without a password they can't sign in until they have chosen one.
+pub async fn add(
+    app: &App,
+    actor: &Actor,
+    wanted: Wanted,
+    password: Option<&str>,
+    roles: BTreeSet<i64>,
+) -> Result<i64, Error> {
+    let wanted = Wanted { name: name(Some(&wanted.name), "username", "Username too short.")?, ..wanted };
+    let hash = match password {
+        Some(password) => Some(strong(app, password, &wanted.name, "password").await?),
+        None => None,
+    };
+    let mut change = app.store.change().await?;
+    let added = users::add(&mut change, &wanted, hash.as_deref()).await;
+    let id = added.map_err(|error| taken(error, "username", TAKEN))?;
+    let roles = known(&mut change, roles).await?;
+    roles::set_of_user(&mut change, id, &roles).await?;
+    let detail =
+        json!({ "id": id, "is_admin": wanted.is_admin, "require_two_factor": wanted.needs_factor, "roles": roles });
+    change.commit(&actor.does("user.add", wanted.name, detail)).await?;
+    Ok(id)
+}
+
+/// Refuses to leave nobody who could look after the rest.
+async fn keep_an_admin(change: &mut Change, user: &User, field: &str, text: &'static str) -> Result<(), Error> {
+    let is_last = user.is_admin && user.disabled_at.is_none() && users::admins(change).await? == 1;
+    if is_last { Err(wrong_as("last-admin", field, text)) } else { Ok(()) }
+}
+
+/// Changes a user.
+pub async fn change(app: &App, caller: &Caller, id: i64, changes: Changes) -> Result<(), Error> {
+    let hash = match changes.password.as_deref() {
+        Some(password) => {
+            let user = users::find(&mut *app.store.read().await?, id).await?.ok_or_else(missing)?;
+            Some(strong(app, password, &user.name, "password").await?)
+        }
+        None => None,
+    };
+    let mut change = app.store.change().await?;
+    let user = users::find(&mut change, id).await?.ok_or_else(missing)?;
+    let wanted = Wanted {
+        name: match &changes.name {
+            Some(text) => name(Some(text), "username", "Username too short.")?,
+            None => user.name.clone(),
+        },
+        is_admin: changes.is_admin.unwrap_or(user.is_admin),
+        needs_factor: changes.needs_factor.unwrap_or(user.needs_factor),
+        is_disabled: changes.is_disabled.unwrap_or(user.disabled_at.is_some()),
+    };
+    if !wanted.is_admin {
+        let text = "Removing this user's admin rights would leave no admins.";
+        keep_an_admin(&mut change, &user, "is_admin", text).await?;
+    }
+    if wanted.is_disabled {
+        keep_an_admin(&mut change, &user, "is_disabled", "Disabling this user would leave no admins.").await?;
+    }
+    users::change(&mut change, id, &wanted).await.map_err(|error| taken(error, "username", TAKEN))?;
+    let mut detail = json!({
+        "id": id,
+        "before": { "name": user.name, "is_admin": user.is_admin, "require_two_factor": user.needs_factor,
+            "is_disabled": user.disabled_at.is_some() },
+        "is_admin": wanted.is_admin, "require_two_factor": wanted.needs_factor, "is_disabled": wanted.is_disabled,
+    });
+    if let Some(hash) = &hash {
+        users::set_password(&mut change, id, hash).await?;
+        keys::remove_all(&mut change, id).await?;
+        detail["password"] = json!("set");
+    }
+    if changes.remove_factor && user.has_factor {
+        factors::disable(&mut change, id).await?;
+        detail["two_factor"] = json!("removed");
+    }
+    if let Some(roles) = changes.roles {
+        let roles = known(&mut change, roles).await?;
+        roles::set_of_user(&mut change, id, &roles).await?;
+        detail["roles"] = json!(roles);
+    }
+    if hash.is_some() || wanted.is_disabled {
+        sessions::end_others(&mut change, id, caller.session()).await?;
+        invitations::remove_all(&mut change, id).await?;
+    }
+    // A user of another name is another user to FlowAPI, and one who is out is out there too.
+    if wanted.is_disabled || wanted.name != user.name {
+        detail["tokens_revoked"] = json!(tokens::revoke_of_user(&mut change, id).await?);
+    }
+    change.commit(&caller.actor.does("user.change", wanted.name, detail)).await?;
+    app.revoked().await;
+    Ok(())
+}
+
+/// Removes a user, whose tokens are revoked.
+pub async fn remove(app: &App, actor: &Actor, id: i64) -> Result<(), Error> {
+    let mut change = app.store.change().await?;
+    let user = users::find(&mut change, id).await?.ok_or_else(missing)?;
+    let is_last = user.is_admin && user.disabled_at.is_none() && users::admins(&mut change).await? == 1;
+    if is_last {
+        let text = "Removing this user would leave no admins.";
+        return Err(Error::new(StatusCode::BAD_REQUEST, text).with("reason", "last-admin"));
+    }
+    let revoked = tokens::revoke_of_user(&mut change, id).await?;
+    users::remove(&mut change, id).await?;
+    change.commit(&actor.does("user.remove", user.name, json!({ "id": id, "tokens_revoked": revoked }))).await?;
+    app.revoked().await;
+    Ok(())
+}
+
+/// Makes a link by which a user chooses a password, once, instead of those before. Its secret, which is told this once, and its end.
+pub async fn invite(app: &App, actor: &Actor, id: i64) -> Result<(String, i64), Error> {
+    let (key, digest) = new_link();
+    let expires_at = now() + INVITED;
+    let mut change = app.store.change().await?;
+    let user = users::find(&mut change, id).await?.ok_or_else(missing)?;
+    if user.disabled_at.is_some() {
+        return Err(wrong_as("disabled", "is_disabled", "This user is disabled: enable them first."));
+    }
+    invitations::add(&mut change, id, &digest, expires_at).await?;
+    change
+        .commit(&actor.does("user.invite", user.name, json!({ "id": id, "expires": times::iso(expires_at) })))
+        .await?;
+    Ok((key, expires_at))
+}
+
+/// Whom a link invites, as long as it is good.
+pub async fn invited(app: &App, digest: &str) -> Result<Option<User>, Error> {
+    Ok(invitations::find(&mut *app.store.read().await?, digest).await?)
+}
+
+/// Takes a link, and with it a password. Whoever had the account before is out.
+pub async fn accept(app: &App, actor: &Actor, digest: &str, password: &str) -> Result<(), Error> {
+    let user = invited(app, digest).await?.ok_or_else(missing)?;
+    let hash = strong(app, password, &user.name, "newPassword").await?;
+    let mut change = app.store.change().await?;
+    let user = invitations::find(&mut change, digest).await?.ok_or_else(missing)?;
+    users::set_password(&mut change, user.id, &hash).await?;
+    invitations::remove_all(&mut change, user.id).await?;
+    keys::remove_all(&mut change, user.id).await?;
+    sessions::end_others(&mut change, user.id, None).await?;
+    let actor = Actor { user: Some((user.id, user.name.clone())), ..actor.clone() };
+    Ok(change.commit(&actor.does("user.password", &*user.name, json!({ "by": "invitation" }))).await?)
+}

@@ -1,0 +1,269 @@
+//! Users, looked after by administrators. Nobody types another's password: a link lets its user choose one.
+
+use http::{HeaderMap, header};
+use maud::{Markup, html};
+
+use super::{Form, Input, Page, Wrongs};
+use crate::acts::missing;
+use crate::acts::users::{self as acts, Changes};
+use crate::caller::Access::Admin;
+use crate::routes::body::Id;
+use crate::routes::{Answer, Table};
+use crate::store::roles::{self, Which};
+use crate::store::users::{self, User, Wanted};
+use crate::store::{invitations, servers};
+
+pub fn enter(table: Table) -> Table {
+    table
+        .page("/manage/users", Admin, list)
+        .page("/manage/users/new", Admin, ask_new)
+        .form("/manage/users/new", Admin, add)
+        .page("/manage/users/{id}", Admin, show)
+        .form("/manage/users/{id}", Admin, change)
+        .form("/manage/users/{id}/invite", Admin, invite)
+        .form("/manage/users/{id}/state", Admin, set_state)
+        .page("/manage/users/{id}/remove", Admin, ask_remove)
+        .form("/manage/users/{id}/remove", Admin, remove)
+}
+
+fn badges(page: &Page, user: &User) -> Markup {
+    html! {
+        @if user.is_admin { " " span .badge.admin { (page.t("users.admin")) } }
+        @if user.disabled_at.is_some() { " " span .badge.bad { (page.t("users.disabled")) } }
+        @if user.has_factor { " " span .badge.good { (page.t("users.factor")) } }
+        @else if user.needs_factor { " " span .badge { (page.t("users.factor-awaited")) } }
+    }
+}
+
+async fn list(page: Page) -> Answer {
+    let mut db = page.app.store.read().await?;
+    let users = users::all(&mut db).await?;
+    let roles = roles::some(&mut db, Which::All).await?;
+    let body = html! {
+        p { (page.t("users.about")) }
+        div .actions { a #new .button.main href="/manage/users/new" { (page.t("users.new")) } }
+        @if users.len() == 1 { p .empty { (page.t("users.empty")) } }
+        ul .rows data-filter=(page.t("users.search")) {
+            @for user in &users {
+                @let names: Vec<&str> = roles.iter().filter(|role| role.wanted.members.contains(&user.id)).map(|role| role.wanted.name.as_str()).collect();
+                li {
+                    div { a href={ "/manage/users/" (user.id) } { (user.name) } (badges(&page, user)) }
+                    div { @if names.is_empty() { span .hint { (page.t("users.no-roles")) } } @else { (names.join(", ")) } }
+                }
+            }
+        }
+    };
+    page.show(page.t("users.title"), body)
+}
+
+/// The boxes of all roles, by their servers.
+async fn role_boxes(page: &Page, is_member: impl Fn(i64) -> bool) -> Result<Markup, web::Error> {
+    let mut db = page.app.store.read().await?;
+    let (servers, roles) = (servers::all(&mut db).await?, roles::some(&mut db, Which::All).await?);
+    Ok(html! {
+        @if roles.is_empty() { p .hint { (page.t("users.roles-empty")) } }
+        @for server in &servers {
+            @let own: Vec<_> = roles.iter().filter(|role| role.server == server.id).collect();
+            @if !own.is_empty() {
+                p .under { (server.wanted.name) }
+                @for role in own {
+                    (page.tick(&format!("role-{}", role.id), "role", &role.id.to_string(), is_member(role.id), &role.wanted.name, ""))
+                }
+            }
+        }
+    })
+}
+
+fn rights(page: &Page, is_admin: bool, needs_factor: bool) -> Markup {
+    html! {
+        (page.tick("is_admin", "is_admin", "yes", is_admin, page.t("users.is-admin"), page.t("users.is-admin-hint")))
+        (page.tick("needs_factor", "needs_factor", "yes", needs_factor, page.t("users.needs-factor"), page.t("users.needs-factor-hint")))
+    }
+}
+
+async fn ask_new(page: Page) -> Answer {
+    new_user(&page, &Wrongs::default(), &Form::default()).await
+}
+
+async fn new_user(page: &Page, wrongs: &Wrongs, form: &Form) -> Answer {
+    let chosen = form.numbers("role");
+    let roles = role_boxes(page, |id| chosen.contains(&id)).await?;
+    let body = html! {
+        p { (page.t("users.new-about")) }
+        form method="post" action="/manage/users/new" {
+            (page.hidden())
+            (page.input(wrongs, &Input {
+                id: "username", label: page.t("users.name"), hint: page.t("users.name-hint"), value: form.text("username"), ..Input::default()
+            }))
+            (page.group(wrongs, "roles", page.t("users.roles"), page.t("users.roles-hint"), roles))
+            (page.group(wrongs, "rights", page.t("users.rights"), "", rights(page, form.ticked("is_admin"), form.ticked("needs_factor"))))
+            div .actions { button .main { (page.t("users.make")) } a href="/manage/users" { (page.t("form.cancel")) } }
+        }
+    };
+    page.show_with(page.t("users.new"), wrongs, body)
+}
+
+async fn add(page: Page, form: Form) -> Answer {
+    let wanted = Wanted {
+        name: form.text("username").to_owned(),
+        is_admin: form.ticked("is_admin"),
+        needs_factor: form.ticked("needs_factor"),
+        is_disabled: false,
+    };
+    match acts::add(&page.app, &page.caller.actor, wanted, None, form.numbers("role")).await {
+        Ok(id) => show_link(&page, id).await,
+        Err(error) => new_user(&page, &page.wrongs(error)?, &form).await,
+    }
+}
+
+/// By what address this browser has come, so that a link leads whoever gets it to the same place.
+fn origin(headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let is_here = name == "localhost" || name.starts_with("127.");
+    format!("{}://{host}", if is_here { "http" } else { "https" })
+}
+
+async fn show_link(page: &Page, id: i64) -> Answer {
+    let (key, expires_at) = match acts::invite(&page.app, &page.caller.actor, id).await {
+        Ok(made) => made,
+        Err(error) => return edit(page, &page.wrongs(error)?, id, None).await,
+    };
+    let user = users::find(&mut *page.app.store.read().await?, id).await?.ok_or_else(missing)?;
+    let body = html! {
+        p .note { (page.f("users.link-about", &[("user", &user.name)])) }
+        label for="link" { (page.t("users.link")) }
+        textarea #link .token readonly rows="3" spellcheck="false" { (origin(&page.headers)) "/invitation/" (key) }
+        div .actions { button type="button" .main hidden data-copy="link" data-copied=(page.t("form.copied")) { (page.t("form.copy")) } }
+        p { (page.t("users.link-ends")) " " (page.until(expires_at)) }
+        p { a href={ "/manage/users/" (id) } { (page.f("users.link-back", &[("user", &user.name)])) } }
+    };
+    page.show(&page.f("users.link-title", &[("user", &user.name)]), body)
+}
+
+async fn invite(page: Page, Id(id): Id<i64>) -> Answer {
+    show_link(&page, id).await
+}
+
+async fn show(page: Page, Id(id): Id<i64>) -> Answer {
+    edit(&page, &Wrongs::default(), id, None).await
+}
+
+async fn edit(page: &Page, wrongs: &Wrongs, id: i64, form: Option<&Form>) -> Answer {
+    let (user, mine, has_password, invited) = {
+        let mut db = page.app.store.read().await?;
+        let user = users::find(&mut db, id).await?.ok_or_else(missing)?;
+        let mine = roles::some(&mut db, Which::OfUser(id)).await?;
+        (user, mine, users::password(&mut db, id).await?.is_some(), invitations::until(&mut db, id).await?)
+    };
+    let is_member = |role: i64| match form {
+        Some(form) => form.numbers("role").contains(&role),
+        None => mine.iter().any(|own| own.id == role),
+    };
+    let roles = role_boxes(page, is_member).await?;
+    let (is_admin, needs_factor) = match form {
+        Some(form) => (form.ticked("is_admin"), form.ticked("needs_factor")),
+        None => (user.is_admin, user.needs_factor),
+    };
+    let at = format!("/manage/users/{id}");
+    let body = html! {
+        @if user.disabled_at.is_some() { p .note { (page.t("users.is-disabled")) } }
+        @if !has_password && invited.is_none() { p .note { (page.t("users.no-password")) } }
+        @if let Some(until) = invited { p .note { (page.t("users.invited")) " " (page.until(until)) } }
+        form method="post" action=(at) {
+            (page.hidden())
+            (page.input(wrongs, &Input {
+                id: "username", label: page.t("users.name"), hint: page.t("users.rename-hint"),
+                value: form.map_or(&user.name, |form| form.text("username")), ..Input::default()
+            }))
+            (page.group(wrongs, "roles", page.t("users.roles"), page.t("users.roles-hint"), roles))
+            (page.group(wrongs, "rights", page.t("users.rights"), "", html! {
+                (rights(page, is_admin, needs_factor))
+                @if user.has_factor {
+                    (page.tick("remove_factor", "remove_factor", "yes", false, page.t("users.remove-factor"), page.t("users.remove-factor-hint")))
+                }
+            }))
+            div .actions { button .main { (page.t("form.save")) } a href="/manage/users" { (page.t("form.cancel")) } }
+        }
+        h2 { (page.t("users.password")) }
+        p { (page.t("users.password-about")) }
+        (page.button(&format!("{at}/invite"), "", "", page.t("users.make-link")))
+        h2 { (page.t("users.end")) }
+        p { (page.t("users.end-about")) }
+        div .actions {
+            form method="post" action={ (at) "/state" } .inline {
+                (page.hidden())
+                @if user.disabled_at.is_some() { button name="state" value="enabled" { (page.t("users.enable")) } }
+                @else { button name="state" value="disabled" { (page.t("users.disable")) } }
+            }
+            a .button.danger href={ (at) "/remove" } { (page.t("users.remove")) }
+        }
+    };
+    page.show_with(&page.f("users.one", &[("name", &user.name)]), wrongs, body)
+}
+
+async fn change(page: Page, Id(id): Id<i64>, form: Form) -> Answer {
+    let changes = Changes {
+        name: Some(form.text("username").to_owned()),
+        is_admin: Some(form.ticked("is_admin")),
+        needs_factor: Some(form.ticked("needs_factor")),
+        remove_factor: form.ticked("remove_factor"),
+        roles: Some(form.numbers("role")),
+        ..Changes::default()
+    };
+    match acts::change(&page.app, &page.caller, id, changes).await {
+        Ok(()) => page.done("saved", "/manage/users"),
+        Err(error) => edit(&page, &page.wrongs(error)?, id, Some(&form)).await,
+    }
+}
+
+async fn set_state(page: Page, Id(id): Id<i64>, form: Form) -> Answer {
+    let is_disabled = form.text("state") == "disabled";
+    let changes = Changes { is_disabled: Some(is_disabled), ..Changes::default() };
+    match acts::change(&page.app, &page.caller, id, changes).await {
+        Ok(()) if is_disabled => page.done("user-disabled", &format!("/manage/users/{id}")),
+        Ok(()) => page.done("user-enabled", &format!("/manage/users/{id}")),
+        Err(error) => edit(&page, &page.wrongs(error)?, id, None).await,
+    }
+}
+
+async fn ask_remove(page: Page, Id(id): Id<i64>) -> Answer {
+    removal(&page, &Wrongs::default(), id).await
+}
+
+async fn removal(page: &Page, wrongs: &Wrongs, id: i64) -> Answer {
+    let user = users::find(&mut *page.app.store.read().await?, id).await?.ok_or_else(missing)?;
+    let body = html! {
+        p { (page.t("users.remove-about")) }
+        div .actions {
+            (page.button(&format!("/manage/users/{id}/remove"), "", "danger", page.t("users.remove")))
+            a href={ "/manage/users/" (id) } { (page.t("form.cancel")) }
+        }
+    };
+    page.show_with(&page.f("users.remove-title", &[("name", &user.name)]), wrongs, body)
+}
+
+async fn remove(page: Page, Id(id): Id<i64>) -> Answer {
+    match acts::remove(&page.app, &page.caller.actor, id).await {
+        Ok(()) => page.done("user-removed", "/manage/users"),
+        Err(error) => removal(&page, &page.wrongs(error)?, id).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_leads_to_where_its_maker_is() {
+        for (host, expected) in [
+            ("flow.example", "https://flow.example"),
+            ("flow.example:8443", "https://flow.example:8443"),
+            ("localhost:9091", "http://localhost:9091"),
+            ("127.0.0.1:9091", "http://127.0.0.1:9091"),
+        ] {
+            let headers = [(header::HOST, host.parse().unwrap())].into_iter().collect();
+            assert_eq!(origin(&headers), expected);
+        }
+    }
+}

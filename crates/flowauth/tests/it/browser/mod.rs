@@ -1,0 +1,360 @@
+//! The pages in Chromium: what administrators and users do, step by step, with script. On every page that they come by: axe finds nothing,
+//! light and dark; nothing is wider than a phone; all of it weighs less than 100 kB; and pictures are kept in `target/pages`.
+
+mod driver;
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use access::Revocations;
+use driver::Chromium;
+use flowauth::codes;
+use flowauth::store::{Address, now};
+use serde_json::{Value, json};
+
+use crate::pages::specification;
+use crate::rig::{PASSWORD, Rig, verifier};
+
+/// What `scripts/setup.sh --tests` has brought.
+const AXE: &str = "lib/flowkit/axe/axe.min.js";
+
+/// The most that a page may weigh with all that it loads, in bytes, before any compression.
+const HEAVIEST: u64 = 100_000;
+
+/// Keys that have no letter.
+const TAB: &str = "\u{e004}";
+const ENTER: &str = "\u{e007}";
+
+struct Visit<'a> {
+    chromium: &'a Chromium,
+    origin: String,
+    axe: String,
+    pictures: PathBuf,
+    wrong: Vec<String>,
+}
+
+impl Visit<'_> {
+    async fn open(&self, path: &str) {
+        self.chromium.open(&format!("{}{path}", self.origin)).await;
+    }
+
+    /// Looks at the page from all sides.
+    async fn look(&mut self, name: &str) {
+        let chromium = self.chromium;
+        let weight = chromium
+            .run(
+                "return [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
+                    .filter((entry) => !entry.name.includes('favicon')).reduce((sum, entry) => sum + entry.decodedBodySize, 0)",
+            )
+            .await
+            .unwrap();
+        if weight.as_f64().is_none_or(|weight| weight > HEAVIEST as f64 || weight < 1000.0) {
+            self.wrong.push(format!("{name}: weighs {weight} bytes"));
+        }
+        let page = std::fs::read_to_string(&self.axe).expect("axe-core; run `make setup-tests`");
+        let is_there = chromium.run("return typeof axe === 'object'").await.unwrap();
+        if is_there != json!(true) {
+            chromium.run(&format!("{page}; window.axe = axe")).await.unwrap();
+        }
+        for scheme in ["light", "dark"] {
+            chromium.scheme(scheme).await;
+            let found = chromium
+                .run_later(
+                    "const done = arguments[0];
+                    axe.run(document, { resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] })
+                        .then((result) => done(result.violations.map((one) => one.id + ': ' + one.nodes.map((node) => node.target + ' ' + node.failureSummary).join('; '))),
+                            (error) => done([String(error)]))",
+                )
+                .await;
+            let found = found.as_array().unwrap().iter();
+            self.wrong.extend(found.map(|one| format!("{name}, {scheme}: {}", one.as_str().unwrap())));
+            for (kind, width) in [("desktop", 1280), ("phone", 390)] {
+                chromium.width(width).await;
+                let wide = chromium.run("return document.documentElement.scrollWidth").await.unwrap();
+                if wide.as_u64().is_none_or(|wide| wide > u64::from(width)) {
+                    self.wrong.push(format!("{name}: {wide} pixels wide on {width}"));
+                }
+                // Dark on the desktop and light on the phone are enough to look at.
+                if (scheme == "dark") == (kind == "desktop") {
+                    chromium.picture(&self.pictures.join(format!("{name}-{kind}-{scheme}.png"))).await;
+                }
+            }
+            chromium.width(1280).await;
+        }
+        chromium.scheme("light").await;
+    }
+
+    async fn sign_in(&self, name: &str) {
+        self.open("/sign-in").await;
+        self.chromium.fill("#username", name).await;
+        self.chromium.fill("#password", PASSWORD).await;
+        self.chromium.click("#signin-button").await;
+    }
+
+    async fn sign_out(&self) {
+        self.chromium.click("#logout").await;
+        self.chromium.see("Sign in").await;
+    }
+}
+
+/// As many scopes as a real FlowAPI has, and as long.
+fn many() -> Vec<String> {
+    let mut scopes: Vec<String> =
+        ["run", "get_result", "get_available_dates", "get_geography"].map(str::to_owned).into();
+    for unit in ["admin0", "admin1", "admin2", "admin3", "lon-lat", "nonspatial"] {
+        for kind in 0..26 {
+            scopes
+                .extend((0..4).map(|part| format!("{unit}:aggregate_of_kind_{kind}:unique_subscriber_counts_{part}")));
+        }
+    }
+    scopes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_people_do_in_a_browser() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::start(&Address::File(dir.path().join("flowauth.sqlite"))).await;
+    let pictures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/pages");
+    std::fs::create_dir_all(&pictures).unwrap();
+    let axe = match std::env::var_os("PREFIX") {
+        Some(prefix) => PathBuf::from(prefix).join(AXE),
+        None => PathBuf::from("/usr/local").join(AXE),
+    };
+    let axe = if axe.exists() {
+        axe
+    } else {
+        PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".local").join(AXE)
+    };
+    let chromium = Chromium::start().await;
+    // Secure cookies are kept for `localhost` without TLS as well.
+    let origin = format!("http://localhost:{}", rig.address.port());
+    let mut visit = Visit { chromium: &chromium, origin, axe: axe.display().to_string(), pictures, wrong: Vec::new() };
+
+    let files = files(dir.path());
+    let link = an_administrator_begins(&mut visit, &files[0]).await;
+    a_user_gets_a_token(&mut visit, &rig, &link).await;
+    a_second_factor(&mut visit).await;
+    an_administrator_goes_on(&mut visit, &files[1]).await;
+    assert!(visit.wrong.is_empty(), "{}", visit.wrong.join("\n"));
+    chromium.quit().await;
+}
+
+/// What a FlowAPI gives, before and after its upgrade.
+fn files(dir: &std::path::Path) -> [String; 2] {
+    let mut scopes = many();
+    [1, 2].map(|number| {
+        let path = dir.join(format!("openapi{number}.json"));
+        let names: Vec<&str> = scopes.iter().map(String::as_str).collect();
+        std::fs::write(&path, specification("here", &names)).unwrap();
+        scopes.retain(|scope| !scope.contains("kind_7:"));
+        scopes.push("admin3:aggregate_of_kind_99:new".to_owned());
+        path.display().to_string()
+    })
+}
+
+/// From the first sign-in to a link for a user, by what the pages say to do next.
+async fn an_administrator_begins(visit: &mut Visit<'_>, file: &str) -> String {
+    let chromium = visit.chromium;
+    visit.open("/").await;
+    chromium.see("Sign in").await;
+    visit.look("sign-in").await;
+    chromium.fill("#username", "root").await;
+    chromium.fill("#password", "wrong").await;
+    chromium.press(ENTER).await;
+    chromium.until("return document.activeElement.id === 'error-dialog'").await;
+    visit.look("sign-in-refused").await;
+    visit.sign_in("root").await;
+    chromium.see("My servers").await;
+    visit.look("first-steps").await;
+    chromium.press(TAB).await;
+    let skips = chromium.run("return document.activeElement.getAttribute('href')").await.unwrap();
+    assert_eq!(skips, "#main", "the first that the keyboard reaches leads past the navigation");
+
+    chromium.click(".steps .next a").await;
+    chromium.see("New server").await;
+    visit.look("server-new").await;
+    chromium.fill("#spec-upload-button", file).await;
+    chromium.click("main form .main").await;
+    chromium.see("Server here").await;
+    assert!(chromium.text(".done").await.contains("make a role"));
+    visit.look("server").await;
+
+    visit.open("/").await;
+    chromium.click(".steps .next a").await;
+    chromium.see("New role for here").await;
+    visit.look("role-new").await;
+    chromium.fill("#name", "analyst").await;
+    for action in ["run", "get_result"] {
+        chromium.run(&format!("[...document.querySelectorAll('.tree > ul > li > label')].find((l) => l.textContent.trim() === '{action}').click()")).await.unwrap();
+    }
+    chromium.fill("[type=search]", "admin3 kind_7:").await;
+    chromium.until("return document.querySelectorAll('.tree label').length - document.querySelectorAll('.tree li[hidden] label').length === 4").await;
+    chromium.click("details[open] > button.small").await;
+    assert_eq!(chromium.run("return document.querySelectorAll('.tree input:checked').length").await.unwrap(), 6);
+    chromium.fill("#max-life", "2").await;
+    chromium.click("main form .main").await;
+    chromium.see("Roles").await;
+    visit.look("roles").await;
+
+    visit.open("/").await;
+    chromium.click(".steps .next a").await;
+    chromium.see("New user").await;
+    chromium.fill("#username", "ann").await;
+    chromium.click("[name=role]").await;
+    visit.look("user-new").await;
+    chromium.click("main form .main").await;
+    chromium.see("A link for ann").await;
+    visit.look("user-link").await;
+    let link = chromium.text("#link").await;
+    assert!(link.starts_with(&visit.origin), "{link}");
+    visit.sign_out().await;
+    link
+}
+
+async fn a_user_gets_a_token(visit: &mut Visit<'_>, rig: &Rig, link: &str) {
+    let chromium = visit.chromium;
+    chromium.open(link).await;
+    chromium.see("Choose your password").await;
+    chromium.fill("#newPasswordA", "password").await;
+    chromium.until("return document.querySelector('.meter').dataset.score === '0'").await;
+    chromium.fill("#newPasswordA", PASSWORD).await;
+    chromium.until("return document.querySelector('.meter').dataset.score === '4'").await;
+    visit.look("invitation").await;
+    chromium.fill("#newPasswordB", PASSWORD).await;
+    chromium.press(ENTER).await;
+    chromium.see("Sign in").await;
+    visit.sign_in("ann").await;
+    chromium.see("My servers").await;
+    visit.look("my-servers").await;
+    chromium.click(".cards a").await;
+    chromium.see("Tokens for here").await;
+    visit.look("tokens-none").await;
+    chromium.click("#new").await;
+    chromium.see("New token for here").await;
+    visit.look("token-new").await;
+    chromium.fill("#name", "nightly").await;
+    chromium.fill("#lifetime_minutes", "90").await;
+    chromium.click("main form .main").await;
+    chromium.until("return document.activeElement.id === 'error-dialog'").await;
+    assert!(chromium.text("#lifetime_minutes-wrong").await.contains("longer than the roles allow"));
+    visit.look("token-new-refused").await;
+    chromium.fill("#lifetime_minutes", "1").await;
+    chromium.click("main form .main").await;
+    chromium.see("Token “nightly”").await;
+    visit.look("token").await;
+    let token = verifier("here").verify(chromium.text("#token").await.trim(), SystemTime::now()).unwrap();
+    assert_eq!((&*token.user, token.roles[0].scopes.len()), ("ann", 6));
+
+    chromium.click("a[href$='/renew']").await;
+    chromium.see("Renew the token").await;
+    chromium.click("main form .main").await;
+    chromium.see("Token “nightly”").await;
+    let renewed = verifier("here").verify(chromium.text("#token").await.trim(), SystemTime::now()).unwrap();
+    assert_ne!(renewed.id, token.id);
+    chromium.click("a[href$='/revoke']").await;
+    chromium.see("Revoke the token").await;
+    visit.look("token-revoke").await;
+    chromium.click("main button.danger").await;
+    chromium.see("Tokens for here").await;
+    visit.look("tokens").await;
+    let list = rig.browser().get("/revocations").await;
+    let list = Revocations::parse(list.text(), &verifier("here"), SystemTime::now()).unwrap();
+    assert!(list.check(&renewed).is_err() && list.check(&token).is_ok());
+}
+
+async fn a_second_factor(visit: &mut Visit<'_>) {
+    let chromium = visit.chromium;
+    chromium.click("#user_details").await;
+    chromium.see("Your account").await;
+    visit.look("account").await;
+    visit.open("/account/keys").await;
+    visit.look("keys").await;
+    visit.open("/account/password").await;
+    visit.look("password").await;
+    visit.open("/account/two-factor").await;
+    chromium.click("#enable_two_factor").await;
+    chromium.see("Set up two-factor authentication").await;
+    visit.look("two-factor-set-up").await;
+    let secret: String = chromium.text("#secret").await.split(' ').collect();
+    let backup = chromium.text("[data-cy=backup_code]").await;
+    let code = |ahead: u64| codes::code(&secret, now().unsigned_abs() + 30 * ahead).unwrap();
+    chromium.fill("#auth_code", &code(0)).await;
+    chromium.press(ENTER).await;
+    chromium.see("Two-factor authentication").await;
+    assert!(chromium.text(".done").await.contains("is on"));
+    visit.look("two-factor").await;
+    visit.sign_out().await;
+
+    let used = code(1);
+    visit.sign_in("ann").await;
+    chromium.see("Enter your code").await;
+    visit.look("sign-in-code").await;
+    chromium.fill("#two_factor_code", &used).await;
+    chromium.click("#signin-button").await;
+    chromium.see("My servers").await;
+    visit.sign_out().await;
+    visit.sign_in("ann").await;
+    chromium.see("Enter your code").await;
+    chromium.fill("#two_factor_code", &used).await;
+    chromium.click("#signin-button").await;
+    chromium.until("return document.activeElement.id === 'error-dialog'").await;
+    assert!(chromium.text("#error-dialog-description").await.contains("was used already"));
+    chromium.fill("#two_factor_code", &backup).await;
+    chromium.click("#signin-button").await;
+    chromium.see("My servers").await;
+    visit.open("/manage/users").await;
+    chromium.see("That did not work").await;
+    visit.look("not-allowed").await;
+    visit.open("/").await;
+    visit.sign_out().await;
+}
+
+async fn an_administrator_goes_on(visit: &mut Visit<'_>, file: &str) {
+    let chromium = visit.chromium;
+    visit.sign_in("root").await;
+    chromium.see("My servers").await;
+    for (id, heading, name) in [
+        ("user_list", "Users", "users"),
+        ("server_list", "Servers", "servers"),
+        ("public_key", "Public key", "public-key"),
+    ] {
+        chromium.click(&format!("#{id}")).await;
+        chromium.see(heading).await;
+        visit.look(name).await;
+    }
+    visit.open("/manage/tokens").await;
+    visit.look("all-tokens").await;
+    visit.open("/manage/audit").await;
+    visit.look("log").await;
+
+    // After an upgrade of the FlowAPI: seen first, then applied, and the role keeps what it had.
+    visit.open("/manage/servers/1").await;
+    chromium.fill("#spec-upload-button", file).await;
+    chromium.click("form[enctype] button").await;
+    chromium.see("What changes for here").await;
+    visit.look("compare").await;
+    chromium.click("main form .main").await;
+    chromium.see("Server here").await;
+    visit.open("/manage/roles/1").await;
+    chromium.see("Role analyst").await;
+    let kept = "return document.querySelectorAll('.tree input:checked').length === 6 && document.body.innerText !== ''";
+    chromium.until(kept).await;
+    visit.look("role").await;
+
+    visit.open("/manage/users").await;
+    chromium.click("a[href='/manage/users/2']").await;
+    chromium.see("User ann").await;
+    visit.look("user").await;
+    chromium.click("a[href$='/remove']").await;
+    chromium.see("Remove the user ann?").await;
+    visit.look("user-remove").await;
+    chromium.click("main button.danger").await;
+    chromium.see("Users").await;
+    assert_eq!(chromium.run("return document.querySelectorAll('.rows li').length").await.unwrap(), 1);
+
+    // Everything in the other language, too.
+    visit.open("/?lang=fr").await;
+    chromium.see("Mes serveurs").await;
+    visit.look("french").await;
+    assert_eq!(chromium.run("return document.documentElement.lang").await, Ok(Value::from("fr")));
+}
