@@ -106,13 +106,11 @@ fn config(old: &Image, new: &Image) -> Result<Vec<String>, Error> {
 }
 
 /// The files of one store path by their names below it, as one image has them.
-struct Found {
-    path: String,
-    files: BTreeMap<String, (Entry, Option<Digest>)>,
-}
+type Files = BTreeMap<String, (Entry, Option<Digest>)>;
 
-/// What some layers hold, by the name of the store path without its hash.
-type Tree = BTreeMap<String, Vec<Found>>;
+/// What some layers hold: store paths, by the name without its hash. An image that means harm may have a million of one name.
+type Tree = BTreeMap<String, Places>;
+type Places = BTreeMap<String, Files>;
 
 fn tree(image: &Image, layers: &[Descriptor], threads: usize) -> Result<Tree, Error> {
     let read = each(layers, threads, |layer| {
@@ -135,14 +133,7 @@ fn tree(image: &Image, layers: &[Descriptor], threads: usize) -> Result<Tree, Er
             let Some(path) = top(&name, entry.is_directory()) else { continue };
             let inside = name[path.len()..].trim_start_matches('/').to_owned();
             let places = tree.entry(label(path).to_owned()).or_default();
-            let place = match places.iter().position(|found| found.path == path) {
-                Some(place) => place,
-                None => {
-                    places.push(Found { path: path.to_owned(), files: BTreeMap::new() });
-                    places.len() - 1
-                }
-            };
-            places[place].files.insert(inside, (entry, content));
+            places.entry(path.to_owned()).or_default().insert(inside, (entry, content));
         }
     }
     Ok(tree)
@@ -150,13 +141,12 @@ fn tree(image: &Image, layers: &[Descriptor], threads: usize) -> Result<Tree, Er
 
 fn paths(old: &Tree, new: &Tree) -> Vec<PathDifference> {
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    let none = Vec::new();
+    let none = Places::new();
     let mut differences = Vec::new();
     for name in names {
         let (olds, news) = (old.get(name).unwrap_or(&none), new.get(name).unwrap_or(&none));
         // A path that merely moved to another layer is the same.
-        let gone: Vec<&Found> = olds.iter().filter(|found| !news.iter().any(|other| same(found, other))).collect();
-        let came: Vec<&Found> = news.iter().filter(|found| !olds.iter().any(|other| same(found, other))).collect();
+        let (gone, came) = (only(olds, news), only(news, olds));
         for at in 0..gone.len().max(came.len()) {
             let (what, files) = match (gone.get(at), came.get(at)) {
                 (Some(gone), Some(came)) => match files(gone, came) {
@@ -172,16 +162,18 @@ fn paths(old: &Tree, new: &Tree) -> Vec<PathDifference> {
     differences
 }
 
-fn same(a: &Found, b: &Found) -> bool {
-    a.path == b.path && files(a, b).is_empty()
+/// What is not in the other image, or not the same.
+fn only<'a>(these: &'a Places, others: &Places) -> Vec<&'a Files> {
+    let same = |path: &String, found: &Files| others.get(path).is_some_and(|other| files(found, other).is_empty());
+    these.iter().filter(|(path, found)| !same(path, found)).map(|(_, found)| found).collect()
 }
 
 /// The files that differ, each with how.
-fn files(old: &Found, new: &Found) -> Vec<String> {
-    let names: BTreeSet<&String> = old.files.keys().chain(new.files.keys()).collect();
+fn files(old: &Files, new: &Files) -> Vec<String> {
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let mut differences = Vec::new();
     for name in names {
-        let how = match (old.files.get(name), new.files.get(name)) {
+        let how = match (old.get(name), new.get(name)) {
             (Some(old), Some(new)) => how(old, new),
             (Some(_), None) => Some("removed".to_owned()),
             _ => Some("added".to_owned()),

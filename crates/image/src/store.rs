@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -56,7 +56,13 @@ impl Store {
         if found.is_dir() {
             store.list_directory("", 0)?;
         } else {
-            let file = File::open(path).map_err(Error::read(path))?;
+            // A pipe would be waited for, and a device has no end; looked at once it is open, as another may have come.
+            let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+            let file = file.map_err(Error::read(path))?;
+            let found = file.metadata().map_err(Error::read(path))?;
+            if !found.is_file() {
+                return Err(store.damaged("the archive", "it is not a regular file"));
+            }
             store.list_archive(&file, found.len())?;
             store.archive = Some(file);
         }
@@ -143,6 +149,9 @@ impl Store {
             };
             let name = String::from_utf8_lossy(entry.path()).into_owned();
             let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
+            if !self.has_room(2 * (name.len() + size_of::<(String, Place)>())) {
+                return Err(self.damaged("the archive", format!("more names than fit into {} MiB", MOST_KEPT >> 20)));
+            }
             if !as_written(file, &entry, reader.position()).map_err(Error::read(&self.path))? {
                 self.odd.push(name.clone());
             }

@@ -14,6 +14,9 @@ use super::header::{BLOCK, padded};
 const MOST_RECORDS: u64 = 1 << 20;
 /// The most bytes of a path or of a link's target: Linux takes no longer ones.
 const MOST_NAME: usize = 4096;
+/// The most empty bytes behind the end: tar fills up its last record, 10 KiB unless it is told otherwise. A file may have holes
+/// of any length that take no room.
+const MOST_EMPTY: u64 = 16 << 20;
 
 /// Why an archive cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -191,11 +194,15 @@ impl<R: Read> Reader<R> {
 
     /// The second empty block, and nothing but emptiness behind it.
     fn end(&mut self) -> Result<Option<Entry>, TarError> {
+        let begins = self.at;
         let mut rest = self.block()?.to_vec();
         let mut read = rest.len();
         loop {
             if rest[..read].iter().any(|&byte| byte != 0) {
                 return Err(self.damaged("something behind the end"));
+            }
+            if self.at - begins > MOST_EMPTY {
+                return Err(self.damaged(format!("more than {} MiB of nothing behind the end", MOST_EMPTY >> 20)));
             }
             rest.resize(64 << 10, 0);
             match self.inner.read(&mut rest) {
