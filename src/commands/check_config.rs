@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Failure;
 use crate::roles;
 use flowkit_core::catalogue::{Role, catalogue};
-use flowkit_core::config::{Origin, Pools, Problem, Problems, Settings};
+use flowkit_core::config::{Origin, Pools, Problem, Problems, Settings, file};
 use say::tell;
 
 /// Tell whether a role takes these settings, all that is wrong at once
@@ -25,6 +25,9 @@ pub struct CheckConfig {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
+
+/// The most bytes of a file of settings.
+const LONGEST: u64 = 1 << 20;
 
 impl CheckConfig {
     /// Runs the command.
@@ -41,14 +44,14 @@ impl CheckConfig {
     }
 }
 
-fn read(file: &Path) -> Result<serde_json::Map<String, Value>, Problem> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        Problem::new(format!("the settings can't be read: {error}"), "give a file of JSON").origin(file.display())
+fn read(path: &Path) -> Result<serde_json::Map<String, Value>, Problem> {
+    let text = file::read_anyones(path, LONGEST).map_err(|error| {
+        Problem::new(format!("the settings can't be read: {error}"), "give a file of JSON").origin(path.display())
     })?;
     // The parser names no value, only a place in the file.
     let hint = r#"write an object of names and values: {"NAME": "value"}"#;
-    serde_json::from_str(&text)
-        .map_err(|error| Problem::new(format!("the settings are no JSON object: {error}"), hint).origin(file.display()))
+    serde_json::from_slice(&text)
+        .map_err(|error| Problem::new(format!("the settings are no JSON object: {error}"), hint).origin(path.display()))
 }
 
 /// The settings, if each of them is right, this role reads it, and together they make sense on a host.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Subcommand};
 
 use super::{Cli, Failure};
+use crate::roles;
 use flowkit_core::catalogue;
 use flowkit_core::config::Problem;
 
@@ -37,12 +38,19 @@ impl Docs {
     /// Runs the subcommand.
     pub fn run(self) -> Result<ExitCode, Failure> {
         match self {
-            Docs::Write(Target { dir }) => write(&dir)?,
+            Docs::Write(Target { dir }) => write(&enter(&dir)?)?,
             Docs::Check(Target { dir }) => return check(&dir),
-            Docs::Man(Target { dir }) => man(&dir)?,
+            Docs::Man(Target { dir }) => man(&enter(&dir)?)?,
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Makes the directory; root writes in somebody else's as that user.
+fn enter(dir: &Path) -> Result<PathBuf, Failure> {
+    let dir = make(dir)?;
+    roles::become_owner(&dir).map_err(Failure::mistake)?;
+    Ok(dir)
 }
 
 fn write(dir: &Path) -> Result<(), WriteError> {
@@ -71,9 +79,8 @@ fn stale(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn man(dir: &Path) -> Result<(), WriteError> {
-    let dir = make(dir)?;
     // Commands that the help does not show have no page either.
-    clap_mangen::generate_to(Cli::command(), &dir).map_err(|error| WriteError(dir, error))
+    clap_mangen::generate_to(Cli::command(), dir).map_err(|error| WriteError(dir.to_path_buf(), error))
 }
 
 fn make(dir: &Path) -> Result<PathBuf, WriteError> {

@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::Failure;
 use super::stack::Roles;
+use crate::roles;
 use crate::stack::{self, KINDS, PREFIX, Unit, Wish};
 use say::{show, tell};
 
@@ -36,6 +37,8 @@ impl Quadlet {
         let file = stack::plan(&wish, &settings).map_err(Failure::mistake)?;
         let units = stack::quadlet(&file, &head(&wish));
         fs::create_dir_all(&self.units).map_err(|error| FileError("make", self.units.clone(), error))?;
+        // What its owner has put there could lead root anywhere.
+        roles::become_owner(&self.units).map_err(Failure::mistake)?;
         for Unit { name, text } in &units {
             let path = self.units.join(name);
             fs::write(&path, text).map_err(|error| FileError("write", path.clone(), error))?;

@@ -194,6 +194,21 @@ pub fn enter_owners(dir: &Path) -> Result<PathBuf, HostError> {
     Ok(dir)
 }
 
+/// For root: becomes the owner of a directory that is there, for good, so that nothing which that user has put into it leads root
+/// elsewhere. Root's own are as they are.
+///
+/// # Errors
+/// It is no directory, or its owner can't be become.
+pub fn become_owner(dir: &Path) -> Result<(), HostError> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    match look_at(&real_path(dir)?)? {
+        Some(found) if found.uid() != 0 => accounts::become_user(found.uid(), found.gid()),
+        _ => Ok(()),
+    }
+}
+
 /// The directory with links resolved in what is above it, but not in its own name: who can change that can swap it.
 fn real_path(path: &Path) -> Result<PathBuf, HostError> {
     let state = |error| HostError::State(path.to_owned(), error);

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub use deployment::{Deployment, Failed};
-pub use host::{HostError, enter_owners, make_above};
+pub use host::{HostError, become_owner, enter_owners, make_above};
 pub use ports::free_ports;
 pub use walls::Walls;
 

@@ -34,6 +34,10 @@ fn what_is_no_file_of_settings_says_so_and_shows_no_value() {
     assert_eq!(status, 2);
     assert!(told.contains("no JSON object") && told.contains("line 1") && !told.contains("hunter2"), "{told}");
     assert_eq!(check("redis", "[]").0, 2);
+    let mut endless = Command::new("timeout");
+    endless.args(["60", env!("CARGO_BIN_EXE_flowkit"), "check-config", "redis", "/dev/zero"]);
+    let told = String::from_utf8(endless.output().unwrap().stderr).unwrap();
+    assert!(told.contains("not a regular file"), "{told}");
     let (status, told) = check("redsi", "{}");
     assert_eq!(status, 2);
     assert!(told.contains("redsi") && told.contains("flowdb, redis, flowmachine, flowapi"), "{told}");
