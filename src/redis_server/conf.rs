@@ -24,6 +24,12 @@ pub const MAX_MEMORY: u64 = 256 << 20;
 /// a script ends with an error; where redis itself gets no memory it ends, and is started again.
 pub const MAX_PROCESS: u64 = 2 * MAX_MEMORY;
 
+/// Memory that one connection may take for a command or for answers, in bytes.
+const MAX_BUFFER: u64 = 16 << 20;
+
+/// The same of all connections together: more than 4,000 take that are idle. What takes most is closed first.
+const MAX_CLIENTS: u64 = MAX_MEMORY / 2;
+
 /// The file's name in redis' directory.
 const CONF_FILE: &str = "redis.conf";
 
@@ -107,6 +113,12 @@ timeout 300
 lua-time-limit 1000
 # More than one process may hold, as most systems have it; one takes some kilobytes.
 maxclients 4000
+# Who takes no answers, or never ends a command, loses the connection before redis has no memory left; FlowMachine's commands and
+# answers have some kilobytes. The last, for all connections together, is of redis 7.0.
+client-output-buffer-limit normal {MAX_BUFFER} 0 0
+client-query-buffer-limit {MAX_BUFFER}
+proto-max-bulk-len {MAX_BUFFER}
+maxmemory-clients {MAX_CLIENTS}
 # When it ends for want of memory it is not to look for broken memory first, for seconds.
 crash-memcheck-enabled no
 daemonize no
