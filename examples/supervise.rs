@@ -91,6 +91,8 @@ struct Confined {
     connect: Vec<u16>,
     #[serde(default)]
     plain: bool,
+    #[serde(default)]
+    datagrams: bool,
 }
 
 type OsText = String;
@@ -182,6 +184,7 @@ impl Entry {
                 listen: confined.listen.clone(),
                 connect: Some(confined.connect.clone()),
                 plain: confined.plain,
+                datagrams: confined.datagrams,
             }),
         }
     }

@@ -1,6 +1,7 @@
 //! What each role's services may reach on a host: walls that hold also where all roles run as one user.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::Deployment;
@@ -55,14 +56,12 @@ pub enum Walls {
     All,
 }
 
-/// Roles that connect to their neighbours at most, wherever they run. FlowDB reads others' tables, FlowAPI others' lists.
-const NEIGHBOURLY: [&str; 2] = ["redis", "flowmachine"];
-
 /// Confines the services of a role. `view` is the deployment as the role sees it.
 pub(super) fn confine(whole: &Deployment, view: &Deployment, role: &Role, services: &mut [Service]) {
     let held = match whole.walls {
         Walls::None => false,
-        Walls::Network => NEIGHBOURLY.contains(&role.name.as_str()),
+        // FlowDB reads others' tables, wherever they are, and has a unix socket of its own.
+        Walls::Network => role.name != "flowdb",
         Walls::All => is_confined(role, view.user.is_some()),
     };
     if !held {
@@ -147,15 +146,34 @@ fn network(view: &Deployment, role: &Role) -> Confinement {
     let ports = |role: &Role| role.ports.iter().map(|port| view.site.settings.port(&port.setting)).collect::<Vec<_>>();
     let others = role.talks_to.iter().filter_map(|talk| catalogue().role(&talk.role));
     // Of the settings only FlowAPI has it.
-    let lists = view.site.settings.text("FLOWKIT_FLOWAPI_REVOCATIONS_URL").and_then(port_of);
+    let lists = view.site.settings.text("FLOWKIT_FLOWAPI_REVOCATIONS_URL");
+    let hosts = |role: &'static Role| {
+        let hosts = role.settings.iter().filter(|setting| setting.r#type == Type::Host);
+        hosts.filter_map(|setting| view.site.settings.text(&setting.name))
+    };
+    let mut hosts = others.clone().flat_map(hosts).chain(lists.and_then(host_of));
     Confinement {
         files: Vec::new(),
         listen: ports(role),
         // FlowDB may be told to read tables of any server.
-        connect: (role.name != "flowdb").then(|| others.flat_map(ports).chain(lists).collect()),
+        connect: (role.name != "flowdb").then(|| others.flat_map(ports).chain(lists.and_then(port_of)).collect()),
         // PostgreSQL has a unix socket of its own.
         plain: role.name != "flowdb",
+        // By which names are asked for.
+        datagrams: hosts.any(is_asked_for),
     }
+}
+
+/// Whether somebody else has to be asked where a host is.
+fn is_asked_for(host: &str) -> bool {
+    host != "localhost" && host.trim_matches(['[', ']']).parse::<IpAddr>().is_err()
+}
+
+/// The host of an URL.
+fn host_of(url: &str) -> Option<&str> {
+    let rest = url.split_once("://")?.1;
+    let at = rest.split(['/', '?', '#']).next()?;
+    Some(if at.starts_with('[') { at.split_inclusive(']').next()? } else { at.split(':').next()? })
 }
 
 /// The port of an URL of HTTPS.
@@ -217,6 +235,16 @@ mod tests {
         assert_eq!(port_of("https://auth.example.org/list"), Some(443));
         assert_eq!(port_of("https://[::1]:9091/list"), Some(9091));
         assert_eq!(port_of("/list"), None);
+    }
+
+    #[test]
+    fn only_who_asks_for_names_sends_datagrams() {
+        for known in ["localhost", "127.0.0.1", "::1", "[::1]", "https://[::1]:9091/list", "https://10.0.0.1/list"] {
+            assert!(!is_asked_for(host_of(known).unwrap_or(known)), "{known}");
+        }
+        for named in ["flowdb", "db.example.org", "https://auth.example.org/list", "https://auth.example.org:9091"] {
+            assert!(is_asked_for(host_of(named).unwrap_or(named)), "{named}");
+        }
     }
 
     #[test]

@@ -38,8 +38,7 @@ impl Prepared {
     pub fn new(confinement: &Confinement) -> io::Result<Prepared> {
         let ruleset = ruleset(confinement).map_err(io::Error::other)?.map(child::raise).transpose()?;
         let filters = match confinement.plain && has_filters() {
-            // Who connects nowhere asks nobody for addresses.
-            true => filters(confinement.connect.as_ref().is_some_and(Vec::is_empty)).map_err(io::Error::other)?,
+            true => filters(!confinement.datagrams).map_err(io::Error::other)?,
             false => Vec::new(),
         };
         Ok(Prepared { ruleset, filters })

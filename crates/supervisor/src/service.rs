@@ -83,6 +83,9 @@ pub struct Confinement {
     /// It needs no unix sockets, no memory shared by name (System V), and none of the calls that reach into other processes,
     /// change modes and owners of files, or change the system.
     pub plain: bool,
+    /// Of a plain one: whether it may send datagrams (UDP), which no rule about ports holds back. Without them it can't ask for
+    /// the addresses of hosts.
+    pub datagrams: bool,
 }
 
 /// What may be done with a file, or what is below a directory.

@@ -122,6 +122,16 @@ fn ports_that_were_given_are_open() {
     lines_to(&rig, "client", "connected");
 }
 
+#[test]
+fn datagrams_are_sent_by_who_may() {
+    for datagrams in [false, true] {
+        let confined = json!({ "run": SYSTEM, "change": ["/dev/null"], "plain": true, "datagrams": datagrams });
+        let said = said(Some(confined));
+        let udp = if datagrams { "got udp" } else { "no udp" };
+        assert!(said.iter().any(|line| line == udp), "{said:?}");
+    }
+}
+
 /// A service may run as the supervisor's user: being that is not enough to command it.
 #[test]
 fn no_service_commands_the_supervisor() {
