@@ -28,6 +28,53 @@ fn without_swarm_a_role_is_the_same() {
     assert_eq!(keys(&file["services"]["flowmachine"]["networks"]), ["flowdb", "flowmachine", "redis"]);
 }
 
+/// What holds a burglar in the stack (`docker::burglary`) holds it in the other two.
+#[test]
+fn every_role_is_held_alike_by_all_engines() {
+    let here = Here { secrets: "s".into(), user: (1000, 1000) };
+    let stack: Value = serde_saphyr::from_str(&made(&given(), &[]).unwrap().text("")).unwrap();
+    let compose: Value = serde_saphyr::from_str(&alone(made(&given(), &[]).unwrap(), &here).text("")).unwrap();
+    let units = quadlet(&made(&given(), &[]).unwrap(), "");
+    let roles = keys(&stack["services"]);
+    assert_eq!(keys(&compose["services"]), roles);
+    let networks = |file: &Value| -> Vec<(String, bool)> {
+        let networks = file["networks"].as_object().unwrap().iter();
+        networks.map(|(name, network)| (name.clone(), network["internal"] == true)).collect()
+    };
+    assert_eq!(networks(&compose), networks(&stack));
+    for (name, internal) in networks(&stack) {
+        let unit = units.iter().find(|unit| unit.name == format!("flowkit-{name}.network")).unwrap();
+        assert!(unit.text.contains(&format!("Internal={internal}\n")), "{}", unit.text);
+    }
+    for role in roles {
+        let (service, alone) = (&stack["services"][role], &compose["services"][role]);
+        assert_eq!(
+            (&service["read_only"], &service["cap_drop"]),
+            (&true.into(), &serde_json::json!(["ALL"])),
+            "{role}"
+        );
+        assert_eq!(service["user"], "1000:1000", "{role}");
+        for key in ["user", "read_only", "cap_drop", "networks"] {
+            assert_eq!(alone[key], service[key], "{role}: {key}");
+        }
+        assert_eq!(alone["security_opt"], serde_json::json!(["no-new-privileges:true"]), "{role}");
+        let held: Vec<&Value> = service["secrets"].as_array().unwrap().iter().map(|secret| &secret["source"]).collect();
+        assert_eq!(alone["secrets"].as_array().unwrap().iter().collect::<Vec<_>>(), held, "{role}");
+        let unit = &units.iter().find(|unit| unit.name == format!("flowkit-{role}.container")).unwrap().text;
+        let lines = |key: &str| -> Vec<&str> { unit.lines().filter_map(|line| line.strip_prefix(key)).collect() };
+        for line in ["User=1000", "Group=1000", "ReadOnly=true", "DropCapability=all", "NoNewPrivileges=true"] {
+            assert_eq!(lines(line), [""], "{line} in {unit}");
+        }
+        let name = |line: &&str| line.trim_start_matches("flowkit-").split(".network").next().unwrap().to_owned();
+        assert_eq!(lines("Network=").iter().map(name).collect::<Vec<_>>(), keys(&service["networks"]), "{role}");
+        assert_eq!(lines("Secret=").len(), held.len(), "{role}");
+        for wide in ["AddCapability", "SecurityLabelDisable", "SeccompProfile", "UserNS", "PodmanArgs=--priv", "/run/"]
+        {
+            assert!(!unit.contains(wide), "{wide} in {unit}");
+        }
+    }
+}
+
 /// What podman 5.4 was seen to make a service of.
 const FLOWDB_CONTAINER: &str = r#"# a comment
 
