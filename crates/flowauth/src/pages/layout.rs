@@ -281,10 +281,12 @@ impl Page {
 
     /// A moment and how far it is.
     pub fn until(&self, seconds: i64) -> Markup {
-        let span = self.span((seconds - now()).unsigned_abs() / 60);
-        let distance = match seconds > now() {
-            true => self.f("time.in", &[("span", &span)]),
-            false => self.f("time.ago", &[("span", &span)]),
+        let minutes = (seconds - now()).unsigned_abs() / 60;
+        let span = self.span(minutes);
+        let distance = match (minutes, seconds > now()) {
+            (0, _) => self.t("time.now").to_owned(),
+            (_, true) => self.f("time.in", &[("span", &span)]),
+            (_, false) => self.f("time.ago", &[("span", &span)]),
         };
         html! { (self.time(seconds)) " (" (distance) ")" }
     }

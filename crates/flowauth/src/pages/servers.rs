@@ -260,7 +260,9 @@ async fn compare(page: Page, Id(id): Id<i64>, form: Form) -> Answer {
                     h2 { (page.n("compare.gone", difference.gone.len())) }
                     p { (page.t("compare.gone-about")) }
                     ul .plain {
-                        @for (name, roles) in &difference.gone {
+                        // Those that somebody has come first.
+                        @let (had, others): (Vec<_>, Vec<_>) = difference.gone.iter().partition(|(_, roles)| !roles.is_empty());
+                        @for (name, roles) in had.into_iter().chain(others) {
                             li { code { (name) } @if !roles.is_empty() { " " span .badge.bad { (page.f("compare.in-roles", &[("roles", &roles.join(", "))])) } } }
                         }
                     }
@@ -268,7 +270,7 @@ async fn compare(page: Page, Id(id): Id<i64>, form: Form) -> Answer {
             }
             form method="post" action={ "/manage/servers/" (id) "/apply" } {
                 (page.hidden())
-                input type="hidden" name="scopes" value=(names.join(" "));
+                input type="hidden" name="scopes" value=(names.join("\n"));
                 div .actions { button .main { (page.t("compare.apply")) } a href={ "/manage/servers/" (id) } { (page.t("form.cancel")) } }
             }
         }
@@ -291,7 +293,7 @@ fn listed(title: &str, about: &str, names: &BTreeSet<String>) -> Markup {
 
 async fn apply(page: Page, Id(id): Id<i64>, form: Form) -> Answer {
     let audience = the(&page, id).await?.wanted.name;
-    let scopes: BTreeSet<String> = form.text("scopes").split_whitespace().map(str::to_owned).collect();
+    let scopes: BTreeSet<String> = form.text("scopes").lines().map(str::to_owned).collect();
     if scopes.is_empty() {
         let mut wrongs = Wrongs::default();
         wrongs.add("spec-upload-button", page.t("servers.file-missing"));

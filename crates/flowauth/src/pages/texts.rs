@@ -87,7 +87,7 @@ impl Texts {
     pub fn span(&self, minutes: u64) -> String {
         match minutes {
             0..120 => self.n("time.minute", minutes),
-            120..2880 if minutes % 60 == 0 || minutes > 600 => self.n("time.hour", minutes / 60),
+            120..2880 if minutes.is_multiple_of(60) || minutes > 600 => self.n("time.hour", minutes / 60),
             120..2880 => format!("{} {}", self.n("time.hour", minutes / 60), self.n("time.minute", minutes % 60)),
             _ => self.n("time.day", minutes / 1440),
         }
@@ -97,8 +97,8 @@ impl Texts {
     pub fn limit(&self, minutes: u64) -> String {
         match minutes {
             0..60 => self.n("time.minute", minutes),
-            _ if minutes % 1440 == 0 => self.n("time.day", minutes / 1440),
-            _ if minutes % 60 == 0 => self.n("time.hour", minutes / 60),
+            _ if minutes.is_multiple_of(1440) => self.n("time.day", minutes / 1440),
+            _ if minutes.is_multiple_of(60) => self.n("time.hour", minutes / 60),
             _ => self.n("time.minute", minutes),
         }
     }

@@ -122,7 +122,7 @@ async fn from_the_first_sign_in_to_a_token_by_forms(address: Address) {
     assert!(page(&mut root, "/manage/tokens").await.contains("of ann, for here"));
 
     // Another file: seen first, then applied; the role keeps what is gone.
-    let file = specification("here", &["run", "admin3:flows:x", "new"]);
+    let file = specification("here", &["run", "admin3:flows:x", "new", "with a blank"]);
     let compared =
         root.upload(&format!("/manage/servers/{server}/specification"), &[("spec-upload-button", &file)]).await;
     assert!(
@@ -133,7 +133,8 @@ async fn from_the_first_sign_in_to_a_token_by_forms(address: Address) {
     let scopes = between(compared.text(), "name=\"scopes\" value=\"", "\"").to_owned();
     let applied = root.form(&format!("/manage/servers/{server}/apply"), &[("scopes", &scopes)]).await;
     assert_eq!(sent(&applied), format!("/manage/servers/{server}?done=scopes"));
-    assert!(page(&mut root, &format!("/manage/roles/{role}")).await.contains("no longer on the server"));
+    let editor = page(&mut root, &format!("/manage/roles/{role}")).await;
+    assert!(editor.contains("no longer on the server") && editor.contains(">with a blank</label>"), "{editor}");
 
     // The log, filtered and taken away.
     let log = page(&mut root, "/manage/audit?user=ANN&action=token.mint&object=").await;

@@ -199,7 +199,7 @@ impl Chromium {
     }
 
     /// The width of the window, as a phone or a desktop has it.
-    pub async fn width(&self, width: u32) {
+    pub async fn width(&self, width: u64) {
         let metrics = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600 });
         self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
     }
