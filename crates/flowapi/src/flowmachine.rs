@@ -39,6 +39,9 @@ const OF_QUERIES: [&str; 2] = ["get_aggregation_unit", "run_query"];
 /// The id of no query.
 const NO_QUERY: &str = "00000000000000000000000000000000";
 
+/// How long after one answer a query is asked for again that may have failed by an outage: whatever has just come back settles.
+const AGAIN: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+
 /// What FlowMachine says of parameters that an action can't take.
 const MISFIT: &str = "Internal flowmachine server error: wrong arguments";
 
@@ -257,19 +260,24 @@ impl FlowMachine {
     /// Asks something of a query as a client wrote it.
     ///
     /// FlowMachine has one word for a query that it stumbles over (of a table that is not there) and for its database and redis being
-    /// away, and where one of them goes while it makes a query it says that there is no such query. Where both answer a moment later,
-    /// and it says the same of the query again, it is the query: a client that is told to come back would do so for ever.
+    /// away, and where one of them goes while it makes a query it says that there is no such query. Where both answer, and it says
+    /// the same of the query again and again, it is the query: a client that is told to come back would do so for ever.
     ///
     /// # Errors
     /// As [`FlowMachine::ask`].
     pub async fn of_query(&self, asker: &Asker, action: &'static str, spec: &RawValue) -> Result<Reply, Error> {
-        match self.ask(asker, action, spec).await {
-            Err(Error::Failed(..)) => {}
-            Ok(reply) if reply.may_be_an_outage() => {}
-            reply => return reply,
+        let mut reply = self.ask(asker, action, spec).await;
+        for pause in AGAIN {
+            match &reply {
+                Err(Error::Failed(..)) => {}
+                Ok(reply) if reply.may_be_an_outage() => {}
+                _ => return reply,
+            }
+            self.check(asker).await?;
+            tokio::time::sleep(pause).await;
+            reply = self.ask(asker, action, spec).await;
         }
-        self.check(asker).await?;
-        match self.ask(asker, action, spec).await {
+        match reply {
             Err(Error::Failed(action, _)) => Reply::misfit(action),
             reply => reply,
         }
