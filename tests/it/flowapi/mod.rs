@@ -1,5 +1,7 @@
 //! FlowAPI as analysts meet it: upstream's client and upstream's tokens, over TLS, against real servers.
 
+mod document;
+mod large;
 mod outage;
 
 use serde_json::{Value, json};
@@ -41,17 +43,20 @@ async def again():
 later = asyncio.run(again())
 with http() as client:
     csv = client.get(f"get/{id}.csv")
-    files = {kind: client.get(f"get/{id}.{kind}") for kind in ["arrow", "parquet", "geoparquet", "xls"]}
+    files = {kind: client.get(f"get/{id}.{kind}") for kind in ["arrow", "parquet", "geoparquet", "fgb", "xls"]}
     packed = client.get(f"get/{id}", headers={"Accept-Encoding": "gzip"})
+def frame_of(kind):
+    import geopandas, io, pandas
+    read = {"arrow": pandas.read_feather, "parquet": pandas.read_parquet, "geoparquet": geopandas.read_parquet, "fgb": geopandas.read_file}
+    return read[kind](io.BytesIO(files[kind].content))
 rows = lambda frame: sorted([pcod, int(value)] for pcod, value in zip(frame.pcod, frame.value))
 print(json.dumps({
     "sync": rows(frame), "async": rows(later), "id": id,
     "csv": csv.text, "csv_kind": csv.headers["content-type"], "csv_name": csv.headers["content-disposition"],
     "features": sorted([f["properties"]["pcod"], f["properties"]["value"], f["geometry"]["type"]] for f in shapes["features"]),
     "packed": packed.headers.get("content-encoding"), "same": len(packed.json()["query_result"]), "xls": files["xls"].status_code,
-    "arrow": files["arrow"].content[:6] == files["arrow"].content[-6:] == b"ARROW1",
-    "parquet": [files[kind].content[:4] == files[kind].content[-4:] == b"PAR1" for kind in ["parquet", "geoparquet"]],
-    "geo": b'"encoding":"WKB"' in files["geoparquet"].content and b"pcod" in files["geoparquet"].content,
+    "frames": {kind: rows(frame_of(kind)) for kind in ["arrow", "parquet", "geoparquet", "fgb"]},
+    "shapes": [sorted(set(frame_of(kind).geom_type)) for kind in ["geoparquet", "fgb"]],
 }))
 "#;
 
@@ -96,7 +101,9 @@ fn results_are_those_of_sql_by_both_clients_and_in_every_type() {
     assert_eq!(features.len(), count);
     assert_eq!((&told["packed"], &told["same"], &told["xls"]), (&json!("gzip"), &json!(count), &json!(400)));
 
-    assert_eq!((&told["arrow"], &told["parquet"], &told["geo"]), (&json!(true), &json!([true, true]), &json!(true)));
+    let frames = told["frames"].as_object().unwrap();
+    assert!(frames.len() == 4 && frames.values().all(|rows| *rows == told["sync"]), "{frames:?}");
+    assert_eq!(told["shapes"], json!([["MultiPolygon"], ["MultiPolygon"]]));
 
     let log = api.log();
     assert!(log.contains("\"event\":\"run_query\"") && log.contains("\"user\":\"ann\""), "{log}");

@@ -74,6 +74,11 @@ impl FlowApi {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
+    /// What its process has taken of memory at most, in bytes.
+    pub fn peak(&self) -> u64 {
+        peak_of(self.server.as_ref().expect("it runs").id())
+    }
+
     /// A program of upstream's client: Python's text, told where the server, its certificate and the key of tokens are.
     pub fn client(&self, text: &str) -> Command {
         let mut command = Command::new(python());
@@ -101,6 +106,13 @@ impl Drop for FlowApi {
             let _ = server.wait();
         }
     }
+}
+
+/// What a process has taken of memory at most, in bytes.
+pub fn peak_of(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells");
+    peak.trim().trim_end_matches(" kB").parse::<u64>().expect("KiB") << 10
 }
 
 /// What makes the token of [`guide`], as the manual has it.
