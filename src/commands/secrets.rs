@@ -5,10 +5,9 @@ use std::process::ExitCode;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
-use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::json;
 
-use super::Failure;
+use super::{Failure, table};
 use crate::roles;
 use flowkit_core::catalogue::{Role, catalogue};
 use flowkit_core::config::{Problem, Settings, StateDir};
@@ -258,17 +257,15 @@ impl List {
                 json!({ "name": row.name, "roles": row.roles, "kind": row.kind, "purpose": row.purpose,
                         "found": place.ok(), "error": error })
             });
-            serde_json::to_string_pretty(&rows.collect::<Vec<_>>())?
+            serde_json::to_string_pretty(&rows.collect::<Vec<_>>())? + "\n"
         } else {
-            let mut table = Table::new();
-            table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-            table.set_header(["SECRET", "ROLES", "KIND", "FOUND", "PURPOSE"]);
-            for row in rows {
-                table.add_row([row.name, &row.roles.join(", "), row.kind, &row.shown(), row.purpose]);
-            }
-            table.trim_fmt()
+            let rows = rows.iter().map(|row| {
+                let shown = row.shown();
+                [row.name, &row.roles.join(", "), row.kind, &shown, row.purpose].map(str::to_owned)
+            });
+            table::fitted(["SECRET", "ROLES", "KIND", "FOUND", "PURPOSE"], rows)
         };
-        say::product(format!("{text}\n").as_bytes());
+        say::product(text.as_bytes());
         Ok(ExitCode::SUCCESS)
     }
 

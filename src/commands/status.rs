@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::Failure;
-use super::table::table;
+use super::table;
 use crate::roles::Deployment;
 use say::show;
 use say::{self, Shown};
@@ -46,7 +46,7 @@ impl StatusArgs {
         match self.format {
             Format::Json => say::product(format!("{}\n", serde_json::to_string_pretty(&status)?).as_bytes()),
             Format::Table => {
-                show!("{}", table(&status.services));
+                show!("{}", table::services(&status.services));
                 let fact = |name: &str| Shown(status.facts[name].as_str().unwrap_or_default());
                 show!("state: {}   secrets: {}", fact("state"), fact("secrets"));
             }

@@ -1,20 +1,32 @@
-//! The table of services, once for a script's log or drawn again and again for a person who waits.
+//! Tables: aligned columns without lines or colour. That of the services is also drawn again and again for a person who waits.
 
+use comfy_table::{ContentArrangement, Table, presets};
 use say::tell;
 use say::{self, Shown};
 use supervisor::{ServiceState, ServiceStatus};
 
-/// The services as aligned columns, without colour: name, state, since, restarts, address, and what is the matter.
-pub fn table(services: &[ServiceStatus]) -> String {
-    let head = ["SERVICE", "STATE", "SINCE", "RESTARTS", "ADDRESS", ""].map(str::to_string);
-    let rows: Vec<[String; 6]> = std::iter::once(head).chain(services.iter().map(row)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..6).map(width).collect();
-    let line = |row: &[String; 6]| {
-        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    rows.iter().map(line).collect()
+/// Columns under their heads, each row on a line of its own however long.
+pub fn lines<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    format!("{}\n", columns(head, rows).trim_fmt())
+}
+
+/// The same, where long texts are broken to fit a terminal.
+pub fn fitted<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = columns(head, rows);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    format!("{}\n", table.trim_fmt())
+}
+
+fn columns<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(head).add_rows(rows);
+    table.column_iter_mut().for_each(|column| _ = column.set_padding((0, 2)));
+    table
+}
+
+/// The services: name, state, since, restarts, address, and what is the matter.
+pub fn services(services: &[ServiceStatus]) -> String {
+    lines(["SERVICE", "STATE", "SINCE", "RESTARTS", "ADDRESS", ""], services.iter().map(row))
 }
 
 fn row(service: &ServiceStatus) -> [String; 6] {
@@ -49,7 +61,8 @@ impl Live {
     pub fn show(&mut self, services: &[ServiceStatus]) {
         if self.terminal {
             let width = usize::from(terminal_width());
-            let lines: Vec<String> = table(services).lines().map(|line| line.chars().take(width).collect()).collect();
+            let lines: Vec<String> =
+                self::services(services).lines().map(|line| line.chars().take(width).collect()).collect();
             let mut text = String::new();
             if self.drawn > 0 {
                 text += &format!("\x1b[{}A", self.drawn);
@@ -93,7 +106,7 @@ mod tests {
             message: Some("no\nflowdb  ready\u{9b}2J\u{202e}".into()),
             last_exit: None,
         };
-        let text = table(&[service]);
+        let text = services(&[service]);
         let line = "redis    starting  10:11:12  0         \\u{1b}]0;owned\\u{7}  no\\nflowdb  ready\\u{9b}2J\\u{202e}";
         assert_eq!(text.lines().nth(1), Some(line), "{text}");
         assert_eq!(text.lines().count(), 2);

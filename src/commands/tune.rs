@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::json;
 
-use super::Failure;
+use super::{Failure, table};
 use crate::flowdb::cluster::cluster;
 use crate::roles::{Deployment, built};
 use crate::tuning::{self, Database, Plan, Setting};
@@ -72,7 +71,7 @@ impl Tune {
             tell!("warning: {warning}");
         }
         let text = match self.format {
-            Format::Table => table(&hardware, &database, &plan),
+            Format::Table => in_words(&hardware, &database, &plan),
             Format::Conf => plan.conf(),
             Format::Json => format!("{:#}\n", as_json(&hardware, &database, &plan)),
         };
@@ -129,7 +128,7 @@ impl Tune {
     }
 }
 
-fn table(hardware: &Hardware, database: &Database, plan: &Plan) -> String {
+fn in_words(hardware: &Hardware, database: &Database, plan: &Plan) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| text.push_str(&format!("{name:<11}{value}\n"));
     line("memory", format!("{} ({})", rounded(plan.inputs.memory.value), plan.inputs.memory.origin));
@@ -140,14 +139,11 @@ fn table(hardware: &Hardware, database: &Database, plan: &Plan) -> String {
     for change in &plan.fitted {
         line("lowered", change.clone());
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["setting", "value", "from", "why"]);
-    for setting in plan.settings.iter().chain(&plan.cache_settings) {
+    let settings = plan.settings.iter().chain(&plan.cache_settings).map(|setting| {
         let Setting { name, value, reason, origin } = setting;
-        table.add_row([(*name).to_owned(), value.to_string(), origin.to_string(), reason.clone()]);
-    }
-    format!("{text}{table}\n")
+        [(*name).to_owned(), value.to_string(), origin.to_string(), reason.clone()]
+    });
+    text + &table::fitted(["SETTING", "VALUE", "FROM", "WHY"], settings)
 }
 
 fn as_json(hardware: &Hardware, database: &Database, plan: &Plan) -> serde_json::Value {

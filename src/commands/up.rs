@@ -11,7 +11,7 @@ use clap::Args;
 
 use super::begin::{begin, of_supervisor, tell_gaps};
 use super::follow;
-use super::table::{Live, table};
+use super::table::{self, Live};
 use super::{Failure, demo};
 use crate::roles::{self, Deployment, Walls};
 use flowkit_core::catalogue::catalogue;
@@ -74,7 +74,7 @@ impl Up {
         }
         // A person has the live table before their eyes.
         if !say::ERR.is_terminal() {
-            show!("{}", table(&status.services));
+            show!("{}", table::services(&status.services));
         }
         tell_clients(&deployment);
         tell!("state: {}   log: {}", deployment.site.state.root().display(), log.display());

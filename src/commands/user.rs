@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
-use comfy_table::{Table, presets};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use serde_json::json;
 
-use super::Failure;
+use super::{Failure, table};
 use crate::flowdb::schema::unhindered;
 use crate::flowdb::users::{self, Role};
 use crate::flowdb::{self, Error, SUPERUSER};
@@ -167,12 +166,8 @@ impl List {
             }
             Format::Table if all.is_empty() => tell!("there are no users yet; `flowkit db user add` makes one"),
             Format::Table => {
-                let mut table = Table::new();
-                table.load_style(presets::NOTHING).set_header(["NAME", "ROLE", "CONNECTIONS"]);
-                for user in &all {
-                    table.add_row([user.name.clone(), role(user), user.connections.to_string()]);
-                }
-                say::product(format!("{}\n", table.trim_fmt()).as_bytes());
+                let rows = all.iter().map(|user| [user.name.clone(), role(user), user.connections.to_string()]);
+                say::product(table::lines(["NAME", "ROLE", "CONNECTIONS"], rows).as_bytes());
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -6,12 +6,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use comfy_table::{Table, presets};
 use indicatif::ProgressBar;
 use serde_json::json;
 use time::Date;
 
-use super::{Failure, demo};
+use super::{Failure, demo, table};
 use crate::roles::{self, Deployment, flowmachine};
 use crate::stack::{Docker, Job};
 use crate::verify::{Check, Error, Target, verify};
@@ -82,7 +81,7 @@ impl Verify {
             spinner.finish_and_clear();
         }
         match self.format {
-            Format::Table => show!("{}", table(&checks)),
+            Format::Table => show!("{}", in_rows(&checks)),
             Format::Json => say::product(format!("{:#}\n", as_json(&checks)).as_bytes()),
         }
         let wrong: Vec<Failure> = checks
@@ -140,13 +139,9 @@ fn flowapi(deployment: &Deployment) -> Result<Result<SocketAddr, String>, Proble
 }
 
 /// What was looked at, what came of it, how long it took.
-fn table(checks: &[Check]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["CHECK", "RESULT", "TIME"]);
-    for check in checks {
-        table.add_row([check.what.clone(), result(check), format!("{:.2} s", check.took.as_secs_f64())]);
-    }
-    table
+fn in_rows(checks: &[Check]) -> String {
+    let row = |check: &Check| [check.what.clone(), result(check), format!("{:.2} s", check.took.as_secs_f64())];
+    table::lines(["CHECK", "RESULT", "TIME"], checks.iter().map(row))
 }
 
 /// One line; what differs is told apart from the table.
@@ -177,7 +172,7 @@ mod tests {
     fn the_table_has_one_line_a_check() {
         let check = |what: &str, outcome| Check { what: what.into(), outcome, took: Duration::from_millis(1234) };
         let checks = [check("a question", Ok("equal in all 3 areas".into())), check("another", Err(Error::NoDay))];
-        let text = table(&checks).to_string();
+        let text = in_rows(&checks);
         let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines.len(), 3, "{text}");
         assert_eq!(lines[1].join(" "), "a question equal in all 3 areas 1.23 s");

@@ -3,13 +3,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flowkit_core::catalogue::catalogue;
 use flowkit_core::secrets;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::deployment::{Deployment, wait};
+use crate::support::deployment::Deployment;
+use crate::support::poll::{until, wait};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -64,11 +65,10 @@ impl Role {
     }
 
     fn ready(&self) {
-        let since = Instant::now();
-        while self.deployment.status().is_none_or(|status| status["ready"] != true) {
-            assert!(since.elapsed() < PATIENCE, "{} is not ready\n{}", self.name, self.log());
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        until(PATIENCE, &format!("{} is ready", self.name), || {
+            let ready = self.deployment.status().is_some_and(|status| status["ready"] == true);
+            if ready { Ok(()) } else { Err(self.log()) }
+        });
     }
 
     fn end(&mut self, signal: Signal) {

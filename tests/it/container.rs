@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
-use crate::support::deployment::{Deployment, show, wait};
+use crate::support::deployment::{Deployment, show};
+use crate::support::poll::wait;
 use crate::support::ports::free_port;
 use crate::support::skip::{Lack, skip};
 

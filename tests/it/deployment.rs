@@ -10,9 +10,10 @@ use flowkit_core::config::{Origin, StateDir};
 use rand::RngExt;
 
 use crate::said::unread;
-use crate::support::deployment::{Deployment, kill, pids, show, wait};
+use crate::support::deployment::{Deployment, kill, pids, show};
 use crate::support::flowapi;
 use crate::support::flowdb::{Cluster, FLOWMACHINE};
+use crate::support::poll::wait;
 use crate::support::skip::{Lack, skip};
 
 const SERVICES: [&str; 6] = ["flowdb", "flowdb-schema", "redis", "flowmachine", "cache-cleanup", "flowapi"];

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use postgres::tuning::small;
 use postgres::{Cluster, Error, Login, Migrations, ProbeSql, Question, password};
@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use supervisor::Probe;
 
 use crate::support::flowdb;
+use crate::support::poll::until;
 use crate::support::ports::free_port;
 
 /// Longest wait for the server.
@@ -55,11 +56,10 @@ fn ledger(home: &flowdb::Cluster) -> Cluster {
 }
 
 fn await_ready(home: &flowdb::Cluster, probe: &ProbeSql, server: &mut Server) {
-    let until = Instant::now() + PATIENCE;
-    while let Err(why) = home.as_user(|| probe.check(Duration::from_secs(10))) {
-        assert!(server.0.try_wait().unwrap().is_none() && Instant::now() < until, "{why}\n{}", home.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until(PATIENCE, "a server that is ready", || {
+        assert!(server.0.try_wait().unwrap().is_none(), "it ended\n{}", home.log());
+        home.as_user(|| probe.check(Duration::from_secs(10)))
+    });
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::deployment::{Deployment, show, wait};
+use crate::support::deployment::{Deployment, show};
+use crate::support::poll::wait;
 
 /// Runs a command whose reader has gone before it says its first word.
 pub fn unread(mut command: Command) -> ExitStatus {

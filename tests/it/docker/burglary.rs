@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::deployment::wait;
 use crate::support::engine::{Engine, images};
+use crate::support::poll::wait;
 
 /// Roles and the setting that names their program. FlowMachine's waits for FlowDB and redis.
 const ROLES: [(&str, &str); 3] =

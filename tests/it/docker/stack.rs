@@ -5,9 +5,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::deployment::{show, wait};
+use crate::support::deployment::show;
 use crate::support::engine::{Engine, ROLES, images, wait_for_another};
 use crate::support::flowapi;
+use crate::support::poll::wait;
 
 const STACK: &str = "fk";
 

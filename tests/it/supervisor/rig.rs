@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use supervisor::{ServiceState, ServiceStatus, Status, client};
 use tempfile::TempDir;
 
+use crate::support::poll;
+
 /// Longest wait for anything that should happen soon, on a machine that is busy with other tests.
 pub const SOON: Duration = Duration::from_secs(20);
 
@@ -29,15 +31,9 @@ pub fn example(name: &str) -> PathBuf {
 }
 
 /// Asks until there is an answer; fails with what was waited for and the last state seen.
-pub fn until<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
-    let deadline = Instant::now() + SOON;
-    loop {
-        match ask() {
-            Ok(answer) => return answer,
-            Err(state) if Instant::now() > deadline => panic!("waited {SOON:?} for {what}; last seen: {state}"),
-            Err(_) => std::thread::sleep(Duration::from_millis(2)),
-        }
-    }
+#[track_caller]
+pub fn until<T>(what: &str, ask: impl FnMut() -> Result<T, String>) -> T {
+    poll::until(SOON, what, ask)
 }
 
 /// How often a test that depends on chance is repeated.

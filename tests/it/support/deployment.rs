@@ -4,10 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
+use super::poll::wait;
 use super::ports::free_port;
 use super::programs;
 
@@ -133,15 +134,6 @@ pub fn copy_program(from: &Path, to: &Path) {
 /// What a command printed, for a failed assertion.
 pub fn show(output: &Output) -> String {
     format!("stdout: {}\nstderr: {}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-/// Asks until the answer is yes; never sleeps "long enough".
-pub fn wait(patience: Duration, what: &str, mut yes: impl FnMut() -> bool) {
-    let deadline = Instant::now() + patience;
-    while !yes() {
-        assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// SIGKILL.

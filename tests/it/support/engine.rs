@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use super::deployment::{show, wait};
+use super::deployment::show;
+use super::poll::{until, wait};
 use super::skip::{Lack, skip};
 
 /// Longest wait for the engine itself.
@@ -56,17 +57,15 @@ impl Engine {
         start.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let daemon = start.spawn().expect("setpriv of util-linux");
         let mut engine = Engine { dir, data, daemon };
-        let until = Instant::now() + PATIENCE;
-        while !engine.try_docker(&["version"]).status.success() {
-            let ended = engine.daemon.try_wait().unwrap();
-            assert!(
-                ended.is_none() && Instant::now() < until,
-                "dockerd does not start ({ended:?}); `make setup-tests` installs docker.io, FLOWKIT_SKIP_DOCKER=1 does \
-                 without\n{}",
-                engine.log()
-            );
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        until(
+            PATIENCE,
+            "an engine (`make setup-tests` installs docker.io, FLOWKIT_SKIP_DOCKER=1 does without)",
+            || {
+                let ended = engine.daemon.try_wait().unwrap();
+                assert!(ended.is_none(), "dockerd ended ({ended:?})\n{}", engine.log());
+                engine.try_docker(&["version"]).status.success().then_some(()).ok_or_else(|| engine.log())
+            },
+        );
         Some(engine)
     }
 
@@ -120,16 +119,12 @@ impl Engine {
     /// Waits until a container is healthy.
     pub fn wait_healthy(&self, container: &str, patience: Duration) {
         let health = || self.docker(&["inspect", "--format", "{{.State.Status}} {{.State.Health.Status}}", container]);
-        let until = Instant::now() + patience;
-        loop {
+        let log = || show(&self.try_docker(&["logs", container]));
+        until(patience, &format!("{container} is healthy"), || {
             let state = health();
-            if state == "running healthy" {
-                return;
-            }
-            let hopeful = state.starts_with("running") && Instant::now() < until;
-            assert!(hopeful, "{container} is {state}\n{}", show(&self.try_docker(&["logs", container])));
-            std::thread::sleep(Duration::from_millis(200));
-        }
+            assert!(state.starts_with("running"), "{container} is {state}\n{}", log());
+            if state == "running healthy" { Ok(()) } else { Err(format!("{state}\n{}", log())) }
+        });
     }
 
     /// The container of a service's task, if one is healthy: Swarm calls only such a task running.

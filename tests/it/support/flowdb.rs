@@ -22,6 +22,7 @@ use supervisor::Probe;
 use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 
+use super::poll::until;
 use super::ports::free_port;
 
 /// The user `nobody` of every Linux.
@@ -124,17 +125,12 @@ impl Cluster {
         assert!(self.server.is_none(), "it runs already");
         self.server = Some(command.spawn().expect("postgres starts"));
         let probe = flowdb::probe::server(&self.site);
-        let until = Instant::now() + PATIENCE;
-        loop {
-            match self.as_user(|| probe.check(Duration::from_secs(5))) {
-                Ok(()) => return,
-                Err(why) => {
-                    let ended = self.server.as_mut().expect("it was started").try_wait().expect("it is our child");
-                    assert!(ended.is_none() && Instant::now() < until, "{why}\n{}", self.log());
-                }
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
+        until(PATIENCE, "a server that is ready", || {
+            let why = self.as_user(|| probe.check(Duration::from_secs(5)));
+            let ended = self.server.as_mut().expect("it was started").try_wait().expect("it is our child");
+            assert!(ended.is_none(), "{why:?}\n{}", self.log());
+            why.map_err(|why| format!("{why}\n{}", self.log()))
+        });
     }
 
     /// The server, as the right user, logging into a file.
@@ -262,11 +258,9 @@ impl Cluster {
 
     fn wait(&mut self) {
         let mut server = self.server.take().expect("it runs");
-        let until = Instant::now() + PATIENCE;
-        while server.try_wait().expect("it is our child").is_none() {
-            assert!(Instant::now() < until, "the server does not stop\n{}", self.log());
-            thread::sleep(Duration::from_millis(10));
-        }
+        until(PATIENCE, "the server's end", || {
+            server.try_wait().expect("it is our child").map(drop).ok_or_else(|| self.log())
+        });
     }
 }
 

@@ -4,8 +4,7 @@ use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flowkit::flowmachine::{Client, Ready, Reply, Sources, repair};
 use flowkit::redis_server::{self, Ping};
@@ -15,6 +14,7 @@ use serde_json::{Value, json};
 use supervisor::Probe;
 
 use super::flowdb::{Cluster, FLOWMACHINE};
+use super::poll::until;
 use super::ports::free_port;
 
 /// Longest wait for anything.
@@ -129,17 +129,7 @@ impl FlowMachine {
     pub fn end(&mut self, signal: Signal) -> ExitStatus {
         let mut server = self.server.take().expect("it runs");
         kill_process(Pid::from_child(&server), signal).expect("it is our child");
-        let until = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = server.try_wait().expect("it is our child") {
-                return status;
-            }
-            if Instant::now() > until {
-                let _ = server.kill();
-                panic!("it does not end: {}", self.log());
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
+        until(PATIENCE, "the server's end", || server.try_wait().expect("it is our child").ok_or_else(|| self.log()))
     }
 
     /// The server's process id.
@@ -230,13 +220,10 @@ pub fn daily_location(day: u8, method: &str) -> Value {
     })
 }
 
-/// Asks until the answer is yes; the last "no" is in the panic.
-pub fn wait_for(what: &str, mut ask: impl FnMut() -> Result<(), String>) {
-    let until = Instant::now() + PATIENCE;
-    while let Err(why) = ask() {
-        assert!(Instant::now() < until, "waited in vain for {what}: {why}");
-        thread::sleep(Duration::from_millis(50));
-    }
+/// Asks until the answer is yes, for as long as anything here may take.
+#[track_caller]
+pub fn wait_for(what: &str, ask: impl FnMut() -> Result<(), String>) {
+    until(PATIENCE, what, ask);
 }
 
 /// The Python that `make setup` makes.

@@ -5,6 +5,7 @@ pub mod engine;
 pub mod flowapi;
 pub mod flowdb;
 pub mod flowmachine;
+pub mod poll;
 pub mod ports;
 pub mod programs;
 pub mod skip;

@@ -4,8 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Seek};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flowkit_core::catalogue::catalogue;
 use flowkit_core::secrets;
@@ -15,6 +14,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
 use crate::support::flowapi;
+use crate::support::poll::until;
 use crate::support::ports::free_port;
 
 fn repository() -> &'static Path {
@@ -139,6 +139,13 @@ impl Machine {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// The end of it.
+    fn console_end(&self) -> String {
+        let console = self.console();
+        let from = console.char_indices().rev().nth(6000).map_or(0, |(at, _)| at);
+        console[from..].to_owned()
+    }
+
     pub fn wait_for_redis(&mut self, password: &str, patience: Duration) {
         let url = format!("redis://:{password}@127.0.0.1:{}", self.redis);
         self.wait("redis", patience, move || {
@@ -166,24 +173,13 @@ impl Machine {
     }
 
     fn wait<T>(&mut self, what: &str, patience: Duration, ask: impl Fn() -> Result<T, String>) -> T {
-        let start = Instant::now();
-        loop {
-            let problem = match ask() {
-                Ok(answer) => return answer,
-                Err(problem) => problem,
-            };
-            let ended = self.qemu.as_mut().expect("the machine is on").try_wait().expect("its state");
-            if ended.is_some() || start.elapsed() > patience {
-                let console = self.console();
-                let from = console.char_indices().rev().nth(6000).map_or(0, |(at, _)| at);
-                panic!(
-                    "{what} does not answer after {:?}: {problem}; QEMU: {ended:?}; console:\n{}",
-                    start.elapsed(),
-                    &console[from..]
-                );
-            }
-            thread::sleep(Duration::from_millis(500));
-        }
+        until(patience, what, || {
+            ask().map_err(|problem| {
+                let ended = self.qemu.as_mut().expect("the machine is on").try_wait().expect("its state");
+                assert!(ended.is_none(), "{what}: {problem}; QEMU: {ended:?}; console:\n{}", self.console_end());
+                format!("{problem}; console:\n{}", self.console_end())
+            })
+        })
     }
 }
 

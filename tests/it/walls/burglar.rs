@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use rustix::process::geteuid;
 
-use crate::support::deployment::{Deployment, wait};
+use crate::support::deployment::Deployment;
+use crate::support::poll::wait;
 use crate::support::programs;
 
 /// A user that nothing else runs as.

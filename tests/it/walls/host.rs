@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::geteuid;
 
-use crate::support::deployment::{Deployment, kill, show, wait};
+use crate::support::deployment::{Deployment, kill, show};
+use crate::support::poll::wait;
 
 /// A user that nothing else runs as.
 const SOMEBODY: u32 = 4_000_778;

@@ -6,7 +6,8 @@ use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::support::deployment::{Deployment, wait};
+use crate::support::deployment::Deployment;
+use crate::support::poll::wait;
 
 /// A connection with the password of the deployment's redis.
 struct Client(BufReader<TcpStream>);
