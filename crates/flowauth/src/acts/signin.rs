@@ -59,6 +59,7 @@ pub async fn known(app: &App, actor: &Actor, name: &str, password: &str) -> Resu
 
 /// Begins a session that is worth nothing until a code completes it. Its cookie and id.
 pub async fn await_code(app: &App, actor: &Actor, headers: &HeaderMap, user: &User) -> Result<(String, String), Error> {
+    let actor = Actor { user: Some((user.id, user.name.clone())), ..actor.clone() };
     let mut change = app.store.change().await?;
     if let Some(old) = caller::brought(headers) {
         sessions::end(&mut change, &old).await?;

@@ -111,7 +111,7 @@ async fn set_up(page: &Page, wrongs: &Wrongs) -> Answer {
             li {
                 h2 #scan { (page.t("factor.scan")) }
                 p { (page.t("factor.scan-about")) }
-                @if let Some(picture) = picture(&url) { div .qr data-id="qr_code" { (PreEscaped(picture)) } }
+                @if let Some(picture) = picture(&url) { div .qr data-id="qr_code" data-secret={ (**secret) "." (shown.reference) } { (PreEscaped(picture)) } }
                 p { (page.t("factor.by-hand")) " " code #secret { (spaced.join(" ")) } }
             }
             li { h2 { (page.t("factor.codes-title")) } (backup_codes(page, &shown)) }

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use web::Error;
 
 use super::scopes::{Leaf, is_below, tree};
-use super::servers::{NAMES, limit_fields, limits, local, said_limits};
+use super::servers::{limit_fields, limits, local, said_limits};
 use super::token::minutes;
 use super::{Form, Input, Page, Wrongs};
 use crate::acts::{missing, roles as acts};
@@ -16,6 +16,9 @@ use crate::routes::{Answer, Table};
 use crate::store::roles::{self, Role, Wanted, Which};
 use crate::store::servers::{self, Server};
 use crate::store::users;
+
+/// What the fields of a request are called here.
+const NAMES: &[(&str, &str)] = &[("longest_token_life_minutes", "lifetime"), ("latest_token_expiry", "latest")];
 
 pub fn enter(table: Table) -> Table {
     table
@@ -115,7 +118,7 @@ impl Draft {
     fn sent(form: &Form) -> Draft {
         Draft {
             name: form.text("name").to_owned(),
-            minutes: minutes(form, "max-life").ok().flatten(),
+            minutes: minutes(form, "lifetime").ok().flatten(),
             latest: form.text("latest").to_owned(),
             days: (form.text("first_day").to_owned(), form.text("last_day").to_owned()),
             scopes: form.numbers("s"),
@@ -156,7 +159,7 @@ async fn editor(page: &Page, wrongs: &Wrongs, server: &Server, role: Option<&Rol
                     }
                 }
             }))
-            (limit_fields(page, wrongs, draft.minutes, &draft.latest))
+            (limit_fields(page, wrongs, "lifetime", draft.minutes, &draft.latest))
             (page.input(wrongs, &day("first_day", page.t("roles.first-day"), page.t("roles.first-day-hint"), draft.days.0.as_str())))
             (page.input(wrongs, &day("last_day", page.t("roles.last-day"), page.t("roles.last-day-hint"), draft.days.1.as_str())))
             div .actions { button .main { (page.t("form.save")) } a href="/manage/roles" { (page.t("form.cancel")) } }
@@ -183,7 +186,7 @@ fn ends(page: &Page, at: &str) -> Markup {
 
 /// What a form makes of a role. Without script a branch is ticked whole by its button, and nothing is saved yet.
 fn wanted(page: &Page, form: &Form, wrongs: &mut Wrongs) -> Wanted {
-    let (longest_minutes, latest_expiry) = said_limits(page, form, wrongs);
+    let (longest_minutes, latest_expiry) = said_limits(page, form, "lifetime", wrongs);
     let day = |field| form.some(field).map(str::to_owned);
     let scopes = form.numbers("s");
     if scopes.is_empty() {

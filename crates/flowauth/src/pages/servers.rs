@@ -68,10 +68,10 @@ pub fn limits(page: &Page, minutes: i64, latest: Option<i64>) -> Markup {
     }
 }
 
-/// The two fields that limit tokens.
-pub fn limit_fields(page: &Page, wrongs: &Wrongs, minutes: Option<i64>, latest: &str) -> Markup {
+/// The two fields that limit tokens, the first by upstream's id.
+pub fn limit_fields(page: &Page, wrongs: &Wrongs, id: &str, minutes: Option<i64>, latest: &str) -> Markup {
     html! {
-        (page.lifetime(wrongs, "max-life", page.t("limits.longest-label"), page.t("limits.longest-hint"), minutes))
+        (page.lifetime(wrongs, id, page.t("limits.longest-label"), page.t("limits.longest-hint"), minutes))
         (page.input(wrongs, &Input {
             id: "latest", label: page.t("limits.latest-label"), hint: page.t("limits.latest-hint"),
             kind: "datetime-local", value: latest, short: true, ..Input::default()
@@ -85,10 +85,10 @@ pub fn local(seconds: Option<i64>) -> String {
 }
 
 /// The limits that a form says.
-pub fn said_limits(page: &Page, form: &Form, wrongs: &mut Wrongs) -> (i64, Option<i64>) {
-    let longest = minutes(form, "max-life").ok().flatten();
+pub fn said_limits(page: &Page, form: &Form, id: &str, wrongs: &mut Wrongs) -> (i64, Option<i64>) {
+    let longest = minutes(form, id).ok().flatten();
     if longest.is_none() {
-        wrongs.add("max-life", page.t("form.number"));
+        wrongs.add(id, page.t("form.number"));
     }
     let latest = form.some("latest").map(|text| {
         // Browsers leave the seconds out where there are none.
@@ -102,7 +102,7 @@ pub fn said_limits(page: &Page, form: &Form, wrongs: &mut Wrongs) -> (i64, Optio
 }
 
 /// What upstream's fields are called here.
-pub const NAMES: &[(&str, &str)] = &[
+const NAMES: &[(&str, &str)] = &[
     ("longest_token_life_minutes", "max-life"),
     ("latest_token_expiry", "latest"),
     ("specification", "spec-upload-button"),
@@ -132,7 +132,7 @@ fn new_server(page: &Page, wrongs: &Wrongs, form: &Form) -> Answer {
         form method="post" action="/manage/servers/new" enctype="multipart/form-data" {
             (page.hidden())
             (upload_field(page, wrongs))
-            (limit_fields(page, wrongs, Some(minutes), form.text("latest")))
+            (limit_fields(page, wrongs, "max-life", Some(minutes), form.text("latest")))
             div .actions { button .main { (page.t("servers.add")) } a href="/manage/servers" { (page.t("form.cancel")) } }
         }
     };
@@ -141,7 +141,7 @@ fn new_server(page: &Page, wrongs: &Wrongs, form: &Form) -> Answer {
 
 async fn add(page: Page, form: Form) -> Answer {
     let mut wrongs = Wrongs::default();
-    let (longest_minutes, latest_expiry) = said_limits(&page, &form, &mut wrongs);
+    let (longest_minutes, latest_expiry) = said_limits(&page, &form, "max-life", &mut wrongs);
     let specification = uploaded(&page, &form, &mut wrongs)?;
     let Some(specification) = specification.filter(|_| !wrongs.any()) else { return new_server(&page, &wrongs, &form) };
     let wanted = Wanted { name: specification.audience, latest_expiry, longest_minutes };
@@ -208,7 +208,7 @@ async fn edit(page: &Page, wrongs: &Wrongs, id: i64, form: Option<&Form>) -> Ans
                 id: "name", label: page.t("servers.name"), hint: page.t("servers.name-hint"),
                 value: form.map_or(&server.wanted.name, |form| form.text("name")), ..Input::default()
             }))
-            (limit_fields(page, wrongs, minutes, &latest))
+            (limit_fields(page, wrongs, "max-life", minutes, &latest))
             div .actions { button .main { (page.t("form.save")) } a href="/manage/servers" { (page.t("form.cancel")) } }
         }
         h2 { (page.t("servers.update")) }
@@ -226,7 +226,7 @@ async fn edit(page: &Page, wrongs: &Wrongs, id: i64, form: Option<&Form>) -> Ans
 
 async fn change(page: Page, Id(id): Id<i64>, form: Form) -> Answer {
     let mut wrongs = Wrongs::default();
-    let (longest_minutes, latest_expiry) = said_limits(&page, &form, &mut wrongs);
+    let (longest_minutes, latest_expiry) = said_limits(&page, &form, "max-life", &mut wrongs);
     if wrongs.any() {
         return edit(&page, &wrongs, id, Some(&form)).await;
     }

@@ -14,7 +14,8 @@ use crate::rig::{Browser, PASSWORD, Rig, verifier};
 on_both!(
     from_the_first_sign_in_to_a_token_by_forms,
     a_second_factor_by_forms,
-    what_is_refused_is_said_beside_the_field
+    what_is_refused_is_said_beside_the_field,
+    an_administrator_looks_after_users_and_roles_by_forms,
 );
 
 /// What a page says between two texts, or from the first on.
@@ -64,7 +65,7 @@ async fn from_the_first_sign_in_to_a_token_by_forms(address: Address) {
 
     // Without script a branch is ticked by the server, and nothing is saved by that.
     let mut fields =
-        vec![("server", &*server), ("name", "analyst"), ("max-life", "30"), ("max-life-unit", "1"), ("tick", "admin3")];
+        vec![("server", &*server), ("name", "analyst"), ("lifetime", "30"), ("lifetime-unit", "1"), ("tick", "admin3")];
     let drafted = root.form("/manage/roles/new", &fields).await;
     assert_eq!((drafted.status.as_u16(), drafted.text().matches("checked").count()), (200, 2), "{}", drafted.text());
     let ids: Vec<String> = drafted
@@ -241,4 +242,77 @@ async fn what_is_refused_is_said_beside_the_field(address: Address) {
     root.headers.push(("accept", "text/html"));
     let missing = root.get("/manage/users/999").await;
     assert!(missing.status == 404 && missing.text().starts_with("<!DOCTYPE html>"), "{}", missing.text());
+}
+
+async fn an_administrator_looks_after_users_and_roles_by_forms(address: Address) {
+    let rig = Rig::start(&address).await;
+    let mut root = sign_in(&rig, "root").await;
+    let ann = rig.user(&mut root, "ann", json!({})).await;
+    let (server, scopes) = rig.server(&mut root, "here", &["run", "x:y:z"]).await;
+    let (server, run, ann_id) = (server.to_string(), scopes["run"].to_string(), ann.to_string());
+    let fields = [("server", &*server), ("name", "analyst"), ("lifetime", "10"), ("lifetime-unit", "1"), ("s", &*run)];
+    let longer: Vec<_> =
+        fields.iter().copied().map(|(name, value)| (name, if name == "lifetime" { "61" } else { value })).collect();
+    let refused = root.form("/manage/roles/new", &longer).await;
+    assert!(refused.status == 400 && refused.text().contains("href=\"#lifetime\""), "{}", refused.text());
+    assert!(refused.text().contains(&format!("value=\"{run}\" checked")), "what was ticked stays ticked");
+    sent(&root.form("/manage/roles/new", &fields).await);
+    // Members by the role's page, rights by the user's.
+    let fields: Vec<_> = fields.into_iter().chain([("m", &*ann_id), ("last_day", "2016-01-31")]).collect();
+    assert_eq!(sent(&root.form("/manage/roles/1", &fields).await), "/manage/roles?done=saved");
+    let at = format!("/manage/users/{ann}");
+    let change = [("username", "ann"), ("role", "1"), ("is_admin", "yes")];
+    assert_eq!(sent(&root.form(&at, &change).await), "/manage/users?done=saved");
+    let shown = root.ok("GET", &format!("/admin/users/{ann}"), json!(null)).await;
+    assert_eq!((&shown["is_admin"], &shown["roles"][0]["name"]), (&json!(true), &json!("analyst")));
+
+    let mut browser = sign_in(&rig, "ann").await;
+    let made = sent(
+        &browser.form(&format!("/my/servers/{server}/new"), &[("name", "t"), ("role", "1"), ("part-1", "run")]).await,
+    );
+    assert!(page(&mut browser, &made).await.contains("eyJ"));
+    sent(&root.form("/manage/roles/1/revoke", &[]).await);
+    assert!(page(&mut root, "/manage/tokens").await.contains("There are none"));
+
+    // A new link: the password of before is worth nothing once it is taken.
+    let link = root.form(&format!("{at}/invite"), &[]).await;
+    let link = format!("/invitation/{}", between(link.text(), "/invitation/", "<"));
+    let new = "another-Purple-dishwasher-92";
+    sent(&rig.browser().form(&link, &[("newPasswordA", new), ("newPasswordB", new)]).await);
+    assert_eq!(sent(&browser.get("/").await), "/sign-in?next=%2F", "whoever was in with the old one is out");
+    let old = rig.browser().form("/sign-in", &[("username", "ann"), ("password", PASSWORD)]).await;
+    assert_eq!(old.status, 401);
+
+    for (state, status, says) in [("disabled", 401, "user-disabled"), ("enabled", 303, "user-enabled")] {
+        assert_eq!(sent(&root.form(&format!("{at}/state"), &[("state", state)]).await), format!("{at}?done={says}"));
+        let answer = rig.browser().form("/sign-in", &[("username", "ann"), ("password", new)]).await;
+        assert_eq!(answer.status, status, "{state}");
+    }
+    // A link of somebody who is disabled meanwhile is none.
+    let link = root.form(&format!("{at}/invite"), &[]).await;
+    let link = format!("/invitation/{}", between(link.text(), "/invitation/", "<"));
+    root.form(&format!("{at}/state"), &[("state", "disabled")]).await;
+    assert_eq!(rig.browser().get(&link).await.status, 404);
+    let refused = root.form(&format!("{at}/invite"), &[]).await;
+    assert!(refused.status == 400 && refused.text().contains("enable them first"), "{}", refused.text());
+
+    assert!(page(&mut root, &format!("{at}/remove")).await.contains("Remove the user ann?"));
+    assert_eq!(sent(&root.form(&format!("{at}/remove"), &[]).await), "/manage/users?done=user-removed");
+    assert_eq!(root.form("/manage/users/1/remove", &[]).await.status, 400, "the last administrator stays");
+    sent(&root.form("/manage/roles/1/remove", &[]).await);
+    sent(&root.form(&format!("/manage/servers/{server}/remove"), &[]).await);
+    assert!(page(&mut root, "/").await.contains("href=\"/manage/servers/new\""), "as at the beginning");
+
+    // A key is shown once.
+    let made = root.form("/account/keys", &[("name", "nightly"), ("days", "30"), ("administers", "yes")]).await;
+    let mut program = rig.browser();
+    program.key = Some(between(between(made.text(), "id=\"key\"", "</textarea>"), ">", "<").to_owned());
+    assert_eq!(program.get("/admin/users").await.status, 200, "{}", made.text());
+    assert!(!page(&mut root, "/account/keys").await.contains(program.key.as_deref().unwrap()));
+    sent(&root.form("/account/keys/1/remove", &[]).await);
+    assert_eq!(program.get("/admin/users").await.status, 401);
+    // Everywhere else.
+    let mut other = sign_in(&rig, "root").await;
+    assert_eq!(sent(&root.form("/account/sessions/end", &[]).await), "/account?done=sessions");
+    assert_eq!((other.get("/").await.status.as_u16(), root.get("/").await.status.as_u16()), (303, 200));
 }

@@ -212,7 +212,7 @@ async fn an_administrator_begins(visit: &mut Visit<'_>, file: &str) -> String {
     chromium.until("return document.querySelectorAll('.tree label').length - document.querySelectorAll('.tree li[hidden] label').length === 4").await;
     chromium.click("details[open] > button.small").await;
     assert_eq!(chromium.run("return document.querySelectorAll('.tree input:checked').length").await.unwrap(), 6);
-    chromium.fill("#max-life", "2").await;
+    chromium.fill("#lifetime", "2").await;
     chromium.click("main form .main").await;
     chromium.see("Roles").await;
     visit.look("roles").await;
