@@ -65,7 +65,7 @@ impl Chromium {
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
             "goog:chromeOptions": { "args": arguments, "binary": "/usr/bin/chromium" },
-            "timeouts": { "script": 60_000, "pageLoad": 60_000 },
+            "timeouts": { "script": 110_000, "pageLoad": 110_000 },
         } } });
         let begun = chromium.ask("POST", "/session", wanted).await.expect("a session");
         chromium.session = begun["sessionId"].as_str().unwrap().to_owned();
