@@ -191,6 +191,33 @@ fn pipes_devices_and_deaf_sockets_hold_up_no_command() {
     quick("a full queue", &["status"], "connect to");
 }
 
+/// Row 9: pages and units that root writes into somebody else's directory lead nowhere.
+#[test]
+fn what_root_writes_for_somebody_follows_no_link() {
+    need_root();
+    let deployment = Deployment::new();
+    let precious = deployment.state().with_file_name("precious");
+    fs::write(&precious, "of root").unwrap();
+    let cases: [(&[&str], &str); 3] = [
+        (&["docs", "write"], "reference/ports.md"),
+        (&["docs", "man"], "flowkit.1"),
+        (&["quadlet", "--tag", "9"], "flowkit-redis.container"),
+    ];
+    for (command, file) in cases {
+        let dir = tempfile::Builder::new().prefix("fkw").tempdir_in("/tmp").unwrap();
+        let link = dir.path().join(file);
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        symlink(&precious, &link).unwrap();
+        for own in [dir.path(), link.parent().unwrap()] {
+            chown(own, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+        }
+        let program = deployment.state().with_file_name("flowkit");
+        let output = std::process::Command::new(program).args(command).arg(dir.path()).output().unwrap();
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "of root", "{command:?}: {}", show(&output));
+        assert!(text(&output).contains("Permission denied"), "{command:?}: {}", show(&output));
+    }
+}
+
 /// Row 10: whoever takes the port of a service that is down hears nothing.
 #[test]
 fn who_takes_a_port_is_told_no_password() {

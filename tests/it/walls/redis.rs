@@ -86,6 +86,37 @@ fn a_script_takes_no_more_memory_than_redis_may_have() {
     assert_eq!(Client::new(&deployment).ask("PING"), "+PONG");
 }
 
+/// Without a script, too: answers that nobody takes, commands that never end, by many connections.
+#[test]
+fn nobody_fills_redis_memory_by_not_reading_or_not_ending() {
+    let deployment = Deployment::new();
+    deployment.done(&["up", "--detach", "--role", "redis"]);
+    let before = deployment.pid("redis").unwrap();
+    let value = "x".repeat(4 << 20);
+    let mut clients: Vec<Client> = Vec::new();
+    for number in 0..60 {
+        let mut client = Client::new(&deployment);
+        let stream = client.0.get_mut();
+        let request = match number {
+            0 => format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n{value}\r\n", value.len()),
+            // Of answers 12 MiB, which one alone may leave, or far more.
+            1..20 => "GET k\r\n".repeat(3),
+            20..30 => "GET k\r\n".repeat(200),
+            // And all but the end of a value.
+            _ => format!("*3\r\n$3\r\nSET\r\n$1\r\nl\r\n$15728640\r\n{}", value.repeat(3)),
+        };
+        // It may be closed meanwhile.
+        let _ = stream.write_all(request.as_bytes());
+        clients.push(client);
+    }
+    let mut good = Client::new(&deployment);
+    assert_eq!(good.ask("PING"), "+PONG");
+    assert_eq!(good.ask("SET m 1"), "+OK");
+    assert_eq!(deployment.pid("redis"), Some(before), "{}", deployment.log());
+    let most = mebibytes(before, "VmHWM").expect("redis runs");
+    assert!(most < 400, "{most} MiB");
+}
+
 /// What a service puts in the place of its own directory keeps nobody from starting it.
 #[test]
 fn a_link_in_the_place_of_a_directory_for_temporary_files_is_replaced() {
