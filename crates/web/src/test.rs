@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 /// Every answer of the ground has these.
@@ -104,18 +105,23 @@ impl Client {
     /// # Panics
     /// When the answer is not as it should be.
     pub async fn try_send(&self, request: Request<Bytes>) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
-        let stream = TcpStream::connect(self.address).await?;
         let response = match &self.certificate {
-            None => self.exchange(stream, request).await?,
-            Some(certificate) => {
-                let chain = https::chain(certificate)?;
-                let config = https::trusting(chain, &[if self.two { "h2" } else { "http/1.1" }]);
-                let name = ServerName::try_from("flow.api")?;
-                self.exchange(TlsConnector::from(Arc::new(config)).connect(name, stream).await?, request).await?
-            }
+            None => self.exchange(TcpStream::connect(self.address).await?, request).await?,
+            Some(_) => self.exchange(self.connect().await?, request).await?,
         };
         self.check(&response);
         Ok(response)
+    }
+
+    /// A connection over TLS on which nothing was said.
+    ///
+    /// # Errors
+    /// When it fails, or the client speaks no TLS.
+    pub async fn connect(&self) -> Result<TlsStream<TcpStream>, Box<dyn std::error::Error + Send + Sync>> {
+        let chain = https::chain(self.certificate.as_deref().unwrap_or_default())?;
+        let config = https::trusting(chain, &[if self.two { "h2" } else { "http/1.1" }]);
+        let stream = TcpStream::connect(self.address).await?;
+        Ok(TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("flow.api")?, stream).await?)
     }
 
     async fn exchange<T>(

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Version};
 use rcgen::{CertificateParams, KeyPair};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use web::axum::body::Body;
 use web::axum::routing::get;
 use web::test::Client;
@@ -70,6 +71,53 @@ async fn both_versions_of_http_are_spoken_and_names_are_held_to_https() {
     }
     let local = client.host("localhost").get("/version").await;
     assert_eq!(local.header("strict-transport-security"), None);
+}
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Headers without end, requests that are taken back at once, bodies that bring nothing: each connection is ended by the
+/// server, soon, and who is good is served meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn floods_of_frames_end_their_own_connection_alone() {
+    const BEGIN: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    // GET or POST, https, a path and a host.
+    let head = |method: u8| [&[method, 0x87][..], b"\0\x05:path\x05/good", b"\0\x0a:authority\x08flow.api"].concat();
+    let (get, post) = (head(0x82), head(0x83));
+    type Flood = Box<dyn Fn(u32) -> Vec<u8> + Send>;
+    let first = |begin: Vec<u8>, then: Vec<u8>| -> Flood {
+        Box::new(move |n| if n == 0 { begin.clone() } else { then.clone() })
+    };
+    let floods: [(&str, Flood); 4] = [
+        ("continuations", first(frame(1, 1, 1, &get), frame(9, 0, 1, b""))),
+        ("resets", Box::new(move |n| [frame(1, 5, 2 * n + 1, &get), frame(3, 0, 2 * n + 1, &[0, 0, 0, 8])].concat())),
+        ("empty data", first(frame(1, 4, 1, &post), frame(0, 0, 1, b""))),
+        ("bodies", Box::new(move |n| frame(1, 4, 2 * n + 1, &post))),
+    ];
+    let files = Files::new();
+    let certificate = files.put(&ec());
+    let server = files.serve();
+    let client = Client::to(server.address).tls(&certificate).two();
+    for (name, flood) in floods {
+        let (mut reading, mut writing) = tokio::io::split(client.connect().await.unwrap());
+        let flooding = tokio::spawn(async move {
+            let mut sent = writing.write_all(BEGIN).await;
+            for n in 0..1_000_000 {
+                if sent.is_err() {
+                    return n;
+                }
+                sent = writing.write_all(&flood(n)).await;
+            }
+            panic!("{name}: a million were taken");
+        });
+        assert_eq!(soon(client.get("/good")).await.text(), "good", "during {name}");
+        let mut told = [0; 4096];
+        while soon(reading.read(&mut told)).await.is_ok_and(|read| read > 0) {}
+        assert!(soon(flooding).await.unwrap() > 1, "{name} did not begin");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
