@@ -7,7 +7,8 @@
 //!
 //! A file `others` beside it has what it can't guess: `port ADDRESS:PORT`, where somebody else listens; `secret PATH`, a
 //! secret of another role; `alone`, when its role is by itself in a container or a unit: what belongs to that role, its
-//! supervisor's processes among them, then counts for nothing, and others' things are where such hosts have them.
+//! supervisor's processes among them, then counts for nothing, and others' things are where such hosts have them; `leave`: it
+//! ends, so that the role's own program can follow.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -55,15 +56,17 @@ fn main() -> io::Result<()> {
     };
     fs::write(own.join("burglary.new"), tries.iter().map(line).collect::<String>())?;
     fs::rename(own.join("burglary.new"), own.join("burglary"))?;
-    loop {
+    while !told.leave {
         std::thread::park();
     }
+    Ok(())
 }
 
 /// What stands in the file beside it.
 #[derive(Default)]
 struct Told {
     alone: bool,
+    leave: bool,
     secrets: Vec<PathBuf>,
     ports: Vec<String>,
 }
@@ -76,7 +79,10 @@ impl Told {
             match line.split_once(' ') {
                 Some(("secret", path)) => told.secrets.push(path.into()),
                 Some(("port", address)) => told.ports.push(address.to_owned()),
-                _ => told.alone |= line == "alone",
+                _ => {
+                    told.alone |= line == "alone";
+                    told.leave |= line == "leave";
+                }
             }
         }
         told
@@ -168,7 +174,8 @@ fn anothers(role: &str, other: &str, state: &Path) -> Vec<PathBuf> {
     if role == other { Vec::new() } else { [state.join(other)].into_iter().chain(volume).collect() }
 }
 
-/// Processes that are not in its own container or unit, nor those that run it there. Who may not even look is a stranger, too.
+/// Processes that are not in its own container or unit, nor those that run it there. Who may not even look is a stranger, too;
+/// who can't be seen is guessed.
 fn strangers() -> Vec<i32> {
     let place = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
     let me = std::process::id() as i32;
@@ -177,8 +184,12 @@ fn strangers() -> Vec<i32> {
         if name.trim() == "flowkit" { parent(*pid) } else { None }
     };
     let own: Vec<i32> = std::iter::successors(Some(me), above).collect();
-    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let all = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    // A thread has a number, too, and is not listed.
+    let whole = |pid: &i32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().find_map(|line| line.strip_prefix("Tgid:")).is_none_or(|leader| leader.trim() == pid.to_string())
+    };
+    let all = (1..=me + 100).filter(whole);
     all.filter(|pid| !own.contains(pid) && place(*pid).is_none_or(|there| Some(there) != place(me))).collect()
 }
 

@@ -12,9 +12,13 @@ use std::time::Duration;
 use crate::support::engine::{Engine, images};
 use crate::support::poll::wait;
 
-/// Roles and the setting that names their program. FlowMachine's waits for FlowDB and redis.
-const ROLES: [(&str, &str); 3] =
-    [("redis", "FLOWKIT_REDIS_SERVER"), ("flowmachine", "FLOWKIT_PYTHON"), ("flowdb", "FLOWKIT_POSTGRES_BIN")];
+/// Roles and the setting that names their program, those first that wait for others: FlowMachine for FlowDB and redis.
+const ROLES: [(&str, &str); 4] = [
+    ("redis", "FLOWKIT_REDIS_SERVER"),
+    ("flowapi", "FLOWKIT_FLOWAPI_SERVER"),
+    ("flowmachine", "FLOWKIT_PYTHON"),
+    ("flowdb", "FLOWKIT_POSTGRES_BIN"),
+];
 
 /// Where containers have it, in `bin`.
 const PLACE: &str = "/burglar";
@@ -42,9 +46,12 @@ fn gets_nothing(engine: &Engine, stack: &str, secrets: &Path) {
         let all = fs::read_dir(secrets).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap());
         let others: Vec<String> = all.filter(|name| !own.contains(&name.as_str())).collect();
         assert!(!others.is_empty(), "{role} holds all secrets: {own:?}");
-        // Who is in a network with it: FlowMachine asks for no password, and FlowDB is what FlowMachine may ask.
+        // Who is in a network with it: FlowMachine asks for no password, and FlowDB is what FlowMachine may ask; what else listens
+        // beside FlowDB is not for FlowAPI.
+        let stranger = (role == "flowapi").then(|| Stranger::beside(engine, &format!("{stack}_flowdb")));
         let (port, may) = match role {
             "redis" => (Some(listener(engine, stack, role, ("flowmachine", 5555))), false),
+            "flowapi" => (Some(listener(engine, stack, role, ("flowdb", Stranger::PORT))), false),
             "flowmachine" => (Some(listener(engine, stack, role, ("flowdb", 5432))), true),
             _ => (None, false),
         };
@@ -63,6 +70,7 @@ fn gets_nothing(engine: &Engine, stack: &str, secrets: &Path) {
         let (got, root) = burglary(engine, &service, &format!("dev/shm/flowkit/{role}"));
         let right: Vec<String> =
             port.filter(|_| may).map(|port| format!("others' ports: {port}")).into_iter().collect();
+        drop(stranger);
         assert_eq!(got, right, "{role}");
         // Its own are there: the place where it looked for others' is the right one.
         let mut held: Vec<String> = names(&root.join("run/secrets"));
@@ -74,6 +82,34 @@ fn gets_nothing(engine: &Engine, stack: &str, secrets: &Path) {
             engine.docker(&["service", "rollback", "--detach", &service]);
             wait(Duration::from_secs(120), "redis is back", || engine.container_of(&service).is_some());
         }
+    }
+}
+
+/// Somebody who listens in the network of a service's container.
+struct Stranger(std::process::Child);
+
+impl Stranger {
+    const PORT: u16 = 7000;
+
+    fn beside(engine: &Engine, service: &str) -> Stranger {
+        let container = engine.container_of(service).expect("it is healthy");
+        let pid = engine.docker(&["inspect", "--format", "{{.State.Pid}}", &container]);
+        let listens = format!(
+            "import socket, time; s = socket.create_server(('', {})); print(flush=True); time.sleep(1e6)",
+            Self::PORT
+        );
+        let mut stands = Command::new("nsenter");
+        stands.arg(format!("--net=/proc/{pid}/ns/net")).args(["/usr/bin/python3", "-Ic", &listens]);
+        let mut stands = stands.stdout(std::process::Stdio::piped()).spawn().expect("nsenter of util-linux");
+        let said = stands.stdout.as_mut().unwrap().read(&mut [0; 1]).unwrap();
+        assert_eq!(said, 1, "it does not listen");
+        Stranger(stands)
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let _ = self.0.kill().and_then(|()| self.0.wait());
     }
 }
 
