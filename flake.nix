@@ -35,6 +35,7 @@
         // {
           inherit (system.packages)
             flowapi
+            flowauth
             flowkit
             flowmachine
             postgresql
@@ -72,7 +73,12 @@
           packages = import ./packages { pkgs = final; };
         in
         {
-          inherit (packages) flowapi flowkit flowmachine;
+          inherit (packages)
+            flowapi
+            flowauth
+            flowkit
+            flowmachine
+            ;
           flowkit-postgresql = packages.postgresql;
         };
 

@@ -1,7 +1,7 @@
 //! Time from `flowkit up` on an initialised state to everything ready, beside the slowest single service's own start:
 //! FlowMachine, started by hand, alone, against a database and a redis that already run.
 //!
-//! `cargo build --release --package flowapi`, then `cargo bench --bench up`; `FLOWKIT_BENCH_ROUNDS` says how often (default 5). The two are measured in turn.
+//! `cargo build --release --package flowapi --package flowauth`, then `cargo bench --bench up`; `FLOWKIT_BENCH_ROUNDS` says how often (default 5). The two are measured in turn.
 
 #[path = "../tests/it/support/deployment.rs"]
 #[allow(dead_code)]

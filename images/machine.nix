@@ -17,8 +17,14 @@ let
   );
   # What others may reach: the ports that the guide publishes.
   published = role: lib.filter (port: port ? published) (role.port or [ ]);
-  # The settings of a role that name programs.
-  programs = lib.filterAttrs (_: value: lib.isString value && lib.hasPrefix builtins.storeDir value);
+  # The settings of a role that name programs, and where another role is that it does without.
+  programs = lib.filterAttrs (
+    name: value:
+    lib.isString value && (lib.hasPrefix builtins.storeDir value || lib.elem name introduced)
+  );
+  introduced = lib.concatMap (role: map (talk: talk.setting or "") (role.talks-to or [ ])) (
+    lib.attrValues running
+  );
 
   units = map (name: "flowkit-${name}.service") (lib.attrNames running);
 

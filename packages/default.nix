@@ -6,8 +6,12 @@ let
     flowkit = pkgs.callPackage ./program.nix { program = "flowkit"; };
     # The HTTPS front of FlowMachine.
     flowapi = pkgs.callPackage ./program.nix { program = "flowapi"; };
+    # Users, roles and tokens.
+    flowauth = pkgs.callPackage ./program.nix { program = "flowauth"; };
     # FlowDB's server: PostgreSQL 17 with the extensions that FlowKit's schema uses.
     postgresql = import ./postgresql.nix { inherit (pkgs) postgresql_17; };
+    # The server of a small database that belongs to one role alone. Of the same major version: one to keep up with.
+    plain-postgresql = pkgs.postgresql_17;
     # FlowMachine: a Python interpreter that has it.
     flowmachine = pkgs.callPackage ./flowmachine.nix { };
     # Nobody asks it to tell systemd anything; libsystemd would bring a shell and half a system.

@@ -11,6 +11,7 @@ writeShellApplication {
     export FLOWKIT_POSTGRES_BIN=''${FLOWKIT_POSTGRES_BIN-${packages.postgresql}/bin}
     export FLOWKIT_PYTHON=''${FLOWKIT_PYTHON-${packages.flowmachine}/bin/python}
     export FLOWKIT_FLOWAPI_SERVER=''${FLOWKIT_FLOWAPI_SERVER-${lib.getExe packages.flowapi}}
+    export FLOWKIT_FLOWAUTH_SERVER=''${FLOWKIT_FLOWAUTH_SERVER-${lib.getExe packages.flowauth}}
     exec ${lib.getExe packages.flowkit} up "$@"
   '';
 }

@@ -35,11 +35,7 @@ let
   # What the module knows better than the catalogue: programs are store paths, and what belongs to a role of this host is
   # as that role has it. A host that runs no FlowDB must be told where one is.
   known =
-    (lib.mapAttrs (setting: value: {
-      inherit value;
-      text = lib.literalMD "of `services.flowkit.packages`";
-    }) (programs flowkit.packages))
-    // lib.listToAttrs (
+    lib.listToAttrs (
       map (
         setting:
         lib.nameValuePair setting.name {
@@ -57,7 +53,49 @@ let
           }";
         }
       ) (lib.filter (setting: setting.owner != name) settings)
-    );
+    )
+    // lib.listToAttrs (
+      map (
+        talk:
+        lib.nameValuePair talk.setting {
+          value = address talk;
+          text = lib.literalMD "where `services.flowkit.${talk.role}` is on the same host and speaks HTTPS, its address";
+        }
+      ) (lib.filter (talk: talk.optional or false) (role.talks-to or [ ]))
+    )
+    // lib.mapAttrs (setting: value: {
+      inherit value;
+      text = lib.literalMD "of `services.flowkit.packages`";
+    }) (programs flowkit.packages);
+
+  # Where a role of this host is that this one does without, by the form that its setting has.
+  address =
+    talk:
+    let
+      other = flowkit.${talk.role}.settings;
+      port = lib.head catalogue.roles.${talk.role}.port;
+      plain = other."FLOWKIT_${lib.toUpper talk.role}_PLAIN_HTTP" or false;
+      reached =
+        if
+          lib.elem other.${port.listen} [
+            "0.0.0.0"
+            "::"
+          ]
+        then
+          "localhost"
+        else
+          other.${port.listen};
+    in
+    if here talk.role && !plain then
+      lib.replaceStrings
+        [ "{host}" "{port}" ]
+        [
+          reached
+          (toString other.${port.setting})
+        ]
+        talk.form
+    else
+      null;
 
   listens = lib.filter (port: port ? listen) (role.port or [ ]);
   loopback = host: host == "localhost" || host == "::1" || lib.hasPrefix "127." host;

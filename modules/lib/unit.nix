@@ -3,6 +3,7 @@
 {
   name,
   role,
+  catalogue,
   cfg,
   flowkit,
   here,
@@ -41,12 +42,24 @@ let
   escape = lib.replaceStrings [ "%" ] [ "%%" ];
   environment = lib.mapAttrs (_: value: escape (text value)) settings;
 
-  loaded = lib.filter (secret: cfg.secrets.${secret.name} != null) secrets;
-  credential = secret: "${secret.name}:${escape cfg.secrets.${secret.name}}";
+  talks = lib.filter (talk: here talk.role) (role.talks-to or [ ]);
+  # Its own, and the certificates by which it knows who else is here.
+  loaded = lib.filter (secret: secret.path != null) (
+    map (secret: secret // { path = cfg.secrets.${secret.name}; }) secrets
+    ++ map (
+      talk:
+      catalogue.secrets.${talk.certificate}
+      // {
+        path = flowkit.${talk.role}.secrets.${talk.certificate};
+      }
+    ) (lib.filter (talk: talk ? certificate) talks)
+  );
+  credential = secret: "${secret.name}:${escape secret.path}";
   # Where systemd itself looks for what systemd-creds has encrypted.
-  encrypted = secret: lib.elem "credstore.encrypted" (lib.splitString "/" cfg.secrets.${secret.name});
+  encrypted = secret: lib.elem "credstore.encrypted" (lib.splitString "/" secret.path);
+  # Two that do without each other need no order.
   neighbours = map (talk: "flowkit-${talk.role}.service") (
-    lib.filter (talk: here talk.role) (role.talks-to or [ ])
+    lib.filter (talk: !(talk.optional or false)) talks
   );
   makes = lib.optional flowkit.makeSecrets "flowkit-secrets.service";
   network = lib.optional (!onlyLocal) "network-online.target";

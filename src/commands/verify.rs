@@ -21,8 +21,9 @@ use supervisor::client;
 /// Ask a running deployment a real question in several ways and compare the answers
 ///
 /// Where were people at the end of a day, by ward? The question goes to FlowMachine's server, as FlowAPI asks it and with
-/// FlowAPI's login to the database; to FlowAPI itself, where PRIVATE_JWT_SIGNING_KEY is at hand to make a token with; to FlowMachine's library, as an analyst with a login that is made for it and removed
-/// afterwards; and to the database in plain SQL. Exit status 0 when all agree; 1 when not, and then what differs is told.
+/// FlowAPI's login to the database; to FlowAPI itself, where PRIVATE_JWT_SIGNING_KEY is at hand to make a token with, and with a
+/// token of FlowAuth's, where its administrator's first password still holds: a user and a role are made there, and removed afterwards; to
+/// FlowMachine's library, as an analyst with a login that is made for it and removed afterwards; and to the database in plain SQL. Exit status 0 when all agree; 1 when not, and then what differs is told.
 #[derive(Args)]
 pub struct Verify {
     /// The day to ask about [default: the last one that is ingested]
@@ -66,7 +67,8 @@ impl Verify {
         let target = Target {
             site: &deployment.site,
             flowmachine: server(&deployment).map_err(Failure::mistake)?,
-            flowapi: flowapi(&deployment).map_err(Failure::mistake)?,
+            flowapi: front(&deployment, "flowapi", roles::flowapi::reached).map_err(Failure::mistake)?,
+            flowauth: front(&deployment, "flowauth", roles::flowauth::reached).map_err(Failure::mistake)?,
             python: &flowmachine::python(&deployment).map_err(Failure::mistake)?,
             python_as: deployment.user_of("flowmachine").map_err(Failure::mistake)?.map(|user| (user.uid, user.gid)),
             patience: Duration::from_secs(self.patience),
@@ -100,8 +102,8 @@ impl Verify {
         let mut command = vec!["verify", "--dir", "/dev/shm/flowkit", "--patience", &patience];
         command.extend(["--format", if matches!(self.format, Format::Json) { "json" } else { "table" }]);
         command.extend(day.iter().flat_map(|day| ["--day", day]));
-        // Three answers, each within its own patience, and the start of a container.
-        let patience = Duration::from_secs(self.patience.saturating_mul(4).saturating_add(60));
+        // Four answers, each within its own patience, and the start of a container.
+        let patience = Duration::from_secs(self.patience.saturating_mul(5).saturating_add(60));
         let outcome = inside(stack, &command, patience).run(&Docker::connect()?)?;
         say::product(outcome.stdout.as_bytes());
         tell!("{}", outcome.stderr);
@@ -126,15 +128,19 @@ fn server(deployment: &Deployment) -> Result<SocketAddr, Problem> {
     })
 }
 
-/// Where FlowAPI is, or that it does not run among the others.
-fn flowapi(deployment: &Deployment) -> Result<Result<SocketAddr, String>, Problem> {
+/// Where FlowAPI or FlowAuth is, or that it does not run among the others.
+fn front(
+    deployment: &Deployment,
+    role: &str,
+    reached: fn(&Deployment) -> Result<SocketAddr, Problem>,
+) -> Result<Result<SocketAddr, String>, Problem> {
     let running = client::status(&deployment.site.state.run()).ok();
     let roles = running.as_ref().and_then(|status| status.facts["roles"].as_object());
     match roles {
-        Some(roles) if roles.contains_key("flowmachine") && !roles.contains_key("flowapi") => {
+        Some(roles) if roles.contains_key("flowmachine") && !roles.contains_key(role) => {
             Ok(Err("it does not run here".to_owned()))
         }
-        _ => roles::flowapi::reached(deployment).map(Ok),
+        _ => reached(deployment).map(Ok),
     }
 }
 

@@ -27,6 +27,7 @@ pub fn cluster(site: &Site) -> Cluster {
         directory: site.state.role(ROLE),
         elsewhere: site.settings.text("FLOWKIT_FLOWDB_DATA").map(PathBuf::from),
         superuser: SUPERUSER,
+        superuser_over_tcp: true,
         password: SUPERUSER_PASSWORD,
         listen: site.settings.text("FLOWKIT_FLOWDB_LISTEN").unwrap_or("127.0.0.1").to_owned(),
         port: site.settings.port("FLOWDB_PORT"),

@@ -9,9 +9,9 @@ use super::host::{self, Purpose, Standing};
 use super::{HostError, Walls, accounts, takeover, walls};
 use crate::roles::Plan;
 use flowkit_core::Site;
-use flowkit_core::catalogue::catalogue;
-use flowkit_core::config::{Origin, Problem, Problems, Settings, StateDir, followed};
-use flowkit_core::secrets::{Place, Store};
+use flowkit_core::catalogue::{Secret, catalogue};
+use flowkit_core::config::{Origin, Problem, Problems, Settings, StateDir, bracketed, followed, from_here};
+use flowkit_core::secrets::{LookupError, Place, Store};
 use supervisor::{User, client};
 
 /// Everything that a role needs to know in order to say what it runs.
@@ -116,7 +116,26 @@ impl Deployment {
                 self.site.settings.set(host, &ip.to_string(), Origin::Roles).expect("it is a host");
             }
         }
+        self.introduce(&roles);
         Deployment { roles, ..self }
+    }
+
+    /// Tells roles that do without each other where the other is, if both run here and speak HTTPS.
+    fn introduce(&mut self, roles: &[String]) {
+        let here = |name: &str| roles.iter().any(|role| role == name);
+        let roles = catalogue().roles().iter().filter(|role| here(&role.name));
+        for talk in roles.flat_map(|role| &role.talks_to).filter(|talk| talk.optional && here(&talk.role)) {
+            let (Some(setting), Some(form)) = (&talk.setting, &talk.form) else { continue };
+            let plain = format!("FLOWKIT_{}_PLAIN_HTTP", talk.role.to_uppercase());
+            let plain = catalogue().setting(&plain).is_some_and(|plain| self.site.settings.flag(&plain.name));
+            let port = catalogue().role(&talk.role).and_then(|other| other.ports.first());
+            let address = port.and_then(|port| self.socket(port.listen.as_ref()?, &port.setting).ok());
+            if let Some(address) = address.filter(|_| !plain && self.site.settings.given_text(setting).is_none()) {
+                let host = bracketed(&from_here(address.ip()).to_string());
+                let value = form.replace("{host}", &host).replace("{port}", &address.port().to_string());
+                self.site.settings.set(setting, &value, Origin::Roles).expect("it is an address");
+            }
+        }
     }
 
     /// The same, with services that are kept from what their work does not need.
@@ -212,7 +231,7 @@ impl Deployment {
     pub fn hand_out_secrets(&self) -> Result<(), Problems> {
         let mut problems = Problems::default();
         for role in self.roles.iter().filter_map(|name| catalogue().role(name)) {
-            let names = names_of_secrets(&role.name);
+            let names = self.names_of_secrets(&role.name);
             if let Err(Problems(more)) = self.site.store.require(&names) {
                 problems.0.extend(more.into_iter().filter(|problem| !problems.0.contains(problem)).collect::<Vec<_>>());
                 continue;
@@ -282,8 +301,18 @@ impl Deployment {
     /// Where a role finds its secrets as files: where systemd or an engine has put exactly them, else copies of our own.
     pub(super) fn credentials_of(&self, role: &str) -> PathBuf {
         let outside =
-            || if self.standing == Standing::Root { None } else { self.one_directory(&names_of_secrets(role)) };
+            || if self.standing == Standing::Root { None } else { self.one_directory(&self.names_of_secrets(role)) };
         self.credentials.clone().or_else(outside).unwrap_or_else(|| self.site.state.credentials().join(role))
+    }
+
+    /// What a role is given: its secrets, those that it can do without where they are there, and its neighbours' certificates likewise.
+    fn names_of_secrets(&self, role: &str) -> Vec<&'static str> {
+        let role = catalogue().role(role).expect("a role of the catalogue");
+        let name = |secret: &'static Secret| secret.name.as_str();
+        let there = |name: &&'static str| !matches!(self.site.store.find(name), Err(LookupError::Missing { .. }));
+        let (optional, needed): (Vec<_>, Vec<_>) = catalogue().secrets_of(role).partition(|secret| secret.optional);
+        let optional = optional.into_iter().chain(catalogue().certificates_of(role)).map(name).filter(there);
+        needed.into_iter().map(name).chain(optional).collect()
     }
 
     /// The directory from outside in which all of these are files of their own names. A fixed value needs none: the program
@@ -314,11 +343,6 @@ pub enum Failed {
     /// The settings.
     #[error(transparent)]
     Settings(#[from] Problems),
-}
-
-fn names_of_secrets(role: &str) -> Vec<&'static str> {
-    let role = catalogue().role(role).expect("a role of the catalogue");
-    catalogue().secrets_of(role).map(|secret| secret.name.as_str()).collect()
 }
 
 fn in_full(error: &dyn std::error::Error) -> String {

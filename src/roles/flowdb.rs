@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::failure::Failure;
 use crate::flowdb::{Error, cluster, probe, schema};
-use crate::roles::{CREDENTIALS, Deployment, MISTAKE, Role, Step, step, wait};
+use crate::roles::{CREDENTIALS, Deployment, Held, MISTAKE, Needs, Role, Step, step, wait};
 use crate::tuning::overrides::Overrides;
 use flowkit_core::config::{Problem, Problems, Settings};
 use say::show;
@@ -20,12 +20,20 @@ pub(super) static ROLE: Role = Role {
     // The server needs none of its secrets; this task sets them.
     restart: "flowdb-schema",
     follows: false,
+    // An administrator may have it read files of the host, and tables of any server.
+    held: Held::WhereShared,
+    needs: needs,
     steps: &[
         Step { name: "flowdb-prepare", before_listening: true, run: prepare },
         Step { name: "flowdb-server", before_listening: false, run: serve },
         Step { name: "flowdb-schema", before_listening: false, run: apply_schema },
     ],
 };
+
+/// It may be told to read tables of any server.
+fn needs(view: &Deployment, _: &str) -> Needs {
+    Needs { connect: None, is_database: true, ..Needs::of(view, "flowdb") }
+}
 
 /// Makes the database cluster if there is none, derives its configuration.
 fn prepare(deployment: &Deployment) -> Result<ExitCode, Failure> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::failure::Failure;
 use crate::flowmachine::neighbours::{Neighbour, Neighbours};
 use crate::flowmachine::{Hung, Ready, Sources, address_of, repair};
-use crate::roles::{Deployment, MISTAKE, Role, Step, command, in_container, step, wait};
+use crate::roles::{Deployment, Held, MISTAKE, Needs, Role, Step, command, in_container, step, wait};
 use flowkit_core::config::{Pools, Problem, Problems, Settings, bracketed, from_here, is_private};
 use say::show;
 use supervisor::{Alive, Kind, OnDependency, Restart, Service, StopStep};
@@ -46,6 +46,8 @@ pub(super) static ROLE: Role = Role {
     check,
     restart: "flowmachine",
     follows: true,
+    held: Held::Everywhere,
+    needs: |view, _| Needs::of(view, "flowmachine"),
     steps: &[
         Step { name: "flowmachine-repair", before_listening: true, run: repair },
         Step { name: "flowmachine-await", before_listening: false, run: await_neighbours },

@@ -7,9 +7,11 @@
 mod accounts;
 mod deployment;
 pub(crate) mod flowapi;
+pub(crate) mod flowauth;
 mod flowdb;
 pub(crate) mod flowmachine;
 mod host;
+mod ours;
 mod ports;
 mod redis;
 mod takeover;
@@ -24,6 +26,7 @@ pub use deployment::{Deployment, Failed};
 pub use host::{HostError, become_owner, enter_owners, make_above};
 pub use ports::free_ports;
 pub use walls::Walls;
+use walls::{Held, Needs};
 
 use crate::failure::Failure;
 use flowkit_core::catalogue::catalogue;
@@ -32,7 +35,7 @@ use say::show;
 use supervisor::{Command, Service};
 
 /// The roles that run, in the order in which a person thinks of them.
-static ROLES: [&Role; 4] = [&flowdb::ROLE, &redis::ROLE, &flowmachine::ROLE, &flowapi::ROLE];
+static ROLES: [&Role; 5] = [&flowdb::ROLE, &redis::ROLE, &flowmachine::ROLE, &flowapi::ROLE, &flowauth::ROLE];
 
 /// What a role runs. Each has one, in its own file.
 struct Role {
@@ -46,6 +49,10 @@ struct Role {
     restart: &'static str,
     /// Whether it is started anew with whom it talks to.
     follows: bool,
+    /// Where its services are confined.
+    held: Held,
+    /// What a service of it, or a step, may reach then.
+    needs: fn(&Deployment, &str) -> Needs,
     /// What its services need FlowKit's knowledge for at run time.
     steps: &'static [Step],
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::failure::Failure;
 use crate::redis_server;
 use crate::redis_server::{MAX_PROCESS, Ping};
-use crate::roles::{Deployment, MISTAKE, Role, Step, command, is_program, program, step};
+use crate::roles::{Deployment, Held, MISTAKE, Needs, Role, Step, command, is_program, program, step};
 use flowkit_core::config::{Problem, Problems};
 use supervisor::{Alive, Kind, OnDependency, Restart, Service, StopStep};
 
@@ -18,6 +18,8 @@ pub(super) static ROLE: Role = Role {
     check: |_, _| Vec::new(),
     restart: "redis",
     follows: false,
+    held: Held::Everywhere,
+    needs: |view, _| Needs::of(view, "redis"),
     steps: &[Step { name: "redis-prepare", before_listening: true, run: prepare }],
 };
 

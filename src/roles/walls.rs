@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::Deployment;
 use flowkit_core::catalogue::{Role, Type, catalogue};
-use supervisor::{Confinement, Reach, Service};
+use supervisor::{Command, Confinement, Reach, Service};
 
 /// Programs, libraries and settings of the system, as far as every user may read them.
 const SYSTEM: &[&str] = &[
@@ -56,35 +56,105 @@ pub enum Walls {
     All,
 }
 
+/// Where a role's services are confined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// On a host where the role shares its user with others.
+    WhereShared,
+    /// On every host; in containers and units too, as far as the network goes.
+    Everywhere,
+}
+
+/// What the services of a role may reach, beside what every service may.
+pub(super) struct Needs {
+    /// TCP ports on which they listen.
+    pub listen: Vec<u16>,
+    /// TCP ports to which they connect; `None` for all.
+    pub connect: Option<Vec<u16>>,
+    /// Whether names of hosts are asked for, which is done by datagrams.
+    pub asks_names: bool,
+    /// A server of our own, which starts nothing and is one file: none of the system's programs.
+    pub is_ours: bool,
+    /// A database's server, or what speaks to it as its owner: memory shared by name, a unix socket of its own.
+    pub is_database: bool,
+    /// What they write; `None` for all that the role has in the state directory.
+    pub writes: Option<Vec<PathBuf>>,
+    /// Settings that name a file which is written anew from time to time: another file of that name.
+    pub renewed: &'static [&'static str],
+}
+
+impl Needs {
+    /// Those of a role that listens at its ports and connects to the roles that it talks to: where they are by the catalogue, or where
+    /// a setting of its own has an address of them.
+    pub(super) fn of(view: &Deployment, role: &str) -> Needs {
+        let role = catalogue().role(role).expect("a role of the catalogue");
+        let settings = &view.site.settings;
+        let ports = |role: &Role| role.ports.iter().map(|port| settings.port(&port.setting)).collect::<Vec<_>>();
+        let hosts = |role: &'static Role| {
+            let hosts = role.settings.iter().filter(|setting| setting.r#type == Type::Host);
+            hosts.filter_map(|setting| settings.text(&setting.name)).collect::<Vec<_>>()
+        };
+        let (mut connect, mut asks_names) = (Vec::new(), false);
+        for talk in &role.talks_to {
+            match (&talk.form, catalogue().role(&talk.role)) {
+                (None, Some(other)) => {
+                    connect.extend(ports(other));
+                    asks_names |= hosts(other).into_iter().any(is_asked_for);
+                }
+                _ => {
+                    let url = talk.setting.as_deref().and_then(|name| settings.text(name));
+                    connect.extend(url.and_then(port_of));
+                    asks_names |= url.and_then(host_of).is_some_and(is_asked_for);
+                }
+            }
+        }
+        Needs {
+            listen: ports(role),
+            connect: Some(connect),
+            asks_names,
+            is_ours: false,
+            is_database: false,
+            writes: None,
+            renewed: &[],
+        }
+    }
+}
+
 /// Confines the services of a role. `view` is the deployment as the role sees it.
 pub(super) fn confine(whole: &Deployment, view: &Deployment, role: &Role, services: &mut [Service]) {
+    let Some(runs) = super::role(&role.name) else { return };
     let held = match whole.walls {
         Walls::None => false,
-        // FlowDB reads others' tables, wherever they are, and has a unix socket of its own.
-        Walls::Network => role.name != "flowdb",
+        Walls::Network => runs.held == Held::Everywhere,
         Walls::All => is_confined(role, view.user.is_some()),
     };
     if !held {
         return;
     }
-    let commands = services.iter_mut().flat_map(|service| service.before.iter_mut().chain([&mut service.command]));
-    if whole.walls == Walls::Network {
-        let files = [Reach::Run, Reach::Change].map(|reach| ("/".into(), reach)).to_vec();
-        let confinement = Confinement { files, ..network(view, role) };
-        commands.for_each(|command| command.confinement = Some(confinement.clone()));
-        return;
-    }
-    let (common, temporary) = (common(whole, view, role), temporary(view, role));
     let state = whole.site.state.root();
     let closed = state.canonicalize().unwrap_or_else(|_| state.to_owned());
-    let with = installation(role);
-    for command in commands {
-        let program = with(&command.program).into_iter().map(|path| (path, Reach::Run));
-        let files = common.files.iter().cloned().chain(program);
-        let files = files.flat_map(|(path, reach)| around(&path, &closed).into_iter().map(move |path| (path, reach)));
-        command.confinement = Some(Confinement { files: files.collect(), ..common.clone() });
-        command.env.insert("TMPDIR".into(), temporary.clone().into());
+    for service in services {
+        for command in service.before.iter_mut().chain([&mut service.command]) {
+            let needs = (runs.needs)(view, name_of(view, &service.name, command));
+            let confinement = match whole.walls {
+                Walls::All => everything(whole, view, role, &needs, &command.program, &closed),
+                _ => Confinement {
+                    files: [Reach::Run, Reach::Change].map(|reach| ("/".into(), reach)).to_vec(),
+                    ..network(&needs)
+                },
+            };
+            command.confinement = Some(confinement);
+            if whole.walls == Walls::All {
+                command.env.insert("TMPDIR".into(), temporary(view, role).into());
+            }
+        }
     }
+}
+
+/// What a command is: the step, or the service itself.
+fn name_of<'a>(view: &Deployment, service: &'a str, command: &'a Command) -> &'a str {
+    let step = || command.args.get(1).and_then(|name| name.to_str());
+    (command.program == view.program).then(step).flatten().unwrap_or(service)
 }
 
 /// Where a confined role keeps what it needs for a moment.
@@ -92,40 +162,40 @@ pub(super) fn temporary(deployment: &Deployment, role: &Role) -> PathBuf {
     deployment.site.state.role(&role.name).join("tmp")
 }
 
-/// Whether a role's services are confined, where any are. FlowDB is only where it shares its user with other roles: an
-/// administrator may have it read files of the host.
+/// Whether a role's services are confined, where any are.
 pub(super) fn is_confined(role: &Role, has_own_user: bool) -> bool {
-    role.name != "flowdb" || !has_own_user
+    let held = super::role(&role.name).map(|role| role.held);
+    held != Some(Held::WhereShared) || !has_own_user
 }
 
-/// Whether a role is a server of our own, which starts nothing and is one file.
-fn is_ours(role: &Role) -> bool {
-    role.name == "flowapi"
-}
-
-/// What has to be reached of a program of a role.
-fn installation(role: &Role) -> fn(&Path) -> Vec<PathBuf> {
-    if is_ours(role) { alone } else { program }
-}
-
-/// What all services of a role may reach.
-fn common(whole: &Deployment, view: &Deployment, role: &Role) -> Confinement {
+/// What a command of a role may reach.
+fn everything(
+    whole: &Deployment,
+    view: &Deployment,
+    role: &Role,
+    needs: &Needs,
+    command: &Path,
+    closed: &Path,
+) -> Confinement {
     let run = |path: PathBuf| (path, Reach::Run);
     let change = |path: PathBuf| (path, Reach::Change);
-    let (system, with) = (if is_ours(role) { LIBRARIES } else { SYSTEM }, installation(role));
+    let with: fn(&Path) -> Vec<PathBuf> = if needs.is_ours { alone } else { program };
+    let system = if needs.is_ours { LIBRARIES } else { SYSTEM };
     let mut files: Vec<(PathBuf, Reach)> = system.iter().map(|path| run(path.into())).collect();
     // Where names of hosts are asked for may stand elsewhere, and is written anew from time to time.
     files.extend(fs::canonicalize("/etc/resolv.conf").ok().and_then(|file| file.parent().map(Path::to_owned)).map(run));
     files.extend(DEVICES.iter().map(|path| change(path.into())));
     files.push(run(view.credentials_of(&role.name)));
-    files.push(change(view.site.state.role(&role.name)));
-    files.extend(with(&view.program).into_iter().map(run));
+    match &needs.writes {
+        None => files.push(change(view.site.state.role(&role.name))),
+        Some(paths) => files.extend(paths.iter().cloned().chain([temporary(view, role)]).map(change)),
+    }
+    files.extend([&view.program, command].into_iter().flat_map(|path| with(path)).map(run));
     let places: Vec<&str> = role.volumes.iter().filter_map(|volume| volume.place.as_deref()).collect();
     for (name, value) in view.site.settings.explicit() {
         match catalogue().setting(name).map(|setting| setting.r#type) {
-            Some(_) if places.contains(&name) => files.push(change(value.into())),
-            // A list that is written anew is another file of that name.
-            Some(Type::Path) if name == "FLOWKIT_FLOWAPI_REVOCATIONS" => {
+            Some(_) if places.contains(&name) => files.extend(needs.writes.is_none().then(|| change(value.into()))),
+            Some(Type::Path) if needs.renewed.contains(&name) => {
                 files.extend(Path::new(value).parent().map(Path::to_owned).map(run));
             }
             Some(Type::Path) => files.extend(with(Path::new(value)).into_iter().map(run)),
@@ -134,38 +204,27 @@ fn common(whole: &Deployment, view: &Deployment, role: &Role) -> Confinement {
     }
     let read = role.volumes.iter().filter(|volume| volume.read_only).filter_map(|volume| volume.setting.as_deref());
     files.extend(read.filter_map(|name| whole.site.settings.text(name)).map(|path| run(path.into())));
-    if role.name == "flowdb" {
-        // Its sessions share memory there.
+    if needs.is_database {
         files.push(change("/dev/shm".into()));
     }
-    Confinement { files, ..network(view, role) }
+    let files = files.into_iter();
+    let files = files.flat_map(|(path, reach)| around(&path, closed).into_iter().map(move |path| (path, reach)));
+    Confinement { files: files.collect(), ..network(needs) }
 }
 
 /// What they may reach that is no file.
-fn network(view: &Deployment, role: &Role) -> Confinement {
-    let ports = |role: &Role| role.ports.iter().map(|port| view.site.settings.port(&port.setting)).collect::<Vec<_>>();
-    let others = role.talks_to.iter().filter_map(|talk| catalogue().role(&talk.role));
-    // Of the settings only FlowAPI has it.
-    let lists = view.site.settings.text("FLOWKIT_FLOWAPI_REVOCATIONS_URL");
-    let hosts = |role: &'static Role| {
-        let hosts = role.settings.iter().filter(|setting| setting.r#type == Type::Host);
-        hosts.filter_map(|setting| view.site.settings.text(&setting.name))
-    };
-    let mut hosts = others.clone().flat_map(hosts).chain(lists.and_then(host_of));
+fn network(needs: &Needs) -> Confinement {
     Confinement {
         files: Vec::new(),
-        listen: ports(role),
-        // FlowDB may be told to read tables of any server.
-        connect: (role.name != "flowdb").then(|| others.flat_map(ports).chain(lists.and_then(port_of)).collect()),
-        // PostgreSQL has a unix socket of its own.
-        plain: role.name != "flowdb",
-        // By which names are asked for.
-        datagrams: hosts.any(is_asked_for),
+        listen: needs.listen.clone(),
+        connect: needs.connect.clone(),
+        plain: !needs.is_database,
+        datagrams: needs.asks_names,
     }
 }
 
 /// Whether somebody else has to be asked where a host is.
-fn is_asked_for(host: &str) -> bool {
+pub(super) fn is_asked_for(host: &str) -> bool {
     host != "localhost" && host.trim_matches(['[', ']']).parse::<IpAddr>().is_err()
 }
 
@@ -231,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_revoked_tokens_is_fetched_from_its_port() {
+    fn a_neighbour_with_an_address_is_reached_at_its_port() {
         assert_eq!(port_of("https://auth.example.org/list"), Some(443));
         assert_eq!(port_of("https://[::1]:9091/list"), Some(9091));
         assert_eq!(port_of("/list"), None);

@@ -178,13 +178,21 @@ impl<'a> Builder<'a> {
         let given = self.settings.explicit().filter(|(name, _)| reads(name));
         let mut environment: BTreeMap<String, String> =
             given.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        for talk in &self.role.talks_to {
+        for talk in self.role.talks_to.iter().filter(|talk| self.talks(talk)) {
             match self.neighbour(talk) {
                 Ok(places) => environment.extend(places),
                 Err(problem) => problems.0.push(problem),
             }
         }
         problems.or(environment)
+    }
+
+    /// Whether it talks to another at all: one that it does without has to be here and speak HTTPS, or its place be given.
+    fn talks(&self, talk: &Talk) -> bool {
+        let plain = format!("FLOWKIT_{}_PLAIN_HTTP", talk.role.to_uppercase());
+        let plain = || catalogue().setting(&plain).is_some_and(|plain| self.settings.flag(&plain.name));
+        let given = || at(talk).is_some_and(|at| given_host(self.settings, at).is_some());
+        !talk.optional || given() || (self.wish.has(&talk.role) && !plain())
     }
 
     /// The settings that tell this role where it reaches another: inside of the stack by the service's name, or the one that the
@@ -240,7 +248,8 @@ impl<'a> Builder<'a> {
             let given = host_setting(self.role).and_then(|host| given_host(self.settings, host));
             join(own, true, given.filter(|name| *name != self.role.name).map(str::to_owned).into_iter().collect());
         }
-        let (here, elsewhere): (Vec<_>, Vec<_>) = self.role.talks_to.iter().partition(|talk| self.wish.has(&talk.role));
+        let talks = self.role.talks_to.iter().filter(|talk| self.talks(talk));
+        let (here, elsewhere): (Vec<_>, Vec<_>) = talks.partition(|talk| self.wish.has(&talk.role));
         here.iter().for_each(|talk| join(&talk.role, true, Vec::new()));
         if !elsewhere.is_empty() || !self.ports().is_empty() {
             join(&format!("{}-outside", self.role.name), false, Vec::new());
@@ -306,7 +315,10 @@ impl<'a> Builder<'a> {
     }
 
     fn secrets(&self, file: &mut File, (uid, gid): (i64, i64)) -> Vec<SecretFile> {
-        let names: Vec<&str> = secrets_of(self.role).map(|secret| secret.name.as_str()).collect();
+        // And the certificates by which it knows who else is here.
+        let talks = self.role.talks_to.iter().filter(|talk| self.talks(talk) && self.wish.has(&talk.role));
+        let certificates = talks.filter_map(|talk| talk.certificate.as_deref());
+        let names: Vec<&str> = secrets_of(self.role).map(|secret| secret.name.as_str()).chain(certificates).collect();
         for name in &names {
             file.secrets.insert((*name).to_owned(), External { external: true, name: self.wish.secret(name) });
         }

@@ -215,7 +215,10 @@ pub fn wait(
 fn neighbours_ready(stack: &str, service: &str, all: &BTreeMap<String, Progress>) -> bool {
     let role = service.strip_prefix(stack).and_then(|rest| catalogue().role(rest.strip_prefix('_')?));
     let talks = role.iter().flat_map(|role| &role.talks_to);
-    talks.filter_map(|talk| all.get(&format!("{stack}_{}", talk.role))).all(|progress| progress.ready)
+    talks
+        .filter(|talk| !talk.optional)
+        .filter_map(|talk| all.get(&format!("{stack}_{}", talk.role)))
+        .all(|progress| progress.ready)
 }
 
 fn obituary(docker: &Docker, progress: &Progress) -> String {

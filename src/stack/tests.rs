@@ -89,10 +89,29 @@ fn every_role_has_what_a_stack_asks_of_it() {
         wish.roles.clone().into_iter().for_each(|role| {
             wish.roles = vec![role];
             let alone = plan(&wish, &settings(given));
-            assert_eq!(alone.is_err(), !role.talks_to.is_empty(), "{} alone", role.name);
+            assert_eq!(alone.is_err(), role.talks_to.iter().any(|talk| !talk.optional), "{} alone", role.name);
         });
         wish.roles = catalogue().roles().iter().collect();
     }
+}
+
+#[test]
+fn neighbours_that_do_without_each_other_are_introduced_where_both_are() {
+    let (url, certificate) = ("FLOWKIT_FLOWAPI_REVOCATIONS_URL", "cert-flowauth.pem");
+    let seen = |file: &Value, service: &str, name: &str, certificate: &str| {
+        let service = &file["services"][service];
+        let given = service["secrets"].as_array().unwrap().iter().any(|secret| secret["target"] == certificate);
+        (service["environment"][name].as_str().unwrap_or_default().to_owned(), given)
+    };
+    let file = parsed(&given(), &[]);
+    assert_eq!(seen(&file, "flowapi", url, certificate), ("https://flowauth:9091/revocations".to_owned(), true));
+    let offered = seen(&file, "flowauth", "FLOWKIT_FLOWAUTH_FLOWAPI_URL", "cert-flowkit.pem");
+    assert_eq!(offered, ("https://flowapi:9090".to_owned(), true));
+    let plain = parsed(&given(), &[("FLOWKIT_FLOWAUTH_PLAIN_HTTP", "true")]);
+    assert_eq!(seen(&plain, "flowapi", url, certificate), (String::new(), false));
+    let outside = parsed(&Given { scenario: Some(Scenario::Flowauth), ..given() }, &[]);
+    assert_eq!(keys(&outside["services"]), ["flowauth"]);
+    assert_eq!(seen(&outside, "flowauth", "FLOWKIT_FLOWAUTH_FLOWAPI_URL", "cert-flowkit.pem"), (String::new(), false));
 }
 
 #[test]
@@ -157,7 +176,7 @@ fn the_guides_variables_lay_out_the_host() {
     assert_eq!(mounts["/var/lib/postgresql/data"]["source"], "/srv/flowdb");
     assert_eq!(mounts["/var/lib/postgresql/data"]["type"], "bind");
     assert_eq!(mounts["/etl"]["read_only"], true);
-    assert!(file.get("volumes").is_none());
+    assert_eq!(keys(&file["volumes"]), ["flowauth-data"], "FlowDB has none");
 }
 
 #[test]
@@ -165,7 +184,7 @@ fn without_them_data_are_in_a_volume_on_a_manager() {
     let file = parsed(&given(), &[]);
     let flowdb = &file["services"]["flowdb"];
     assert_eq!(flowdb["volumes"][0]["source"], "flowdb-data");
-    assert_eq!(keys(&file["volumes"]), ["flowdb-data"]);
+    assert_eq!(keys(&file["volumes"]), ["flowauth-data", "flowdb-data"]);
     assert_eq!(flowdb["volumes"][1], serde_json::json!({ "type": "tmpfs", "target": "/dev/shm" }));
     assert_eq!(flowdb["deploy"]["placement"]["constraints"][0], "node.role == manager");
     assert_eq!(flowdb["stop_grace_period"], "120s");
@@ -302,11 +321,4 @@ fn everything_wrong_is_told_at_once() {
     assert!(told.starts_with("10 things are wrong"), "{told}");
     let told = made(&given(), &[("FLOWDB_HOST_USER_ID", "1")]).unwrap_err();
     assert_eq!(told, "FLOWDB_HOST_USER_ID is given without FLOWDB_HOST_GROUP_ID; give both, or neither");
-}
-
-#[test]
-fn a_scenario_with_nothing_built_is_refused() {
-    let flowauth = flowkit_core::catalogue::catalogue().role("flowauth").unwrap();
-    let refused = Wish::new(&Given { scenario: Some(Scenario::Flowauth), ..given() }).is_err();
-    assert_eq!(refused, !flowauth.built);
 }

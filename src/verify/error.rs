@@ -85,33 +85,58 @@ pub enum Error {
     /// No token to ask FlowAPI with.
     #[error("no token can be made: {0}")]
     Token(String),
-    /// No certificate to know FlowAPI by.
-    #[error("cert-flowkit.pem can't be used: {0}")]
-    Certificate(String),
-    /// FlowAPI is away, or another server is in its place.
-    #[error("FlowAPI at {address} did not answer")]
-    FlowApi {
+    /// No certificate to know a server by.
+    #[error("{name} can't be used: {why}")]
+    Certificate {
+        /// Which.
+        name: &'static str,
+        /// Why.
+        why: String,
+    },
+    /// It does not run.
+    #[error("{0} is not asked: {1}")]
+    Away(&'static str, String),
+    /// A server is away, or another one is in its place.
+    #[error("{of} at {address} did not answer")]
+    Silent {
+        /// Which.
+        of: &'static str,
         /// Where it should be.
         address: SocketAddr,
         /// What went wrong.
         source: io::Error,
     },
-    /// FlowAPI says no.
-    #[error("FlowAPI refused `{route}` ({status}): {said}")]
+    /// It says no.
+    #[error("{of} refused `{route}` ({status}): {said}")]
     Refused {
+        /// Who.
+        of: &'static str,
         /// What was asked.
-        route: &'static str,
+        route: String,
         /// The status of its answer.
         status: u16,
         /// Why, in its words.
         said: String,
     },
-    /// It answers, but not as FlowAPI does.
-    #[error("FlowAPI's answer to `{route}` is not understood")]
+    /// It answers, but not as it should.
+    #[error("{of}'s answer to `{route}` is not understood")]
     Strange {
+        /// Who.
+        of: &'static str,
         /// What was asked.
-        route: &'static str,
+        route: String,
     },
+    /// FlowAuth's server of that name is an older FlowAPI.
+    #[error("FlowAuth's server {server} lacks the scope {scope}: upload the openapi.json of FlowAPI there again")]
+    Scope {
+        /// The server's name.
+        server: String,
+        /// What it lacks.
+        scope: &'static str,
+    },
+    /// A token that was revoked is still good.
+    #[error("FlowAPI still lets in a token {} s after it was revoked", .0.as_secs())]
+    LetIn(Duration),
     /// Python could not be run.
     #[error("cannot run {program}")]
     Python {

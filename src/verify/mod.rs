@@ -3,6 +3,7 @@
 //! ```text
 //! server     through FlowMachine's server, as FlowAPI asks it, read with FlowAPI's login
 //! flowapi    through FlowAPI, as an analyst with a token
+//! flowauth   the same with a token of FlowAuth's, from the role that allows it to the day it is revoked
 //! library    through FlowMachine's library, as an analyst with a new login of their own
 //! expected   in plain SQL over the call records, written without a look at FlowMachine's
 //! ```
@@ -12,6 +13,7 @@
 mod error;
 mod expected;
 mod flowapi;
+mod flowauth;
 mod library;
 mod server;
 
@@ -40,6 +42,8 @@ pub struct Target<'a> {
     pub flowmachine: SocketAddr,
     /// Where FlowAPI listens, or why it is not asked.
     pub flowapi: Result<SocketAddr, String>,
+    /// The same of FlowAuth.
+    pub flowauth: Result<SocketAddr, String>,
     /// FlowMachine's Python.
     pub python: &'a Path,
     /// User and group that the Python runs as; `None` for those of this process.
@@ -103,6 +107,14 @@ impl Checks<'_> {
             };
             Ok(((), said))
         });
+        self.check("the same with a token of FlowAuth's, which is revoked then", || {
+            let said = match (flowauth::counts(target, days.server)?, &expected) {
+                (Err(why), _) => format!("not asked: {why}"),
+                (Ok((counts, refused)), Some(expected)) => format!("{}; {refused}", expected.compare(&counts)?),
+                (Ok((_, refused)), None) => format!("nothing to compare with; {refused}"),
+            };
+            Ok(((), said))
+        });
         let what = format!("where people were on {}, asked with the library by a new analyst", days.library);
         self.check(&what, || {
             let counts = library::counts(target, days.library)?;
@@ -161,6 +173,22 @@ impl Days {
 }
 
 impl Target<'_> {
+    /// A server of the deployment: the one that has the deployment's own certificate, unless a setting says that it has none.
+    fn client(&self, at: SocketAddr, plain: &str, certificate: &'static str) -> Result<https::Client, Error> {
+        if self.site.settings.flag(plain) {
+            return Ok(https::Client::plain(at.ip().to_string(), at.port()));
+        }
+        let pem = self.site.store.get(certificate)?;
+        let client = https::Client::pinned(at.ip().to_string(), at.port(), pem.expose());
+        client.map_err(|why| Error::Certificate { name: certificate, why })
+    }
+
+    /// Does some work, within the patience.
+    fn wait<T>(&self, work: impl Future<Output = Result<T, Error>>, late: impl FnOnce() -> Error) -> Result<T, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
+        runtime.block_on(async { tokio::time::timeout(self.patience, work).await.unwrap_or_else(|_| Err(late())) })
+    }
+
     /// Asks FlowDB something as FlowMachine does. Nothing that people may have put there is read by anybody stronger: a view of theirs
     /// runs their functions with the rights of whoever looks at it.
     fn ask_as_flowmachine<T>(&self, work: impl AsyncFnOnce(&mut Client) -> Result<T, Error>) -> Result<T, Error> {

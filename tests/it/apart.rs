@@ -29,7 +29,7 @@ struct Role {
 }
 
 impl Role {
-    fn new(name: &'static str, ports: [u16; 4]) -> Role {
+    fn new(name: &'static str, ports: [u16; 6]) -> Role {
         let mut deployment = Deployment::new();
         deployment.ports = ports;
         deployment.configure("");
@@ -38,8 +38,9 @@ impl Role {
         fs::create_dir(&dir).unwrap();
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
         SECRETS.iter().for_each(|(name, value)| role.set_secret(name, value));
-        // FlowAPI's certificate and keys.
-        let own: Vec<_> = catalogue().role(name).into_iter().collect();
+        // FlowAPI's certificate and keys, whose private half is FlowAuth's.
+        let signs = (name == "flowapi").then_some("flowauth");
+        let own: Vec<_> = [Some(name), signs].into_iter().flatten().filter_map(|name| catalogue().role(name)).collect();
         secrets::init(&dir, &own, &secrets::Options::default()).unwrap();
         role
     }
@@ -58,7 +59,7 @@ impl Role {
         self.run = Some(run.spawn().unwrap());
     }
 
-    fn started(name: &'static str, ports: [u16; 4]) -> Role {
+    fn started(name: &'static str, ports: [u16; 6]) -> Role {
         let mut role = Role::new(name, ports);
         role.start();
         role

@@ -40,5 +40,5 @@ fn what_is_no_file_of_settings_says_so_and_shows_no_value() {
     assert!(told.contains("not a regular file"), "{told}");
     let (status, told) = check("redsi", "{}");
     assert_eq!(status, 2);
-    assert!(told.contains("redsi") && told.contains("flowdb, redis, flowmachine, flowapi"), "{told}");
+    assert!(told.contains("redsi") && told.contains("flowdb, redis, flowmachine, flowapi, flowauth"), "{told}");
 }

@@ -7,16 +7,20 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use flowkit_core::config::{Origin, StateDir};
+use flowkit_core::secrets::Secret;
+use postgres::Endpoint;
 use rand::RngExt;
 
 use crate::said::unread;
 use crate::support::deployment::{Deployment, kill, pids, show};
 use crate::support::flowapi;
+use crate::support::flowauth;
 use crate::support::flowdb::{Cluster, FLOWMACHINE};
 use crate::support::poll::wait;
 use crate::support::skip::{Lack, skip};
 
-const SERVICES: [&str; 6] = ["flowdb", "flowdb-schema", "redis", "flowmachine", "cache-cleanup", "flowapi"];
+const SERVICES: [&str; 8] =
+    ["flowdb", "flowdb-schema", "redis", "flowmachine", "cache-cleanup", "flowapi", "flowauth-database", "flowauth"];
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -33,10 +37,14 @@ fn refused(output: &Output, parts: &[&str]) {
 #[test]
 fn a_deployment_comes_up_answers_recovers_and_goes_down() {
     let deployment = Deployment::new();
+    // Each `verify` waits for a revoked token to be refused.
+    deployment.configure("FLOWKIT_FLOWAPI_REVOCATIONS_SECONDS = 1\n");
     deployment.done(&["up", "--detach"]);
     deployment.done(&["db", "demo", "--days", "3", "--subscribers", "2000", "--sites", "60"]);
     let verified = deployment.done(&["verify"]);
-    assert!(verified.matches("equal in").count() == 3, "{verified}");
+    assert_eq!(verified.matches("equal in").count(), 4, "{verified}");
+    assert!(verified.contains(" s after it was revoked"), "{verified}");
+    nothing_of_verify_is_left(&deployment);
 
     let status = deployment.status().expect("it runs");
     let names: Vec<&str> = status["services"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
@@ -48,14 +56,15 @@ fn a_deployment_comes_up_answers_recovers_and_goes_down() {
         assert_eq!(unread(deployment.command(args)).code(), Some(0), "{args:?} into a closed pipe");
     }
     the_guides_example_works(&deployment);
-    refused(&deployment.flowkit(&["health", "flowauth"]), &["no role `flowauth` runs here"]);
+    a_token_of_flowauth_works_until_it_is_revoked(&deployment);
+    refused(&deployment.flowkit(&["health", "flowetl"]), &["no role `flowetl` runs here"]);
 
     // A second one says who holds it, and touches nothing.
     let supervisor = status["supervisor"].as_u64().unwrap();
     refused(&deployment.flowkit(&["up", "--detach"]), &[&format!("pid {supervisor}"), "flowkit down"]);
 
     no_secret_is_in_the_open(&deployment);
-    for service in ["redis", "flowmachine", "flowdb", "cache-cleanup", "flowapi"] {
+    for service in ["redis", "flowmachine", "flowdb", "cache-cleanup", "flowapi", "flowauth-database"] {
         kill_and_recover(&deployment, service);
     }
     supervisor_killed(&deployment);
@@ -92,6 +101,25 @@ fn a_flowmachine_that_is_not_let_in_waits_and_ends_nobody() {
     assert_eq!(deployment.status().unwrap()["supervisor"], supervisor);
 }
 
+/// `verify` made a server, a role and users in FlowAuth, and has removed them; what it did is in the log for ever.
+fn nothing_of_verify_is_left(deployment: &Deployment) {
+    let password = fs::read_to_string(deployment.state().join("secrets/FLOWAUTH_DB_PASSWORD")).unwrap();
+    let port = deployment.ports[5];
+    let place = Endpoint { of: "FlowAuth's", socket: "/nowhere".into(), listen: "127.0.0.1".into(), port };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let asked = runtime.block_on(async {
+        let client = place.over_tcp("flowauth", Some(&Secret::new(password)), "flowauth").await.unwrap();
+        let sql = "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM roles), (SELECT count(*) FROM servers),
+                       (SELECT count(*) FROM audit WHERE action = 'token.revoke'),
+                       (SELECT count(*) FROM pg_roles WHERE rolsuper AND rolname = current_user)";
+        let row = client.query_one(sql, &[]).await.unwrap();
+        let superuser = place.over_tcp("postgres", None, "postgres").await;
+        assert!(superuser.is_err(), "its superuser is let in at the socket alone");
+        (0..5).map(|column| row.get(column)).collect::<Vec<i64>>()
+    });
+    assert_eq!(asked, [1, 0, 0, 1, 0]);
+}
+
 /// Word for word, with a token of the manual's; and a new certificate is taken over by the server that runs, behind its walls.
 fn the_guides_example_works(deployment: &Deployment) {
     let token = deployment.done(flowapi::TOKEN);
@@ -110,6 +138,18 @@ fn the_guides_example_works(deployment: &Deployment) {
     deployment.done(&["restart", "cache-cleanup"]);
     wait(Duration::from_secs(120), "the new certificate", || ask().is_ok_and(|again| again == told));
     assert_eq!(deployment.pid("flowapi"), before);
+}
+
+/// By the two of them alone: nobody has told them of each other.
+fn a_token_of_flowauth_works_until_it_is_revoked(deployment: &Deployment) {
+    let secrets = deployment.state().join("secrets");
+    let minted = flowauth::administer(deployment.ports[4], &secrets, None);
+    let token = minted["token"].as_str().unwrap();
+    let certificate = secrets.join("cert-flowkit.pem");
+    let ask = || flowapi::guide(Command::new(flowapi::python()), deployment.ports[3], token, &certificate);
+    assert!(ask().unwrap()["people"].as_u64().unwrap() > 1_000);
+    flowauth::administer(deployment.ports[4], &secrets, minted["id"].as_i64());
+    wait(Duration::from_secs(120), "the token to be refused", || ask().is_err());
 }
 
 /// Kills a service while a query is being asked, and asks again once all is ready: the answer is right.
@@ -230,13 +270,14 @@ fn mistakes_are_one_clear_error_each() {
     let deployment = Deployment::new();
     let up = |args: &[&str]| deployment.flowkit(&[&["up", "--detach"], args].concat());
 
-    refused(&up(&["--role", "flowauth"]), &["flowauth", "not built yet"]);
-    refused(&up(&["--role", "flowdeebee"]), &["flowdeebee", "flowdb, redis, flowmachine, flowapi"]);
+    refused(&up(&["--role", "flowetl"]), &["flowetl", "not built yet"]);
+    refused(&up(&["--role", "flowdeebee"]), &["flowdeebee", "flowdb, redis, flowmachine, flowapi, flowauth"]);
     refused(&up(&["--set", "FLOWDB_PORT=eighty"]), &["FLOWDB_PORT", "eighty"]);
     refused(&up(&["--set", "FLOWDB_PROT=9000"]), &["FLOWDB_PROT"]);
     refused(&up(&["--set", "FLOWKIT_POSTGRES_BIN=/nowhere"]), &["/nowhere", "make setup"]);
     refused(&up(&["--set", "FLOWKIT_PYTHON=/nowhere/python"]), &["/nowhere/python", "make setup"]);
     refused(&up(&["--set", "FLOWKIT_FLOWAPI_SERVER=/nowhere/flowapi"]), &["/nowhere/flowapi", "make install"]);
+    refused(&up(&["--set", "FLOWKIT_FLOWAUTH_SERVER=/nowhere/flowauth"]), &["/nowhere/flowauth", "make install"]);
     refused(&up(&["--set", "FLOWMACHINE_CACHE_PRUNING_FREQUENCY=0"]), &["may not be 0", "-1 for no pruning"]);
     refused(&up(&["--set", "FLOWKIT_FLOWMACHINE_LISTEN=0.0.0.0"]), &["FLOWKIT_FLOWMACHINE_LISTEN", "0.0.0.0"]);
 

@@ -47,6 +47,7 @@ fn ledger(home: &flowdb::Cluster) -> Cluster {
         directory: home.site.state.role("ledger"),
         elsewhere: None,
         superuser: "bookkeeper",
+        superuser_over_tcp: true,
         password: PASSWORD,
         listen: "127.0.0.1".into(),
         port: free_port(),

@@ -32,10 +32,10 @@ fn init_makes_everything_closed_to_others_and_a_second_one_keeps_it() {
     for name in files.keys() {
         assert_eq!(fs::metadata(sandbox.path(name)).unwrap().mode() & 0o7777, 0o400, "{name}");
     }
-    assert_eq!(sandbox.run("check").succeeded().stdout, "34 secrets, all is well\n");
+    assert_eq!(sandbox.run("check").succeeded().stdout, "36 secrets, all is well\n");
 
     let second = sandbox.run("init").succeeded();
-    assert!(!second.stdout.contains("made") && second.stderr == "0 made, 31 kept in s\n", "{}", second.stderr);
+    assert!(!second.stdout.contains("made") && second.stderr == "0 made, 32 kept in s\n", "{}", second.stderr);
     assert_eq!(sandbox.files(), files);
 }
 
@@ -66,9 +66,14 @@ fn a_role_gets_what_it_needs_and_no_more() {
          FLOWMACHINE_FLOWDB_USER REDIS_PASSWORD"
     );
     assert_eq!(sandbox.findings("--role flowdb --role redis --role flowmachine"), []);
-    // FlowAuth can't be run yet, so FlowAPI's keys are made with it; but not where a FlowAuth of upstream's has given its own.
-    let files = Sandbox::with("--role flowapi").files();
-    assert!(files.contains_key("PRIVATE_JWT_SIGNING_KEY") && files.contains_key("PUBLIC_JWT_SIGNING_KEY"));
+    // The key that FlowAPI trusts is that of a FlowAuth, here or elsewhere.
+    let told = sandbox.run("init --role flowapi");
+    let told = told.stdout + &told.stderr;
+    assert!(
+        told.contains("put PRIVATE_JWT_SIGNING_KEY or PUBLIC_JWT_SIGNING_KEY there, or add --role flowauth"),
+        "{told}"
+    );
+    let files = Sandbox::with("--role flowapi --role flowauth").files();
     sandbox.write("PUBLIC_JWT_SIGNING_KEY", files["PUBLIC_JWT_SIGNING_KEY"].as_str());
     sandbox.run("init --role flowapi").succeeded();
     assert!(!sandbox.files().contains_key("PRIVATE_JWT_SIGNING_KEY"));

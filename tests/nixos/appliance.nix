@@ -75,6 +75,7 @@ in
             ("flowkit-redis", "REDIS_PASSWORD", "flowkit-flowdb"),
             ("flowkit-flowdb", "FLOWDB_POSTGRES_PASSWORD", "flowkit-redis"),
             ("flowkit-flowapi", "key-flowkit.pem", "flowkit-flowmachine"),
+            ("flowkit-flowauth", "PRIVATE_JWT_SIGNING_KEY", "flowkit-flowapi"),
         ]:
             credential = f"/run/credentials/{unit}.service/{secret}"
             machine.succeed(f"test -s {credential}")
@@ -99,8 +100,9 @@ in
         machine.succeed("flowkit-admin db demo --days 2 --subscribers 300 --sites 20")
         verified = machine.succeed("flowkit-admin verify")
         print(verified)
-        # In plain SQL, of FlowAPI, and with the library.
-        assert verified.count("equal in") == 3, verified
+        # In plain SQL, of FlowAPI, with a token of FlowAuth's, and with the library.
+        assert verified.count("equal in") == 4, verified
+        assert " s after it was revoked" in verified, verified
 
     def sql(text):
         return f"superuser-sql {shlex.quote(text)}"

@@ -3,7 +3,7 @@
 //! ```text
 //! routes        what is asked and answered, on the crate `web`'s ground
 //! gate, caller  tokens and permissions, by the crate `access`: nothing reaches FlowMachine before them
-//! revoked       lists of what was revoked, of files and (fetch) of FlowAuth
+//! revoked       lists of what was revoked, of files and of FlowAuth
 //! fair          what one user may have at once
 //! known, polls  what FlowMachine was asked already, or a moment ago
 //! flowmachine   questions to FlowMachine: bounded, in time, over connections that are used again
@@ -24,7 +24,6 @@ mod caller;
 pub mod database;
 mod document;
 mod fair;
-mod fetch;
 pub mod flowmachine;
 mod gate;
 mod health;
@@ -40,7 +39,6 @@ pub mod zmtp;
 
 pub use app::{App, Options};
 pub use document::scopes;
-pub use fetch::Remote;
 pub use gate::Gate;
 pub use revoked::List;
 pub use routes::router;

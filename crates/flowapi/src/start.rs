@@ -7,12 +7,13 @@ use std::time::Duration;
 use access::{Bounds, Keys, Tables, Verifier};
 use flowkit_core::config::{Problem, Problems, Settings, variables};
 use flowkit_core::secrets::Store;
+use https::Place;
 use tokio_postgres::Config;
 use web::{Limits, Pair, Tls};
 
 use crate::database::Database;
 use crate::flowmachine::FlowMachine;
-use crate::{App, Gate, List, Options, Remote};
+use crate::{App, Gate, List, Options};
 
 /// The longest that a client may ask to wait for a query's end.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
@@ -154,7 +155,7 @@ fn gate(settings: &Settings, store: &Store) -> Result<Gate, Problems> {
     let bounds = Bounds { tables: Tables { tables, ..Tables::default() }, ..Bounds::default() };
     let list = settings.text("FLOWKIT_FLOWAPI_REVOCATIONS").map(str::to_owned);
     let file = list.clone().map(|path| List::read(path.clone(), move || read(&path)));
-    let lists = file.into_iter().chain(fetched(settings)?).collect();
+    let lists = file.into_iter().chain(fetched(settings, store)?).collect();
     let gate = Gate::new(verifier, bounds, lists);
     if let Err(why) = gate.look() {
         let what = format!("the list of revoked tokens can't be used: {why}");
@@ -165,24 +166,36 @@ fn gate(settings: &Settings, store: &Store) -> Result<Gate, Problems> {
 }
 
 /// The list that FlowAuth's server has. It may be away while we start: that is said, and is no reason not to.
-fn fetched(settings: &Settings) -> Result<Option<List>, Problem> {
+fn fetched(settings: &Settings, store: &Store) -> Result<Option<List>, Problem> {
     const URL: &str = "FLOWKIT_FLOWAPI_REVOCATIONS_URL";
-    const CERTIFICATE: &str = "FLOWKIT_FLOWAPI_REVOCATIONS_CERTIFICATE";
     let Some(url) = settings.text(URL) else { return Ok(None) };
     let problem = |why: String, hint: &str| {
         Problem::new(format!("{URL} can't be used: {why}"), hint).value(url).origin(settings.origin(URL))
     };
-    let remote = Remote::parse(url).map_err(|why| problem(why, "give it as https://HOST:PORT/PATH"))?;
-    let hint = "give a file with FlowAuth's certificate, or with the one that issued it";
-    let path = settings.text(CERTIFICATE).ok_or_else(|| problem(format!("{CERTIFICATE} is not set"), hint))?.to_owned();
-    let trusted = read(&path).and_then(|text| https::chain(&text).map_err(|error| format!("{path}: {error}")));
-    trusted.map_err(|why| problem(why, hint))?;
+    let place = Place::parse(url).map_err(|why| problem(why, "give it as https://HOST:PORT/PATH"))?;
+    let trusted = certificate(settings, store);
     let most = usize::try_from(LONGEST_LIST).unwrap_or(usize::MAX);
+    let hint = "give a file with FlowAuth's certificate, or with the one that issued it, in FLOWKIT_FLOWAPI_REVOCATIONS_CERTIFICATE";
+    trusted()
+        .and_then(|text| https::chain(&text).map_err(|error| error.to_string()))
+        .map_err(|why| problem(why, hint))?;
     Ok(Some(List::fetch(url, move || {
         // Read each time: it may be another one tomorrow.
-        let (remote, trusted) = (remote.clone(), read(&path));
-        async move { remote.get(&trusted?, most).await }
+        let (place, trusted) = (place.clone(), trusted());
+        async move { place.get(&trusted?, most).await }
     })))
+}
+
+/// By what FlowAuth is known: a file that is named, or its certificate where it is in the same deployment.
+fn certificate(settings: &Settings, store: &Store) -> impl Fn() -> Result<String, String> + Send + Sync + 'static {
+    let (path, store) = (settings.text("FLOWKIT_FLOWAPI_REVOCATIONS_CERTIFICATE").map(str::to_owned), store.clone());
+    move || match &path {
+        Some(path) => read(path),
+        None => match store.get("cert-flowauth.pem") {
+            Ok(certificate) => Ok(certificate.expose().to_owned()),
+            Err(error) => Err(error.problem().to_string()),
+        },
+    }
 }
 
 fn read(path: &str) -> Result<String, String> {

@@ -10,6 +10,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
+use crate::local::Local;
 use crate::passwords::{Failure, Passwords};
 use crate::store::audit::Actor;
 use crate::store::{Store, now, sealed, tokens, users};
@@ -28,12 +29,14 @@ const LEEWAY: i64 = 60;
 const SEALED: &str = "sealed by FLOWAUTH_FERNET_KEY";
 
 /// What a server is told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// What an authenticator app calls us.
     pub issuer: String,
     /// How many steps of 30 seconds to either side of now a code may be of.
     pub window: u16,
+    /// The FlowAPI of the same deployment.
+    pub local: Option<Local>,
 }
 
 /// Keys that come from secrets.

@@ -11,6 +11,7 @@
 //! mint            tokens, within the limits of server and roles, made by the crate `access`
 //! app             what they share; the first administrator; revocation list; a new sealing key
 //! store           everything kept, over SQLite or PostgreSQL by one set of queries, with the log of who did what
+//! local           the FlowAPI of the same deployment, if there is one
 //! vault           sealing what is kept (FLOWAUTH_FERNET_KEY)
 //! passwords, codes, specification, times     no I/O: Argon2id, second factors, openapi.json, dates
 //! start           from settings and secrets to all this
@@ -36,6 +37,7 @@ mod acts;
 mod app;
 mod caller;
 pub mod codes;
+mod local;
 mod mint;
 mod pages;
 pub mod passwords;
@@ -48,4 +50,5 @@ pub mod vault;
 
 pub use app::{App, Beginning, Keys, Options};
 pub use caller::Access;
+pub use local::Local;
 pub use routes::{Table, error, table};

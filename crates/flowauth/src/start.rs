@@ -3,20 +3,29 @@
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use access::Minter;
 use flowkit_core::config::{Problem, Problems, Settings, StateDir, variables};
-use flowkit_core::secrets::{Secret, Store as Secrets};
+use flowkit_core::secrets::{LookupError, Secret, Store as Secrets};
 use rsa::pkcs1::DecodeRsaPrivateKey as _;
 use rsa::pkcs8::{DecodePrivateKey as _, EncodePublicKey as _, LineEnding};
+use web::{Pair, Tls};
 
 use crate::app::{App, Beginning, Keys, Options};
+use crate::local::Local;
 use crate::store::{Address, Store};
 use crate::vault::Vault;
 
 /// What has to be there.
 const NEEDED: &[&str] =
     &["FLOWAUTH_ADMIN_USER", "FLOWAUTH_ADMIN_PASSWORD", "FLOWAUTH_FERNET_KEY", "SECRET_KEY", "PRIVATE_JWT_SIGNING_KEY"];
+
+/// What upstream takes to begin anew. Nobody loses everything here for a setting that was left somewhere.
+const WIPES: [&str; 2] = ["RESET_FLOWAUTH_DB", "DEMO_MODE"];
+
+/// What is left of the time to stop for the process to end in, once its last request was answered or cut.
+const TO_END: Duration = Duration::from_secs(2);
 
 /// All that a server is told, read and checked; nothing is touched yet.
 pub struct Given {
@@ -25,12 +34,16 @@ pub struct Given {
     keys: Keys,
     options: Options,
     admin: (Secret, Secret),
+    /// Whether the administrator gets that password again.
+    again: bool,
+    web: web::Options,
 }
 
 /// A server that is ready to serve.
 pub struct Server {
     listener: TcpListener,
     app: Arc<App>,
+    web: web::Options,
 }
 
 /// How this process logs, by its settings.
@@ -62,17 +75,21 @@ impl Given {
         };
         let address = address(secrets).map_err(Problems::from);
         let listener = listener(settings).map_err(Problems::from);
+        let (web, local) = (web_options(settings, secrets), local(settings, secrets));
         problems.0.extend(keys.as_ref().err().into_iter().flat_map(|all| all.0.clone()));
         problems.0.extend(address.as_ref().err().into_iter().flat_map(|all| all.0.clone()));
         problems.0.extend(listener.as_ref().err().into_iter().flat_map(|all| all.0.clone()));
+        problems.0.extend([web.as_ref().err(), local.as_ref().err()].into_iter().flatten().cloned());
+        problems.0.extend(WIPES.into_iter().filter(|name| settings.flag(name)).map(|name| wipe(settings, name)));
         problems.or(())?;
         let mut found = found?;
         let mut take = |name: &str| found.remove(name).expect("it is needed");
         let admin = (take("FLOWAUTH_ADMIN_USER"), take("FLOWAUTH_ADMIN_PASSWORD"));
         let issuer = settings.text("FLOWAUTH_TWO_FACTOR_ISSUER").expect("it has a default").to_owned();
         let window = settings.int("TWO_FACTOR_VALID_WINDOW").and_then(|steps| u16::try_from(steps).ok()).unwrap_or(0);
-        let options = Options { issuer, window };
-        Ok(Given { listener: listener?, address: address?, keys: keys?, options, admin })
+        let options = Options { issuer, window, local: local? };
+        let again = settings.flag("FLOWKIT_FLOWAUTH_SET_ADMIN_PASSWORD");
+        Ok(Given { listener: listener?, address: address?, keys: keys?, options, admin, again, web: web? })
     }
 }
 
@@ -85,10 +102,10 @@ impl Server {
         let store = Store::open(&given.address).await?;
         let app = App::new(given.options, store, given.keys).await?;
         let (name, password) = given.admin;
-        if app.first_admin(name.expose(), &password, false).await? {
-            tracing::info!(user = name.expose(), "the first administrator was made");
+        if app.first_admin(name.expose(), &password, given.again).await? {
+            tracing::info!(user = name.expose(), "the administrator has the password FLOWAUTH_ADMIN_PASSWORD");
         }
-        Ok(Server { listener: given.listener, app })
+        Ok(Server { listener: given.listener, app, web: given.web })
     }
 
     /// Where it listens.
@@ -105,7 +122,7 @@ impl Server {
     /// The listener can't be used.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> std::io::Result<web::Stopped> {
         let store = self.app.store.clone();
-        let stopped = web::serve(self.listener, crate::table(self.app).router(), options(), stop).await;
+        let stopped = web::serve(self.listener, crate::table(self.app).router(), self.web, stop).await;
         store.close().await;
         stopped
     }
@@ -114,6 +131,60 @@ impl Server {
 /// What the ground is told: ids of our own, and errors in upstream's form.
 pub fn options() -> web::Options {
     web::Options { errors: Arc::new(crate::error), own_ids: true, ..web::Options::default() }
+}
+
+/// The same, with what settings and secrets say.
+fn web_options(settings: &Settings, secrets: &Secrets) -> Result<web::Options, Problem> {
+    let mut options = options();
+    match settings.flag("FLOWKIT_FLOWAUTH_PLAIN_HTTP") {
+        // All come from the proxy.
+        true => options.limits.per_peer = None,
+        false => options.tls = Some(tls(secrets)?),
+    }
+    if let Some(stop) = settings.int("FLOWKIT_STOP_SECONDS") {
+        options.limits.grace = Duration::from_secs(stop.unsigned_abs()).saturating_sub(TO_END);
+    }
+    Ok(options)
+}
+
+fn tls(secrets: &Secrets) -> Result<Tls, Problem> {
+    let secrets = secrets.clone();
+    let source = move || {
+        let read = |name: &str| {
+            let secret = secrets.get(name).map_err(|error| error.problem().to_string())?;
+            Ok::<_, String>(secret.expose().to_owned().into())
+        };
+        Ok(Pair { certificate: read("cert-flowauth.pem")?, key: read("key-flowauth.pem")? })
+    };
+    Tls::of(source).map_err(|error| {
+        let hint = "mend cert-flowauth.pem and key-flowauth.pem, or set FLOWKIT_FLOWAUTH_PLAIN_HTTP behind a proxy that has them";
+        Problem::new(format!("HTTPS can't be served: {error}"), hint)
+    })
+}
+
+/// The FlowAPI beside us. It is asked when somebody wants to know of it, and may be away.
+fn local(settings: &Settings, secrets: &Secrets) -> Result<Option<Local>, Problem> {
+    const URL: &str = "FLOWKIT_FLOWAUTH_FLOWAPI_URL";
+    let Some(url) = settings.text(URL) else { return Ok(None) };
+    let (path, secrets) = (settings.text("FLOWKIT_FLOWAUTH_FLOWAPI_CERTIFICATE").map(PathBuf::from), secrets.clone());
+    let trusted = move || match &path {
+        Some(path) => std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display())),
+        None => match secrets.get("cert-flowkit.pem") {
+            Ok(certificate) => Ok(certificate.expose().to_owned()),
+            Err(error) => Err(error.problem().to_string()),
+        },
+    };
+    Local::new(url, trusted).map(Some).map_err(|why| {
+        let problem = Problem::new(format!("{URL} can't be used: {why}"), "give it as https://HOST:PORT");
+        problem.value(url).origin(settings.origin(URL))
+    })
+}
+
+fn wipe(settings: &Settings, name: &str) -> Problem {
+    let what =
+        format!("{name} is true: upstream's FlowAuth deletes all users, servers and tokens then. This one never does");
+    let hint = "remove the setting; to begin anew, stop FlowAuth and remove its database by hand";
+    Problem::new(what, hint).origin(settings.origin(name))
 }
 
 fn keys<'a>(secrets: &Secrets, found: impl Fn(&str) -> &'a Secret) -> Result<Keys, Problem> {
@@ -141,11 +212,16 @@ fn public_pem(private: &str) -> Option<String> {
 
 /// `DB_URI`, or a file in the state directory.
 fn address(secrets: &Secrets) -> Result<Address, Problem> {
-    let Ok(uri) = secrets.get("DB_URI") else {
-        let directory = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
-        let file = directory.unwrap_or_else(|| StateDir::usual().role("flowauth").join("data")).join("flowauth.sqlite");
-        say::tell!("flowauth: DB_URI is not set: users and tokens are kept in {}", file.display());
-        return Ok(Address::File(file));
+    let uri = match secrets.get("DB_URI") {
+        Ok(uri) => uri,
+        Err(LookupError::Missing { .. }) => {
+            let directory = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
+            let directory = directory.unwrap_or_else(|| StateDir::usual().role("flowauth").join("data"));
+            let file = directory.join("flowauth.sqlite");
+            say::tell!("flowauth: DB_URI is not set: users and tokens are kept in {}", file.display());
+            return Ok(Address::File(file));
+        }
+        Err(error) => return Err(error.problem()),
     };
     let password = secrets.get("FLOWAUTH_DB_PASSWORD").ok();
     let hint = "write it as postgresql://flowauth:{}@HOST:5432/flowauth, or sqlite:////PATH";

@@ -5,6 +5,7 @@
 //! Cluster::prepare   before the server starts: initdb when there is nothing yet, configuration at every start
 //! Cluster::serve     becomes the server, holding the data directory's lock
 //! Cluster::make_database, Migrations   once it answers: a database, and its schema version by version
+//! Cluster::make_application   the database of an application that sees to its schema itself, and its login
 //! Endpoint        to log in without ever sending a password
 //! ProbeSql           is it ready, and is it ours?
 //! tuning             settings as data; what a small database is told
@@ -15,6 +16,7 @@
 // A dependency that nothing uses. Tests have some more, and each of their programs uses but a few.
 #![cfg_attr(not(test), warn(unused_crate_dependencies))]
 
+mod application;
 mod cluster;
 mod connect;
 mod error;

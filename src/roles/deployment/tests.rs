@@ -59,6 +59,7 @@ fn what_other_roles_and_their_databases_take_is_kept_from_flowdb() {
     };
     assert_eq!(aside(&["flowdb"]), 0);
     assert_eq!(aside(&["flowdb", "redis", "flowmachine", "flowapi"]), (64 + 512 + 64) << 20);
+    assert_eq!(aside(&["flowdb", "flowauth"]), (128 << 20) + postgres::tuning::small::SHARE as i64);
     let (programs, databases) = (64 + 512 + 128 + 512, 2 * postgres::tuning::small::SHARE as i64);
     assert_eq!(aside(&["flowdb", "redis", "flowmachine", "flowauth", "autoflow"]), (programs << 20) + databases);
 }
@@ -77,4 +78,27 @@ fn neighbours_that_run_together_are_reached_where_they_listen() {
     assert_eq!(seen(&["flowdb", "redis", "flowmachine"], "FLOWDB_HOST"), "192.0.2.2");
     assert_eq!(seen(&["flowdb", "redis", "flowmachine"], "REDIS_HOST"), "192.0.2.2");
     assert_eq!(seen(&["redis", "flowmachine"], "FLOWDB_HOST"), "localhost", "it is somewhere else");
+}
+
+#[test]
+fn neighbours_that_do_without_each_other_are_introduced_where_both_run_and_speak_https() {
+    let seen = |roles: &[&str], given: &[(&str, &str)], role: &str, name: &str| {
+        let mut settings = Settings::default();
+        given.iter().for_each(|(name, value)| settings.set(name, value, Origin::Flag).unwrap());
+        let deployment = Deployment::new(StateDir::new("/nowhere"), settings);
+        let deployment = deployment.running(roles.iter().map(|role| (*role).to_owned()).collect());
+        deployment.view_of(role).unwrap().site.settings.text(name).map(str::to_owned)
+    };
+    let list =
+        |roles: &[&str], given: &[(&str, &str)]| seen(roles, given, "flowapi", "FLOWKIT_FLOWAPI_REVOCATIONS_URL");
+    let both = ["flowapi", "flowauth"];
+    assert_eq!(list(&both, &[]).as_deref(), Some("https://127.0.0.1:9091/revocations"));
+    let moved = [("FLOWKIT_FLOWAUTH_LISTEN", "::"), ("FLOWKIT_FLOWAUTH_PORT", "7000")];
+    assert_eq!(list(&both, &moved).as_deref(), Some("https://[::1]:7000/revocations"));
+    assert_eq!(list(&["flowapi"], &[]), None);
+    assert_eq!(list(&both, &[("FLOWKIT_FLOWAUTH_PLAIN_HTTP", "true")]), None);
+    let given = [("FLOWKIT_FLOWAPI_REVOCATIONS_URL", "https://auth.example.org/revocations")];
+    assert_eq!(list(&both, &given).as_deref(), Some(given[0].1), "the operator's own");
+    let offered = seen(&both, &[], "flowauth", "FLOWKIT_FLOWAUTH_FLOWAPI_URL");
+    assert_eq!(offered.as_deref(), Some("https://127.0.0.1:9090"));
 }

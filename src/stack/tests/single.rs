@@ -24,7 +24,7 @@ fn without_swarm_a_role_is_the_same() {
     assert_eq!(file["secrets"]["REDIS_PASSWORD"]["file"], "./a$$b/REDIS_PASSWORD");
     assert_eq!(file["networks"]["redis"]["internal"], true);
     assert!(file["networks"]["redis-outside"].get("internal").is_none());
-    assert_eq!(keys(&file["volumes"]), ["flowdb-data"]);
+    assert_eq!(keys(&file["volumes"]), ["flowauth-data", "flowdb-data"]);
     assert_eq!(keys(&file["services"]["flowmachine"]["networks"]), ["flowdb", "flowmachine", "redis"]);
 }
 

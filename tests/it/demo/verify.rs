@@ -26,6 +26,7 @@ fn checks(machine: &FlowMachine) -> Vec<(String, Result<String, String>)> {
         site: &cluster.site,
         flowmachine: machine.address().parse::<SocketAddr>().expect("an address"),
         flowapi: Err("there is none".to_owned()),
+        flowauth: Err("there is none".to_owned()),
         python_as: None,
         python: &python,
         patience: Duration::from_secs(120),

@@ -29,6 +29,8 @@ fn a_burglar_in_a_container_gets_nothing_of_others_and_without_walls_all() {
     let Some(engine) = Engine::start() else { return };
     let (images, dir) = (images(), tempfile::Builder::new().prefix("fks").tempdir_in("/tmp").unwrap());
     let (stack, secrets) = ("fk", dir.path().join("values"));
+    // The key that FlowAPI trusts is that of a FlowAuth, which is elsewhere.
+    engine.flowkit(&["secrets", "init", "--dir", secrets.to_str().unwrap(), "--role", "flowauth"]);
     let mut quickstart = vec!["quickstart", "--stack", stack, "--images", images.to_str().unwrap()];
     quickstart.extend(["--secrets", secrets.to_str().unwrap()]);
     quickstart.extend(ROLES.iter().flat_map(|(role, _)| ["--role", role]));

@@ -33,7 +33,7 @@ fn quickstart_brings_up_a_stack_that_survives_rotation_and_kills() {
     // Again: nothing is made, nothing is restarted.
     let containers = up.containers();
     let (stdout, stderr) = up.quickstart(&["--memory", "flowdb=1GiB"]);
-    assert!(stderr.contains("secrets: 0 made, 10 kept"), "{stderr}");
+    assert!(stderr.contains("secrets: 0 made, 18 kept"), "{stderr}");
     assert_eq!(stdout.matches("equal in all 70 areas").count(), 2, "{stdout}");
     assert_eq!(up.containers(), containers);
 

@@ -15,8 +15,8 @@ use super::programs;
 /// State, program and ports of one deployment; whatever it still runs is stopped when it is dropped.
 pub struct Deployment {
     dir: tempfile::TempDir,
-    /// Ports of flowdb, redis, flowmachine and flowapi.
-    pub ports: [u16; 4],
+    /// Ports of flowdb, redis, flowmachine, flowapi, flowauth and its database.
+    pub ports: [u16; 6],
 }
 
 impl Deployment {
@@ -34,13 +34,15 @@ impl Deployment {
         deployment
     }
 
-    /// Writes `flowkit.toml` with the ports, FlowAPI's program and `more` lines of settings.
+    /// Writes `flowkit.toml` with the ports, our servers' programs and `more` lines of settings.
     pub fn configure(&self, more: &str) {
-        let [flowdb, redis, flowmachine, flowapi] = self.ports;
-        let server = programs::flowapi();
+        let [flowdb, redis, flowmachine, flowapi, flowauth, database] = self.ports;
+        let servers = (programs::flowapi(), programs::flowauth());
         let text = format!(
             "FLOWDB_PORT = {flowdb}\nREDIS_PORT = {redis}\nFLOWMACHINE_PORT = {flowmachine}\nFLOWAPI_PORT = {flowapi}\n\
-             FLOWKIT_FLOWAPI_SERVER = {server:?}\n{more}"
+             FLOWKIT_FLOWAUTH_PORT = {flowauth}\nFLOWKIT_FLOWAUTH_DB_PORT = {database}\n\
+             FLOWKIT_FLOWAPI_SERVER = {:?}\nFLOWKIT_FLOWAUTH_SERVER = {:?}\n{more}",
+            servers.0, servers.1
         );
         fs::write(self.state().join("flowkit.toml"), text).unwrap();
     }

@@ -170,7 +170,7 @@ pub fn images() -> PathBuf {
 }
 
 /// Roles that have images, those before that are talked to.
-pub const ROLES: [&str; 4] = ["flowdb", "redis", "flowmachine", "flowapi"];
+pub const ROLES: [&str; 5] = ["flowdb", "redis", "flowmachine", "flowapi", "flowauth"];
 
 /// Waits for a container of a service other than `before`.
 pub fn wait_for_another(engine: &Engine, service: &str, before: &str) {

@@ -3,6 +3,7 @@
 pub mod deployment;
 pub mod engine;
 pub mod flowapi;
+pub mod flowauth;
 pub mod flowdb;
 pub mod flowmachine;
 pub mod poll;

@@ -15,8 +15,17 @@ pub fn flowkit() -> PathBuf {
 
 /// FlowAPI, built beside it.
 pub fn flowapi() -> PathBuf {
-    let program = Path::new(env!("CARGO_BIN_EXE_flowkit")).with_file_name("flowapi");
-    assert!(program.exists(), "{} is missing; `cargo build -p flowapi`", program.display());
+    beside("flowapi")
+}
+
+/// FlowAuth, likewise.
+pub fn flowauth() -> PathBuf {
+    beside("flowauth")
+}
+
+fn beside(name: &str) -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_flowkit")).with_file_name(name);
+    assert!(program.exists(), "{} is missing; `cargo build -p {name}`", program.display());
     open_to_all(&program)
 }
 

@@ -98,6 +98,7 @@ in
       {
         services.flowkit.flowdb.settings.FLOWKIT_FLOWDB_LISTEN = "10.0.0.5";
         services.flowkit.flowapi.enable = false;
+        services.flowkit.flowauth.enable = false;
       }
     ];
     says = [
@@ -174,11 +175,33 @@ in
     ];
   };
 
-  "FlowAuth outside, before it exists" = {
-    modules = [ ../../../modules/presets/flowauth-outside.nix ];
-    says = [
-      "flowauth-outside"
-      "cannot run yet"
+  "FlowAuth outside" = {
+    modules = [
+      ../../../modules/presets/flowauth-outside.nix
+      {
+        services.flowkit.flowauth = {
+          openFirewall = true;
+          settings.FLOWKIT_FLOWAUTH_LISTEN = "0.0.0.0";
+        };
+      }
     ];
+    holds = host: {
+      "is all that runs" = !(host.units ? flowkit-flowapi) && host.units ? flowkit-flowauth;
+      "is reached" = host.config.networking.firewall.allowedTCPPorts == [ 9091 ];
+      "knows no FlowAPI, and has no secret of others" =
+        !(lib.hasInfix "FLOWKIT_FLOWAUTH_FLOWAPI_URL" host.units.flowkit-flowauth)
+        && !(lib.hasInfix "cert-flowkit.pem" host.units.flowkit-flowauth);
+    };
+  };
+
+  "FlowAuth behind a proxy" = {
+    modules = [
+      ../../../modules/presets/single-host.nix
+      { services.flowkit.flowauth.settings.FLOWKIT_FLOWAUTH_PLAIN_HTTP = true; }
+    ];
+    holds = host: {
+      "is asked by nobody over HTTPS" =
+        !(lib.hasInfix "FLOWKIT_FLOWAPI_REVOCATIONS_URL" host.units.flowkit-flowapi);
+    };
   };
 }

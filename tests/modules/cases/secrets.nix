@@ -24,13 +24,14 @@ in
           (role: lib.elem "flowkit-secrets.service" host.config.systemd.services."flowkit-${role}".after)
           [
             "flowapi"
+            "flowauth"
             "flowdb"
             "flowmachine"
             "redis"
           ]
         &&
           builtins.match
-            ".*secrets init --dir /var/lib/flowkit/secrets --role flowapi --role flowdb --role flowmachine --role redis.*"
+            ".*secrets init --dir /var/lib/flowkit/secrets --role flowapi --role flowauth --role flowdb --role flowmachine --role redis.*"
             (lib.replaceStrings [ "\n" ] [ " " ] host.units.flowkit-secrets) != null;
       "in a directory that only root reads" =
         host.config.systemd.tmpfiles.settings."10-flowkit-secrets"."/var/lib/flowkit/secrets".d.mode
@@ -42,7 +43,8 @@ in
         &&
           builtins.length host.config.systemd.services.flowkit-flowmachine.serviceConfig.LoadCredential == 3
         && builtins.length host.config.systemd.services.flowkit-flowdb.serviceConfig.LoadCredential == 5
-        && builtins.length host.config.systemd.services.flowkit-flowapi.serviceConfig.LoadCredential == 6
+        && builtins.length host.config.systemd.services.flowkit-flowapi.serviceConfig.LoadCredential == 7
+        && has "LoadCredential=cert-flowauth.pem:/var/lib/flowkit/secrets/cert-flowauth.pem" host.units.flowkit-flowapi
         && has "LoadCredential=PUBLIC_JWT_SIGNING_KEY:/var/lib/flowkit/secrets/PUBLIC_JWT_SIGNING_KEY" host.units.flowkit-flowapi;
       "a name has its usual value without a file, a password none" =
         has "SetCredential=FLOWMACHINE_FLOWDB_USER:flowkit_flowmachine" host.units.flowkit-flowmachine

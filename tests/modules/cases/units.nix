@@ -59,7 +59,13 @@ in
         has ''Environment="FLOWKIT_POSTGRES_BIN=/nix/store/00000000000000000000000000000000-postgresql/bin"'' host.units.flowkit-flowdb
         && has ''Environment="FLOWKIT_REDIS_SERVER=/nix/store/00000000000000000000000000000000-redis/bin/redis-server"'' host.units.flowkit-redis
         && has ''Environment="FLOWKIT_PYTHON=/nix/store/00000000000000000000000000000000-flowmachine/bin/python"'' host.units.flowkit-flowmachine
-        && has ''Environment="FLOWKIT_FLOWAPI_SERVER=/nix/store/00000000000000000000000000000000-flowapi/bin/flowapi"'' host.units.flowkit-flowapi;
+        && has ''Environment="FLOWKIT_FLOWAPI_SERVER=/nix/store/00000000000000000000000000000000-flowapi/bin/flowapi"'' host.units.flowkit-flowapi
+        && has ''Environment="FLOWKIT_FLOWAUTH_SERVER=/nix/store/00000000000000000000000000000000-flowauth/bin/flowauth"'' host.units.flowkit-flowauth
+        && has ''Environment="FLOWKIT_POSTGRES_BIN=/nix/store/00000000000000000000000000000000-plain-postgresql/bin"'' host.units.flowkit-flowauth;
+      "FlowAPI and FlowAuth are told of each other, and wait for nobody because of it" =
+        has ''Environment="FLOWKIT_FLOWAPI_REVOCATIONS_URL=https://127.0.0.1:9091/revocations"'' host.units.flowkit-flowapi
+        && has ''Environment="FLOWKIT_FLOWAUTH_FLOWAPI_URL=https://127.0.0.1:9090"'' host.units.flowkit-flowauth
+        && has "After=network.target flowkit-secrets.service" host.units.flowkit-flowauth;
       "nothing but this host is reached" = builtins.all (
         role:
         has "IPAddressDeny=any" host.units."flowkit-${role}"
@@ -83,6 +89,7 @@ in
       "FlowDB looks at the machine" = allowed host "flowdb" [ "machine" ];
       "redis nothing" = allowed host "redis" [ ];
       "nor FlowAPI" = allowed host "flowapi" [ ];
+      "nor FlowAuth" = allowed host "flowauth" [ ];
       "FlowMachine sees interfaces and may say how its threads are scheduled" =
         allowed host "flowmachine"
           [

@@ -3,7 +3,15 @@
   lib,
   # Where nothing is built, packages by their names are enough.
   pkgs ? import ./packages.nix,
-  packages ? lib.genAttrs [ "flowkit" "postgresql" "redis" "flowmachine" "flowapi" ] pkgs.named,
+  packages ? lib.genAttrs [
+    "flowkit"
+    "postgresql"
+    "plain-postgresql"
+    "redis"
+    "flowmachine"
+    "flowapi"
+    "flowauth"
+  ] pkgs.named,
 }:
 rec {
   evaluated =

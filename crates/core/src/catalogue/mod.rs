@@ -83,6 +83,11 @@ impl Catalogue {
         own.chain(role.uses.iter().filter_map(|name| self.secret(name)))
     }
 
+    /// The certificates of others that a role is given where they are at hand: by them it knows its neighbours.
+    pub fn certificates_of<'a>(&'a self, role: &'a Role) -> impl Iterator<Item = &'a Secret> {
+        role.talks_to.iter().filter_map(|talk| self.secret(talk.certificate.as_deref()?))
+    }
+
     /// Every setting that a role reads: its own and those that it uses.
     pub fn settings_of<'a>(&'a self, role: &'a Role) -> impl Iterator<Item = &'a Setting> {
         let own = role.settings.iter();

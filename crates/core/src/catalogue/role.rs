@@ -332,6 +332,11 @@ pub struct Talk {
     pub setting: Option<String>,
     /// What that setting is, where `{host}` and `{port}` stand for the other role's: `https://{host}:{port}`.
     pub form: Option<String>,
+    /// The certificate that it knows the other by: handed to it where it is at hand.
+    pub certificate: Option<String>,
+    /// Whether it does without: then it talks to the other in the same deployment, or where its setting says.
+    #[serde(default)]
+    pub optional: bool,
     /// What for.
     pub why: String,
 }

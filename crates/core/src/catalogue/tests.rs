@@ -72,7 +72,10 @@ fn no_name_is_said_twice_and_every_use_resolves() {
             assert_ne!(owner.name, role.name, "{used} is its own");
         }
         for talk in &role.talks_to {
-            assert!(all.role(&talk.role).is_some(), "{} talks to {}, which is no role", role.name, talk.role);
+            let other = all.role(&talk.role).unwrap_or_else(|| panic!("{} talks to {}", role.name, talk.role));
+            let owned = |name: &String| other.secrets.iter().any(|secret| secret.name == *name);
+            assert!(talk.certificate.iter().all(owned), "{} knows {} by another's", role.name, talk.role);
+            assert!(!talk.optional || talk.setting.is_some(), "{} can't be told of {}", role.name, talk.role);
         }
     }
 }

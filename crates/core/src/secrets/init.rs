@@ -76,7 +76,7 @@ pub fn init(dir: &Path, roles: &[&'static Role], options: &Options) -> Result<Re
     let store = Store::only(dir);
     let mut report = Report::default();
     let (first, derived): (Vec<_>, Vec<_>) =
-        with_sources(wanted(roles), &directory).into_iter().partition(|spec| derive::sources(&spec.make).is_empty());
+        wanted(roles).into_iter().partition(|spec| derive::sources(&spec.make).is_empty());
     for spec in first.into_iter().chain(derived) {
         if spec.spellings().any(|name| directory.has(name)) && !is_outdated(spec, &directory)? {
             report.kept.push(&spec.name);
@@ -107,21 +107,6 @@ pub(super) fn wanted(roles: &[&'static Role]) -> Vec<&'static Spec> {
     let mut wanted: Vec<&'static Spec> = Vec::new();
     for spec in roles.iter().flat_map(|role| catalogue().secrets_of(role)) {
         if !wanted.iter().any(|other| other.name == spec.name) {
-            wanted.push(spec);
-        }
-    }
-    wanted
-}
-
-/// The same, and what missing ones are made from if that is a secret of a role that can't be run yet: there is no other host
-/// that could have it.
-fn with_sources(mut wanted: Vec<&'static Spec>, directory: &Directory) -> Vec<&'static Spec> {
-    let missing = wanted.iter().filter(|spec| !spec.spellings().any(|name| directory.has(name)));
-    let sources: Vec<&str> = missing.flat_map(|spec| derive::sources(&spec.make)).collect();
-    for source in sources.into_iter().filter(|name| catalogue().owner(name).is_some_and(|owner| !owner.built)) {
-        if let Some(spec) =
-            catalogue().secret(source).filter(|spec| !wanted.iter().any(|other| other.name == spec.name))
-        {
             wanted.push(spec);
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use access::{Bounds, Keys, Minter, Revocations, Verifier};
 use flowapi::start::Server;
-use flowapi::{Gate, List, Remote, scopes};
+use flowapi::{Gate, List, scopes};
 use flowkit_core::catalogue::catalogue;
 use flowkit_core::config::{Origin, Settings, Variables};
 use flowkit_core::secrets::{self, Options, Store};
@@ -141,7 +141,7 @@ async fn a_list_is_fetched_from_who_has_a_certificate_of_the_issuer_for_that_nam
         let key = KeyPair::generate().unwrap();
         let own = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
         let (port, server) = publish(own.pem() + &issuer.pem(), key.serialize_pem(), "text".to_owned());
-        let remote = Remote::parse(&format!("https://localhost:{port}/list")).unwrap();
+        let remote = https::Place::parse(&format!("https://localhost:{port}/list")).unwrap();
         let text = remote.get(&issuer.pem(), 100).await;
         assert_eq!(text.is_ok(), good, "{name}: {text:?}");
         let stranger = remote.get(&other.pem(), 100).await.unwrap_err();
@@ -165,7 +165,7 @@ async fn a_list_is_fetched_from_who_has_the_certificate_and_an_outage_is_spoken_
     let key = std::fs::read_to_string(served.path().join("key-flowkit.pem")).unwrap();
     let (port, server) = publish(certificate(served.path()), key, text);
 
-    let remote = move |path: &str| Remote::parse(&format!("https://localhost:{port}{path}")).unwrap();
+    let remote = move |path: &str| https::Place::parse(&format!("https://localhost:{port}{path}")).unwrap();
     let own = certificate(served.path());
     assert!(remote("/list").get(&own, 1 << 20).await.is_ok());
     assert!(remote("/list").get(&own, 100).await.is_err(), "it has a bound");
@@ -196,10 +196,13 @@ fn a_url_needs_https_and_a_certificate() {
     let dir = tempfile::tempdir().unwrap();
     let roles: Vec<_> = ["flowapi", "flowauth"].iter().filter_map(|name| catalogue().role(name)).collect();
     secrets::init(dir.path(), &roles, &Options::default()).unwrap();
-    let certificate = dir.path().join("cert-flowkit.pem");
+    let (certificate, neighbours) = (dir.path().join("cert-flowkit.pem"), dir.path().join("cert-flowauth.pem"));
     let url = |url: &str| started(dir.path(), &[("FLOWKIT_FLOWAPI_REVOCATIONS_URL", url)]).unwrap_err();
     assert!(url("http://x/list").contains("https://"));
-    assert!(url("https://x/list").contains("FLOWKIT_FLOWAPI_REVOCATIONS_CERTIFICATE is not set"));
+    let there = ("FLOWKIT_FLOWAPI_REVOCATIONS_URL", "https://127.0.0.1:1/revocations");
+    assert_eq!(started(dir.path(), &[there]), Ok(()), "FlowAuth is of the same deployment");
+    std::fs::remove_file(neighbours).unwrap();
+    assert!(url("https://x/list").contains("FLOWKIT_FLOWAPI_REVOCATIONS_CERTIFICATE"));
     let given = [
         ("FLOWKIT_FLOWAPI_REVOCATIONS_URL", "https://127.0.0.1:1/list"),
         ("FLOWKIT_FLOWAPI_REVOCATIONS_CERTIFICATE", certificate.to_str().unwrap()),

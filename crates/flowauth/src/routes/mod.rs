@@ -3,6 +3,7 @@
 mod account;
 pub(crate) mod body;
 mod keys;
+mod local;
 pub(crate) mod public;
 mod roles;
 mod servers;
@@ -111,6 +112,7 @@ pub fn table(app: Arc<App>) -> Table {
     let table = tokens::enter(table);
     let table = users::enter(table);
     let table = servers::enter(table);
+    let table = local::enter(table);
     let table = roles::enter(table);
     pages::enter(table)
 }

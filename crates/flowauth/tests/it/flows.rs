@@ -385,7 +385,7 @@ async fn guessing_costs_time(address: Address) {
 async fn a_new_sealing_key_opens_what_the_one_before_has_sealed(address: Address) {
     let store = crate::open(&address).await;
     let (old, new) = (rig::fernet(), rig::fernet());
-    let options = flowauth::Options { issuer: "x".to_owned(), window: 0 };
+    let options = flowauth::Options { issuer: "x".to_owned(), window: 0, ..flowauth::Options::default() };
     let start = async |newest: &Secret, before: &[Secret]| {
         App::new(options.clone(), store.clone(), rig::keys(newest, before))
             .await

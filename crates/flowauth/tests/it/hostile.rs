@@ -15,7 +15,7 @@ on_both!(of_two_instances_one_takes_a_code, no_body_makes_the_server_fail);
 /// A code that is given to two instances at once lets in once, as do names that are added twice.
 async fn of_two_instances_one_takes_a_code(address: Address) {
     let one = Rig::start(&address).await;
-    let options = Options { issuer: "FlowAuth".to_owned(), window: 1 };
+    let options = Options { issuer: "FlowAuth".to_owned(), window: 1, ..Options::default() };
     let two = one.beside(options).await;
     let mut root = one.signed_in("root").await;
     one.user(&mut root, "ann", json!({})).await;

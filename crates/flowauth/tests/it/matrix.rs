@@ -123,6 +123,7 @@ const ROWS: &[Row] = &[
     ("POST", "/admin/servers/{id}/compare", admins(400)),
     ("POST", "/admin/servers/{id}/specification", admins(400)),
     ("POST", "/admin/servers/{id}/scopes", admins(200)),
+    ("GET", "/admin/local_server", admins(404)),
     ("GET", "/roles/", admins(200)),
     ("POST", "/roles/", admins(400)),
     ("GET", "/roles/{id}", admins(200)),

@@ -58,7 +58,7 @@ pub fn verifier(audience: &str) -> Verifier {
 impl Rig {
     /// With the administrator `root`.
     pub async fn start(address: &Address) -> Rig {
-        let options = Options { issuer: "FlowAuth".to_owned(), window: 1 };
+        let options = Options { issuer: "FlowAuth".to_owned(), window: 1, ..Options::default() };
         let rig = Rig::over(crate::open(address).await, options, fernet()).await;
         assert!(rig.app.first_admin("root", &Secret::new(PASSWORD.to_owned()), false).await.unwrap());
         rig
@@ -129,6 +129,12 @@ pub fn browser(address: SocketAddr) -> Browser {
 }
 
 impl Browser {
+    /// Over TLS, of a server that shows this certificate.
+    pub fn tls(mut self, certificate: &str) -> Browser {
+        self.client = self.client.tls(certificate);
+        self
+    }
+
     pub async fn send(&mut self, method: &str, path: &str, body: Value) -> Answer {
         self.try_send(method, path, body).await.unwrap_or_else(|| panic!("no answer: {method} {path}"))
     }

@@ -11,11 +11,16 @@ use serde_json::json;
 use crate::rig::browser;
 
 fn given(dir: &Path) -> Result<Given, String> {
+    given_with(dir, &[("FLOWKIT_FLOWAUTH_PLAIN_HTTP", "true"), ("RESET_FLOWAUTH_DB", "false"), ("DEMO_MODE", "0")])
+}
+
+fn given_with(dir: &Path, more: &[(&str, &str)]) -> Result<Given, String> {
     // An address of the loopback that nobody else has thought of, so that the port is free.
     let [a, b, c]: [u8; 3] = rand::random();
     let mut settings = Settings::load(None, &Variables::new(), None).unwrap();
     let address = format!("127.{a}.{b}.{}", c.clamp(1, 254));
     settings.set("FLOWKIT_FLOWAUTH_LISTEN", &address, Origin::Flag).unwrap();
+    more.iter().for_each(|(name, value)| settings.set(name, value, Origin::Flag).unwrap());
     Given::read(&settings, &Store::only(dir)).map_err(|problems| problems.to_string())
 }
 
@@ -69,4 +74,52 @@ async fn what_init_makes_is_enough_and_the_administrator_is_made_once() {
         assert!(wrong.contains(name), "{wrong}");
     }
     assert!(!wrong.contains("hunter2"), "{wrong}");
+    for name in ["RESET_FLOWAUTH_DB", "DEMO_MODE"] {
+        let wrong = given_with(dir.path(), &[(name, "true")]).err().unwrap();
+        assert!(wrong.contains(&format!("{name} is true")) && wrong.contains("never does"), "{wrong}");
+    }
+}
+
+/// A server of the test's, in the place of FlowAPI.
+async fn in_flowapis_place(dir: &Path, document: &'static str) -> (u16, tokio::task::JoinHandle<()>) {
+    let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
+    let (certificate, key) = (read("cert-flowkit.pem"), read("key-flowkit.pem"));
+    let tls = web::Tls::of(move || Ok(web::Pair { certificate: certificate.clone().into(), key: key.clone().into() }));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let route = web::axum::routing::get(move || std::future::ready(document));
+    let router = web::axum::Router::new().route("/api/0/spec/openapi.json", route);
+    let options = web::Options { tls: Some(tls.unwrap()), ..web::Options::default() };
+    (port, tokio::spawn(async move { drop(web::serve(listener, router, options, std::future::pending()).await) }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_serves_its_own_certificate_and_offers_the_flowapi_beside_it() {
+    const DOCUMENT: &str =
+        r#"{"components":{"securitySchemes":{"token":{"x-audience":"here","x-security-scopes":["run"]}}}}"#;
+    let (dir, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let roles: Vec<_> = ["flowauth", "flowapi"].iter().filter_map(|name| catalogue().role(name)).collect();
+    secrets::init(dir.path(), &roles, &Options::default()).unwrap();
+    let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap().trim().to_owned();
+    std::fs::write(dir.path().join("DB_URI"), format!("sqlite:///{}/x.sqlite", data.path().display())).unwrap();
+    let (port, flowapi) = in_flowapis_place(dir.path(), DOCUMENT).await;
+    let url = format!("https://127.0.0.1:{port}");
+    let again = ("FLOWKIT_FLOWAUTH_SET_ADMIN_PASSWORD", "true");
+    let given = || given_with(dir.path(), &[("FLOWKIT_FLOWAUTH_FLOWAPI_URL", &url), again]).unwrap();
+    drop(Server::new(given()).await.unwrap());
+    // The administrator has forgotten the password, and is given another one.
+    std::fs::write(dir.path().join("FLOWAUTH_ADMIN_PASSWORD"), "given-later-by-Somebody-77").unwrap();
+    let server = Server::new(given()).await.unwrap();
+    let address = server.address().unwrap();
+    tokio::spawn(server.serve(std::future::pending()));
+    let mut admin = browser(address).tls(&read("cert-flowauth.pem"));
+    let sign_in = json!({ "username": "admin", "password": "given-later-by-Somebody-77" });
+    assert_eq!(admin.post("/signin", sign_in).await.status, 200);
+    let offered = admin.get("/admin/local_server").await;
+    assert_eq!((offered.status.as_u16(), &offered.body[..]), (200, DOCUMENT.as_bytes()));
+    flowapi.abort();
+    let _ = flowapi.await;
+    assert_eq!(admin.get("/admin/local_server").await.status, 503);
+    let wrong = given_with(dir.path(), &[("FLOWKIT_FLOWAUTH_FLOWAPI_URL", "https://127.0.0.1/api")]).err().unwrap();
+    assert!(wrong.contains("it has a path"), "{wrong}");
 }

@@ -82,6 +82,8 @@ fn without_effect(data: &Path, endpoint: &Endpoint) -> Vec<String> {
 /// Who is let in as whom.
 pub struct Access<'a> {
     pub superuser: &'a str,
+    /// Whether the superuser is let in from elsewhere than the socket.
+    pub over_tcp: bool,
     /// The name that the server sees for the user that runs it, if any.
     pub user: Option<&'a str>,
 }
@@ -105,12 +107,15 @@ impl Access<'_> {
     /// can be set anew. The kernel gives a number, and PostgreSQL wants a name for it; without one a password it is.
     fn rules(&self) -> String {
         let (name, method) = (self.superuser, if self.user.is_some() { "peer map=flowkit" } else { "scram-sha-256" });
+        let refused =
+            if self.over_tcp { String::new() } else { format!("host    all          {name}   all      reject\n") };
         format!(
             "{HEADER}\
              # type  database     user     address  method\n\
              local   all          {name}            {method}\n\
              local   replication  {name}            {method}\n\
              local   all          all               scram-sha-256\n\
+             {refused}\
              host    all          all      all      scram-sha-256\n"
         )
     }
@@ -139,8 +144,9 @@ mod tests {
 
     #[test]
     fn nobody_is_let_in_on_trust() {
-        for user in [Some("flowkit"), None] {
-            let text = Access { superuser: "flowdb", user }.rules();
+        for (user, over_tcp) in [(Some("flowkit"), true), (None, false)] {
+            let text = Access { superuser: "flowdb", over_tcp, user }.rules();
+            assert_eq!(text.contains("reject"), !over_tcp, "{text}");
             let methods: Vec<&str> = text
                 .lines()
                 .filter(|line| !line.starts_with('#'))
@@ -161,7 +167,7 @@ mod tests {
     #[test]
     fn the_one_who_runs_the_server_and_root_are_the_superuser() {
         assert_eq!(
-            Access { superuser: "flowdb", user: Some("flowkit") }.idents(),
+            Access { superuser: "flowdb", over_tcp: true, user: Some("flowkit") }.idents(),
             format!(
                 "{HEADER}# map  user of the system  user of the database\nflowkit  \"flowkit\"  flowdb\nflowkit  \"root\"  flowdb\n"
             )

@@ -47,6 +47,8 @@ pub struct Cluster {
     pub elsewhere: Option<PathBuf>,
     /// The superuser, owner of everything.
     pub superuser: &'static str,
+    /// Whether the superuser may log in by its password from elsewhere than the socket.
+    pub superuser_over_tcp: bool,
     /// The secret that holds the superuser's password.
     pub password: &'static str,
     /// The address that it listens on.
@@ -132,7 +134,8 @@ impl Cluster {
         let (tuning, warnings) = tune(&postgres, &data)?;
         said.extend(warnings);
         let name = user.as_ref().map(|user| user.name.as_str());
-        said.extend(conf::write(&data, &endpoint, &tuning, &conf::Access { superuser: self.superuser, user: name })?);
+        let access = conf::Access { superuser: self.superuser, over_tcp: self.superuser_over_tcp, user: name };
+        said.extend(conf::write(&data, &endpoint, &tuning, &access)?);
         Ok(Prepared { postgres, data, created, warnings: said })
     }
 

@@ -1,0 +1,56 @@
+//! FlowAuth as a program of an administrator's and its users' uses it: by upstream's routes.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::deployment::show;
+use super::flowapi::python;
+
+/// Adds the FlowAPI that FlowAuth offers, makes a user with a role and, as that user, a token; or revokes one.
+const ADMINISTRATION: &str = r#"
+import json, os, requests
+
+def browser(name, password):
+    session = requests.Session()
+    # A bundle that the environment names would stand in for the certificate.
+    session.trust_env = False
+    session.verify = os.environ["CERTIFICATE"]
+    def ask(method, path, body=None):
+        headers = {"X-CSRF-Token": session.cookies.get("X-CSRF", "")}
+        answer = session.request(method, os.environ["URL"] + path, json=body, headers=headers)
+        assert answer.ok, (path, answer.status_code, answer.text)
+        return answer.json()
+    ask("POST", "/signin", {"username": name, "password": password})
+    return ask
+
+admin = browser("admin", os.environ["PASSWORD"])
+if os.environ.get("REVOKE"):
+    print(json.dumps(admin("POST", "/admin/tokens/%s/revoke" % os.environ["REVOKE"], {})))
+else:
+    offered = admin("GET", "/admin/local_server")["components"]["securitySchemes"]["token"]
+    limits = {"longest_token_life_minutes": 60, "latest_token_expiry": None}
+    server = admin("POST", "/admin/servers",
+                   {"name": offered["x-audience"], "scopes": offered["x-security-scopes"], **limits})["id"]
+    scopes = {scope["name"]: scope["id"] for scope in admin("GET", "/admin/servers/%d/scopes" % server)}
+    wanted = ["run", "get_result", "get_available_dates",
+              "admin3:spatial_aggregate:spatial_aggregate", "admin3:spatial_aggregate:daily_location"]
+    user = admin("POST", "/admin/users", {"username": "ann", "password": "purple-Monkey-dishwasher-91"})["id"]
+    admin("POST", "/roles/", {"name": "analyst", "server_id": server, "users": [user],
+                              "scopes": [scopes[name] for name in wanted], **limits})
+    ann = browser("ann", "purple-Monkey-dishwasher-91")
+    print(json.dumps(ann("POST", "/tokens/tokens/%d" % server, {"name": "test", "roles": [{"name": "analyst"}]})))
+"#;
+
+/// Has `ann`, a new user, get a token for the FlowAPI of the same deployment; or, with a number, has that one revoked.
+pub fn administer(port: u16, secrets: &Path, revoke: Option<i64>) -> Value {
+    let password = std::fs::read_to_string(secrets.join("FLOWAUTH_ADMIN_PASSWORD")).expect("a password");
+    let mut command = Command::new(python());
+    command.args(["-I", "-c", ADMINISTRATION]).stdin(Stdio::null());
+    command.env("URL", format!("https://localhost:{port}")).env("CERTIFICATE", secrets.join("cert-flowauth.pem"));
+    command.env("PASSWORD", password.trim()).envs(revoke.map(|id| ("REVOKE", id.to_string())));
+    let output = command.output().expect("Python");
+    assert!(output.status.success(), "{}", show(&output));
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", show(&output)))
+}
