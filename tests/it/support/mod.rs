@@ -1,5 +1,6 @@
 //! What several modules' tests start from.
 
+pub mod client;
 pub mod deployment;
 pub mod engine;
 pub mod flowapi;
