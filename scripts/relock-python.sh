@@ -1,7 +1,7 @@
 #!/bin/bash
-# Makes python/requirements.txt, tools.txt and client.txt anew from the .in files beside them: the whole closure, each
-# package at one version, with the hash of every file it was published as; and python/wheels.json from the former: the
-# files that Nix fetches of it. Needs the network; look at the diff.
+# Makes python/requirements.txt, tools.txt and client.txt, and those of benches/flowapi, anew from the .in files beside them:
+# the whole closure, each package at one version, with the hash of every file it was published as; and python/wheels.json
+# from the first: the files that Nix fetches of it. Needs the network; look at the diff.
 #
 #   scripts/relock-python.sh             keep the locked versions where the .in files allow
 #   scripts/relock-python.sh --upgrade   take the newest that they allow
@@ -20,6 +20,7 @@ uv=("$work/uv/bin/uv" pip compile --quiet --universal --generate-hashes --python
     --output-file requirements.txt requirements.in
 "${uv[@]}" --output-file tools.txt tools.in
 "${uv[@]}" --output-file client.txt client.in
+(cd ../benches/flowapi && "${uv[@]}" --output-file requirements.txt requirements.in)
 
 "$work/uv/bin/uv" pip compile --quiet --universal --no-deps --python-version 3.13 --format pylock.toml \
     --output-file "$work/pylock.toml" requirements.txt
