@@ -128,6 +128,16 @@ fn upload_field(page: &Page, wrongs: &Wrongs) -> Markup {
 fn new_server(page: &Page, wrongs: &Wrongs, form: &Form) -> Answer {
     let minutes = minutes(form, "max-life").ok().flatten().unwrap_or(USUAL);
     let body = html! {
+        @if page.app.options.local.is_some() {
+            form method="post" action="/manage/servers/new" .card {
+                (page.hidden())
+                input type="hidden" name="max-life" value=(USUAL);
+                h2 { (page.t("servers.local")) }
+                p { (page.f("servers.local-about", &[("span", &page.limit(USUAL))])) }
+                button .main name="local" value="yes" { (page.t("servers.local-add")) }
+            }
+            h2 { (page.t("servers.other")) }
+        }
         p { (page.t("servers.new-about")) }
         form method="post" action="/manage/servers/new" enctype="multipart/form-data" {
             (page.hidden())
@@ -142,7 +152,7 @@ fn new_server(page: &Page, wrongs: &Wrongs, form: &Form) -> Answer {
 async fn add(page: Page, form: Form) -> Answer {
     let mut wrongs = Wrongs::default();
     let (longest_minutes, latest_expiry) = said_limits(&page, &form, "max-life", &mut wrongs);
-    let specification = uploaded(&page, &form, &mut wrongs)?;
+    let specification = uploaded(&page, &form, &mut wrongs).await?;
     let Some(specification) = specification.filter(|_| !wrongs.any()) else { return new_server(&page, &wrongs, &form) };
     let wanted = Wanted { name: specification.audience, latest_expiry, longest_minutes };
     match acts::add(&page.app, &page.caller.actor, wanted, &specification.scopes).await {
@@ -154,8 +164,17 @@ async fn add(page: Page, form: Form) -> Answer {
     }
 }
 
-/// What the file of a form says.
-fn uploaded(page: &Page, form: &Form, wrongs: &mut Wrongs) -> Result<Option<Specification>, Error> {
+/// What the file of a form says, or the FlowAPI of this deployment where it is to be asked itself.
+async fn uploaded(page: &Page, form: &Form, wrongs: &mut Wrongs) -> Result<Option<Specification>, Error> {
+    if form.ticked("local") {
+        match page.app.local_server().await {
+            Ok(Some((_, specification))) => return Ok(Some(specification)),
+            Ok(None) => return Err(missing()),
+            // Why, is in the log.
+            Err(_) => wrongs.add("spec-upload-button", page.t("servers.local-away")),
+        }
+        return Ok(None);
+    }
     let text = form.text("spec-upload-button");
     if text.trim().is_empty() {
         wrongs.add("spec-upload-button", page.t("servers.file-missing"));
@@ -216,7 +235,12 @@ async fn edit(page: &Page, wrongs: &Wrongs, id: i64, form: Option<&Form>) -> Ans
         form method="post" action={ (at) "/specification" } enctype="multipart/form-data" {
             (page.hidden())
             (upload_field(page, wrongs))
-            div .actions { button { (page.t("servers.compare")) } }
+            div .actions {
+                button { (page.t("servers.compare")) }
+                @if page.app.options.local.is_some() {
+                    button name="local" value="yes" { (page.t("servers.local-compare")) }
+                }
+            }
         }
         h2 { (page.t("servers.end")) }
         p { a .button.danger href={ (at) "/remove" } { (page.t("servers.remove")) } }
@@ -241,7 +265,9 @@ async fn change(page: Page, Id(id): Id<i64>, form: Form) -> Answer {
 async fn compare(page: Page, Id(id): Id<i64>, form: Form) -> Answer {
     let server = the(&page, id).await?;
     let mut wrongs = Wrongs::default();
-    let Some(specification) = uploaded(&page, &form, &mut wrongs)? else { return edit(&page, &wrongs, id, None).await };
+    let Some(specification) = uploaded(&page, &form, &mut wrongs).await? else {
+        return edit(&page, &wrongs, id, None).await;
+    };
     if let Err(error) = acts::is_of(&specification, &server) {
         return edit(&page, &page.wrongs(error)?.named(NAMES), id, None).await;
     }

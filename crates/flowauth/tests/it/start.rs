@@ -117,9 +117,18 @@ async fn it_serves_its_own_certificate_and_offers_the_flowapi_beside_it() {
     assert_eq!(admin.post("/signin", sign_in).await.status, 200);
     let offered = admin.get("/admin/local_server").await;
     assert_eq!((offered.status.as_u16(), &offered.body[..]), (200, DOCUMENT.as_bytes()));
+    // The pages offer it too.
+    let page = admin.get("/manage/servers/new").await;
+    assert!(page.text().contains("name=\"local\""), "{}", page.text());
+    let added = admin.form("/manage/servers/new", &[("local", "yes"), ("max-life", "10")]).await;
+    assert_eq!(added.header("location"), Some("/manage/servers/1?done=server-added"), "{}", added.text());
+    let compared = admin.form("/manage/servers/1/specification", &[("local", "yes")]).await;
+    assert!(compared.status == 200 && compared.text().contains("nothing changes"), "{}", compared.text());
     flowapi.abort();
     let _ = flowapi.await;
     assert_eq!(admin.get("/admin/local_server").await.status, 503);
+    let away = admin.form("/manage/servers/1/specification", &[("local", "yes")]).await;
+    assert!(away.status == 400 && away.text().contains("does not answer"), "{}", away.text());
     let wrong = given_with(dir.path(), &[("FLOWKIT_FLOWAUTH_FLOWAPI_URL", "https://127.0.0.1/api")]).err().unwrap();
     assert!(wrong.contains("it has a path"), "{wrong}");
 }
