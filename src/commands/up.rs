@@ -86,8 +86,15 @@ impl Up {
     }
 }
 
-/// What people need who ask FlowAPI.
+/// What people need who ask FlowAPI, or sign in to FlowAuth.
 fn tell_clients(deployment: &Deployment) {
+    let password = deployment.site.state.secrets().join("FLOWAUTH_ADMIN_PASSWORD");
+    if deployment.roles.iter().any(|role| role == "flowauth") && password.exists() {
+        let plain = deployment.site.settings.flag("FLOWKIT_FLOWAUTH_PLAIN_HTTP");
+        let (scheme, port) =
+            (if plain { "http" } else { "https" }, deployment.site.settings.port("FLOWKIT_FLOWAUTH_PORT"));
+        tell!("FlowAuth: {scheme}://localhost:{port}; its administrator's first password is in {}", password.display());
+    }
     let certificate = deployment.site.state.secrets().join("cert-flowkit.pem");
     if deployment.roles.iter().any(|role| role == "flowapi") && certificate.exists() {
         let port = deployment.site.settings.port("FLOWAPI_PORT");
