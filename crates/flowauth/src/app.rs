@@ -37,6 +37,8 @@ pub struct Options {
     pub window: u16,
     /// The FlowAPI of the same deployment.
     pub local: Option<Local>,
+    /// Whether it speaks plain HTTP itself: then whoever is on the same machine has come without a proxy's TLS.
+    pub plain: bool,
 }
 
 /// Keys that come from secrets.

@@ -87,7 +87,8 @@ impl Given {
         let admin = (take("FLOWAUTH_ADMIN_USER"), take("FLOWAUTH_ADMIN_PASSWORD"));
         let issuer = settings.text("FLOWAUTH_TWO_FACTOR_ISSUER").expect("it has a default").to_owned();
         let window = settings.int("TWO_FACTOR_VALID_WINDOW").and_then(|steps| u16::try_from(steps).ok()).unwrap_or(0);
-        let options = Options { issuer, window, local: local? };
+        let plain = settings.flag("FLOWKIT_FLOWAUTH_PLAIN_HTTP");
+        let options = Options { issuer, window, local: local?, plain };
         let again = settings.flag("FLOWKIT_FLOWAUTH_SET_ADMIN_PASSWORD");
         Ok(Given { listener: listener?, address: address?, keys: keys?, options, admin, again, web: web? })
     }

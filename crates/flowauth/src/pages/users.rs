@@ -117,10 +117,10 @@ async fn add(page: Page, form: Form) -> Answer {
 }
 
 /// By what address this browser has come, so that a link leads whoever gets it to the same place.
-fn origin(headers: &HeaderMap) -> String {
+fn origin(headers: &HeaderMap, plain: bool) -> String {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let is_here = name == "localhost" || name.starts_with("127.");
+    let is_here = plain && (name == "localhost" || name.starts_with("127."));
     format!("{}://{host}", if is_here { "http" } else { "https" })
 }
 
@@ -133,7 +133,7 @@ async fn show_link(page: &Page, id: i64) -> Answer {
     let body = html! {
         p .note { (page.f("users.link-about", &[("user", &user.name)])) }
         label for="link" { (page.t("users.link")) }
-        textarea #link .token readonly rows="3" spellcheck="false" { (origin(&page.headers)) "/invitation/" (key) }
+        textarea #link .token readonly rows="3" spellcheck="false" { (origin(&page.headers, page.app.options.plain)) "/invitation/" (key) }
         div .actions { button type="button" .main hidden data-copy="link" data-copied=(page.t("form.copied")) { (page.t("form.copy")) } }
         p { (page.t("users.link-ends")) " " (page.until(expires_at)) }
         p { a href={ "/manage/users/" (id) } { (page.f("users.link-back", &[("user", &user.name)])) } }
@@ -256,14 +256,15 @@ mod tests {
 
     #[test]
     fn a_link_leads_to_where_its_maker_is() {
-        for (host, expected) in [
-            ("flow.example", "https://flow.example"),
-            ("flow.example:8443", "https://flow.example:8443"),
-            ("localhost:9091", "http://localhost:9091"),
-            ("127.0.0.1:9091", "http://127.0.0.1:9091"),
+        for (host, plain, expected) in [
+            ("flow.example", true, "https://flow.example"),
+            ("flow.example:8443", false, "https://flow.example:8443"),
+            ("localhost:9091", false, "https://localhost:9091"),
+            ("localhost:9091", true, "http://localhost:9091"),
+            ("127.0.0.1:9091", true, "http://127.0.0.1:9091"),
         ] {
             let headers = [(header::HOST, host.parse().unwrap())].into_iter().collect();
-            assert_eq!(origin(&headers), expected);
+            assert_eq!(origin(&headers, plain), expected);
         }
     }
 }

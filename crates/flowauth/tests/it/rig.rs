@@ -58,7 +58,7 @@ pub fn verifier(audience: &str) -> Verifier {
 impl Rig {
     /// With the administrator `root`.
     pub async fn start(address: &Address) -> Rig {
-        let options = Options { issuer: "FlowAuth".to_owned(), window: 1, ..Options::default() };
+        let options = Options { issuer: "FlowAuth".to_owned(), window: 1, plain: true, ..Options::default() };
         let rig = Rig::over(crate::open(address).await, options, fernet()).await;
         assert!(rig.app.first_admin("root", &Secret::new(PASSWORD.to_owned()), false).await.unwrap());
         rig
