@@ -1,6 +1,6 @@
 //! Users, looked after by administrators. Nobody types another's password: a link lets its user choose one.
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, Uri, header};
 use maud::{Markup, html};
 
 use super::{Form, Input, Page, Wrongs};
@@ -117,8 +117,10 @@ async fn add(page: Page, form: Form) -> Answer {
 }
 
 /// By what address this browser has come, so that a link leads whoever gets it to the same place.
-fn origin(headers: &HeaderMap, plain: bool) -> String {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+fn origin(headers: &HeaderMap, uri: &Uri, plain: bool) -> String {
+    // HTTP/2 has no such header: the address names the host.
+    let named = || uri.authority().map(http::uri::Authority::as_str);
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).or_else(named).unwrap_or("localhost");
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let is_here = plain && (name == "localhost" || name.starts_with("127."));
     format!("{}://{host}", if is_here { "http" } else { "https" })
@@ -133,7 +135,7 @@ async fn show_link(page: &Page, id: i64) -> Answer {
     let body = html! {
         p .note { (page.f("users.link-about", &[("user", &user.name)])) }
         label for="link" { (page.t("users.link")) }
-        textarea #link .token readonly rows="3" spellcheck="false" { (origin(&page.headers, page.app.options.plain)) "/invitation/" (key) }
+        textarea #link .token readonly rows="3" spellcheck="false" { (origin(&page.headers, &page.uri, page.app.options.plain)) "/invitation/" (key) }
         div .actions { button type="button" .main hidden data-copy="link" data-copied=(page.t("form.copied")) { (page.t("form.copy")) } }
         p { (page.t("users.link-ends")) " " (page.until(expires_at)) }
         p { a href={ "/manage/users/" (id) } { (page.f("users.link-back", &[("user", &user.name)])) } }
@@ -264,7 +266,9 @@ mod tests {
             ("127.0.0.1:9091", true, "http://127.0.0.1:9091"),
         ] {
             let headers = [(header::HOST, host.parse().unwrap())].into_iter().collect();
-            assert_eq!(origin(&headers, plain), expected);
+            assert_eq!(origin(&headers, &Uri::from_static("/manage/users/new"), plain), expected);
+            let uri: Uri = format!("https://{host}/manage/users/new").parse().unwrap();
+            assert_eq!(origin(&HeaderMap::new(), &uri, plain), expected, "HTTP/2");
         }
     }
 }
