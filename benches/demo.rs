@@ -3,14 +3,14 @@
 //! `cargo bench --bench demo [-- DAYS]`; 30 days, the command's default, when not said.
 
 #[allow(dead_code, missing_docs)] // the tests need more of it
-#[path = "../tests/it/support/flowdb.rs"]
-mod flowdb;
-#[path = "../tests/it/support/ports.rs"]
-mod ports;
+#[path = "../tests/it/support/mod.rs"]
+mod support;
 
 use std::time::Instant;
 
 use flowkit::flowdb::demo;
+
+use support::flowdb::Cluster;
 
 struct Silent;
 
@@ -24,7 +24,7 @@ impl demo::Progress for Silent {
 fn main() {
     let days = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(30);
     let options = demo::Options { days, ..demo::Options::default() };
-    let cluster = flowdb::Cluster::started();
+    let cluster = Cluster::started();
     let began = Instant::now();
     let site = &cluster.site;
     let connect = async || Ok(flowkit::flowdb::connect(site, flowkit::flowdb::SUPERUSER).await?);

@@ -3,22 +3,18 @@
 //!
 //! `cargo build --release --package flowapi --package flowauth`, then `cargo bench --bench up`; `FLOWKIT_BENCH_ROUNDS` says how often (default 5). The two are measured in turn.
 
-#[path = "../tests/it/support/deployment.rs"]
-#[allow(dead_code)]
-mod deployment;
-#[path = "../tests/it/support/ports.rs"]
-mod ports;
-#[path = "../tests/it/support/programs.rs"]
-#[allow(dead_code)]
-mod programs;
+#[allow(dead_code, missing_docs)] // the tests need more of it
+#[path = "../tests/it/support/mod.rs"]
+mod support;
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use deployment::Deployment;
 use flowkit::flowmachine::Client;
+use support::deployment::Deployment;
+use support::ports;
 
 fn main() {
     let rounds: usize = std::env::var("FLOWKIT_BENCH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(5);

@@ -59,10 +59,12 @@ fn main() -> io::Result<()> {
     let places = [own, std::env::temp_dir()];
     let place = places.iter().find(|place| fs::write(place.join("burglary.new"), &text).is_ok()).expect("a place");
     fs::rename(place.join("burglary.new"), place.join("burglary"))?;
-    while !told.leave {
+    if told.leave {
+        return Ok(());
+    }
+    loop {
         std::thread::park();
     }
-    Ok(())
 }
 
 /// What stands in the file beside it.

@@ -22,7 +22,7 @@ pub(super) static ROLE: Role = Role {
     follows: false,
     // An administrator may have it read files of the host, and tables of any server.
     held: Held::WhereShared,
-    needs: needs,
+    needs,
     steps: &[
         Step { name: "flowdb-prepare", before_listening: true, run: prepare },
         Step { name: "flowdb-server", before_listening: false, run: serve },

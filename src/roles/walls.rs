@@ -190,7 +190,7 @@ fn everything(
         None => files.push(change(view.site.state.role(&role.name))),
         Some(paths) => files.extend(paths.iter().cloned().chain([temporary(view, role)]).map(change)),
     }
-    files.extend([&view.program, command].into_iter().flat_map(|path| with(path)).map(run));
+    files.extend([&view.program, command].into_iter().flat_map(&with).map(run));
     let places: Vec<&str> = role.volumes.iter().filter_map(|volume| volume.place.as_deref()).collect();
     for (name, value) in view.site.settings.explicit() {
         match catalogue().setting(name).map(|setting| setting.r#type) {

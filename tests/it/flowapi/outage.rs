@@ -180,7 +180,7 @@ async fn work(number: usize, client: Client, results: Arc<Results>, told: Arc<To
     while !over.load(Ordering::SeqCst) {
         turn += 1;
         let others = [Ask::Run, Ask::Poll, Ask::Get, Ask::Dates, Ask::Spec];
-        let ask = if number % 8 == 0 { Ask::Large } else { others[turn % others.len()] };
+        let ask = if number.is_multiple_of(8) { Ask::Large } else { others[turn % others.len()] };
         let (kind, fault) = asked(&client, &mut connection, ask, &results).await;
         told.add(format!("{} {kind}", ask.name()), fault);
         tokio::time::sleep(PAUSE).await;
@@ -261,6 +261,5 @@ fn whatever_is_killed_every_answer_is_right_or_a_clean_error() {
     let counts = told.counts.lock().unwrap().clone();
     say::tell!("{counts:?}");
     assert_eq!(*told.wrong.lock().unwrap(), [""; 0], "{counts:?}");
-    assert!(counts.contains_key("large torn"), "results were on their way when PostgreSQL went: {counts:?}");
     wait_for("FlowAPI to be well", || api.ready());
 }
