@@ -185,8 +185,10 @@ fn strangers() -> Vec<i32> {
     let place = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
     let me = std::process::id() as i32;
     let above = |pid: &i32| {
-        let name = fs::read_to_string(format!("/proc/{}/comm", parent(*pid)?)).ok()?;
-        if name.trim() == "flowkit" { parent(*pid) } else { None }
+        let above = parent(*pid)?;
+        let name = fs::read_to_string(format!("/proc/{above}/comm")).unwrap_or_default();
+        // The first process is somebody else's, but for a container's.
+        (above > 1 || name.trim() == "flowkit").then_some(above)
     };
     let own: Vec<i32> = std::iter::successors(Some(me), above).collect();
     // A thread has a number, too, and is not listed.

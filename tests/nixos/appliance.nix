@@ -1,5 +1,5 @@
-# The appliance: every role in one machine. It answers a real query, its units are shut in, secrets reach only their own
-# service, and a power cut costs nothing that was committed.
+# The appliance: every role in one machine. It answers a real query, its units are shut in, a burglar in the place of a role's
+# program gets nothing, secrets reach only their own service, and a power cut costs nothing that was committed.
 #
 # One boot, and one more after the cut, for all of it: under emulation a boot is what takes time.
 { lib, ... }:
@@ -7,6 +7,12 @@ let
   roles = lib.attrNames (import ../../src/roles);
   units = map (role: "flowkit-${role}.service") roles;
   python = builtins.toJSON;
+  stranger = "127.0.0.1:7000";
+  # What a burglar gets by design: FlowDB reads tables of any server.
+  allowed = lib.genAttrs roles (_: [ ]) // {
+    flowdb = [ "got others' ports: ${stranger}" ];
+  };
+  burglary = pkgs: import ./burglar { inherit lib pkgs stranger; };
 in
 {
   name = "appliance";
@@ -26,6 +32,17 @@ in
           exec ${config.services.flowkit.packages.postgresql}/bin/psql -h localhost -p ${toString config.services.flowkit.flowdb.settings.FLOWDB_PORT} -U flowdb -d flowdb -XtAc "$1"
         '')
       ];
+      services.flowkit.packages = (burglary pkgs).packages;
+      # Whom it could rob is there before: a neighbour, and somebody who asks for no password.
+      systemd.services.flowkit-flowdb.after = [ "flowkit-redis.service" ];
+      systemd.services.stranger = {
+        wantedBy = [ "multi-user.target" ];
+        before = units;
+        serviceConfig.ExecStart = "${
+          (import ../../packages { inherit pkgs; }).redis
+        }/bin/redis-server --port ${lib.last (lib.splitString ":" stranger)} --bind 127.0.0.1 --save ''";
+      };
+      environment.etc."burglar".source = (burglary pkgs).loose;
       # A password from outside, as a host directory brings it.
       virtualisation.sharedDirectories.secrets.source = lib.mkForce "${pkgs.writeTextFile {
         name = "secrets";
@@ -64,6 +81,29 @@ in
             print(overall)
             score = float(overall.split(":")[1].split()[0])
             assert score < 3.0, f"the exposure of {unit} is {score}"
+
+    def burglary(place):
+        text = machine.succeed(f"cat {place}/burglary")
+        assert len(text.splitlines()) == 18, text
+        return [line for line in text.splitlines() if line.startswith("got ")]
+
+    with subtest("a burglar in the place of a role's program gets nothing of others"):
+        # redis was the first, when nobody was there yet.
+        machine.succeed("flowkit restart redis --dir /var/lib/flowkit/redis")
+        allowed = ${python allowed}
+        # Of processes that are hidden from it its own guard is the first that FlowDB may signal; redis' came before.
+        guard = machine.succeed("systemctl show --value --property=MainPID flowkit-flowdb.service").strip()
+        allowed["flowdb"].insert(0, f"got signals: {guard}")
+        got = {role: burglary(f"/var/lib/flowkit/{role}/{role}") for role in allowed}
+        assert got == allowed, got
+
+    with subtest("held by nothing it gets all"):
+        machine.succeed(
+            "cp -rL /etc/burglar /run/burglar && mkdir /run/nobody && touch /var/lib/flowkit/flowkit.toml "
+            "&& cd /run/nobody && script -qec /run/burglar/bin/burglar /dev/null; rm /var/lib/flowkit/flowkit.toml"
+        )
+        got = burglary("/run/nobody")
+        assert len(got) == 18, got
 
     with subtest("secrets from outside are used, others were made"):
         machine.succeed("test \"$(cat /var/lib/flowkit/secrets/REDIS_PASSWORD)\" = from-outside-the-machine")
