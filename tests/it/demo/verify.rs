@@ -61,13 +61,14 @@ fn right_answers_are_called_right_and_wrong_ones_wrong() {
         .iter()
         .map(|(what, outcome)| (what.as_str(), outcome.as_deref().unwrap_or_else(|e| panic!("{what}: {e}"))))
         .collect();
-    assert_eq!(said.len(), 7, "{said:?}");
+    assert_eq!(said.len(), 8, "{said:?}");
     assert_eq!(said[1], ("days that are ingested", "3 from 2016-01-01 to 2016-01-03"));
     assert_eq!(said[3].0, "where people were on 2016-01-03, asked of the server");
     assert!(said[4].1.starts_with("equal in "), "{said:?}");
     assert_eq!(said[5], ("where people were on 2016-01-03, asked of FlowAPI", "not asked: there is none"));
-    assert_eq!(said[6].0, "where people were on 2016-01-02, asked with the library by a new analyst");
-    assert!(said[6].1.starts_with("equal in "), "{said:?}");
+    assert_eq!(said[6], ("the same with a token of FlowAuth's, which is revoked then", "not asked: there is none"));
+    assert_eq!(said[7].0, "where people were on 2016-01-02, asked with the library by a new analyst");
+    assert!(said[7].1.starts_with("equal in "), "{said:?}");
 
     // The library's user is gone; what it stored is FlowMachine's.
     assert_eq!(value(&machine, "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'verify%'"), "0");
@@ -89,11 +90,11 @@ fn right_answers_are_called_right_and_wrong_ones_wrong() {
     let bad = checks(&machine);
     let outcome = bad[4].1.as_ref().expect_err("twenty people more in an area");
     assert!(outcome.starts_with("1 areas differ\n  VD"), "{outcome}");
-    assert!(bad[6].1.is_ok(), "the day before is as it was: {:?}", bad[6]);
+    assert!(bad[7].1.is_ok(), "the day before is as it was: {:?}", bad[7]);
 
     machine.kill_redis();
     let without = checks(&machine);
-    assert!(without[3].1.is_err() && without.len() == 7, "{without:?}");
+    assert!(without[3].1.is_err() && without.len() == 8, "{without:?}");
     assert_eq!(value(&machine, "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'verify%'"), "0");
 }
 
@@ -124,7 +125,7 @@ fn what_an_analyst_plants_runs_as_nobody_stronger_and_a_login_of_hers_stays() {
         GRANT SELECT ON geography.admin3 TO PUBLIC";
     machine.cluster.run("flowdb", planted).unwrap();
     let found = checks(&machine);
-    assert!(found.len() == 7, "{found:?}");
+    assert!(found.len() == 8, "{found:?}");
     // Who was it, but for the analyst that `verify` makes?
     let seen = "SELECT string_agg(DISTINCT who, ' ') FROM evil.seen WHERE who !~ '^verify_[0-9a-f]{8}$'";
     assert_eq!(value(&machine, seen), FLOWMACHINE);

@@ -28,6 +28,7 @@ impl Running {
             .env("CREDENTIALS_DIRECTORY", dir)
             .env("FLOWKIT_FLOWAUTH_LISTEN", address.ip().to_string())
             .env("FLOWKIT_FLOWAUTH_PORT", address.port().to_string())
+            .env("FLOWKIT_FLOWAUTH_PLAIN_HTTP", "true")
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
