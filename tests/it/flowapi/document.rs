@@ -46,7 +46,7 @@ fn schemathesis_finds_no_answer_that_the_document_does_not_have() {
     command.arg(dir.path());
     match std::env::var("FLOWKIT_FUZZ_SECONDS") {
         Ok(seconds) => command.args(["--generation-database", "none", "--max-time", &seconds]),
-        Err(_) => command.args(["--generation-deterministic", "--max-examples", "12", "--max-time", "40"]),
+        Err(_) => command.args(["--generation-deterministic", "--max-examples", "12", "--max-time", "20"]),
     };
     let output = command.current_dir(dir.path()).stdin(Stdio::null()).output().expect("Python");
     let said = String::from_utf8_lossy(&output.stdout);
