@@ -99,10 +99,10 @@ in
 
     with subtest("held by nothing it gets all"):
         machine.succeed(
-            "cp -rL /etc/burglar /run/burglar && mkdir /run/nobody && touch /var/lib/flowkit/flowkit.toml "
-            "&& cd /run/nobody && script -qec /run/burglar/bin/burglar /dev/null; rm /var/lib/flowkit/flowkit.toml"
+            "cp -rL /etc/burglar /var/burglar && mkdir /var/nobody && touch /var/lib/flowkit/flowkit.toml "
+            "&& cd /var/nobody && script -qec /var/burglar/bin/burglar /dev/null; rm /var/lib/flowkit/flowkit.toml"
         )
-        got = burglary("/run/nobody")
+        got = burglary("/var/nobody")
         assert len(got) == 18, got
 
     with subtest("secrets from outside are used, others were made"):
