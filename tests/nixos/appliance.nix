@@ -105,6 +105,11 @@ in
         got = burglary("/var/nobody")
         assert len(got) == 18, got
 
+    with subtest("FlowMachine has followed redis' restart"):
+        status = "flowkit status --dir /var/lib/flowkit/flowmachine"
+        machine.wait_until_succeeds(f"{status} | grep -Eq '^neighbours +ready +[0-9:]+ +[1-9]'")
+        machine.wait_until_succeeds("flowkit health flowmachine --dir /var/lib/flowkit/flowmachine")
+
     with subtest("secrets from outside are used, others were made"):
         machine.succeed("test \"$(cat /var/lib/flowkit/secrets/REDIS_PASSWORD)\" = from-outside-the-machine")
         machine.succeed("test -s /var/lib/flowkit/secrets/FLOWMACHINE_FLOWDB_PASSWORD")
