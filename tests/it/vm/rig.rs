@@ -54,10 +54,10 @@ impl Secrets {
         Secrets(dir)
     }
 
-    /// And what FlowAPI has beside them: a certificate for this host's names, and the key of tokens.
+    /// And what FlowAPI and FlowAuth have beside them: certificates for this host's names, and the key of tokens.
     pub fn with_flowapis(self) -> Secrets {
-        let role: Vec<_> = catalogue().role("flowapi").into_iter().collect();
-        secrets::init(self.path(), &role, &secrets::Options::default()).expect("FlowAPI's secrets");
+        let roles: Vec<_> = ["flowapi", "flowauth"].iter().filter_map(|name| catalogue().role(name)).collect();
+        secrets::init(self.path(), &roles, &secrets::Options::default()).expect("their secrets");
         self
     }
 
