@@ -214,7 +214,8 @@ async fn asked(
     if ask == Ask::Large && head.status == 200 {
         tokio::time::sleep(STOP).await;
     }
-    // A result that was torn is seen as one; of all else nothing is.
+    // A result that was torn is seen as one; nothing else may be torn. Whether one was on its way when PostgreSQL went is chance:
+    // what must come of it then is held by `results` and `web`.
     let (Ok(first), Ok(rest)) = (first.transpose(), body.collect().await) else {
         let fault = !matches!(ask, Ask::Get | Ask::Large);
         return ("torn".to_owned(), fault.then(|| "it is no result".to_owned()));
