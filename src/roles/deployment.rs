@@ -101,7 +101,8 @@ impl Deployment {
     pub fn running(mut self, roles: Vec<String>) -> Deployment {
         const SETTING: &str = "FLOWKIT_FLOWDB_SET_ASIDE";
         let others = roles.iter().filter(|role| *role != "flowdb").filter_map(|role| catalogue().role(role));
-        let bytes: u64 = others.map(|role| role.needs.memory()).sum();
+        let has = |secret: &str| self.site.store.get(secret).is_ok();
+        let bytes: u64 = others.map(|role| role.needs.memory_with(has)).sum();
         if self.site.settings.origin(SETTING) == &Origin::Default && roles.iter().any(|role| role == "flowdb") {
             self.site.settings.set(SETTING, &bytes.to_string(), Origin::Roles).expect("it is a size");
         }

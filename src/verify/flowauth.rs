@@ -1,10 +1,10 @@
 //! The whole way of an analyst: FlowAuth makes a user, a role and a token, FlowAPI answers, and no longer once the token is revoked.
-//! What was made on the way is removed at its end, however it ends.
+//! What was made on the way is removed at its end, however it ends; what one that was killed has left, by the next.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
@@ -24,6 +24,12 @@ const MOST: usize = 16 << 20;
 /// FlowAuth makes its list at most so long before FlowAPI asks for it; and some time for both to work in.
 const LIST_AGE: Duration = Duration::from_secs(5);
 const SPARE: Duration = Duration::from_secs(30);
+
+/// How the user and the role that are made begin.
+const MADE: &str = "flowkit_verify_";
+
+/// Nobody works with them any longer than this.
+const LEFT: Duration = Duration::from_secs(3600);
 
 /// The cookie whose value is sent back with what changes something.
 const FORGERY: &str = "X-CSRF";
@@ -50,6 +56,17 @@ pub fn counts(target: &Target, day: Date) -> Result<Result<(Counts, String), Str
     went.and_then(|went| removed.map(|()| Ok(went)))
 }
 
+/// When the user or role of this name was made, in seconds since 1970, if it is one of ours.
+fn made_at(name: &str) -> Option<u64> {
+    let rest = name.strip_prefix(MADE)?;
+    // Earlier programs wrote no time.
+    Some(rest.split_once('_').map_or(0, |(seconds, _)| seconds.parse().unwrap_or(u64::MAX)))
+}
+
+fn unix() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 fn late(address: SocketAddr) -> Error {
     Error::Silent { of: "FlowAuth", address, source: io::ErrorKind::TimedOut.into() }
 }
@@ -63,9 +80,10 @@ struct Way<'a> {
 
 impl Way<'_> {
     async fn go(&mut self, day: Date) -> Result<(Counts, String), Error> {
+        self.sweep().await?;
         let (server, most) = self.server().await?;
         let scopes = self.scopes(server).await?;
-        let name = format!("flowkit_verify_{:08x}", rand::rng().random::<u32>());
+        let name = format!("{MADE}{}_{:08x}", unix(), rand::rng().random::<u32>());
         let password = format!("{:032x}", rand::rng().random::<u128>());
         let user = json!({ "username": name, "password": password });
         let user = self.make("/admin/users", user, "/admin/users").await?;
@@ -90,6 +108,23 @@ impl Way<'_> {
         let refused = self.refused(&flowapi).await?;
         analyst.post("/signout", &json!({})).await?;
         Ok((counts, refused))
+    }
+
+    /// Removes the users and roles of an earlier one that was killed: those so old that nobody works with them any more.
+    async fn sweep(&mut self) -> Result<(), Error> {
+        let longest = LEFT.max(self.target.patience * 4).as_secs();
+        for (list, below) in [("/admin/users", "/admin/users"), ("/roles/", "/roles")] {
+            let all = self.admin.get(list).await?;
+            for one in all.as_array().into_iter().flatten() {
+                let made = one["name"].as_str().and_then(made_at);
+                if let (Some(made), Some(id)) = (made, one["id"].as_i64())
+                    && made.saturating_add(longest) < unix()
+                {
+                    self.admin.ask(Method::DELETE, &format!("{below}/{id}"), Bytes::new()).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The running FlowAPI among FlowAuth's servers, added unless it is there; and the longest life of its tokens, in minutes.
@@ -239,5 +274,18 @@ fn keep(cookies: &mut BTreeMap<String, String>, headers: &HeaderMap) {
             "" => _ = cookies.remove(name.trim()),
             value => _ = cookies.insert(name.trim().to_owned(), value.to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_one_left_is_known_by_its_name_and_its_age() {
+        assert_eq!(made_at("flowkit_verify_1795478387_0a1b2c3d"), Some(1_795_478_387));
+        assert_eq!(made_at("flowkit_verify_0a1b2c3d"), Some(0), "of an earlier program");
+        assert_eq!(made_at("flowkit_verify_x_y"), Some(u64::MAX), "somebody else's, whatever it is");
+        assert_eq!(made_at("analyst"), None);
     }
 }

@@ -60,6 +60,13 @@ fn what_other_roles_and_their_databases_take_is_kept_from_flowdb() {
     assert_eq!(aside(&["flowdb"]), 0);
     assert_eq!(aside(&["flowdb", "redis", "flowmachine", "flowapi"]), (64 + 512 + 64) << 20);
     assert_eq!(aside(&["flowdb", "flowauth"]), (128 << 20) + postgres::tuning::small::SHARE as i64);
+    // Its database is elsewhere.
+    let state = tempfile::tempdir().unwrap();
+    std::fs::create_dir(state.path().join("secrets")).unwrap();
+    std::fs::write(state.path().join("secrets/DB_URI"), "postgresql://flowauth:{}@db:5432/flowauth").unwrap();
+    let deployment = Deployment::new(StateDir::new(state.path()), Settings::default());
+    let deployment = deployment.running(vec!["flowdb".to_owned(), "flowauth".to_owned()]);
+    assert_eq!(deployment.site.settings.int("FLOWKIT_FLOWDB_SET_ASIDE"), Some(128 << 20));
     let (programs, databases) = (64 + 512 + 128 + 512, 2 * postgres::tuning::small::SHARE as i64);
     assert_eq!(aside(&["flowdb", "redis", "flowmachine", "flowauth", "autoflow"]), (programs << 20) + databases);
 }

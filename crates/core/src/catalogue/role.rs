@@ -350,6 +350,9 @@ pub struct Needs {
     /// The share of the small database that it has of its own, in MiB; it comes on top.
     #[serde(default)]
     pub database_mib: u32,
+    /// The secret that says where its database is elsewhere: then it has no such share.
+    #[serde(default)]
+    pub database_unless: Option<String>,
     /// What it needs disk for.
     pub disk: String,
     /// Programs that are not part of this one.
@@ -360,6 +363,14 @@ impl Needs {
     /// All the memory that is kept for it, in bytes.
     pub fn memory(&self) -> u64 {
         u64::from(self.memory_mib + self.database_mib) << 20
+    }
+
+    /// The same in a deployment that has some secrets: one of them may say that its database is elsewhere.
+    pub fn memory_with(&self, has: impl Fn(&str) -> bool) -> u64 {
+        match &self.database_unless {
+            Some(secret) if has(secret) => u64::from(self.memory_mib) << 20,
+            _ => self.memory(),
+        }
     }
 }
 
