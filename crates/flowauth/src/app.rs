@@ -10,7 +10,8 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
-use crate::local::Local;
+use crate::deployment::Last;
+use crate::local::{Local, Pem};
 use crate::passwords::{Failure, Passwords};
 use crate::store::audit::Actor;
 use crate::store::{Store, now, sealed, tokens, users};
@@ -26,7 +27,7 @@ const LIST_FRESH: Duration = Duration::from_secs(5);
 const LEEWAY: i64 = 60;
 
 /// The database notes under this name what only its own key opens.
-const SEALED: &str = "sealed by FLOWAUTH_FERNET_KEY";
+pub(crate) const SEALED: &str = "sealed by FLOWAUTH_FERNET_KEY";
 
 /// What a server is told.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +38,8 @@ pub struct Options {
     pub window: u16,
     /// The FlowAPI of the same deployment.
     pub local: Option<Local>,
+    /// The certificate that it shows.
+    pub certificate: Option<Pem>,
     /// Whether it speaks plain HTTP itself: then whoever is on the same machine has come without a proxy's TLS.
     pub plain: bool,
 }
@@ -59,6 +62,10 @@ pub struct App {
     pub(crate) store: Store,
     pub(crate) keys: Keys,
     pub(crate) passwords: Passwords,
+    /// Since when it is there.
+    pub(crate) since: i64,
+    /// What the FlowAPI beside it said last.
+    pub(crate) beside: Last,
     list: Mutex<Option<(Instant, String)>>,
 }
 
@@ -94,7 +101,8 @@ impl App {
         if count > 0 {
             tracing::info!(count, "sealed anew by the new FLOWAUTH_FERNET_KEY");
         }
-        Ok(Arc::new(App { options, store, keys, passwords: Passwords::default(), list: Mutex::default() }))
+        let (passwords, list, beside, since) = (Passwords::default(), Mutex::default(), Last::default(), now());
+        Ok(Arc::new(App { options, store, keys, passwords, since, beside, list }))
     }
 
     /// Makes the first administrator, where there is nobody of that name yet. Says whether it did. A password that was changed since

@@ -14,6 +14,7 @@ use web::axum::middleware::Next;
 use web::axum::response::{IntoResponse as _, Response};
 use web::{Error, Peer, RequestId};
 
+use crate::acts::keys::fits;
 use crate::app::{App, hex};
 use crate::pages::Form;
 use crate::store::audit::Actor;
@@ -35,11 +36,11 @@ pub enum Access {
     Open,
     /// Whoever has signed in, even without the second factor that they must set up.
     SignedIn,
-    /// Whoever has signed in with all that they need: what decides who they are, which no key may.
+    /// Whoever has signed in with all that they need: what decides who they are, for which no key is good.
     Account,
     /// The same, and their keys.
     User,
-    /// The same of administrators, and those of their keys that administer.
+    /// The same of administrators, and those of their keys that administer, or, of what is looked at, read.
     Admin,
 }
 
@@ -138,8 +139,7 @@ pub async fn admit(app: &App, access: Access, request: &Parts) -> Result<Caller,
     match &caller.by {
         // Nothing sends a key unasked, as browsers send cookies.
         By::Key(_, key) => {
-            let fits = access == Access::User || access == Access::Admin && key.administers;
-            if !fits {
+            if !fits(key.may, access, &request.method) {
                 return Err(Error::new(
                     StatusCode::FORBIDDEN,
                     "This key may not do that: sign in, or use one that may.",

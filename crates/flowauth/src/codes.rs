@@ -45,10 +45,15 @@ fn totp(secret: &str, window: u16) -> Option<Totp> {
     Some(Builder::new().with_secret(secret).with_skew(window).with_step_duration(STEP).build_noncompliant())
 }
 
-/// Whether a backup code is this one; the dash and the blanks that people read into it are none of it.
-pub fn is_backup_code(code: &str, given: &str) -> bool {
+/// The backup code that is meant, if it can be one; the dash and the blanks that people read into it are none of it.
+pub fn backup_code(given: &str) -> Option<String> {
     let given: String = given.chars().filter(|c| !c.is_whitespace() && *c != '-').collect();
-    given.as_bytes().ct_eq(code.as_bytes()).into()
+    (given.len() == BACKUP_LENGTH).then_some(given)
+}
+
+/// Whether a backup code is this one.
+pub fn is_backup_code(code: &str, given: &str) -> bool {
+    backup_code(given).is_some_and(|given| given.as_bytes().ct_eq(code.as_bytes()).into())
 }
 
 /// What an authenticator app reads out of the picture.

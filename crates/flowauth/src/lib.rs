@@ -11,10 +11,12 @@
 //! mint            tokens, within the limits of server and roles, made by the crate `access`
 //! app             what they share; the first administrator; revocation list; a new sealing key
 //! store           everything kept, over SQLite or PostgreSQL by one set of queries, with the log of who did what
-//! local           the FlowAPI of the same deployment, if there is one
+//! local           the FlowAPI of the same deployment, if there is one, and others as administrators add them
+//! deployment      what administrators are told of it all
 //! vault           sealing what is kept (FLOWAUTH_FERNET_KEY)
 //! passwords, codes, specification, times     no I/O: Argon2id, second factors, openapi.json, dates
 //! start           from settings and secrets to all this
+//! import          an upstream FlowAuth's database, taken over
 //! ```
 //!
 //! What holds it together:
@@ -31,12 +33,14 @@
 // A dependency that nothing uses.
 #![cfg_attr(not(test), warn(unused_crate_dependencies))]
 
-use say as _; // of the program
+use {clap as _, say as _, tempfile as _}; // of the program
 
 mod acts;
 mod app;
 mod caller;
 pub mod codes;
+mod deployment;
+pub mod import;
 mod local;
 mod mint;
 mod pages;
@@ -50,5 +54,5 @@ pub mod vault;
 
 pub use app::{App, Beginning, Keys, Options};
 pub use caller::Access;
-pub use local::Local;
+pub use local::{Local, Pem};
 pub use routes::{Table, error, table};

@@ -23,8 +23,11 @@ const MOST: usize = 4;
 /// Longest wait for a place.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Hashes and checks, so many at once.
-pub struct Passwords(Semaphore);
+/// Hashes and checks, so many at once. One of upstream's takes the places of several: it wants 64 MiB.
+pub struct Passwords {
+    places: Semaphore,
+    most: u32,
+}
 
 /// Why a password is not known to be right or wrong.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +55,8 @@ impl Default for Passwords {
     fn default() -> Passwords {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         LazyLock::force(&NOBODYS);
-        Passwords(Semaphore::new(cores.min(MOST)))
+        let most = cores.min(MOST);
+        Passwords { places: Semaphore::new(most), most: u32::try_from(most).unwrap_or(1) }
     }
 }
 
@@ -63,7 +67,7 @@ impl Passwords {
     /// [`Failure`].
     pub async fn hash(&self, password: &str) -> Result<String, Failure> {
         let password = Zeroizing::new(password.to_owned());
-        self.apart(move || argon2().hash_password(password.as_bytes()).map(|hash| hash.to_string()))
+        self.apart(1, move || argon2().hash_password(password.as_bytes()).map(|hash| hash.to_string()))
             .await?
             .map_err(Failure::Hash)
     }
@@ -78,14 +82,20 @@ impl Passwords {
         let password = Zeroizing::new(if too_long { String::new() } else { password.to_owned() });
         let known = hash.is_some() && !too_long;
         let hash = hash.map_or_else(|| NOBODYS.clone(), str::to_owned);
+        let memory = PasswordHash::new(&hash).ok().and_then(|hash| hash.params.get_decimal("m"));
+        let places = memory.map_or(1, |kib| kib.div_ceil(MEMORY_KIB)).clamp(1, self.most);
         let fits = move || {
             PasswordHash::new(&hash).is_ok_and(|hash| argon2().verify_password(password.as_bytes(), &hash).is_ok())
         };
-        Ok(self.apart(fits).await? && known)
+        Ok(self.apart(places, fits).await? && known)
     }
 
-    async fn apart<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-        let _place = match tokio::time::timeout(PATIENCE, self.0.acquire()).await {
+    async fn apart<T: Send + 'static>(
+        &self,
+        places: u32,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let _place = match tokio::time::timeout(PATIENCE, self.places.acquire_many(places)).await {
             Ok(Ok(place)) => place,
             _ => return Err(Failure::Busy),
         };

@@ -13,7 +13,7 @@ use rsa::pkcs8::{DecodePrivateKey as _, EncodePublicKey as _, LineEnding};
 use web::{Pair, Tls};
 
 use crate::app::{App, Beginning, Keys, Options};
-use crate::local::Local;
+use crate::local::{Local, Pem};
 use crate::store::{Address, Store};
 use crate::vault::Vault;
 
@@ -61,6 +61,15 @@ pub fn settings() -> Result<Settings, Problems> {
     Settings::load(None, &variables(), Some(Path::new(flowkit_core::config::RUN_SECRETS)))
 }
 
+/// The database and the key that it is sealed with, without a server.
+///
+/// # Errors
+/// All that is wrong with the secrets.
+pub fn database(secrets: &Secrets) -> Result<(Address, Vault), Problems> {
+    let found = secrets.require(&["FLOWAUTH_FERNET_KEY"])?;
+    Ok((address(secrets)?, vault(secrets, &found["FLOWAUTH_FERNET_KEY"])?))
+}
+
 impl Given {
     /// Reads settings and secrets, and takes the port.
     ///
@@ -88,7 +97,12 @@ impl Given {
         let issuer = settings.text("FLOWAUTH_TWO_FACTOR_ISSUER").expect("it has a default").to_owned();
         let window = settings.int("TWO_FACTOR_VALID_WINDOW").and_then(|steps| u16::try_from(steps).ok()).unwrap_or(0);
         let plain = settings.flag("FLOWKIT_FLOWAUTH_PLAIN_HTTP");
-        let options = Options { issuer, window, local: local?, plain };
+        let shown = secrets.clone();
+        let shown = Pem::new(move || match shown.get("cert-flowauth.pem") {
+            Ok(certificate) => Ok(certificate.expose().to_owned()),
+            Err(error) => Err(error.problem().to_string()),
+        });
+        let options = Options { issuer, window, local: local?, certificate: (!plain).then_some(shown), plain };
         let again = settings.flag("FLOWKIT_FLOWAUTH_SET_ADMIN_PASSWORD");
         Ok(Given { listener: listener?, address: address?, keys: keys?, options, admin, again, web: web? })
     }
@@ -195,14 +209,17 @@ fn keys<'a>(secrets: &Secrets, found: impl Fn(&str) -> &'a Secret) -> Result<Key
     })?;
     let public_pem = public_pem(private.expose())
         .ok_or_else(|| Problem::new("PRIVATE_JWT_SIGNING_KEY has no public half", "give an RSA private key, as PEM"))?;
-    let before: Vec<Secret> = secrets.previous("FLOWAUTH_FERNET_KEY").into_iter().collect();
-    let vault = Vault::new(found("FLOWAUTH_FERNET_KEY"), &before).ok_or_else(|| {
-        Problem::new(
-            "FLOWAUTH_FERNET_KEY is no Fernet key",
-            "give 32 random bytes in url-safe base64, as flowkit makes them",
-        )
-    })?;
+    let vault = vault(secrets, found("FLOWAUTH_FERNET_KEY"))?;
     Ok(Keys { minter, public_pem, vault, secret: found("SECRET_KEY").clone() })
+}
+
+/// What the key seals, and opens of what those before it have sealed.
+fn vault(secrets: &Secrets, key: &Secret) -> Result<Vault, Problem> {
+    let before: Vec<Secret> = secrets.previous("FLOWAUTH_FERNET_KEY").into_iter().collect();
+    Vault::new(key, &before).ok_or_else(|| {
+        let hint = "give 32 random bytes in url-safe base64, as flowkit makes them";
+        Problem::new("FLOWAUTH_FERNET_KEY is no Fernet key", hint)
+    })
 }
 
 /// The public half of a private key.

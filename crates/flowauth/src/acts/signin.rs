@@ -40,7 +40,7 @@ pub async fn known(app: &App, actor: &Actor, name: &str, password: &str) -> Resu
     };
     let hash = found.as_ref().and_then(|(_, hash)| hash.as_deref());
     let fits = app.passwords.check(password, hash).await.map_err(busy)?;
-    match found.filter(|(user, _)| fits && user.disabled_at.is_none()) {
+    match found.filter(|(user, _)| fits && user.disabled_at.is_none() && !user.is_machine) {
         Some((user, _)) => {
             let mut db = app.store.read().await?;
             attempts::forget(&mut db, &counted[0]).await?;
@@ -81,15 +81,24 @@ pub async fn begin(
     user: &User,
     code: Option<&str>,
 ) -> Result<(String, String), Error> {
+    // However somebody is known, a machine has no session.
+    if user.is_machine || user.disabled_at.is_some() {
+        return Err(Error::of(StatusCode::FORBIDDEN));
+    }
     let actor = Actor { user: Some((user.id, user.name.clone())), ..actor.clone() };
     let code = code.filter(|_| user.has_factor);
     if code.is_some() {
         attempts::count(&mut *app.store.read().await?, &code_of(user), FREE_CODES).await?.map_err(later)?;
     }
+    // What takes long is looked at before anybody is kept from writing.
+    let hashed = match code {
+        Some(code) => hashed(app, user, code).await?,
+        None => None,
+    };
     let mut change = app.store.change().await?;
     let with = match code {
         None => "password",
-        Some(code) => match factor(app, &mut change, user, code).await? {
+        Some(code) => match factor(app, &mut change, user, code, hashed).await? {
             Some(with) => with,
             None => {
                 change.commit(&actor.does("sign-in.refused", &*user.name, json!({ "with": "code" }))).await?;
@@ -116,7 +125,13 @@ pub fn bad_code() -> Error {
 }
 
 /// Takes a code: an authenticator app's, each step once, or a backup code, once. Says which it was; `None`: neither.
-async fn factor(app: &App, change: &mut Change, user: &User, code: &str) -> Result<Option<&'static str>, Error> {
+async fn factor(
+    app: &App,
+    change: &mut Change,
+    user: &User,
+    code: &str,
+    hashed: Option<i64>,
+) -> Result<Option<&'static str>, Error> {
     let Some(sealed) = factors::secret(change, user.id).await? else { return Ok(None) };
     let secret = app.keys.vault.open(&sealed)?;
     if let Some(step) = codes::step(&secret, code, now().unsigned_abs(), app.options.window)
@@ -124,9 +139,27 @@ async fn factor(app: &App, change: &mut Change, user: &User, code: &str) -> Resu
     {
         return Ok(Some("code"));
     }
+    if let Some(id) = hashed
+        && factors::take_code(change, id).await?
+    {
+        return Ok(Some("backup code"));
+    }
     for (id, sealed) in factors::codes(change, user.id).await? {
         if codes::is_backup_code(&app.keys.vault.open(&sealed)?, code) && factors::take_code(change, id).await? {
             return Ok(Some("backup code"));
+        }
+    }
+    Ok(None)
+}
+
+/// The number of the backup code that this is, among those that were imported: of these nothing is known but what Argon2 checks.
+async fn hashed(app: &App, user: &User, code: &str) -> Result<Option<i64>, Error> {
+    let Some(code) = codes::backup_code(code) else { return Ok(None) };
+    let all = factors::codes(&mut *app.store.read().await?, user.id).await?;
+    for (id, sealed) in all {
+        let kept = app.keys.vault.open(&sealed)?;
+        if kept.starts_with("$argon2") && app.passwords.check(&code, Some(&kept)).await.map_err(busy)? {
+            return Ok(Some(id));
         }
     }
     Ok(None)

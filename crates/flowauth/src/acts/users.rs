@@ -58,6 +58,9 @@ pub async fn add(
     roles: BTreeSet<i64>,
 ) -> Result<i64, Error> {
     let wanted = Wanted { name: name(Some(&wanted.name), "username", "Username too short.")?, ..wanted };
+    if wanted.is_machine && (password.is_some() || wanted.needs_factor) {
+        return Err(never_signs_in());
+    }
     let hash = match password {
         Some(password) => Some(strong(app, password, &wanted.name, "password").await?),
         None => None,
@@ -67,16 +70,25 @@ pub async fn add(
     let id = added.map_err(|error| taken(error, "username", TAKEN))?;
     let roles = known(&mut change, roles).await?;
     roles::set_of_user(&mut change, id, &roles).await?;
-    let detail =
-        json!({ "id": id, "is_admin": wanted.is_admin, "require_two_factor": wanted.needs_factor, "roles": roles });
+    let detail = json!({ "id": id, "is_admin": wanted.is_admin, "require_two_factor": wanted.needs_factor,
+            "is_machine": wanted.is_machine, "roles": roles });
     change.commit(&actor.does("user.add", wanted.name, detail)).await?;
     Ok(id)
 }
 
+fn never_signs_in() -> Error {
+    wrong_as("machine", "is_machine", "A machine never signs in: it has keys, and no password or second factor.")
+}
+
+/// Whether nobody who could look after the rest is left without this one.
+async fn is_last(change: &mut Change, user: &User) -> Result<bool, Error> {
+    let counts = user.is_admin && user.disabled_at.is_none() && !user.is_machine;
+    Ok(counts && users::admins(change).await? == 1)
+}
+
 /// Refuses to leave nobody who could look after the rest.
 async fn keep_an_admin(change: &mut Change, user: &User, field: &str, text: &'static str) -> Result<(), Error> {
-    let is_last = user.is_admin && user.disabled_at.is_none() && users::admins(change).await? == 1;
-    if is_last { Err(wrong_as("last-admin", field, text)) } else { Ok(()) }
+    if is_last(change, user).await? { Err(wrong_as("last-admin", field, text)) } else { Ok(()) }
 }
 
 /// Changes a user.
@@ -84,6 +96,9 @@ pub async fn change(app: &App, caller: &Caller, id: i64, changes: Changes) -> Re
     let hash = match changes.password.as_deref() {
         Some(password) => {
             let user = users::find(&mut *app.store.read().await?, id).await?.ok_or_else(missing)?;
+            if user.is_machine {
+                return Err(never_signs_in());
+            }
             Some(strong(app, password, &user.name, "password").await?)
         }
         None => None,
@@ -98,7 +113,11 @@ pub async fn change(app: &App, caller: &Caller, id: i64, changes: Changes) -> Re
         is_admin: changes.is_admin.unwrap_or(user.is_admin),
         needs_factor: changes.needs_factor.unwrap_or(user.needs_factor),
         is_disabled: changes.is_disabled.unwrap_or(user.disabled_at.is_some()),
+        is_machine: user.is_machine,
     };
+    if wanted.is_machine && wanted.needs_factor {
+        return Err(never_signs_in());
+    }
     if !wanted.is_admin {
         let text = "Removing this user's admin rights would leave no admins.";
         keep_an_admin(&mut change, &user, "is_admin", text).await?;
@@ -144,8 +163,7 @@ pub async fn change(app: &App, caller: &Caller, id: i64, changes: Changes) -> Re
 pub async fn remove(app: &App, actor: &Actor, id: i64) -> Result<(), Error> {
     let mut change = app.store.change().await?;
     let user = users::find(&mut change, id).await?.ok_or_else(missing)?;
-    let is_last = user.is_admin && user.disabled_at.is_none() && users::admins(&mut change).await? == 1;
-    if is_last {
+    if is_last(&mut change, &user).await? {
         let text = "Removing this user would leave no admins.";
         return Err(Error::new(StatusCode::BAD_REQUEST, text).with("reason", "last-admin"));
     }
@@ -162,6 +180,9 @@ pub async fn invite(app: &App, actor: &Actor, id: i64) -> Result<(String, i64), 
     let expires_at = now() + INVITED;
     let mut change = app.store.change().await?;
     let user = users::find(&mut change, id).await?.ok_or_else(missing)?;
+    if user.is_machine {
+        return Err(never_signs_in());
+    }
     if user.disabled_at.is_some() {
         return Err(wrong_as("disabled", "is_disabled", "This user is disabled: enable them first."));
     }

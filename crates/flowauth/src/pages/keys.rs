@@ -1,13 +1,14 @@
 //! One's keys for programs.
 
 use crate::routes::body::Id;
-use maud::html;
+use maud::{Markup, html};
 
 use super::{Form, Input, Page, Wrongs};
 use crate::acts::keys::{self as acts, MOST_DAYS, USUAL_DAYS};
 use crate::acts::missing;
 use crate::caller::Access::Account;
 use crate::routes::{Answer, Table};
+use crate::store::keys::May;
 use crate::store::{keys, now};
 
 pub fn enter(table: Table) -> Table {
@@ -35,7 +36,7 @@ async fn list(page: &Page, wrongs: &Wrongs, form: &Form) -> Answer {
                 li {
                     div {
                         b { (key.name) }
-                        @if key.administers { " " span .badge { (page.t("keys.administers")) } }
+                        @if let Some(may) = said(page, key.may) { " " span .badge { (may) } }
                         @if key.expires_at <= now() { " " span .badge.bad { (page.t("keys.ended")) } }
                     }
                     div { (page.t("keys.ends")) " " (page.until(key.expires_at)) }
@@ -58,7 +59,7 @@ async fn list(page: &Page, wrongs: &Wrongs, form: &Form) -> Answer {
                 value: days, inputmode: "numeric", short: true, ..Input::default()
             }))
             @if user.is_admin {
-                (page.tick("administers", "administers", "yes", form.ticked("administers"), page.t("keys.may-administer"), page.t("keys.may-administer-hint")))
+                (choice(page, wrongs, form))
             }
             button .main { (page.t("keys.make")) }
         }
@@ -67,25 +68,63 @@ async fn list(page: &Page, wrongs: &Wrongs, form: &Form) -> Answer {
 }
 
 async fn add(page: Page, form: Form) -> Answer {
-    let days = form.text("days").trim().parse().unwrap_or(0);
-    match acts::add(&page.app, &page.caller, form.some("name"), form.ticked("administers"), days).await {
-        Ok(made) => {
-            let body = html! {
-                p .note { (page.t("keys.once")) }
-                label for="key" { (page.t("keys.key")) }
-                textarea #key .token readonly rows="2" spellcheck="false" { (made.key) }
-                div .actions {
-                    button type="button" hidden data-copy="key" data-copied=(page.t("form.copied")) { (page.t("form.copy")) }
-                    a .button href="/account/keys" { (page.t("keys.kept")) }
-                }
-                p { (page.t("keys.ends")) " " (page.until(made.expires_at)) }
-                p { (page.t("keys.use")) }
-                pre { code { "curl -H \"Authorization: Bearer $FLOWAUTH_KEY\" https://…/tokens/servers" } }
-            };
-            page.show(page.t("keys.made"), body)
-        }
+    match acts::add(&page.app, &page.caller.actor, page.user()?, &wanted(&form)).await {
+        Ok(made) => show_key(&page, &made, "/account/keys"),
         Err(error) => list(&page, &page.wrongs(error)?, &form).await,
     }
+}
+
+/// What a form wants of a key.
+pub fn wanted(form: &Form) -> acts::Wanted {
+    acts::Wanted {
+        name: form.some("name").map(str::to_owned),
+        may: May::of(form.text("may")).unwrap_or_default(),
+        days: form.text("days").trim().parse().unwrap_or(0),
+    }
+}
+
+/// What a key may beyond its user's tokens.
+pub fn said(page: &Page, may: May) -> Option<&str> {
+    match may {
+        May::Tokens => None,
+        May::Read => Some(page.t("keys.reads")),
+        May::Administer => Some(page.t("keys.administers")),
+    }
+}
+
+/// Which of them an administrator's new key is.
+pub fn choice(page: &Page, wrongs: &Wrongs, form: &Form) -> Markup {
+    let chosen = May::of(form.text("may")).unwrap_or_default();
+    let words = |may: May| match may {
+        May::Tokens => page.t("keys.may-tokens"),
+        May::Read => page.t("keys.may-read"),
+        May::Administer => page.t("keys.may-administer"),
+    };
+    page.group(wrongs, "may", page.t("keys.may"), page.t("keys.may-hint"), html! {
+        @for may in May::ALL {
+            div .tick {
+                input #(format!("may-{}", may.name())) type="radio" name="may" value=(may.name()) checked[may == chosen];
+                label for={ "may-" (may.name()) } { (words(may)) }
+            }
+        }
+    })
+}
+
+/// A new key, this once.
+pub fn show_key(page: &Page, made: &acts::Made, back: &str) -> Answer {
+    let body = html! {
+        p .note { (page.t("keys.once")) }
+        label for="key" { (page.t("keys.key")) }
+        textarea #key .token readonly rows="2" spellcheck="false" { (made.key) }
+        div .actions {
+            button type="button" hidden data-copy="key" data-copied=(page.t("form.copied")) { (page.t("form.copy")) }
+            a .button href=(back) { (page.t("keys.kept")) }
+        }
+        p { (page.t("keys.ends")) " " (page.until(made.expires_at)) }
+        p { (page.t("keys.use")) " " a href="/openapi.json" { "openapi.json" } }
+        pre { code { "curl -H \"Authorization: Bearer $FLOWAUTH_KEY\" https://…/tokens/servers" } }
+    };
+    page.show(page.t("keys.made"), body)
 }
 
 async fn ask_remove(page: Page, Id(id): Id<i64>) -> Answer {
@@ -102,6 +141,6 @@ async fn ask_remove(page: Page, Id(id): Id<i64>) -> Answer {
 }
 
 async fn remove(page: Page, Id(id): Id<i64>) -> Answer {
-    acts::remove(&page.app, &page.caller, id).await?;
+    acts::remove(&page.app, &page.caller.actor, page.user()?.id, id).await?;
     page.done("key-removed", "/account/keys")
 }

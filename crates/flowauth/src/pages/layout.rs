@@ -152,6 +152,7 @@ impl Page {
                             li { (self.link("/manage/tokens", "", self.t("nav.tokens"))) }
                             li { (self.link("/manage/audit", "", self.t("nav.audit"))) }
                             li { (self.link("/manage/key", "public_key", self.t("nav.key"))) }
+                            li { (self.link("/manage/deployment", "", self.t("nav.deployment"))) }
                         }
                     }
                 }

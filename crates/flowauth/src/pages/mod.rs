@@ -7,7 +7,7 @@
 //! assets     style sheet and script, by names that change with them
 //! signin, account, factor, keys        who one is
 //! servers_of, token                    one's own tokens
-//! users, servers, roles, scopes, all_tokens, audit    what administrators look after
+//! users, machines, servers, roles, members, scopes, all_tokens, audit, deployment    what administrators look after
 //! ```
 //! What is refused and changed is not decided here but in [`crate::acts`], as for programs. After every change the browser is sent on,
 //! so that a page can be loaded again without doing it twice.
@@ -16,11 +16,14 @@ mod account;
 mod all_tokens;
 mod assets;
 mod audit;
+mod deployment;
 mod factor;
 mod form;
 mod home;
 mod keys;
 mod layout;
+mod machines;
+mod members;
 mod new_token;
 mod roles;
 mod scopes;
@@ -54,8 +57,8 @@ pub fn enter(table: Table) -> Table {
     let table = assets::enter(home::enter(signin::enter(table)));
     let table = keys::enter(factor::enter(account::enter(table)));
     let table = token::enter(new_token::enter(table));
-    let table = roles::enter(servers::enter(users::enter(table)));
-    audit::enter(all_tokens::enter(table))
+    let table = machines::enter(members::enter(roles::enter(servers::enter(users::enter(table)))));
+    deployment::enter(audit::enter(all_tokens::enter(table)))
 }
 
 /// Lets through whom a page is for, and leads the others to where they become that.
@@ -71,6 +74,11 @@ pub async fn lead(State((app, access)): State<(Arc<App>, Access)>, request: Requ
             Ok(form) => drop(parts.extensions.insert(form)),
             Err(error) => return error.into_response(),
         }
+    }
+    // A key is no second factor: pages are for people who have signed in with all that they need.
+    if access != Access::Open && parts.headers.contains_key(header::AUTHORIZATION) {
+        let text = "Keys are for programs, which find what they may ask in /openapi.json. Pages are for people.";
+        return Error::new(StatusCode::FORBIDDEN, text).into_response();
     }
     match admit(&app, access, &parts).await {
         Ok(caller) => {

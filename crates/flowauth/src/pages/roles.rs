@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 use web::Error;
 
+use super::members::FEW;
 use super::scopes::{Leaf, is_below, tree};
 use super::servers::{limit_fields, limits, local, said_limits};
 use super::token::minutes;
@@ -115,14 +116,15 @@ impl Draft {
         }
     }
 
-    fn sent(form: &Form) -> Draft {
+    fn sent(form: &Form, role: Option<&Role>) -> Draft {
+        let had = role.filter(|_| is_apart(form)).map(|role| role.wanted.members.clone());
         Draft {
             name: form.text("name").to_owned(),
             minutes: minutes(form, "lifetime").ok().flatten(),
             latest: form.text("latest").to_owned(),
             days: (form.text("first_day").to_owned(), form.text("last_day").to_owned()),
             scopes: form.numbers("s"),
-            members: form.numbers("m"),
+            members: had.unwrap_or_else(|| form.numbers("m")),
         }
     }
 }
@@ -153,9 +155,15 @@ async fn editor(page: &Page, wrongs: &Wrongs, server: &Server, role: Option<&Rol
             (page.input(wrongs, &Input { id: "name", label: page.t("roles.name"), hint: page.t("roles.name-hint"), value: &draft.name, ..Input::default() }))
             (page.group(wrongs, "scopes", page.t("roles.scopes"), page.t("roles.scopes-hint"), tree(page, "s", &leaves, true)))
             (page.group(wrongs, "users", page.t("roles.who"), page.t("roles.who-hint"), html! {
-                div .many data-filter=(page.t("users.search")) {
-                    @for user in &users {
-                        (page.tick(&format!("m-{}", user.id), "m", &user.id.to_string(), draft.members.contains(&user.id), &user.name, ""))
+                @if users.len() > FEW {
+                    input type="hidden" name="members-apart" value="yes";
+                    p { (page.n("roles.members", draft.members.len())) }
+                    @if let Some(role) = role { p { a href={ "/manage/roles/" (role.id) "/members" } { (page.t("roles.choose-members")) } } }
+                } @else {
+                    div .many data-filter=(page.t("users.search")) {
+                        @for user in &users {
+                            (page.tick(&format!("m-{}", user.id), "m", &user.id.to_string(), draft.members.contains(&user.id), &user.name, ""))
+                        }
                     }
                 }
             }))
@@ -202,10 +210,15 @@ fn wanted(page: &Page, form: &Form, wrongs: &mut Wrongs) -> Wanted {
     }
 }
 
+/// Whether members are chosen on a page of their own, of which this form says nothing.
+fn is_apart(form: &Form) -> bool {
+    form.ticked("members-apart")
+}
+
 /// The draft with a branch ticked, if that is what was asked for.
-async fn ticked(page: &Page, server: &Server, form: &Form) -> Result<Option<Draft>, Error> {
+async fn ticked(page: &Page, server: &Server, role: Option<&Role>, form: &Form) -> Result<Option<Draft>, Error> {
     let Some(path) = form.some("tick") else { return Ok(None) };
-    let mut draft = Draft::sent(form);
+    let mut draft = Draft::sent(form, role);
     let scopes = servers::scopes(&mut *page.app.store.read().await?, server.id).await?;
     draft.scopes.extend(scopes.iter().filter(|scope| is_below(&scope.name, path)).map(|scope| scope.id));
     Ok(Some(draft))
@@ -219,17 +232,21 @@ async fn add(page: Page, form: Form) -> Answer {
     let Ok(id) = form.text("server").parse() else { return Err(Error::of(http::StatusCode::BAD_REQUEST)) };
     let server = server(&page, id).await?;
     let mut wrongs = Wrongs::default();
-    if let Some(draft) = ticked(&page, &server, &form).await? {
+    if let Some(draft) = ticked(&page, &server, None, &form).await? {
         return editor(&page, &wrongs, &server, None, &draft).await;
     }
     let wanted = wanted(&page, &form, &mut wrongs);
     if !wrongs.any() {
         match acts::add(&page.app, &page.caller.actor, server.id, wanted).await {
+            // There were too many to choose from before it was made.
+            Ok(role) if is_apart(&form) => {
+                return page.done("role-added", &format!("/manage/roles/{}/members", role.id));
+            }
             Ok(_) => return page.done("role-added", "/manage/roles"),
             Err(error) => wrongs = page.wrongs(error)?.named(NAMES),
         }
     }
-    editor(&page, &wrongs, &server, None, &Draft::sent(&form)).await
+    editor(&page, &wrongs, &server, None, &Draft::sent(&form, None)).await
 }
 
 async fn the(page: &Page, id: i64) -> Result<Role, Error> {
@@ -246,17 +263,21 @@ async fn change(page: Page, Id(id): Id<i64>, form: Form) -> Answer {
     let role = the(&page, id).await?;
     let server = server(&page, role.server).await?;
     let mut wrongs = Wrongs::default();
-    if let Some(draft) = ticked(&page, &server, &form).await? {
+    if let Some(draft) = ticked(&page, &server, Some(&role), &form).await? {
         return editor(&page, &wrongs, &server, Some(&role), &draft).await;
     }
     let wanted = wanted(&page, &form, &mut wrongs);
     if !wrongs.any() {
-        match acts::change(&page.app, &page.caller.actor, id, |_| Ok(wanted)).await {
+        let wanted = |had: &Wanted| match is_apart(&form) {
+            true => Ok(Wanted { members: had.members.clone(), ..wanted }),
+            false => Ok(wanted),
+        };
+        match acts::change(&page.app, &page.caller.actor, id, wanted).await {
             Ok(()) => return page.done("saved", "/manage/roles"),
             Err(error) => wrongs = page.wrongs(error)?.named(NAMES),
         }
     }
-    editor(&page, &wrongs, &server, Some(&role), &Draft::sent(&form)).await
+    editor(&page, &wrongs, &server, Some(&role), &Draft::sent(&form, Some(&role))).await
 }
 
 async fn ask_revoke(page: Page, Id(id): Id<i64>) -> Answer {

@@ -112,17 +112,22 @@ async fn ask_new(page: Page) -> Answer {
     new_server(&page, &Wrongs::default(), &Form::default())
 }
 
-fn upload_field(page: &Page, wrongs: &Wrongs) -> Markup {
-    page.input(
-        wrongs,
-        &Input {
-            id: "spec-upload-button",
-            label: page.t("servers.file"),
-            hint: page.t("servers.file-hint"),
-            kind: "file",
-            ..Input::default()
-        },
-    )
+fn upload_field(page: &Page, wrongs: &Wrongs, form: &Form) -> Markup {
+    let (id, label, hint) = ("spec-upload-button", page.t("servers.file"), page.t("servers.file-hint"));
+    let file = page.input(wrongs, &Input { id, label, hint, kind: "file", ..Input::default() });
+    let (id, label, hint) = ("url", page.t("servers.url"), page.t("servers.url-hint"));
+    html! {
+        (file)
+        details open[wrongs.with("url").is_some()] {
+            summary { (page.t("servers.by-url")) }
+            (page.input(wrongs, &Input { id, label, hint, value: form.text("url"), inputmode: "url", ..Input::default() }))
+            div .field {
+                label for="certificate" { (page.t("servers.certificate")) }
+                p .hint id="certificate-hint" { (page.t("servers.certificate-hint")) }
+                textarea #certificate name="certificate" rows="3" spellcheck="false" aria-describedby="certificate-hint" { (form.text("certificate")) }
+            }
+        }
+    }
 }
 
 fn new_server(page: &Page, wrongs: &Wrongs, form: &Form) -> Answer {
@@ -141,7 +146,7 @@ fn new_server(page: &Page, wrongs: &Wrongs, form: &Form) -> Answer {
         p { (page.t("servers.new-about")) }
         form method="post" action="/manage/servers/new" enctype="multipart/form-data" {
             (page.hidden())
-            (upload_field(page, wrongs))
+            (upload_field(page, wrongs, form))
             (limit_fields(page, wrongs, "max-life", Some(minutes), form.text("latest")))
             div .actions { button .main { (page.t("servers.add")) } a href="/manage/servers" { (page.t("form.cancel")) } }
         }
@@ -176,6 +181,16 @@ async fn uploaded(page: &Page, form: &Form, wrongs: &mut Wrongs) -> Result<Optio
         return Ok(None);
     }
     let text = form.text("spec-upload-button");
+    if let Some(url) = form.some("url").filter(|_| text.trim().is_empty()) {
+        return match page.app.server_at(&page.caller.actor, url, form.some("certificate")).await {
+            Ok((_, specification)) => Ok(Some(specification)),
+            Err(error) => {
+                let why = page.wrongs(error)?;
+                wrongs.add("url", why.with("url").unwrap_or_default());
+                Ok(None)
+            }
+        };
+    }
     if text.trim().is_empty() {
         wrongs.add("spec-upload-button", page.t("servers.file-missing"));
         return Ok(None);
@@ -234,7 +249,7 @@ async fn edit(page: &Page, wrongs: &Wrongs, id: i64, form: Option<&Form>) -> Ans
         p { (page.t("servers.update-about")) }
         form method="post" action={ (at) "/specification" } enctype="multipart/form-data" {
             (page.hidden())
-            (upload_field(page, wrongs))
+            (upload_field(page, wrongs, &Form::default()))
             div .actions {
                 button { (page.t("servers.compare")) }
                 @if page.app.options.local.is_some() {

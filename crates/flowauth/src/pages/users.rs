@@ -28,6 +28,7 @@ pub fn enter(table: Table) -> Table {
 
 fn badges(page: &Page, user: &User) -> Markup {
     html! {
+        @if user.is_machine { " " span .badge { (page.t("users.machine")) } }
         @if user.is_admin { " " span .badge.admin { (page.t("users.admin")) } }
         @if user.disabled_at.is_some() { " " span .badge.bad { (page.t("users.disabled")) } }
         @if user.has_factor { " " span .badge.good { (page.t("users.factor")) } }
@@ -74,10 +75,12 @@ async fn role_boxes(page: &Page, is_member: impl Fn(i64) -> bool) -> Result<Mark
     })
 }
 
-fn rights(page: &Page, is_admin: bool, needs_factor: bool) -> Markup {
+fn rights(page: &Page, is_admin: bool, needs_factor: Option<bool>) -> Markup {
     html! {
         (page.tick("is_admin", "is_admin", "yes", is_admin, page.t("users.is-admin"), page.t("users.is-admin-hint")))
-        (page.tick("needs_factor", "needs_factor", "yes", needs_factor, page.t("users.needs-factor"), page.t("users.needs-factor-hint")))
+        @if let Some(needs) = needs_factor {
+            (page.tick("needs_factor", "needs_factor", "yes", needs, page.t("users.needs-factor"), page.t("users.needs-factor-hint")))
+        }
     }
 }
 
@@ -96,7 +99,10 @@ async fn new_user(page: &Page, wrongs: &Wrongs, form: &Form) -> Answer {
                 id: "username", label: page.t("users.name"), hint: page.t("users.name-hint"), value: form.text("username"), ..Input::default()
             }))
             (page.group(wrongs, "roles", page.t("users.roles"), page.t("users.roles-hint"), roles))
-            (page.group(wrongs, "rights", page.t("users.rights"), "", rights(page, form.ticked("is_admin"), form.ticked("needs_factor"))))
+            (page.group(wrongs, "rights", page.t("users.rights"), "", html! {
+                (rights(page, form.ticked("is_admin"), Some(form.ticked("needs_factor"))))
+                (page.tick("is_machine", "is_machine", "yes", form.ticked("is_machine"), page.t("users.is-machine"), page.t("users.is-machine-hint")))
+            }))
             div .actions { button .main { (page.t("users.make")) } a href="/manage/users" { (page.t("form.cancel")) } }
         }
     };
@@ -109,8 +115,11 @@ async fn add(page: Page, form: Form) -> Answer {
         is_admin: form.ticked("is_admin"),
         needs_factor: form.ticked("needs_factor"),
         is_disabled: false,
+        is_machine: form.ticked("is_machine"),
     };
+    let is_machine = wanted.is_machine;
     match acts::add(&page.app, &page.caller.actor, wanted, None, form.numbers("role")).await {
+        Ok(id) if is_machine => page.done("machine-added", &format!("/manage/users/{id}/keys")),
         Ok(id) => show_link(&page, id).await,
         Err(error) => new_user(&page, &page.wrongs(error)?, &form).await,
     }
@@ -170,7 +179,7 @@ async fn edit(page: &Page, wrongs: &Wrongs, id: i64, form: Option<&Form>) -> Ans
     let at = format!("/manage/users/{id}");
     let body = html! {
         @if user.disabled_at.is_some() { p .note { (page.t("users.is-disabled")) } }
-        @if !has_password && invited.is_none() { p .note { (page.t("users.no-password")) } }
+        @if !has_password && invited.is_none() && !user.is_machine { p .note { (page.t("users.no-password")) } }
         @if let Some(until) = invited { p .note { (page.t("users.invited")) " " (page.until(until)) } }
         form method="post" action=(at) {
             (page.hidden())
@@ -180,16 +189,21 @@ async fn edit(page: &Page, wrongs: &Wrongs, id: i64, form: Option<&Form>) -> Ans
             }))
             (page.group(wrongs, "roles", page.t("users.roles"), page.t("users.roles-hint"), roles))
             (page.group(wrongs, "rights", page.t("users.rights"), "", html! {
-                (rights(page, is_admin, needs_factor))
+                (rights(page, is_admin, (!user.is_machine).then_some(needs_factor)))
                 @if user.has_factor {
                     (page.tick("remove_factor", "remove_factor", "yes", false, page.t("users.remove-factor"), page.t("users.remove-factor-hint")))
                 }
             }))
             div .actions { button .main { (page.t("form.save")) } a href="/manage/users" { (page.t("form.cancel")) } }
         }
-        h2 { (page.t("users.password")) }
-        p { (page.t("users.password-about")) }
-        (page.button(&format!("{at}/invite"), "", "", page.t("users.make-link")))
+        @if !user.is_machine {
+            h2 { (page.t("users.password")) }
+            p { (page.t("users.password-about")) }
+            (page.button(&format!("{at}/invite"), "", "", page.t("users.make-link")))
+        }
+        h2 { (page.t("keys.title")) }
+        p { @if user.is_machine { (page.t("machines.about")) } @else { (page.t("machines.of-person")) } }
+        p { a .button href={ (at) "/keys" } { (page.t("machines.show")) } }
         h2 { (page.t("users.end")) }
         p { (page.t("users.end-about")) }
         div .actions {

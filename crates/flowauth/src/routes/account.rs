@@ -20,6 +20,7 @@ use crate::store::servers;
 pub fn enter(table: Table) -> Table {
     table
         .patch("/user/password", SignedIn, password)
+        .post("/user/sessions/end", Account, end_sessions)
         .get("/user/two_factor_required", SignedIn, required)
         .get("/user/two_factor_active", SignedIn, active)
         .post("/user/enable_two_factor", SignedIn, enable)
@@ -35,6 +36,11 @@ async fn password(State(app): State<Arc<App>>, caller: Caller, body: Body) -> An
     let new = body.text("newPassword")?.ok_or_else(|| wrong("newPassword", "Missing new password."))?;
     account::password(&app, &caller, old, new).await?;
     json(&json!({}))
+}
+
+async fn end_sessions(State(app): State<Arc<App>>, caller: Caller) -> Answer {
+    account::end_others(&app, &caller).await?;
+    json(&json!({ "ended": true }))
 }
 
 async fn required(caller: Caller) -> Answer {

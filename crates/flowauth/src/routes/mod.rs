@@ -4,6 +4,7 @@ mod account;
 pub(crate) mod body;
 mod keys;
 mod local;
+mod openapi;
 pub(crate) mod public;
 mod roles;
 mod servers;
@@ -11,6 +12,7 @@ mod signin;
 mod tokens;
 mod users;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use http::{Method, header};
@@ -34,6 +36,7 @@ pub struct Table {
     app: Arc<App>,
     router: Router<Arc<App>>,
     entries: Vec<(Method, &'static str, Access)>,
+    pages: BTreeSet<&'static str>,
 }
 
 impl Table {
@@ -58,6 +61,7 @@ impl Table {
     ) -> Table {
         self.router = self.router.route(path, get(handler).layer(from_fn_with_state((self.app.clone(), access), lead)));
         self.entries.push((Method::GET, path, access));
+        self.pages.insert(path);
         self
     }
 
@@ -71,6 +75,7 @@ impl Table {
         self.router =
             self.router.route(path, post(handler).layer(from_fn_with_state((self.app.clone(), access), lead)));
         self.entries.push((Method::POST, path, access));
+        self.pages.insert(path);
         self
     }
 
@@ -95,6 +100,11 @@ impl Table {
         &self.entries
     }
 
+    /// Whether it is for people.
+    pub fn is_page(&self, path: &str) -> bool {
+        self.pages.contains(path)
+    }
+
     /// What serves them.
     pub fn router(self) -> Router {
         let health = public::health(self.app.clone()).router();
@@ -104,7 +114,7 @@ impl Table {
 
 /// All routes.
 pub fn table(app: Arc<App>) -> Table {
-    let table = Table { app, router: Router::new(), entries: Vec::new() };
+    let table = Table { app, router: Router::new(), entries: Vec::new(), pages: BTreeSet::new() };
     let table = public::enter(table);
     let table = signin::enter(table);
     let table = account::enter(table);
@@ -114,7 +124,8 @@ pub fn table(app: Arc<App>) -> Table {
     let table = servers::enter(table);
     let table = local::enter(table);
     let table = roles::enter(table);
-    pages::enter(table)
+    // What the document is of comes before it.
+    openapi::enter(pages::enter(table))
 }
 
 /// A page for a browser that asks for one; else upstream's form of an error: `{"message": TEXT, "code": STATUS}` and further fields.

@@ -17,7 +17,7 @@ use super::{Answer, Table, json};
 use crate::app::App;
 use crate::caller::Access::{Admin, Open};
 use crate::caller::Caller;
-use crate::store::audit::{self, Line};
+use crate::store::audit::{self, Filter, Line};
 use crate::store::sealed;
 use crate::times;
 
@@ -76,11 +76,14 @@ async fn public_key(State(app): State<Arc<App>>) -> Answer {
     json(&json!({ "public_key": app.keys.public_pem.trim() }))
 }
 
-/// The newest lines of the log before one (`?before=ID`), newest first.
+/// The newest lines of the log before one (`?before=ID`), newest first; of some user, action or object alone.
 async fn log(State(app): State<Arc<App>>, _: Caller, uri: http::Uri) -> Answer {
-    let before =
-        uri.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("before=")?.parse().ok()));
-    let lines = audit::before(&mut *app.store.read().await?, before.unwrap_or(i64::MAX), LINES).await?;
+    let query = uri.query().unwrap_or_default().as_bytes();
+    let given =
+        |name: &str| form_urlencoded::parse(query).find(|(key, _)| key == name).map(|(_, text)| text.into_owned());
+    let filter = Filter { actor: given("user"), action: given("action"), object: given("object") };
+    let before = given("before").and_then(|id| id.parse().ok()).unwrap_or(i64::MAX);
+    let lines = audit::matching(&mut *app.store.read().await?, &filter, before, LINES).await?;
     let lines: Vec<Value> = lines.iter().map(line).collect();
     json(&Value::Array(lines))
 }

@@ -28,7 +28,11 @@ pub fn enter(table: Table) -> Table {
 
 async fn list(State(app): State<Arc<App>>) -> Answer {
     let users = users::all(&mut *app.store.read().await?).await?;
-    json(&users.iter().map(|user| json!({ "id": user.id, "name": user.name })).collect())
+    let shown = |user: &users::User| {
+        json!({ "id": user.id, "name": user.name, "is_admin": user.is_admin, "is_disabled": user.disabled_at.is_some(),
+            "is_machine": user.is_machine })
+    };
+    json(&users.iter().map(shown).collect())
 }
 
 async fn show(State(app): State<Arc<App>>, Id(id): Id<i64>) -> Answer {
@@ -43,14 +47,16 @@ async fn show(State(app): State<Arc<App>>, Id(id): Id<i64>) -> Answer {
         "has_two_factor": user.has_factor,
         "require_two_factor": user.needs_factor,
         "is_disabled": user.disabled_at.is_some(),
+        "is_machine": user.is_machine,
         "roles": roles,
     }))
 }
 
-/// Adds a user, with a password or to be invited.
+/// Adds a user, with a password, to be invited, or a machine.
 async fn add(State(app): State<Arc<App>>, caller: Caller, body: Body) -> Answer {
     let password = body.text("password")?;
-    if password.is_none() && body.flag("invite")? != Some(true) {
+    let is_machine = body.flag("is_machine")?.unwrap_or(false);
+    if password.is_none() && body.flag("invite")? != Some(true) && !is_machine {
         return Err(wrong("password", "Password must be provided."));
     }
     let wanted = Wanted {
@@ -58,6 +64,7 @@ async fn add(State(app): State<Arc<App>>, caller: Caller, body: Body) -> Answer 
         is_admin: body.flag("is_admin")?.unwrap_or(false),
         needs_factor: body.flag("require_two_factor")?.unwrap_or(false),
         is_disabled: false,
+        is_machine,
     };
     let roles = body.numbers("roles")?.unwrap_or_default();
     json(&json!({ "id": acts::add(&app, &caller.actor, wanted, password, roles).await? }))

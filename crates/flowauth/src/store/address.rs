@@ -92,7 +92,7 @@ impl Address {
         }
     }
 
-    pub(super) fn options(&self) -> sqlx::Result<AnyConnectOptions> {
+    pub(crate) fn options(&self) -> sqlx::Result<AnyConnectOptions> {
         match self {
             Address::File(path) => {
                 let path = utf8_percent_encode(&path.to_string_lossy(), PATH).to_string();

@@ -18,6 +18,7 @@ const ALL: &[(i64, &str, &str, &str)] = &[
     ),
     (3, "keys", include_str!("migrations/V3__keys.sql"), include_str!("migrations/V3__keys.sql")),
     (4, "invitations", include_str!("migrations/V4__invitations.sql"), include_str!("migrations/V4__invitations.sql")),
+    (6, "machines", include_str!("migrations/V6__machines.sql"), include_str!("migrations/V6__machines.sql")),
 ];
 
 /// Applies what is pending, each in a transaction of its own. A database that a newer program has migrated is refused.

@@ -20,6 +20,8 @@ pub struct User {
     pub has_factor: bool,
     /// Since when they may not sign in.
     pub disabled_at: Option<i64>,
+    /// Whether it is a program, which never signs in: it has keys that administrators make.
+    pub is_machine: bool,
 }
 
 /// What a user shall be.
@@ -33,12 +35,14 @@ pub struct Wanted {
     pub needs_factor: bool,
     /// Whether they may not sign in.
     pub is_disabled: bool,
+    /// See [`User`]. It is said once: a person does not become a machine.
+    pub is_machine: bool,
 }
 
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, name, is_admin, needs_factor, disabled_at, password,
+            "SELECT id, name, is_admin, needs_factor, disabled_at, is_machine, password,
                 (SELECT COUNT(*) FROM factors WHERE user_id = users.id) AS factors FROM users ",
             $rest
         )
@@ -53,6 +57,7 @@ fn user(row: &AnyRow) -> sqlx::Result<User> {
         needs_factor: row.try_get::<i64, _>("needs_factor")? != 0,
         has_factor: row.try_get::<i64, _>("factors")? != 0,
         disabled_at: row.try_get("disabled_at")?,
+        is_machine: row.try_get::<i64, _>("is_machine")? != 0,
     })
 }
 
@@ -87,15 +92,17 @@ pub async fn password(db: &mut AnyConnection, id: i64) -> Result<Option<String>>
 
 /// How many administrators can sign in.
 pub async fn admins(db: &mut AnyConnection) -> Result<i64> {
-    let row = sqlx::query("SELECT COUNT(*) AS count FROM users WHERE is_admin = 1 AND disabled_at IS NULL");
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS count FROM users WHERE is_admin = 1 AND disabled_at IS NULL AND is_machine = 0",
+    );
     Ok(row.fetch_one(db).await?.try_get("count")?)
 }
 
 /// Adds one.
 pub async fn add(db: &mut Change, wanted: &Wanted, password: Option<&str>) -> Result<i64> {
     let row = sqlx::query(
-        "INSERT INTO users (name, password, is_admin, needs_factor, disabled_at, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
+        "INSERT INTO users (name, password, is_admin, needs_factor, disabled_at, created_at, is_machine)
+         VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
     )
     .bind(&*wanted.name)
     .bind(password)
@@ -103,6 +110,7 @@ pub async fn add(db: &mut Change, wanted: &Wanted, password: Option<&str>) -> Re
     .bind(i64::from(wanted.needs_factor))
     .bind(wanted.is_disabled.then(now))
     .bind(now())
+    .bind(i64::from(wanted.is_machine))
     .fetch_one(&mut **db)
     .await?;
     Ok(row.try_get("id")?)

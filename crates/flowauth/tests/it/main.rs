@@ -3,9 +3,11 @@
 
 mod browser;
 mod crash;
+mod document;
 mod factors;
 mod flows;
 mod hostile;
+mod import;
 mod matrix;
 mod pages;
 mod postgres;

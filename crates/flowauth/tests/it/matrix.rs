@@ -6,10 +6,11 @@ use flowauth::Access;
 use flowauth::store::Address;
 use serde_json::{Value, json};
 
+use crate::document::Document;
 use crate::on_both;
-use crate::rig::{Browser, Rig};
+use crate::rig::{Browser, PASSWORD, Rig, verifier};
 
-on_both!(every_route_times_every_caller, every_route_times_every_key);
+on_both!(every_route_times_every_caller, every_route_times_every_key, a_machine_has_keys_and_nothing_else);
 
 /// What a route answers: to nobody; to who was signed in and is disabled; to who has to set up a second factor; to ann, whose things
 /// are asked for; to another user; to an administrator. What ends things comes last.
@@ -17,6 +18,7 @@ type Row = (&'static str, &'static str, [u16; 6]);
 
 const ROWS: &[Row] = &[
     ("GET", "/version", OPEN),
+    ("GET", "/openapi.json", OPEN),
     ("GET", "/revocations", OPEN),
     ("GET", "/.well-known/jwks.json", OPEN),
     ("GET", "/", PAGES),
@@ -60,6 +62,11 @@ const ROWS: &[Row] = &[
     ("POST", "/manage/users/{id}/invite", managed(200)),
     ("POST", "/manage/users/{id}/state", managed(303)),
     ("GET", "/manage/users/{id}/remove", managed(200)),
+    ("GET", "/manage/users/{id}/keys", managed(200)),
+    // Ann is no machine.
+    ("POST", "/manage/users/{id}/keys", managed(400)),
+    ("GET", "/manage/users/{id}/keys/{key}/remove", managed(404)),
+    ("POST", "/manage/users/{id}/keys/{key}/remove", managed(404)),
     ("GET", "/manage/servers", managed(200)),
     ("GET", "/manage/servers/new", managed(200)),
     ("POST", "/manage/servers/new", managed(400)),
@@ -73,6 +80,8 @@ const ROWS: &[Row] = &[
     ("POST", "/manage/roles/new", managed(400)),
     ("GET", "/manage/roles/{id}", managed(200)),
     ("POST", "/manage/roles/{id}", managed(400)),
+    ("GET", "/manage/roles/{id}/members", managed(200)),
+    ("POST", "/manage/roles/{id}/members", managed(303)),
     ("GET", "/manage/roles/{id}/revoke", managed(200)),
     ("GET", "/manage/roles/{id}/remove", managed(200)),
     ("GET", "/manage/tokens", managed(200)),
@@ -80,10 +89,12 @@ const ROWS: &[Row] = &[
     ("GET", "/manage/audit", managed(200)),
     ("GET", "/manage/audit/export", managed(200)),
     ("GET", "/manage/key", managed(200)),
+    ("GET", "/manage/deployment", managed(200)),
     ("GET", "/manage/key/download", managed(200)),
     ("POST", "/signin", [400; 6]),
     ("GET", "/is_signed_in", [401, 401, 200, 200, 200, 200]),
     ("PATCH", "/user/password", [401, 401, 400, 400, 400, 400]),
+    ("POST", "/user/sessions/end", USERS),
     ("GET", "/user/two_factor_required", [401, 401, 200, 200, 200, 200]),
     ("GET", "/user/two_factor_active", [401, 401, 200, 200, 200, 200]),
     ("POST", "/user/enable_two_factor", [401, 401, 200, 200, 200, 200]),
@@ -108,6 +119,10 @@ const ROWS: &[Row] = &[
     ("GET", "/admin/tokens", admins(200)),
     ("POST", "/admin/tokens/{id}/revoke", admins(200)),
     ("GET", "/admin/audit", admins(200)),
+    ("GET", "/admin/keys", admins(200)),
+    ("GET", "/admin/users/{id}/keys", admins(200)),
+    ("POST", "/admin/users/{id}/keys", admins(400)),
+    ("DELETE", "/admin/users/{id}/keys/{key}", admins(404)),
     ("GET", "/admin/users", admins(200)),
     ("POST", "/admin/users", admins(400)),
     ("GET", "/admin/users/{id}", admins(200)),
@@ -124,6 +139,8 @@ const ROWS: &[Row] = &[
     ("POST", "/admin/servers/{id}/specification", admins(400)),
     ("POST", "/admin/servers/{id}/scopes", admins(200)),
     ("GET", "/admin/local_server", admins(404)),
+    ("POST", "/admin/remote_server", admins(400)),
+    ("GET", "/admin/deployment", admins(200)),
     ("GET", "/roles/", admins(200)),
     ("POST", "/roles/", admins(400)),
     ("GET", "/roles/{id}", admins(200)),
@@ -206,7 +223,7 @@ impl World {
         };
         let (server, user) = (self.server.to_string(), self.ann.to_string());
         let path = path.replace("{id}", &id.to_string()).replace("{server}", &server).replace("{user}", &user);
-        path.replace("{name}", "x").replace("{key}", "x")
+        path.replace("{name}", "x").replace("{key}", if path.contains("/keys/") { "1" } else { "x" })
     }
 }
 
@@ -222,6 +239,11 @@ async fn every_route_times_every_caller(address: Address) {
         ROWS.iter().map(|(method, path, _)| (method.to_string(), path.to_string())).collect();
     assert_eq!(entered, listed, "each route is in the matrix, and nothing else is");
     assert_eq!(listed.len(), ROWS.len());
+
+    let document = Document::of(&rig).await;
+    let programs: BTreeSet<(String, String)> =
+        entered.iter().filter(|(_, path)| !table.is_page(path)).cloned().collect();
+    assert_eq!(programs, document.routes(), "each route that is no page is told of in src/routes/openapi.toml");
 
     let mut world = world(&rig).await;
     let mut wrong = Vec::new();
@@ -249,6 +271,11 @@ async fn every_route_times_every_caller(address: Address) {
                     answer.text()
                 ));
             }
+            let is_json = answer.header("content-type") == Some("application/json");
+            if answer.status == 200 && is_json {
+                let told = document.wrong(method, path, &answer.json());
+                wrong.extend(told.map(|why| format!("{method} {path} by {name} is not as the document says: {why}")));
+            }
             let is_page = answer.header("content-type").is_none_or(|kind| kind.starts_with("text/html"));
             if answer.status != 200
                 && !is_page
@@ -265,28 +292,45 @@ async fn every_route_times_every_caller(address: Address) {
 async fn every_route_times_every_key(address: Address) {
     let rig = Rig::start(&address).await;
     let mut root = rig.signed_in("root").await;
-    let mut key = async |name: &str, administers: bool| {
-        let made = root.ok("POST", "/user/keys", json!({ "name": name, "administers": administers })).await;
+    let mut key = async |name: &str, may: &str| {
+        let made = root.ok("POST", "/user/keys", json!({ "name": name, "may": may })).await;
         let mut program = rig.browser();
         program.key = Some(made["key"].as_str().unwrap().to_owned());
         (program, made["id"].as_i64().unwrap())
     };
-    let (mut plain, id) = key("plain", false).await;
-    let (mut strong, _) = key("strong", true).await;
+    let (mut plain, id) = key("plain", "tokens").await;
+    let (mut looks, _) = key("looks", "read").await;
+    let (mut strong, _) = key("strong", "administer").await;
+    let document = Document::of(&rig).await;
+    let table = flowauth::table(rig.app.clone());
     let mut wrong = rig.browser();
     wrong.key = Some(format!("flowauth_{}", "A".repeat(43)));
-    for (method, path, access) in flowauth::table(rig.app.clone()).entries() {
+    for (method, path, access) in table.entries() {
         // Nothing has this number.
         let asked = ["{id}", "{server}", "{user}", "{name}", "{key}"]
             .iter()
             .fold((*path).to_owned(), |path, name| path.replace(name, "999999"));
-        for (program, name) in [(&mut plain, "plain"), (&mut strong, "strong"), (&mut wrong, "wrong")] {
+        let programs =
+            [(&mut plain, "tokens"), (&mut looks, "read"), (&mut strong, "administer"), (&mut wrong, "wrong")];
+        for (program, name) in programs {
             let status = program.send(method.as_str(), &asked, Value::Null).await.status.as_u16();
             let refused = match (access, name) {
+                // A key stands for no second factor: no page takes one.
+                (Access::SignedIn | Access::Account | Access::User | Access::Admin, _) if table.is_page(path) => {
+                    Some(403)
+                }
                 (_, "wrong") => Some(401),
-                (Access::SignedIn | Access::Account, _) | (Access::Admin, "plain") => Some(403),
-                (Access::Open | Access::User | Access::Admin, _) => None,
+                (Access::Open, _) => None,
+                (Access::SignedIn | Access::Account, _) | (Access::Admin, "tokens") | (Access::User, "read") => {
+                    Some(403)
+                }
+                (Access::Admin, "read") if method != "GET" => Some(403),
+                (Access::User | Access::Admin, _) => None,
             };
+            if *access != Access::Open && name != "wrong" && !table.is_page(path) {
+                let told = document.keys(method.as_str(), path).contains(&name);
+                assert_eq!(told, refused.is_none(), "what the document says of {method} {path} and {name}");
+            }
             let fits = match refused {
                 Some(refused) => status == refused,
                 None => !matches!(status, 401 | 403) && status < 500,
@@ -295,8 +339,8 @@ async fn every_route_times_every_key(address: Address) {
         }
     }
     let listed = root.ok("GET", "/user/keys", Value::Null).await;
-    assert_eq!((&listed[1]["name"], &listed[1]["administers"]), (&json!("plain"), &json!(false)));
-    assert!(listed[1]["last_used"].is_string() && !listed.to_string().contains("flowauth_"));
+    assert_eq!((&listed[2]["name"], &listed[2]["may"]), (&json!("plain"), &json!("tokens")));
+    assert!(listed[2]["last_used"].is_string() && !listed.to_string().contains("flowauth_"));
     let log = root.ok("GET", "/admin/audit", Value::Null).await.to_string();
     assert!(log.contains("key.add") && !log.contains(plain.key.as_deref().unwrap()));
 
@@ -325,7 +369,7 @@ async fn every_route_times_every_key(address: Address) {
     }
     let ann = rig.user(&mut root, "ann", json!({})).await;
     let mut browser = rig.signed_in("ann").await;
-    assert_eq!(browser.refused("POST", "/user/keys", json!({ "name": "x", "administers": true })).await.0, 400);
+    assert_eq!(browser.refused("POST", "/user/keys", json!({ "name": "x", "may": "administer" })).await.0, 400);
     let made = browser.ok("POST", "/user/keys", json!({ "name": "x" })).await;
     let mut program = rig.browser();
     program.key = Some(made["key"].as_str().unwrap().to_owned());
@@ -336,4 +380,72 @@ async fn every_route_times_every_key(address: Address) {
     }
     root.ok("PATCH", &format!("/admin/users/{ann}"), json!({ "password": "another-Purple-dishwasher-92" })).await;
     assert_eq!(program.get("/tokens/servers").await.status, 401, "whoever had the account has nothing of it");
+}
+
+/// A machine never signs in: an administrator makes its keys, which get tokens for its roles and are named in the log.
+async fn a_machine_has_keys_and_nothing_else(address: Address) {
+    let rig = Rig::start(&address).await;
+    let mut root = rig.signed_in("root").await;
+    let (server, scopes) = rig.server(&mut root, "here", &["run"]).await;
+    let machine = json!({ "username": "nightly", "is_machine": true });
+    let id = root.ok("POST", "/admin/users", machine).await["id"].as_i64().unwrap();
+    let at = format!("/admin/users/{id}");
+    for (method, path, body) in [
+        ("POST", "/admin/users", json!({ "username": "x", "is_machine": true, "password": PASSWORD })),
+        ("POST", "/admin/users", json!({ "username": "x", "is_machine": true, "require_two_factor": true })),
+        ("PATCH", &*at, json!({ "password": PASSWORD })),
+        ("PATCH", &*at, json!({ "require_two_factor": true })),
+        ("POST", &*format!("{at}/invite"), Value::Null),
+    ] {
+        let (status, said) = root.refused(method, path, body).await;
+        assert!(status == 400 && said.contains("never signs in"), "{method} {path}: {status} {said}");
+    }
+    let (status, _) = root.refused("POST", &format!("{at}/keys"), json!({ "name": "k", "may": "administer" })).await;
+    assert_eq!(status, 400, "it is no administrator");
+    let made = root.ok("POST", &format!("{at}/keys"), json!({ "name": "cron", "days": 30 })).await;
+    let mut program = rig.browser();
+    program.key = Some(made["key"].as_str().unwrap().to_owned());
+    let role = json!({ "name": "a", "server_id": server, "scopes": [scopes["run"]], "users": [id], "longest_token_life_minutes": 10 });
+    root.ok("POST", "/roles/", role).await;
+    let ask = json!({ "name": "t", "roles": [{ "name": "a" }] });
+    let minted = program.ok("POST", &format!("/tokens/tokens/{server}"), ask).await;
+    let read = verifier("here").verify(minted["token"].as_str().unwrap(), std::time::SystemTime::now()).unwrap();
+    assert_eq!(read.user, "nightly");
+    let log = root.ok("GET", "/admin/audit?action=token.mint&user=NIGHT", Value::Null).await;
+    assert_eq!((log.as_array().unwrap().len(), &log[0]["user"]), (1, &json!("nightly by the key cron")));
+    // Whatever password somebody puts into the database, a machine has no session.
+    let mut db = rig.store.read().await.unwrap();
+    sqlx::query("UPDATE users SET password = (SELECT password FROM users WHERE name = 'root') WHERE name = 'nightly'")
+        .execute(&mut *db)
+        .await
+        .unwrap();
+    drop(db);
+    let (status, _) =
+        rig.browser().refused("POST", "/signin", json!({ "username": "nightly", "password": PASSWORD })).await;
+    assert_eq!(status, 401);
+    let all = root.ok("GET", "/admin/keys", Value::Null).await;
+    assert_eq!((&all[0]["username"], &all[0]["name"]), (&json!("nightly"), &json!("cron")));
+    assert!(all[0]["last_used"].is_string(), "{all}");
+    root.ok("DELETE", &format!("{at}/keys/{}", made["id"]), Value::Null).await;
+    assert_eq!(program.get("/tokens/servers").await.status, 401);
+
+    // By the pages, too.
+    let page =
+        root.form("/manage/users/new", &[("username", "robot"), ("is_machine", "yes"), ("is_admin", "yes")]).await;
+    let keys = page.header("location").unwrap().split('?').next().unwrap().to_owned();
+    let made = root.form(&keys, &[("name", "watch"), ("days", "10"), ("may", "read")]).await.text().to_owned();
+    let mut robot = rig.browser();
+    robot.key = Some(made.split("spellcheck=\"false\">").nth(1).unwrap().split('<').next().unwrap().trim().to_owned());
+    assert_eq!(robot.get("/admin/users").await.status, 200, "{made}");
+    assert_eq!(robot.send("DELETE", &at, Value::Null).await.status, 403);
+    // It keeps no administrator's place: root is still the last who can sign in.
+    let (_, said) = root.refused("DELETE", "/admin/users/1", Value::Null).await;
+    assert!(said.contains("no admins"), "{said}");
+    let listed = root.get(&keys).await.text().to_owned();
+    let remove =
+        listed.split("href=\"").find_map(|rest| rest.split('"').next().filter(|path| path.ends_with("/remove")));
+    let remove = remove.unwrap().to_owned();
+    assert_eq!(root.get(&remove).await.status, 200);
+    assert_eq!(root.form(&remove, &[]).await.status, 303);
+    assert_eq!(robot.get("/admin/users").await.status, 401);
 }

@@ -4,7 +4,8 @@ use std::time::SystemTime;
 
 use access::Revocations;
 use flowauth::codes;
-use flowauth::store::{Address, now};
+use flowauth::store::audit::Actor;
+use flowauth::store::{Address, now, users};
 use serde_json::json;
 use web::test::Answer;
 
@@ -16,6 +17,7 @@ on_both!(
     a_second_factor_by_forms,
     what_is_refused_is_said_beside_the_field,
     an_administrator_looks_after_users_and_roles_by_forms,
+    a_role_has_a_light_page_whatever_the_number_of_users,
 );
 
 /// What a page says between two texts, or from the first on.
@@ -304,7 +306,7 @@ async fn an_administrator_looks_after_users_and_roles_by_forms(address: Address)
     assert!(page(&mut root, "/").await.contains("href=\"/manage/servers/new\""), "as at the beginning");
 
     // A key is shown once.
-    let made = root.form("/account/keys", &[("name", "nightly"), ("days", "30"), ("administers", "yes")]).await;
+    let made = root.form("/account/keys", &[("name", "nightly"), ("days", "30"), ("may", "administer")]).await;
     let mut program = rig.browser();
     program.key = Some(between(between(made.text(), "id=\"key\"", "</textarea>"), ">", "<").to_owned());
     assert_eq!(program.get("/admin/users").await.status, 200, "{}", made.text());
@@ -315,4 +317,65 @@ async fn an_administrator_looks_after_users_and_roles_by_forms(address: Address)
     let mut other = sign_in(&rig, "root").await;
     assert_eq!(sent(&root.form("/account/sessions/end", &[]).await), "/account?done=sessions");
     assert_eq!((other.get("/").await.status.as_u16(), root.get("/").await.status.as_u16()), (303, 200));
+}
+
+/// With more users than its page has boxes for, a role's members are found by name, on a page of their own.
+async fn a_role_has_a_light_page_whatever_the_number_of_users(address: Address) {
+    let rig = Rig::start(&address).await;
+    let mut root = rig.signed_in("root").await;
+    // As many as a real FlowAPI has.
+    let scopes: Vec<String> = (0..628).map(|n| format!("admin{}:spatial_aggregate:query_kind_{n}", n % 4)).collect();
+    let names: Vec<&str> = scopes.iter().map(String::as_str).collect();
+    let (server, ids) = rig.server(&mut root, "here", &names).await;
+    let role = json!({ "name": "a", "server_id": server, "scopes": ids.values().collect::<Vec<_>>(), "longest_token_life_minutes": 10 });
+    root.ok("POST", "/roles/", role).await;
+    let add = async |from: usize, to: usize| {
+        let mut change = rig.store.change().await.unwrap();
+        for number in from..to {
+            let wanted = users::Wanted { name: format!("analyst{number:04}"), ..users::Wanted::default() };
+            users::add(&mut change, &wanted, None).await.unwrap();
+        }
+        change.commit(&Actor::program().does("user.add", "x", json!({}))).await.unwrap();
+    };
+    add(0, 24).await;
+    let with_boxes = page(&mut root, "/manage/roles/1").await;
+    assert!(with_boxes.contains("id=\"m-25\"") && !with_boxes.contains("/manage/roles/1/members"));
+    add(24, 1000).await;
+    let apart = page(&mut root, "/manage/roles/1").await;
+    assert!(apart.contains("href=\"/manage/roles/1/members\"") && !apart.contains("id=\"m-"));
+    let members = page(&mut root, "/manage/roles/1/members").await;
+    eprintln!(
+        "bytes: 25 users in the role's page {}, 1,001 apart {}, their page {}",
+        with_boxes.len(),
+        apart.len(),
+        members.len()
+    );
+    assert!(with_boxes.len().max(apart.len()).max(members.len()) < 100_000);
+    assert_eq!(members.matches("name=\"m\"").count(), 50);
+    assert!(members.contains("members?find=&amp;from=50"));
+
+    let found = page(&mut root, "/manage/roles/1/members?find=LYST099").await;
+    assert_eq!(found.matches("name=\"m\"").count(), 10);
+    let id = between(&found, "name=\"shown\" value=\"", "\"").to_owned();
+    let at = "/manage/roles/1/members?find=lyst099&from=0";
+    assert_eq!(sent(&root.form(at, &[("shown", &*id), ("m", &*id), ("m", "1")]).await), format!("{at}&done=saved"));
+    let has = async |root: &mut Browser| root.ok("GET", "/roles/1", serde_json::Value::Null).await["users"].clone();
+    assert_eq!(has(&mut root).await.to_string(), format!("[{id}]"), "who was not shown is not made a member");
+    // The role's own form says nothing of them.
+    let first = ids.values().next().unwrap().to_string();
+    let form = [("name", "a"), ("s", &*first), ("lifetime", "10"), ("lifetime-unit", "1"), ("members-apart", "yes")];
+    sent(&root.form("/manage/roles/1", &form).await);
+    assert_eq!(has(&mut root).await.to_string(), format!("[{id}]"));
+    sent(&root.form(at, &[("shown", &*id)]).await);
+    assert_eq!(has(&mut root).await.to_string(), "[]");
+    // Of a new one they are chosen next.
+    let new = [
+        ("server", "1"),
+        ("name", "b"),
+        ("s", &*first),
+        ("lifetime", "10"),
+        ("lifetime-unit", "1"),
+        ("members-apart", "yes"),
+    ];
+    assert!(sent(&root.form("/manage/roles/new", &new).await).starts_with("/manage/roles/2/members?"));
 }

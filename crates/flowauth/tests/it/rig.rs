@@ -78,6 +78,11 @@ impl Rig {
         Rig { app, store, address, sealing }
     }
 
+    /// The key that it seals with.
+    pub fn sealing(&self) -> &Secret {
+        &self.sealing
+    }
+
     /// Somebody who has not signed in.
     pub fn browser(&self) -> Browser {
         browser(self.address)

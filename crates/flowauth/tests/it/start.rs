@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
+use access::{Keys, Verifier};
 use flowauth::start::{Given, Server};
 use flowkit_core::catalogue::catalogue;
 use flowkit_core::config::{Origin, Settings, Variables};
 use flowkit_core::secrets::{self, Options, Store};
+use http::StatusCode;
 use serde_json::json;
+use web::axum::response::{IntoResponse as _, Response};
 
 use crate::rig::browser;
 
@@ -81,14 +84,30 @@ async fn what_init_makes_is_enough_and_the_administrator_is_made_once() {
 }
 
 /// A server of the test's, in the place of FlowAPI.
-async fn in_flowapis_place(dir: &Path, document: &'static str) -> (u16, tokio::task::JoinHandle<()>) {
+async fn in_flowapis_place(dir: &Path, answer: fn() -> Response) -> (u16, tokio::task::JoinHandle<()>) {
     let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
     let (certificate, key) = (read("cert-flowkit.pem"), read("key-flowkit.pem"));
     let tls = web::Tls::of(move || Ok(web::Pair { certificate: certificate.clone().into(), key: key.clone().into() }));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let route = web::axum::routing::get(move || std::future::ready(document));
-    let router = web::axum::Router::new().route("/api/0/spec/openapi.json", route);
+    let route = web::axum::routing::get(move || std::future::ready(answer()));
+    let parts = r#"{"ready":false,"parts":{"flowmachine":"ok","database":"unavailable"}}"#;
+    let health = web::axum::routing::get(move || {
+        std::future::ready((StatusCode::SERVICE_UNAVAILABLE, [("content-type", "application/json")], parts))
+    });
+    // The days of data are for whoever has a token that allows to ask for them, and is told nothing else by it.
+    let verifier = Verifier::new(Keys::parse(&read("PUBLIC_JWT_SIGNING_KEY")).unwrap(), "here");
+    let dates = web::axum::routing::get(move |headers: http::HeaderMap| {
+        let token = headers["authorization"].to_str().unwrap().strip_prefix("Bearer ").unwrap().to_owned();
+        let token = verifier.verify(&token, std::time::SystemTime::now()).unwrap();
+        assert!(token.roles.len() == 1 && token.roles[0].scopes == ["get_available_dates".to_owned()].into());
+        assert!(token.expires.unwrap() - token.issued.unwrap() <= 60);
+        std::future::ready(r#"{"available_dates":{"calls":["2016-01-01","2016-01-02","2016-02-29"]}}"#)
+    });
+    let router = web::axum::Router::new()
+        .route("/api/0/spec/openapi.json", route)
+        .route("/api/0/health/ready", health)
+        .route("/api/0/available_dates", dates);
     let options = web::Options { tls: Some(tls.unwrap()), ..web::Options::default() };
     (port, tokio::spawn(async move { drop(web::serve(listener, router, options, std::future::pending()).await) }))
 }
@@ -102,7 +121,8 @@ async fn it_serves_its_own_certificate_and_offers_the_flowapi_beside_it() {
     secrets::init(dir.path(), &roles, &Options::default()).unwrap();
     let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap().trim().to_owned();
     std::fs::write(dir.path().join("DB_URI"), format!("sqlite:///{}/x.sqlite", data.path().display())).unwrap();
-    let (port, flowapi) = in_flowapis_place(dir.path(), DOCUMENT).await;
+    let (port, flowapi) =
+        in_flowapis_place(dir.path(), || ([("content-type", "application/json")], DOCUMENT).into_response()).await;
     let url = format!("https://127.0.0.1:{port}");
     let again = ("FLOWKIT_FLOWAUTH_SET_ADMIN_PASSWORD", "true");
     let given = || given_with(dir.path(), &[("FLOWKIT_FLOWAUTH_FLOWAPI_URL", &url), again]).unwrap();
@@ -124,6 +144,57 @@ async fn it_serves_its_own_certificate_and_offers_the_flowapi_beside_it() {
     assert_eq!(added.header("location"), Some("/manage/servers/1?done=server-added"), "{}", added.text());
     let compared = admin.form("/manage/servers/1/specification", &[("local", "yes")]).await;
     assert!(compared.status == 200 && compared.text().contains("nothing changes"), "{}", compared.text());
+    // Of the deployment it tells what that FlowAPI answers, asked at most once a minute.
+    let (told, page) = (admin.get("/admin/deployment").await.json(), admin.get("/manage/deployment").await);
+    assert_eq!(
+        (&told["flowapi"]["name"], &told["flowapi"]["days"]["calls"][2]),
+        (&json!("here"), &json!("2016-02-29"))
+    );
+    assert_eq!(told["flowapi"]["parts"], json!({ "flowmachine": true, "database": false }));
+    assert!(told["certificates"].as_array().unwrap().iter().all(|one| one["ends"].is_string()), "{told}");
+    for part in ["2016-01", "3 days", "■■·", "away", "Certificate of FlowAPI"] {
+        assert!(page.text().contains(part), "{part}: {}", page.text());
+    }
+    let log = admin.ok("GET", "/admin/audit?action=token.own", serde_json::Value::Null).await;
+    assert_eq!((log.as_array().unwrap().len(), &log[0]["object"]), (1, &json!("here")));
+    // One at an address is fetched as well, known by its certificate.
+    let certificate = read("cert-flowkit.pem");
+    let fetched = admin.post("/admin/remote_server", json!({ "url": url, "certificate": certificate })).await;
+    assert_eq!((fetched.status.as_u16(), &fetched.body[..]), (200, DOCUMENT.as_bytes()));
+    let compared =
+        admin.upload("/manage/servers/1/specification", &[("url", &*url), ("certificate", &*certificate)]).await;
+    assert!(compared.status == 200 && compared.text().contains("nothing changes"), "{}", compared.text());
+    // What answers otherwise than a FlowAPI is shown to nobody: a redirect, a page, another document, a server of another certificate.
+    let others: [fn() -> Response; 3] = [
+        || {
+            (
+                StatusCode::FOUND,
+                [("location", "http://169.254.169.254/"), ("content-type", "application/json")],
+                DOCUMENT,
+            )
+                .into_response()
+        },
+        || ([("content-type", "text/html")], DOCUMENT).into_response(),
+        || ([("content-type", "application/json")], r#"{"secret":"hunter2"}"#).into_response(),
+    ];
+    let mut asked = vec![(url.clone(), read("cert-flowauth.pem"), "No FlowAPI")];
+    let mut stand_ins = Vec::new();
+    for other in others {
+        let (port, other) = in_flowapis_place(dir.path(), other).await;
+        asked.push((format!("https://127.0.0.1:{port}"), certificate.clone(), "No FlowAPI"));
+        stand_ins.push(other);
+    }
+    let addresses =
+        [url.replace("https", "http"), format!("{url}/x"), "file:///etc/passwd".to_owned(), "https://a:b@c".to_owned()];
+    asked.extend(addresses.map(|address| (address, certificate.clone(), "Give FlowAPI's address")));
+    for (url, certificate, says) in asked {
+        let (status, said) =
+            admin.refused("POST", "/admin/remote_server", json!({ "url": url, "certificate": certificate })).await;
+        assert!(status == 400 && said.starts_with(says) && !said.contains("hunter2"), "{url}: {status} {said}");
+    }
+    stand_ins.iter().for_each(tokio::task::JoinHandle::abort);
+    let log = admin.ok("GET", "/admin/audit?action=server.fetch", serde_json::Value::Null).await;
+    assert_eq!(log.as_array().unwrap().len(), 6, "each is in the log: {log}");
     flowapi.abort();
     let _ = flowapi.await;
     assert_eq!(admin.get("/admin/local_server").await.status, 503);

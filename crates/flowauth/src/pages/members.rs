@@ -1,0 +1,80 @@
+//! A role's members, where there are too many users for the role's own page: found by name, a page at a time.
+
+use std::collections::BTreeSet;
+
+use maud::html;
+
+use super::{Form, Page, Wrongs, quoted};
+use crate::acts::{missing, roles as acts};
+use crate::caller::Access::Admin;
+use crate::routes::body::Id;
+use crate::routes::{Answer, Table};
+use crate::store::roles::{self, Wanted};
+use crate::store::users::{self, User};
+
+/// Users that the role's own page has boxes for. With all scopes of a real FlowAPI it has 100 kB then.
+pub const FEW: usize = 25;
+
+/// Users on a page.
+const PAGE: usize = 50;
+
+pub fn enter(table: Table) -> Table {
+    table.page("/manage/roles/{id}/members", Admin, show).form("/manage/roles/{id}/members", Admin, change)
+}
+
+/// What is looked for, and from where on it is shown.
+fn asked(page: &Page) -> (String, usize) {
+    let find = page.query("find").unwrap_or_default().trim().to_lowercase();
+    (find, page.query("from").and_then(|from| from.parse().ok()).unwrap_or(0))
+}
+
+fn at(id: i64, find: &str, from: usize) -> String {
+    format!("/manage/roles/{id}/members?find={}&from={from}", quoted(find))
+}
+
+async fn show(page: Page, Id(id): Id<i64>) -> Answer {
+    let (role, users) = {
+        let mut db = page.app.store.read().await?;
+        (roles::find(&mut db, id).await?.ok_or_else(missing)?, users::all(&mut db).await?)
+    };
+    let (find, from) = asked(&page);
+    let found: Vec<&User> = users.iter().filter(|user| user.name.to_lowercase().contains(&find)).collect();
+    let members = &role.wanted.members;
+    let name = &role.wanted.name;
+    let body = html! {
+        p { (page.n("roles.members", members.len())) }
+        form method="get" action={ "/manage/roles/" (id) "/members" } .filter {
+            div { label for="find" { (page.t("users.search")) } input #find name="find" value=(find) autocomplete="off"; }
+            button { (page.t("audit.find")) }
+        }
+        form method="post" action=(at(id, &find, from)) {
+            (page.hidden())
+            (page.group(&Wrongs::default(), "users", page.t("roles.who"), page.t("roles.who-hint"), html! {
+                @for user in found.iter().skip(from).take(PAGE) {
+                    input type="hidden" name="shown" value=(user.id);
+                    (page.tick(&format!("m-{}", user.id), "m", &user.id.to_string(), members.contains(&user.id), &user.name, ""))
+                }
+            }))
+            @if found.is_empty() { p .empty { (page.t("roles.nobody")) } }
+            div .actions { button .main { (page.t("form.save")) } a href={ "/manage/roles/" (id) } { (page.t("form.cancel")) } }
+        }
+        p .actions {
+            @if from > 0 { a .button href=(at(id, &find, from.saturating_sub(PAGE))) { (page.t("roles.before")) } }
+            @if found.len() > from.saturating_add(PAGE) { a .button href=(at(id, &find, from + PAGE)) { (page.t("roles.more")) } }
+        }
+    };
+    page.show(&page.f("roles.members-of", &[("name", name)]), body)
+}
+
+/// Whoever was shown is a member if their box is ticked; of the others nothing is said.
+async fn change(page: Page, Id(id): Id<i64>, form: Form) -> Answer {
+    let (shown, ticked) = (form.numbers("shown"), form.numbers("m"));
+    let wanted = |had: &Wanted| {
+        let others = had.members.difference(&shown).copied();
+        let members: BTreeSet<i64> = others.chain(ticked.intersection(&shown).copied()).collect();
+        Ok(Wanted { members, ..had.clone() })
+    };
+    acts::change(&page.app, &page.caller.actor, id, wanted).await?;
+    let (find, from) = asked(&page);
+    page.done("saved", &at(id, &find, from))
+}
