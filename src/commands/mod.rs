@@ -1,5 +1,6 @@
 //! The subcommands of `flowkit`: one file each, with its arguments, its help and one function.
 
+mod auth;
 mod begin;
 mod check_config;
 mod completions;
@@ -61,6 +62,7 @@ enum Command {
     Verify(verify::Verify),
     #[command(subcommand)]
     Token(token::Token),
+    Auth(auth::Auth),
     #[command(subcommand)]
     Image(image::Image),
     Completions(completions::Completions),
@@ -89,6 +91,7 @@ impl Command {
             Command::Db(command) => command.run(),
             Command::Verify(args) => args.run(),
             Command::Token(command) => command.run(),
+            Command::Auth(args) => args.run(),
             Command::Image(command) => command.run(),
             Command::Completions(args) => args.run(),
             Command::Docs(command) => command.run(),

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use supervisor::{Kind, OnDependency, Restart, Service, StopStep};
+use supervisor::{Command, Kind, OnDependency, Restart, Service, StopStep};
 
 use super::ours::Ours;
 use super::walls::is_asked_for;
@@ -59,6 +59,19 @@ const OURS: Ours = Ours {
 /// Where it is reached from this machine.
 pub(crate) fn reached(deployment: &Deployment) -> Result<SocketAddr, Problem> {
     OURS.reached(deployment)
+}
+
+/// Its program with the role's settings and all secrets of the deployment, to do something else than to serve.
+pub(crate) fn program(deployment: &Deployment) -> Result<Command, Problems> {
+    let all = services(&deployment.view_of("flowauth")?)?;
+    let server = all.into_iter().find(|service| service.name == OURS.role).expect("it is one of its services");
+    let mut command = server.command;
+    // Those that were handed out are there as long as the role runs.
+    match deployment.site.state.secrets() {
+        secrets if secrets.is_dir() => command.env.insert(CREDENTIALS.into(), secrets.into()),
+        _ => command.env.remove(OsStr::new(CREDENTIALS)),
+    };
+    Ok(command)
 }
 
 fn cluster(site: &Site) -> Cluster {

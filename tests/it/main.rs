@@ -4,6 +4,7 @@
 //! the little that may be lacking is `support/skip.rs`'s to say.
 
 mod apart;
+mod auth;
 mod check_config;
 mod container;
 mod demo;

@@ -1,8 +1,8 @@
 //! `flowkit token`: tokens for FlowAPI without FlowAuth, and what a token says.
 
-mod days;
+pub(super) mod days;
 mod make;
-mod roles;
+pub(super) mod roles;
 mod show;
 
 use std::path::PathBuf;

@@ -63,15 +63,15 @@ impl Server {
     }
 
     fn matching(&self, pattern: &str) -> Vec<String> {
-        let wanted: Vec<&str> = pattern.split(':').collect();
-        let fits = |scope: &&String| {
-            let parts: Vec<&str> = scope.split(':').collect();
-            pattern == "*"
-                || parts.len() == wanted.len()
-                    && parts.iter().zip(&wanted).all(|(part, want)| *want == "*" || part == want)
-        };
-        self.scopes.iter().filter(fits).cloned().collect()
+        self.scopes.iter().filter(|scope| matching(scope, pattern)).cloned().collect()
     }
+}
+
+/// Whether a scope is one that a pattern means, in which a `*` stands for any part, and alone for all scopes.
+pub fn matching(scope: &str, pattern: &str) -> bool {
+    let (parts, wanted) = (scope.split(':'), pattern.split(':'));
+    let fits = parts.clone().zip(wanted.clone()).all(|(part, want)| want == "*" || part == want);
+    pattern == "*" || parts.count() == wanted.count() && fits
 }
 
 /// Every scope by its own name: patterns are looked up in the server's list, and so is every other, where there is one.
