@@ -18,6 +18,7 @@
 //! failure        how a command, or a step of a service, ends badly
 //! ---------------------------------------------------------------------------------------------- crates/
 //! flowkit-core   catalogue of the roles, settings, secrets, what the machine has
+//! etl            files of call detail records into FlowDB; knows its schema, and nothing else of FlowKit
 //! postgres       clusters of PostgreSQL; knows no FlowDB
 //! access         tokens, permissions, and what may be asked of FlowMachine
 //! supervisor     services, as data and in action; knows no FlowKit

@@ -9,6 +9,7 @@ mod db;
 mod demo;
 mod docs;
 mod down;
+mod etl;
 mod follow;
 mod image;
 mod quadlet;
@@ -59,6 +60,8 @@ enum Command {
     Quickstart(quickstart::Quickstart),
     #[command(subcommand)]
     Db(db::Db),
+    #[command(subcommand)]
+    Etl(etl::Etl),
     Verify(verify::Verify),
     #[command(subcommand)]
     Token(token::Token),
@@ -89,6 +92,7 @@ impl Command {
             Command::Quadlet(args) => args.run(),
             Command::Quickstart(args) => args.run(),
             Command::Db(command) => command.run(),
+            Command::Etl(command) => command.run(),
             Command::Verify(args) => args.run(),
             Command::Token(command) => command.run(),
             Command::Auth(args) => args.run(),

@@ -10,6 +10,7 @@ mod container;
 mod demo;
 mod deployment;
 mod docker;
+mod etl;
 mod flowapi;
 mod flowdb;
 mod flowmachine;

@@ -241,7 +241,8 @@ impl Cluster {
         })
     }
 
-    fn give(&self, path: &std::path::Path) {
+    /// Gives a file to the user that the server runs as.
+    pub fn give(&self, path: &std::path::Path) {
         if self.uid != geteuid().as_raw() {
             chown(path, Some(self.uid), Some(self.uid)).expect("root may give a file away");
         }

@@ -1,0 +1,63 @@
+//! Why loading stops.
+
+use crate::read::Unfit;
+
+/// What a connection that failed says.
+pub type BoxedError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why loading stops. The days that are there already stay; the others are as they were.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// FlowDB is away, or refuses the user.
+    #[error("cannot connect to FlowDB")]
+    Connect(#[source] BoxedError),
+    /// A statement failed.
+    #[error("cannot {what}")]
+    Database {
+        /// What was to be done.
+        what: String,
+        /// What PostgreSQL says.
+        source: tokio_postgres::Error,
+    },
+    /// Queries that read the day that is to be replaced.
+    #[error("cannot replace {0}: queries have been reading it, or its table, all the while; its old rows are kept")]
+    Busy(String),
+    /// The table that was filled does not have what was sent. Attaching it would lose rows.
+    #[error("sent {sent} rows to {table}, and it has {there}; it is not attached")]
+    Lost {
+        /// The table.
+        table: String,
+        /// Rows.
+        sent: u64,
+        /// Rows.
+        there: u64,
+    },
+    /// The machine's disk.
+    #[error("cannot prepare a day")]
+    Disk(#[source] Unfit),
+    /// What was put aside can't be read again, a file of a day went away.
+    #[error("cannot {what}")]
+    File {
+        /// What was to be done.
+        what: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The process can't have what it needs of the system.
+    #[error("cannot start a worker")]
+    Worker(#[source] std::io::Error),
+}
+
+impl Error {
+    /// Turns what PostgreSQL says into what could not be done.
+    pub(crate) fn when(what: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> Error {
+        let what = what.into();
+        move |source| Error::Database { what, source }
+    }
+
+    /// The same of the system.
+    pub(crate) fn file(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
+        let what = what.into();
+        move |source| Error::File { what, source }
+    }
+}

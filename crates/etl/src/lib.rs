@@ -1,0 +1,55 @@
+//! Files of call detail records into FlowDB, a day at a time. What a day leaves there is what a DAG of FlowETL 1.34.0 leaves that
+//! is told to cluster by subscriber: names, indexes, records, checks.
+//!
+//! ```text
+//! kind      calls, sms, mds, topups: their columns and indexes
+//! source    a file, whatever it is compressed with and encoded in
+//! records   records out of it          moment, value    what is in them, as PostgreSQL wants it
+//! row       a record becomes a row of a day, or is refused   rejects   where that is written down
+//! sort      by subscriber, in bounded memory
+//! read      all that, for a day
+//! plan      which day which files are
+//! day       into FlowDB: filled, attached, recorded         checks    what FlowETL looks at afterwards
+//! load      several days side by side
+//! status    what is there, day by day
+//! ```
+//!
+//! What can be read is untrusted: nothing in it ends the program or makes it take more memory than it was given. Whenever the
+//! loader, the server or the machine is killed, a day is there whole or not at all, and the next run goes on.
+
+// A dependency that nothing uses. Tests have some more, and each of their programs uses but a few.
+#![cfg_attr(not(test), warn(unused_crate_dependencies))]
+
+mod checks;
+mod day;
+mod error;
+mod kind;
+mod load;
+mod moment;
+mod plan;
+mod read;
+mod records;
+mod rejects;
+mod row;
+mod sort;
+mod source;
+mod status;
+mod value;
+
+#[cfg(test)]
+mod properties;
+
+pub use encoding_rs::Encoding;
+
+pub use error::{BoxedError, Error};
+pub use kind::{Column, Kind, Type};
+pub use load::{Connect, Options, Outcome, Progress, load};
+pub use moment::{Moments, Writing, Zone};
+pub use plan::{Day, NoPlan, plan};
+pub use read::{Read, Unfit, Wanted, read};
+pub use records::{Batch, Broken, Record, Records, Shape};
+pub use rejects::Limit;
+pub use row::{Format, Key, Layout, Reason, Rows, WrongColumns};
+pub use sort::Sorted;
+pub use source::Input;
+pub use status::{State, Status, status};

@@ -1,0 +1,245 @@
+//! Several days side by side.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use time::Date;
+use tokio_postgres::Client;
+
+use crate::day::{Found, Place};
+use crate::error::{BoxedError, Error};
+use crate::kind::Kind;
+use crate::plan::{Day, fingerprint};
+use crate::read::{Read, Unfit, Wanted, read};
+use crate::rejects::Limit;
+use crate::row::Format;
+
+/// A statement ends soon after its client was killed; nobody waits for ever for another loader.
+const SESSION: &str = "SET timezone = 'UTC'; SET datestyle = 'ISO'; SET client_connection_check_interval = '1s'; \
+                       SET lock_timeout = '10min'; SET statement_timeout = 0; SET application_name = 'flowkit-etl'";
+/// Index builds at once that FlowDB's memory is planned for. While a day is sorted here, it builds none there: sorting takes the
+/// same share.
+const BUILDS: u64 = 2;
+/// Least and most that a day may take for sorting, in bytes.
+const MEMORY: (u64, u64) = (16 << 20, 2 << 30);
+/// What the text beside a table begins with; the number is that of the loader's rules.
+const MARK: &str = "loaded by flowkit etl 1";
+
+/// What is to be done.
+pub struct Options {
+    /// The kind of events.
+    pub kind: Kind,
+    /// How the files are written.
+    pub format: Format,
+    /// How much of a day may be refused.
+    pub limit: Limit,
+    /// Whether a day that is there is loaded again, if the files are other ones.
+    pub replace: bool,
+    /// Days at once, at most.
+    pub jobs: usize,
+    /// CPUs that all of it may use.
+    pub cpus: usize,
+    /// A directory for what does not fit into memory.
+    pub spool: PathBuf,
+    /// A directory for what is refused, a file a day.
+    pub rejects: PathBuf,
+}
+
+/// What became of a day.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is there now.
+    Loaded {
+        /// Rows.
+        rows: u64,
+        /// Lines that were refused.
+        refused: u64,
+        /// Where those are written down.
+        rejects: Option<PathBuf>,
+        /// Whether there was another day in its place.
+        replaced: bool,
+        /// Columns without a value, because the file does not have them.
+        absent: Vec<&'static str>,
+    },
+    /// It was there, out of the same files.
+    Same,
+    /// It was there, out of other files or by FlowETL, and is kept.
+    Kept,
+    /// What was delivered is not fit to be loaded.
+    Quarantined(Unfit),
+}
+
+/// Who is told how far it is. Called from several threads.
+pub trait Progress: Send + Sync {
+    /// So many bytes of a file were read.
+    fn read(&self, bytes: u64);
+    /// Queries are in the way of a day.
+    fn waiting(&self, date: Date);
+    /// A day can be queried; its checks follow.
+    fn attached(&self, date: Date) {
+        let _ = date;
+    }
+    /// A day is done.
+    fn day(&self, date: Date, outcome: &Outcome);
+    /// All days are done; statistics are being gathered.
+    fn analyze(&self);
+}
+
+/// Gives a new connection as the owner of the schema (`flowdb`), driven by a task of the runtime that it is asked in.
+pub trait Connect: AsyncFn() -> Result<Client, BoxedError> + Sync {}
+impl<C: AsyncFn() -> Result<Client, BoxedError> + Sync> Connect for C {}
+
+/// Loads days; says what became of each. Blocks; not to be called inside of an async runtime.
+///
+/// # Errors
+/// The first thing that fails and is not a day's own fault. Days that were done are done, and known again the next time.
+pub fn load(
+    connect: &impl Connect,
+    days: &[Day],
+    options: &Options,
+    progress: &Arc<dyn Progress>,
+) -> Result<Vec<(Date, Outcome)>, Error> {
+    let jobs = options.jobs.min(options.cpus).min(days.len()).max(1);
+    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let until_done = async || -> Result<Vec<(Date, Outcome)>, Error> {
+        let mut done = Vec::new();
+        let mut client = session(connect).await?;
+        let memory = share(&client, options.cpus, jobs).await?;
+        while !stop.load(Ordering::Relaxed)
+            && let Some(day) = days.get(next.fetch_add(1, Ordering::Relaxed))
+        {
+            let outcome = one(&mut client, day, options, memory, progress).await?;
+            progress.day(day.date, &outcome);
+            done.push((day.date, outcome));
+        }
+        Ok(done)
+    };
+    let worker = || runtime()?.block_on(until_done()).inspect_err(|_| stop.store(true, Ordering::Relaxed));
+    let ended: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(worker)).collect();
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    let ended: Result<Vec<_>, Error> = ended.into_iter().collect();
+    let mut done: Vec<_> = ended?.into_iter().flatten().collect();
+    done.sort_by_key(|(date, _)| *date);
+    if done.iter().any(|(_, outcome)| matches!(outcome, Outcome::Loaded { .. })) {
+        progress.analyze();
+        runtime()?.block_on(analyze(connect, options.kind))?;
+    }
+    Ok(done)
+}
+
+async fn one(
+    client: &mut Client,
+    day: &Day,
+    options: &Options,
+    memory: usize,
+    progress: &Arc<dyn Progress>,
+) -> Result<Outcome, Error> {
+    let place = Place { kind: options.kind, date: day.date };
+    place.lock(client).await?;
+    let outcome = locked(client, day, place, options, memory, progress).await?;
+    place.unlock(client).await?;
+    Ok(outcome)
+}
+
+async fn locked(
+    client: &mut Client,
+    day: &Day,
+    place: Place,
+    options: &Options,
+    memory: usize,
+    progress: &Arc<dyn Progress>,
+) -> Result<Outcome, Error> {
+    let found = place.find(client).await?;
+    let print = fingerprint(day, &options.decisive()).map_err(Error::file("look at the files of a day"))?;
+    let about = format!("{MARK} ({})", print.as_deref().unwrap_or("standard input"));
+    if found.table && print.is_some() && found.about.as_deref().is_some_and(|there| there.starts_with(&about)) {
+        // Unless its last loader was killed just after it had attached the day.
+        place.check(client).await?;
+        return Ok(Outcome::Same);
+    }
+    if found.table && !options.replace {
+        return Ok(Outcome::Kept);
+    }
+    let told = Arc::clone(progress);
+    let wanted = Wanted {
+        kind: options.kind,
+        format: &options.format,
+        limit: options.limit,
+        memory,
+        spool: options.spool.clone(),
+        rejects: options.rejects.join(format!("{}.csv", options.kind.partition(day.date))),
+        read: Arc::new(move |bytes| told.read(bytes)),
+    };
+    match read(day, &wanted) {
+        Ok(rows) => put(client, place, rows, &found, &about, progress).await,
+        Err(error @ Unfit::Disk(_)) => Err(Error::Disk(error)),
+        Err(unfit) => {
+            place.quarantine(client, &found).await?;
+            Ok(Outcome::Quarantined(unfit))
+        }
+    }
+}
+
+async fn put(
+    client: &mut Client,
+    place: Place,
+    read: Read,
+    found: &Found,
+    about: &str,
+    progress: &Arc<dyn Progress>,
+) -> Result<Outcome, Error> {
+    let Read { mut rows, count, refused, rejects, locations, absent } = read;
+    let about = format!("{about}: {count} rows, {refused} lines refused");
+    place.fill(client, &mut rows, count, &about).await?;
+    drop(rows);
+    place.attach(client, &locations, || progress.waiting(place.date)).await?;
+    progress.attached(place.date);
+    place.check(client).await?;
+    Ok(Outcome::Loaded { rows: count, refused, rejects, replaced: found.table, absent })
+}
+
+impl Options {
+    /// Whatever else decides what becomes of a file.
+    fn decisive(&self) -> String {
+        let Format { shape, null, encoding, moments, columns, names, ignored } = &self.format;
+        let mut names: Vec<_> = names.iter().collect();
+        names.sort();
+        format!("{shape:?} {null:?} {:?} {moments:?} {columns:?} {names:?} {ignored:?}", encoding.map(|e| e.name()))
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Worker)
+}
+
+async fn session(connect: &impl Connect) -> Result<Client, Error> {
+    let client = connect().await.map_err(Error::Connect)?;
+    client.batch_execute(SESSION).await.map_err(Error::when("set up the session"))?;
+    Ok(client)
+}
+
+/// A day's share of what FlowDB's plan has for index builds, here and there, in bytes; and of the CPUs.
+async fn share(client: &Client, cpus: usize, jobs: usize) -> Result<usize, Error> {
+    let failed = || Error::when("set up the session");
+    let sql = "SELECT pg_size_bytes(current_setting('maintenance_work_mem'))";
+    let planned: i64 = client.query_one(sql, &[]).await.map_err(failed())?.get(0);
+    let memory = (planned.unsigned_abs() * BUILDS / jobs.max(BUILDS as usize) as u64).clamp(MEMORY.0, MEMORY.1);
+    let helpers = (cpus / jobs).saturating_sub(1);
+    let sql =
+        format!("SET maintenance_work_mem = '{}kB'; SET max_parallel_maintenance_workers = {helpers}", memory / 1024);
+    client.batch_execute(&sql).await.map_err(failed())?;
+    Ok(usize::try_from(memory).unwrap_or(usize::MAX))
+}
+
+/// FlowETL does it after its newest day: autovacuum never looks at parents.
+async fn analyze(connect: &impl Connect, kind: Kind) -> Result<(), Error> {
+    let client = session(connect).await?;
+    client.batch_execute(&format!("ANALYZE events.{kind}")).await.map_err(Error::when(format!("analyze events.{kind}")))
+}

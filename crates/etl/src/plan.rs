@@ -1,0 +1,206 @@
+//! Which days are to be loaded, and out of which files.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use time::{Date, Month};
+
+use crate::source::Input;
+
+/// A day and its files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Day {
+    /// The day, in UTC.
+    pub date: Date,
+    /// In the order in which they were named.
+    pub inputs: Vec<Input>,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum NoPlan {
+    /// The name does not say.
+    #[error("{0}: its name has no date in it, such as 20160131 or 2016-01-31; give --date")]
+    NoDate(Input),
+    /// The name says several.
+    #[error("{input}: its name has two dates in it, {dates}; give --date")]
+    TwoDates {
+        /// The file.
+        input: Input,
+        /// The first two.
+        dates: String,
+    },
+    /// The one would take the place of the other.
+    #[error("{first} and {second} are both of {date}: name one of them, or give --parts if the day is in both")]
+    Twice {
+        /// The day.
+        date: Date,
+        /// A file.
+        first: Input,
+        /// Another.
+        second: Input,
+    },
+    /// It is not there, a directory, not ours to read.
+    #[error("cannot read {input}")]
+    Unreadable {
+        /// The file.
+        input: Input,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// The days of these files, in order. `date` is that of all of them; otherwise their names say it. A day may have several
+/// files if they are `parts`.
+///
+/// # Errors
+/// [`NoPlan`].
+pub fn plan(inputs: &[Input], date: Option<Date>, parts: bool) -> Result<Vec<Day>, NoPlan> {
+    let mut days: BTreeMap<Date, Vec<Input>> = BTreeMap::new();
+    for input in inputs {
+        let date = match (date, input) {
+            (Some(date), _) => date,
+            (None, Input::File(path)) => of_name(path, input)?,
+            (None, Input::Stdin) => return Err(NoPlan::NoDate(input.clone())),
+        };
+        if let Input::File(path) = input {
+            let failed = |source| NoPlan::Unreadable { input: input.clone(), source };
+            let file = std::fs::File::open(path).and_then(|file| file.metadata()).map_err(failed)?;
+            if file.is_dir() {
+                return Err(failed(io::ErrorKind::IsADirectory.into()));
+            }
+        }
+        let of_day = days.entry(date).or_default();
+        if let Some(first) = of_day.first().filter(|first| !parts || *first == input) {
+            return Err(NoPlan::Twice { date, first: first.clone(), second: input.clone() });
+        }
+        of_day.push(input.clone());
+    }
+    Ok(days.into_iter().map(|(date, inputs)| Day { date, inputs }).collect())
+}
+
+fn of_name(path: &Path, input: &Input) -> Result<Date, NoPlan> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut dates = dates(&name);
+    dates.dedup();
+    match dates.as_slice() {
+        [] => Err(NoPlan::NoDate(input.clone())),
+        [date] => Ok(*date),
+        [first, second, ..] => Err(NoPlan::TwoDates { input: input.clone(), dates: format!("{first} and {second}") }),
+    }
+}
+
+/// Dates in a name: eight digits, or four, two and two with the same sign between them. Digits of a time may follow after eight.
+fn dates(name: &str) -> Vec<Date> {
+    let runs: Vec<(usize, &str)> = digit_runs(name);
+    let mut found = Vec::new();
+    for (at, (start, run)) in runs.iter().enumerate() {
+        if matches!(run.len(), 8 | 10 | 12 | 14) {
+            found.extend(date(&run[..4], &run[4..6], &run[6..8]));
+        }
+        if let (4, Some((second, month)), Some((third, day))) = (run.len(), runs.get(at + 1), runs.get(at + 2)) {
+            let between = [&name[start + 4..*second], &name[second + month.len()..*third]];
+            if (month.len(), day.len()) == (2, 2) && matches!(between, ["-", "-"] | ["_", "_"] | [".", "."]) {
+                found.extend(date(run, month, day));
+            }
+        }
+    }
+    found
+}
+
+/// Digits that stand together, and where.
+fn digit_runs(name: &str) -> Vec<(usize, &str)> {
+    let mut at = 0;
+    let mut runs = Vec::new();
+    for run in name.split(|c: char| !c.is_ascii_digit()) {
+        let sign = name[at + run.len()..].chars().next().map_or(0, char::len_utf8);
+        if !run.is_empty() {
+            runs.push((at, run));
+        }
+        at += run.len() + sign;
+    }
+    runs
+}
+
+fn date(year: &str, month: &str, day: &str) -> Option<Date> {
+    let month = Month::try_from(month.parse::<u8>().ok()?).ok()?;
+    let date = Date::from_calendar_date(year.parse().ok()?, month, day.parse().ok()?).ok()?;
+    (1970..=2100).contains(&date.year()).then_some(date)
+}
+
+/// What a day was loaded from, to know it again: names, sizes and times of its files, and the options that decide what becomes
+/// of them. `None` for standard input, which is never the same again.
+///
+/// # Errors
+/// A file is not there any more.
+pub fn fingerprint(day: &Day, options: &str) -> io::Result<Option<String>> {
+    let mut hash = Sha256::new();
+    hash.update(options);
+    for input in &day.inputs {
+        let Input::File(path) = input else { return Ok(None) };
+        let file = std::fs::metadata(path)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        hash.update(format!("\0{name}\0{}\0{}.{}", file.len(), file.mtime(), file.mtime_nsec()));
+    }
+    let hash = hash.finalize();
+    Ok(Some(hash[..16].iter().map(|byte| format!("{byte:02x}")).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_day_is_in_the_name() {
+        for (name, expected) in [
+            ("calls_20160131.csv.gz", &["2016-01-31"][..]),
+            ("2016-01-31-calls.csv", &["2016-01-31"]),
+            ("calls.2016_01_31", &["2016-01-31"]),
+            ("calls_20160131235959.csv", &["2016-01-31"]),
+            ("CDR-509-2016.01.31-12.zst", &["2016-01-31"]),
+            ("calls_20160131_20160201.csv", &["2016-01-31", "2016-02-01"]),
+            ("calls_20160230.csv", &[]),
+            ("calls_2016-01_31.csv", &[]),
+            ("calls_120160131.csv", &[]),
+            ("calls.csv", &[]),
+        ] {
+            let found: Vec<String> = dates(name).iter().map(Date::to_string).collect();
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_day_has_one_file_unless_they_are_parts() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, name).unwrap();
+            Input::File(path)
+        };
+        let (second, first, late) = (file("calls_20160102.csv"), file("calls_20160101.csv"), file("late_20160101.csv"));
+        let days = plan(&[second.clone(), first.clone()], None, false).unwrap();
+        assert_eq!(days.iter().map(|day| day.date.to_string()).collect::<Vec<_>>(), ["2016-01-01", "2016-01-02"]);
+        assert!(matches!(plan(&[first.clone(), late.clone()], None, false), Err(NoPlan::Twice { .. })));
+        assert_eq!(plan(&[first.clone(), late.clone()], None, true).unwrap()[0].inputs, [first.clone(), late]);
+        assert!(matches!(plan(&[first.clone(), first.clone()], None, true), Err(NoPlan::Twice { .. })));
+        assert!(matches!(plan(&[Input::Stdin], None, false), Err(NoPlan::NoDate(_))));
+        let gone = Input::File(dir.path().join("calls_20160103.csv"));
+        assert!(matches!(plan(&[gone], None, false), Err(NoPlan::Unreadable { .. })));
+    }
+
+    #[test]
+    fn a_file_that_changed_is_another_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("calls_20160101.csv");
+        std::fs::write(&path, "a").unwrap();
+        let day = Day { date: time::macros::date!(2016 - 01 - 01), inputs: vec![Input::File(path.clone())] };
+        let before = fingerprint(&day, "x").unwrap();
+        assert_eq!(fingerprint(&day, "x").unwrap(), before);
+        assert_ne!(fingerprint(&day, "y").unwrap(), before);
+        std::fs::write(&path, "ab").unwrap();
+        assert_ne!(fingerprint(&day, "x").unwrap(), before);
+    }
+}

@@ -1,0 +1,255 @@
+//! Records out of a stream of CSV, a batch at a time, in bounded memory.
+
+use std::io::{self, Read};
+use std::ops::Range;
+
+use csv_core::ReadRecordResult;
+
+/// Longest record in bytes. Beyond it a quote was left open, and what follows can't be told from it.
+pub const LONGEST: usize = 1 << 20;
+/// Most fields of a record.
+const FIELDS: usize = 4096;
+/// How much is read at once, and about as much a batch holds.
+const PIECE: usize = 256 * 1024;
+/// Bytes and fields that a record is given room for at first.
+const ROOM: usize = 4096;
+
+/// How fields are set apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Shape {
+    /// Between two fields.
+    pub delimiter: u8,
+    /// Around a field; written twice inside of one.
+    pub quote: u8,
+}
+
+/// Why no more records can be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The file ends in the middle of an archive, the disk fails.
+    #[error("cannot be read to its end")]
+    Read(#[source] io::Error),
+    /// Beyond [`LONGEST`].
+    #[error("line {0}: a record of more than 1 MiB or 4,096 fields begins there: was a quote left open?")]
+    TooLong(u64),
+}
+
+/// Some records, one after the other.
+#[derive(Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    /// How many of `bytes` are in use.
+    used: usize,
+    /// Where each field ends in `bytes`.
+    ends: Vec<usize>,
+    /// How many of `ends` are in use.
+    fields: usize,
+    records: Vec<Place>,
+}
+
+struct Place {
+    line: u64,
+    lines: u64,
+    start: usize,
+    ends: Range<usize>,
+}
+
+/// A record, as text.
+#[derive(Clone, Copy)]
+pub struct Record<'a> {
+    /// The line on which it begins, from 1.
+    pub line: u64,
+    /// How many lines it takes.
+    pub lines: u64,
+    bytes: &'a [u8],
+    start: usize,
+    ends: &'a [usize],
+}
+
+impl<'a> Record<'a> {
+    /// How many fields it has.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// A field, counted from 0.
+    pub fn field(&self, at: usize) -> &'a [u8] {
+        let start = if at == 0 { self.start } else { self.ends[at - 1] };
+        &self.bytes[start..self.ends[at]]
+    }
+
+    /// All of them.
+    pub fn fields(self) -> impl Iterator<Item = &'a [u8]> {
+        (0..self.len()).map(move |at| self.field(at))
+    }
+}
+
+impl Batch {
+    /// The records, in the order of the file.
+    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.records.iter().map(|place| Record {
+            line: place.line,
+            lines: place.lines,
+            bytes: &self.bytes,
+            start: place.start,
+            ends: &self.ends[place.ends.clone()],
+        })
+    }
+
+    fn clear(&mut self) {
+        (self.used, self.fields) = (0, 0);
+        self.records.clear();
+    }
+
+    /// Room for so many bytes and fields of the record that is being read.
+    fn reserve(&mut self, bytes: usize, fields: usize) {
+        self.bytes.resize(self.bytes.len().max(self.used + bytes), 0);
+        self.ends.resize(self.ends.len().max(self.fields + fields), 0);
+    }
+}
+
+/// Reads records.
+pub struct Records<R> {
+    input: R,
+    core: csv_core::Reader,
+    buffer: Box<[u8]>,
+    unread: Range<usize>,
+    ended: bool,
+}
+
+impl<R: Read> Records<R> {
+    /// Records of a stream that is UTF-8, or nearly.
+    pub fn new(input: R, shape: Shape) -> Records<R> {
+        let core = csv_core::ReaderBuilder::new().delimiter(shape.delimiter).quote(shape.quote).build();
+        Records { input, core, buffer: vec![0; PIECE].into(), unread: 0..0, ended: false }
+    }
+
+    /// Fills a batch with at least one record, and not many more than make [`PIECE`] bytes; false at the end.
+    pub fn fill(&mut self, batch: &mut Batch) -> Result<bool, Broken> {
+        self.some(batch, PIECE)
+    }
+
+    /// Fills a batch with one record: the header.
+    pub fn first(&mut self, batch: &mut Batch) -> Result<bool, Broken> {
+        self.some(batch, 1)
+    }
+
+    fn some(&mut self, batch: &mut Batch, bytes: usize) -> Result<bool, Broken> {
+        batch.clear();
+        // Records without a byte in them take room too.
+        while !self.ended && batch.used + batch.fields < bytes && self.record(batch)? {}
+        Ok(!batch.records.is_empty())
+    }
+
+    /// Appends one record.
+    fn record(&mut self, batch: &mut Batch) -> Result<bool, Broken> {
+        let mut line = self.core.line();
+        let (mut bytes, mut fields) = (0, 0);
+        batch.reserve(ROOM, ROOM);
+        loop {
+            if self.unread.is_empty() {
+                let read = read(&mut self.input, &mut self.buffer).map_err(Broken::Read)?;
+                (self.unread, self.ended) = (0..read, read == 0);
+            }
+            let input = &self.buffer[self.unread.clone()];
+            let (out, ends) = (&mut batch.bytes[batch.used + bytes..], &mut batch.ends[batch.fields + fields..]);
+            let (result, taken, more, ended) = self.core.read_record(input, out, ends);
+            if bytes + fields == 0 {
+                line += blank_lines(&input[..taken]);
+            }
+            self.unread.start += taken;
+            (bytes, fields) = (bytes + more, fields + ended);
+            if bytes > LONGEST || fields > FIELDS {
+                return Err(Broken::TooLong(line));
+            }
+            match result {
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => {
+                    batch.reserve(2 * bytes + ROOM, 2 * fields + ROOM);
+                }
+                ReadRecordResult::Record => break,
+                ReadRecordResult::End => return Ok(false),
+            }
+        }
+        let (start, range) = (batch.used, batch.fields..batch.fields + fields);
+        // They count from the record's own beginning.
+        batch.ends[range.clone()].iter_mut().for_each(|end| *end += start);
+        (batch.used, batch.fields) = (start + bytes, range.end);
+        let lines = (self.core.line() - line).max(1);
+        batch.records.push(Place { line, lines, start, ends: range });
+        Ok(true)
+    }
+}
+
+/// How many line breaks stand before a record: empty lines, and the second half of the last record's `\r\n`.
+fn blank_lines(input: &[u8]) -> u64 {
+    let blank = input.iter().take_while(|byte| matches!(byte, b'\n' | b'\r'));
+    blank.filter(|&&byte| byte == b'\n').count() as u64
+}
+
+fn read(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match input.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Line, lines and fields of each record; read a few bytes at a time.
+    fn records(text: &[u8], step: usize) -> Result<Vec<(u64, u64, Vec<String>)>, Broken> {
+        struct Slow<'a>(&'a [u8], usize);
+        impl Read for Slow<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let count = self.1.min(buffer.len());
+                self.0.read(&mut buffer[..count])
+            }
+        }
+        let mut records = Records::new(Slow(text, step), Shape { delimiter: b',', quote: b'"' });
+        let (mut batch, mut all) = (Batch::default(), Vec::new());
+        while records.fill(&mut batch)? {
+            let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
+            all.extend(batch.records().map(|record| (record.line, record.lines, record.fields().map(text).collect())));
+        }
+        Ok(all)
+    }
+
+    #[test]
+    fn records_have_their_lines_whatever_ends_them() {
+        let expected = |rows: &[(u64, u64, &[&str])]| -> Vec<(u64, u64, Vec<String>)> {
+            rows.iter()
+                .map(|(line, lines, fields)| (*line, *lines, fields.iter().map(|f| f.to_string()).collect()))
+                .collect()
+        };
+        for step in [1, 2, 3, 1000] {
+            for (text, rows) in [
+                ("a,b\nc,d\n", &[(1, 1, &["a", "b"][..]), (2, 1, &["c", "d"])][..]),
+                ("a,b\r\nc,d", &[(1, 1, &["a", "b"]), (2, 1, &["c", "d"])]),
+                ("\n\na,b\n\nc,d\n\n", &[(3, 1, &["a", "b"]), (5, 1, &["c", "d"])]),
+                ("\"a\nb\",\"say \"\"hi\"\"\"\nc,", &[(1, 2, &["a\nb", "say \"hi\""]), (3, 1, &["c", ""])]),
+                ("", &[]),
+                ("\n", &[]),
+                (",\n", &[(1, 1, &["", ""])]),
+            ] {
+                assert_eq!(records(text.as_bytes(), step).unwrap(), expected(rows), "{text:?} {step} bytes at a time");
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_without_an_end_does_not_fill_the_memory() {
+        let text = [&b"a,b\n\"c"[..], &b"x\n".repeat(LONGEST)].concat();
+        assert!(matches!(records(&text, 65536), Err(Broken::TooLong(2))));
+        let text = b",".repeat(FIELDS + 10);
+        assert!(matches!(records(&text, 65536), Err(Broken::TooLong(1))));
+        // Many short ones, and a long one among them, arrive whole.
+        let long = "y".repeat(300_000);
+        let text = format!("{}{long}\n{}", "ab,c\n".repeat(100_000), "d\n".repeat(10));
+        let all = records(text.as_bytes(), 65536).unwrap();
+        assert_eq!((all.len(), &all[100_000].2[0], all[100_010].0), (100_011, &long, 100_011));
+    }
+}

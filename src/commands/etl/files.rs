@@ -1,0 +1,167 @@
+//! Which files, and how they are written: what `load` and `check` are told alike.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use etl::{Day, Encoding, Format, Input, Kind, Limit, Moments, Shape, Writing, Zone};
+use time::Date;
+
+use super::super::Failure;
+use super::super::demo::date;
+
+/// Files of one kind of events.
+#[derive(Args)]
+pub struct Files {
+    /// What the files hold: calls, sms, mds or topups
+    #[arg(value_name = "KIND", value_parser = kind)]
+    pub kind: Kind,
+    /// Files of CSV, as they are or compressed with gzip or zstd; - for standard input
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// The day that the files hold [default: the date in each file's name]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = date)]
+    date: Option<Date>,
+    /// Several files may hold parts of one day
+    #[arg(long)]
+    parts: bool,
+    /// Between two fields: a character, or tab
+    #[arg(long, value_name = "CHARACTER", default_value = ",", value_parser = character)]
+    delimiter: u8,
+    /// Around a field, and written twice inside of one
+    #[arg(long, value_name = "CHARACTER", default_value = "\"", value_parser = character)]
+    quote: u8,
+    /// What stands for no value, beside nothing
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    null: String,
+    /// How the text is encoded, such as windows-1252 [default: UTF-8, or what a byte order mark says]
+    #[arg(long, value_name = "NAME", value_parser = encoding)]
+    encoding: Option<&'static Encoding>,
+    /// Where times are that name no zone: UTC, an offset such as +02:00, or a name such as Africa/Maputo
+    #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = Zone::named)]
+    timezone: Zone,
+    /// How times are written: iso, epoch, epoch-ms, or a pattern such as "%d/%m/%Y %H:%M:%S"
+    #[arg(long, value_name = "FORMAT", default_value = "iso", value_parser = Writing::named)]
+    time_format: Writing,
+    /// The file's column NAME holds FlowDB's COLUMN; may be given several times
+    #[arg(long, value_name = "COLUMN=NAME", value_parser = pair)]
+    map: Vec<(String, String)>,
+    /// Leave out a column of the file; may be given several times
+    #[arg(long, value_name = "NAME")]
+    ignore: Vec<String>,
+    /// The files have no header: these are their columns, with commas in between
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    columns: Option<Vec<String>>,
+    /// How many of a day's lines may be refused: a number, or a share such as 0.5%
+    #[arg(long, value_name = "LIMIT", default_value = "0.1%", value_parser = Limit::named)]
+    pub max_rejects: Limit,
+    /// Where refused lines are written down, a file a day [default: etl/rejects in the state directory]
+    #[arg(long, value_name = "DIR")]
+    rejects: Option<PathBuf>,
+}
+
+fn kind(text: &str) -> Result<Kind, String> {
+    Kind::named(text).ok_or_else(|| "give calls, sms, mds or topups".to_owned())
+}
+
+fn character(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"tab" | b"\\t" => Ok(b'\t'),
+        [byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r' | 0) => Ok(*byte),
+        _ => Err("give one ASCII character, or tab".to_owned()),
+    }
+}
+
+fn encoding(text: &str) -> Result<&'static Encoding, String> {
+    Encoding::for_label(text.as_bytes()).ok_or_else(|| "give a name such as windows-1252 or utf-16le".to_owned())
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (column, name) = text.split_once('=').ok_or("give COLUMN=NAME, such as msisdn=caller")?;
+    Ok((column.trim().to_owned(), name.trim().to_owned()))
+}
+
+impl Files {
+    /// The days that the files hold.
+    pub fn days(&self) -> Result<Vec<Day>, Failure> {
+        let input = |path: &PathBuf| match path == Path::new("-") {
+            true => Input::Stdin,
+            false => Input::File(path.clone()),
+        };
+        let inputs: Vec<Input> = self.files.iter().map(input).collect();
+        etl::plan(&inputs, self.date, self.parts).map_err(Failure::mistake)
+    }
+
+    /// How they are written.
+    pub fn format(&self) -> Result<Format, Failure> {
+        if let Some((column, _)) = self.map.iter().find(|(column, _)| self.is_unknown(column)) {
+            let columns: Vec<&str> = self.kind.columns().iter().map(|column| column.name).collect();
+            let hint = format!("--map: events.{} has no column \"{column}\"; it has {}", self.kind, columns.join(", "));
+            return Err(Failure::mistake(hint));
+        }
+        if self.delimiter == self.quote {
+            return Err(Failure::mistake("--delimiter and --quote are the same character"));
+        }
+        Ok(Format {
+            shape: Shape { delimiter: self.delimiter, quote: self.quote },
+            null: self.null.clone(),
+            encoding: self.encoding.filter(|encoding| encoding.name() != "UTF-8"),
+            moments: Moments { writing: self.time_format.clone(), zone: self.timezone.clone() },
+            columns: self.columns.clone(),
+            names: self.map.iter().map(|(column, name)| (name.clone(), column.clone())).collect::<HashMap<_, _>>(),
+            ignored: self.ignore.clone(),
+        })
+    }
+
+    fn is_unknown(&self, name: &str) -> bool {
+        !self.kind.columns().iter().any(|column| column.name == name)
+    }
+
+    /// The directory for what is refused, and one for what does not fit into memory: what is in them are subscribers' data.
+    pub fn directories(&self, state: &Path) -> Result<(PathBuf, PathBuf), Failure> {
+        let spool = state.join("etl");
+        let rejects = self.rejects.clone().unwrap_or_else(|| spool.join("rejects"));
+        for dir in [&spool, &rejects] {
+            private(dir).map_err(|error| NoDirectory(dir.clone(), error))?;
+        }
+        Ok((spool, rejects))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot make the directory {}", .0.display())]
+struct NoDirectory(PathBuf, #[source] io::Error);
+
+fn private(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// How many bytes the files of these days have; `None` where one is standard input.
+pub fn size(days: &[Day]) -> Option<u64> {
+    let inputs = days.iter().flat_map(|day| &day.inputs);
+    let sizes = inputs.map(|input| match input {
+        Input::File(path) => std::fs::metadata(path).ok().map(|file| file.len()),
+        Input::Stdin => None,
+    });
+    sizes.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        assert_eq!(character("tab"), Ok(b'\t'));
+        assert_eq!(character(";"), Ok(b';'));
+        for bad in ["", "ab", "é", "\n"] {
+            assert!(character(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(pair("msisdn=A number"), Ok(("msisdn".to_owned(), "A number".to_owned())));
+        assert!(pair("msisdn").is_err());
+        assert!(encoding("klingon").is_err());
+        assert!(kind("forwards").is_err());
+    }
+}

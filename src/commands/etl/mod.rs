@@ -1,0 +1,31 @@
+//! `flowkit etl`: call detail records into FlowDB.
+
+mod check;
+mod files;
+mod load;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::Failure;
+
+/// Call detail records: load files of them, without a scheduler, and see which days are there
+#[derive(Subcommand)]
+pub enum Etl {
+    Load(load::Load),
+    Check(check::Check),
+    Status(status::StatusArgs),
+}
+
+impl Etl {
+    /// Runs the command.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        match self {
+            Etl::Load(args) => args.run(),
+            Etl::Check(args) => args.run(),
+            Etl::Status(args) => args.run(),
+        }
+    }
+}
