@@ -12,6 +12,7 @@
 //! day       into FlowDB: filled, attached, recorded         checks    what FlowETL looks at afterwards
 //! load      several days side by side
 //! status    what is there, day by day
+//! guess     what a sample of a file looks like
 //! ```
 //!
 //! What can be read is untrusted: nothing in it ends the program or makes it take more memory than it was given. Whenever the
@@ -23,6 +24,7 @@
 mod checks;
 mod day;
 mod error;
+mod guess;
 mod kind;
 mod load;
 mod moment;
@@ -42,6 +44,7 @@ mod properties;
 pub use encoding_rs::Encoding;
 
 pub use error::{BoxedError, Error};
+pub use guess::{Guess, Guessed, NoGuess, guess};
 pub use kind::{Column, Kind, Type};
 pub use load::{Connect, Options, Outcome, Progress, load};
 pub use moment::{Moments, Writing, Zone};
@@ -51,5 +54,5 @@ pub use records::{Batch, Broken, Record, Records, Shape};
 pub use rejects::Limit;
 pub use row::{Format, Key, Layout, Reason, Rows, WrongColumns};
 pub use sort::Sorted;
-pub use source::Input;
+pub use source::{Compression, Input};
 pub use status::{State, Status, status};

@@ -87,7 +87,7 @@ impl Moments {
                 let (local, offset) = iso(text)?;
                 match offset {
                     Some(offset) => Some(local - i64::from(offset) * SECOND),
-                    None => self.from_local(local),
+                    None => self.in_local_zone(local),
                 }
             }
             Writing::Seconds => unix(text, 6),
@@ -96,7 +96,7 @@ impl Moments {
         }
     }
 
-    fn from_local(&self, local: i64) -> Option<i64> {
+    fn in_local_zone(&self, local: i64) -> Option<i64> {
         match &self.zone {
             Zone::Fixed(offset) => Some(local - i64::from(*offset) * SECOND),
             Zone::Named(zone) => {

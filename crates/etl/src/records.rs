@@ -68,7 +68,7 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// How many fields it has.
-    pub fn len(&self) -> usize {
+    pub fn width(&self) -> usize {
         self.ends.len()
     }
 
@@ -80,7 +80,7 @@ impl<'a> Record<'a> {
 
     /// All of them.
     pub fn fields(self) -> impl Iterator<Item = &'a [u8]> {
-        (0..self.len()).map(move |at| self.field(at))
+        (0..self.width()).map(move |at| self.field(at))
     }
 }
 

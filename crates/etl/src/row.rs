@@ -52,6 +52,9 @@ pub enum WrongColumns {
         /// The kind.
         kind: Kind,
     },
+    /// The header was not cut at all.
+    #[error("the header is a single column, {0:?}: say with --delimiter what is between its fields")]
+    Uncut(String),
     /// Two columns for one.
     #[error("there are two columns {0}")]
     Twice(String),
@@ -86,6 +89,11 @@ impl Layout {
         {
             let renamed = format.names.iter().find(|(from, _)| same(name, from)).map(|(_, to)| to.as_str());
             let wanted = renamed.unwrap_or(name);
+            if let [single] = found
+                && single.contains([',', ';', '\t', '|'])
+            {
+                return Err(WrongColumns::Uncut(single.clone()));
+            }
             let Some(column) = kind.columns().iter().position(|column| same(wanted, column.name)) else {
                 return Err(WrongColumns::Unknown { name: wanted.trim().to_owned(), kind });
             };
@@ -186,8 +194,8 @@ impl<'a> Rows<'a> {
 
     fn try_append(&self, record: Record<'_>, out: &mut Vec<u8>) -> Result<Key, Reason> {
         let Layout { kind, places, fields } = self.layout;
-        if record.len() != *fields {
-            return Err(Reason::Fields { found: record.len(), expected: *fields });
+        if record.width() != *fields {
+            return Err(Reason::Fields { found: record.width(), expected: *fields });
         }
         let start = out.len();
         let mut key = Key { subscriber: 0..0, location: None, moment: 0 };

@@ -29,10 +29,42 @@ impl std::fmt::Display for Input {
 const GZIP: &[u8] = b"\x1f\x8b";
 const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 
+/// What a file is packed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Nothing.
+    None,
+    /// `gzip`
+    Gzip,
+    /// `zstd`
+    Zstd,
+}
+
+impl Compression {
+    fn of(head: &[u8]) -> Compression {
+        match head {
+            head if head.starts_with(GZIP) => Compression::Gzip,
+            head if head == ZSTD => Compression::Zstd,
+            _ => Compression::None,
+        }
+    }
+}
+
 /// How much is read at once.
 const PIECE: usize = 256 * 1024;
 
 impl Input {
+    /// What a file is packed with, by its first bytes.
+    ///
+    /// # Errors
+    /// It is not there, or not ours to read; standard input can't be looked at twice.
+    pub fn compression(&self) -> io::Result<Compression> {
+        let Input::File(path) = self else { return Err(io::ErrorKind::Unsupported.into()) };
+        let mut head = Vec::new();
+        File::open(path)?.take(ZSTD.len() as u64).read_to_end(&mut head)?;
+        Ok(Compression::of(&head))
+    }
+
     /// Opens it: uncompressed whatever its name says, and in UTF-8. A byte order mark goes, and says which encoding it is.
     /// `read` is told how many bytes were read, as they lie on the disk.
     ///
@@ -57,15 +89,13 @@ impl Input {
 fn plain(mut raw: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
     let mut head = Vec::with_capacity(ZSTD.len());
     raw.by_ref().take(ZSTD.len() as u64).read_to_end(&mut head)?;
-    let kind = head.clone();
+    let compression = Compression::of(&head);
     let whole = Cursor::new(head).chain(raw);
-    Ok(match kind {
+    Ok(match compression {
         // A file may be several archives, one after the other.
-        head if head.starts_with(GZIP) => {
-            Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(PIECE, whole)))
-        }
-        head if head == ZSTD => Box::new(zstd::Decoder::new(whole)?),
-        _ => Box::new(whole),
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(PIECE, whole))),
+        Compression::Zstd => Box::new(zstd::Decoder::new(whole)?),
+        Compression::None => Box::new(whole),
     })
 }
 

@@ -35,7 +35,7 @@ impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Wrong::Missing => f.write_str("has no value"),
-            Wrong::TooLong(bytes) => write!(f, "is {bytes} bytes long, more than {LONGEST}"),
+            Wrong::TooLong(bytes) => write!(f, "is {bytes} bytes long (at most {LONGEST})"),
             Wrong::NotUtf8 => f.write_str("is not UTF-8"),
             Wrong::Zero => f.write_str("has a character 0"),
             Wrong::NotInEncoding => f.write_str("has bytes that the encoding lacks"),

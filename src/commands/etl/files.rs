@@ -61,7 +61,8 @@ pub struct Files {
     rejects: Option<PathBuf>,
 }
 
-fn kind(text: &str) -> Result<Kind, String> {
+/// A kind of events, by its name.
+pub fn kind(text: &str) -> Result<Kind, String> {
     Kind::named(text).ok_or_else(|| "give calls, sms, mds or topups".to_owned())
 }
 

@@ -3,6 +3,7 @@
 mod check;
 mod files;
 mod load;
+mod new;
 mod status;
 
 use std::process::ExitCode;
@@ -11,12 +12,13 @@ use clap::Subcommand;
 
 use super::Failure;
 
-/// Call detail records: load files of them, without a scheduler, and see which days are there
+/// Call detail records: load files of them without a scheduler, see which days are there, write DAGs for FlowETL
 #[derive(Subcommand)]
 pub enum Etl {
     Load(load::Load),
     Check(check::Check),
     Status(status::StatusArgs),
+    New(new::New),
 }
 
 impl Etl {
@@ -26,6 +28,7 @@ impl Etl {
             Etl::Load(args) => args.run(),
             Etl::Check(args) => args.run(),
             Etl::Status(args) => args.run(),
+            Etl::New(args) => args.run(),
         }
     }
 }

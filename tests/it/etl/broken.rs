@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::{HEADER, Rig, SUPERUSER, calls, gzip};
+use super::{HEADER, Rig, SUPERUSER, Said, calls, gzip};
 
 /// A day's table and what is beside it stay as they were.
 fn nothing_happened(rig: &Rig, day: &str) {
@@ -26,7 +26,11 @@ fn a_day_that_is_unfit_is_put_in_quarantine() {
             good.replace("msisdn_counterpart", "counterpart").into(),
             "column \"counterpart\" is none of events.calls: say which it is with --map COLUMN=counterpart, or leave it out with --ignore counterpart",
         ),
-        ("2016-01-02", "a;b\n1;2\n".into(), "column \"a;b\" is none of events.calls"),
+        (
+            "2016-01-02",
+            "a;b\n1;2\n".into(),
+            "the header is a single column, \"a;b\": say with --delimiter what is between its fields",
+        ),
         ("2016-01-03", "id,datetime\n1,2016-01-03 00:00:00\n".into(), "there is no column msisdn among id, datetime"),
         ("2016-01-04", archive[..archive.len() / 2].into(), "cannot be read to its end"),
         ("2016-01-05", "".into(), "there are no rows"),
@@ -120,7 +124,7 @@ fn a_row_that_is_wrong_is_refused_with_its_line_and_the_reason() {
             "10 3 fields in place of 13",
             "11 datetime is on 2016-01-02 in UTC",
             "13 datetime is on 2015-12-31 in UTC",
-            "16 network is 1001 bytes long",
+            "16 network is 1001 bytes long (at most 1000)",
             "19 14 fields in place of 13",
         ]
     );
@@ -196,4 +200,50 @@ fn files_are_read_as_the_options_say() {
     let gone = rig.files.path().join("calls_20160105.csv");
     assert_eq!(rig.run(&["load", "calls"], &[&gone]).status, Some(2));
     assert_eq!(rig.cluster.ask(SUPERUSER, "SELECT FROM etl.etl_records WHERE cdr_type = 'calls'").len(), 0);
+}
+
+/// A DAG out of a sample is a program of Python's; what it says of the file is what `check` is told here.
+#[test]
+fn a_dag_is_written_out_of_a_sample() {
+    let rig = Rig::started();
+    let text = "A number;Start Time;Cell ID;Note\na;01/01/2016 01:00:00;c1;x, y\nb;13/01/2016 13:00:00;;\n";
+    let sample = rig.file("calls_20160101.csv.gz", gzip(text));
+    let path = rig.files.path().join("load_calls.py");
+    let words = ["new", "calls", "--timezone", "Africa/Maputo", "--csv", sample.to_str().unwrap(), "--out"];
+    let said = Said::of(rig.bare(&words, &[&path]).output().expect("flowkit starts"));
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let dag = std::fs::read_to_string(&path).expect("a DAG");
+    for line in [
+        "    filename=\"/etl/calls_{{ ds_nodash }}.csv.gz\",",
+        "    program=\"zcat\",",
+        "    delimiter=\";\",",
+        "    start_date=datetime(2016, 1, 1),",
+        "            f_a_number AS msisdn,",
+        "            NULL::numeric(8) AS tac,",
+        "            (to_timestamp(f_start_time, 'DD/MM/YYYY HH24:MI:SS')::timestamp AT TIME ZONE 'Africa/Maputo') AS datetime,",
+        "#   f_note: \"Note\"; \"x, y\"; left out",
+    ] {
+        assert!(dag.lines().any(|found| found == line), "{line}\n{dag}");
+    }
+    let compiled =
+        std::process::Command::new("python3").args(["-m", "py_compile"]).arg(&path).output().expect("python3");
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    // What is there is not written over.
+    assert_eq!(rig.bare(&words, &[&path]).output().expect("flowkit starts").status.code(), Some(2));
+    // Its SQL is what FlowDB takes.
+    let sql = dag.split("extract_sql=\"\"\"").nth(1).and_then(|rest| rest.split("\"\"\"").next()).expect("SQL");
+    let sql = sql
+        .replace("{{ staging_table }}", "sample")
+        .replace("{{ ds }}", "2016-01-01")
+        .replace("{{ tomorrow_ds }}", "2016-01-02");
+    let fields: Vec<&str> = dag.lines().filter_map(|line| line.trim().strip_suffix(": \"TEXT\",")).collect();
+    let make = format!(
+        "CREATE TABLE sample ({}); INSERT INTO sample VALUES ('a', '01/01/2016 03:00:00', 'c1', 'x'), ('b', '01/01/2016 01:00:00', NULL, NULL)",
+        fields.iter().map(|field| format!("{field} text")).collect::<Vec<_>>().join(", ")
+    );
+    rig.cluster.run(SUPERUSER, &make).expect("a table");
+    assert_eq!(
+        rig.ask(&format!("SELECT msisdn, datetime, location_id, tac FROM ({sql}) AS rows")),
+        ["a 2016-01-01 01:00:00+00 c1 -"]
+    );
 }

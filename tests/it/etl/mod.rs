@@ -40,8 +40,15 @@ impl Rig {
 
     /// `flowkit etl VERB KIND FILES… OPTIONS…`, as the user that runs FlowDB.
     fn command(&self, words: &[&str], files: &[&Path]) -> Command {
+        let mut command = self.bare(words, files);
+        command.arg("--dir").arg(self.cluster.site.state.root());
+        command
+    }
+
+    /// The same for what knows no deployment.
+    fn bare(&self, words: &[&str], files: &[&Path]) -> Command {
         let mut command = Command::new(crate::support::programs::flowkit());
-        command.arg("etl").args(words).args(files).arg("--dir").arg(self.cluster.site.state.root());
+        command.arg("etl").args(words).args(files);
         command.env_clear().env("FLOWDB_PORT", self.cluster.site.settings.port("FLOWDB_PORT").to_string());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).current_dir("/");
         self.cluster.as_service_user(&mut command);

@@ -1,0 +1,317 @@
+//! What a sample of a file looks like: how it is written, and which of its columns may be which of FlowDB's.
+//!
+//! A guess is for a person to look through. Nothing is loaded by one.
+
+use std::io::{self, Read};
+
+use encoding_rs::Encoding;
+
+use crate::kind::{Kind, Type};
+use crate::moment::{Moments, Writing, Zone};
+use crate::records::{Batch, Broken, Records, Shape};
+use crate::source::{Compression, Input};
+
+/// How much of a file is looked at, in bytes.
+const SAMPLE: u64 = 1 << 20;
+/// How many rows are.
+const ROWS: usize = 1000;
+/// Examples that are shown of a column.
+const EXAMPLES: usize = 3;
+
+/// Signs between fields, by how likely they are.
+const DELIMITERS: &[u8] = b",;\t|";
+
+/// Patterns of time, by how likely they are. Where day and month can't be told apart the day comes first.
+const PATTERNS: &[&str] = &[
+    "%d/%m/%Y %H:%M:%S",
+    "%m/%d/%Y %H:%M:%S",
+    "%d-%m-%Y %H:%M:%S",
+    "%d.%m.%Y %H:%M:%S",
+    "%d/%m/%Y %H:%M",
+    "%m/%d/%Y %H:%M",
+    "%d-%b-%Y %H:%M:%S",
+    "%Y%m%d%H%M%S",
+];
+
+/// What others call FlowDB's columns: letters and digits only.
+const NAMES: &[(&str, &[&str])] = &[
+    ("id", &["callid", "eventid", "recordid", "transactionid", "cdrid"]),
+    (
+        "msisdn",
+        &["caller", "callingnumber", "anumber", "aparty", "subscriber", "subscriberid", "callingmsisdn", "phonenumber"],
+    ),
+    (
+        "msisdn_counterpart",
+        &["callee", "callednumber", "bnumber", "bparty", "counterpart", "calledmsisdn", "otherparty"],
+    ),
+    (
+        "datetime",
+        &[
+            "eventtime",
+            "starttime",
+            "timestamp",
+            "calltime",
+            "eventdatetime",
+            "calldatetime",
+            "time",
+            "date",
+            "startdatetime",
+            "eventdate",
+        ],
+    ),
+    (
+        "location_id",
+        &["cellid", "cell", "ci", "cgi", "locationid", "lacci", "site", "siteid", "cellglobalid", "startcell"],
+    ),
+    ("duration", &["callduration", "seconds", "durationsec", "durationseconds", "length"]),
+    ("outgoing", &["isoutgoing", "direction"]),
+    ("network", &["operator", "networkid"]),
+    ("tac", &["handset", "typeallocationcode"]),
+    ("operator_code", &["mnc", "operatorcode"]),
+    ("country_code", &["mcc", "countrycode"]),
+    ("volume_total", &["volume", "totalvolume", "bytes", "totalbytes"]),
+    ("volume_upload", &["upload", "uplink", "uploadvolume", "bytesup"]),
+    ("volume_download", &["download", "downlink", "downloadvolume", "bytesdown"]),
+    ("recharge_amount", &["amount", "topupamount", "rechargeamount", "value"]),
+    ("airtime_fee", &["fee"]),
+    ("tax_and_fee", &["tax"]),
+    ("pre_event_balance", &["balancebefore", "prebalance"]),
+    ("post_event_balance", &["balanceafter", "postbalance"]),
+    ("type", &["topuptype", "rechargetype"]),
+];
+
+/// What a sample looks like.
+pub struct Guess {
+    /// What the file is packed with.
+    pub compression: Compression,
+    /// What is between its fields.
+    pub delimiter: u8,
+    /// Not UTF-8.
+    pub encoding: Option<&'static Encoding>,
+    /// Whether the first row has names.
+    pub header: bool,
+    /// Its columns, from left to right.
+    pub columns: Vec<Guessed>,
+    /// How its times are written, if one column looks like times.
+    pub writing: Option<Writing>,
+    /// Whether its times name their zone.
+    pub zoned: bool,
+}
+
+/// A column of a sample.
+pub struct Guessed {
+    /// What the header calls it, or `column_1`.
+    pub name: String,
+    /// The column of FlowDB's that it may be.
+    pub column: Option<&'static str>,
+    /// Some of its values.
+    pub examples: Vec<String>,
+}
+
+/// Why there is nothing to guess from.
+#[derive(Debug, thiserror::Error)]
+pub enum NoGuess {
+    /// It is not there, or ends before the sample does.
+    #[error("cannot read {0}")]
+    Read(Input, #[source] io::Error),
+    /// It is no table.
+    #[error("cannot make rows of {0}")]
+    Rows(Input, #[source] Broken),
+    /// Not a row, or one column.
+    #[error("{0} has no rows of several columns")]
+    Empty(Input),
+}
+
+/// Looks at the first rows of a file.
+///
+/// # Errors
+/// [`NoGuess`].
+pub fn guess(kind: Kind, input: &Input) -> Result<Guess, NoGuess> {
+    let failed = |error| NoGuess::Read(input.clone(), error);
+    let compression = input.compression().map_err(failed)?;
+    let mut sample = Vec::new();
+    input.open(None, |_| ()).and_then(|file| file.take(SAMPLE).read_to_end(&mut sample)).map_err(failed)?;
+    let whole = sample.len() as u64 == SAMPLE;
+    if whole {
+        // The last line is cut off in the middle.
+        sample.truncate(sample.iter().rposition(|&byte| byte == b'\n').map_or(sample.len(), |at| at + 1));
+    }
+    let encoding = std::str::from_utf8(&sample).is_err().then_some(encoding_rs::WINDOWS_1252);
+    if let Some(encoding) = encoding {
+        sample = encoding.decode_without_bom_handling(&sample).0.into_owned().into_bytes();
+    }
+    let (delimiter, rows) = DELIMITERS
+        .iter()
+        .filter_map(|&delimiter| Some((delimiter, table(&sample, delimiter).ok()?)))
+        .max_by_key(|(delimiter, rows)| (fit(rows), std::cmp::Reverse(DELIMITERS.iter().position(|d| d == delimiter))))
+        .filter(|(_, rows)| fit(rows) > 0)
+        .ok_or_else(|| NoGuess::Empty(input.clone()))?;
+    let header = has_header(kind, &rows[0]);
+    let names = rows[0].iter().enumerate().map(|(at, name)| match header {
+        true => name.trim().to_owned(),
+        false => format!("column_{}", at + 1),
+    });
+    let names: Vec<String> = names.collect();
+    let body = &rows[usize::from(header)..];
+    let (writing, zoned, time) = times(body, names.len());
+    let columns = columns(kind, &names, body, time);
+    Ok(Guess { compression, delimiter, encoding, header, columns, writing, zoned })
+}
+
+fn table(sample: &[u8], delimiter: u8) -> Result<Vec<Vec<String>>, Broken> {
+    let mut records = Records::new(sample, Shape { delimiter, quote: b'"' });
+    let (mut batch, mut rows) = (Batch::default(), Vec::new());
+    while rows.len() <= ROWS && records.fill(&mut batch)? {
+        let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
+        rows.extend(batch.records().map(|record| record.fields().map(text).collect::<Vec<_>>()));
+    }
+    rows.truncate(ROWS + 1);
+    Ok(rows)
+}
+
+/// How well a sign cuts rows into columns: rows that have as many as the first, times how many those are; 0 for a single column.
+fn fit(rows: &[Vec<String>]) -> usize {
+    let columns = rows.first().map_or(0, Vec::len);
+    if columns < 2 { 0 } else { columns * rows.iter().filter(|row| row.len() == columns).count() }
+}
+
+/// Names, and not values: one of them is known, or none has a digit at its beginning.
+fn has_header(kind: Kind, first: &[String]) -> bool {
+    first.iter().any(|name| column_named(kind, name).is_some())
+        || first.iter().all(|name| name.trim().starts_with(|c: char| c.is_alphabetic() || c == '_'))
+}
+
+fn letters(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+fn column_named(kind: Kind, name: &str) -> Option<&'static str> {
+    let name = letters(name);
+    let is = |column: &str| {
+        let others = NAMES.iter().find(|(known, _)| *known == column).map_or(&[][..], |(_, others)| others);
+        letters(column) == name || others.contains(&name.as_str())
+    };
+    kind.columns().iter().map(|column| column.name).find(|column| is(column))
+}
+
+/// How the times are written, whether they name a zone, and in which column they are.
+fn times(rows: &[Vec<String>], columns: usize) -> (Option<Writing>, bool, Option<usize>) {
+    let writings =
+        [Writing::Iso].into_iter().chain(PATTERNS.iter().map(|pattern| Writing::Pattern(pattern.to_string())));
+    let writings: Vec<Writing> = writings.chain([Writing::Seconds, Writing::Milliseconds]).collect();
+    let values = |at: usize| rows.iter().filter_map(move |row| row.get(at)).filter(|value| !value.is_empty());
+    for writing in writings {
+        let in_zone = |zone| Moments { writing: writing.clone(), zone: Zone::Fixed(zone) };
+        let (here, there) = (in_zone(0), in_zone(3600));
+        for at in 0..columns {
+            if values(at).next().is_some()
+                && values(at).all(|value| here.read(value.as_bytes()).is_some_and(is_plausible))
+            {
+                let zoned = values(at).all(|value| here.read(value.as_bytes()) == there.read(value.as_bytes()));
+                return (Some(writing), zoned, Some(at));
+            }
+        }
+    }
+    (None, false, None)
+}
+
+/// Of this century's first half: telephone numbers are not taken for seconds.
+fn is_plausible(micros: i64) -> bool {
+    crate::moment::day_of(micros).is_some_and(|date| (2000..2050).contains(&date.year()))
+}
+
+fn columns(kind: Kind, names: &[String], rows: &[Vec<String>], time: Option<usize>) -> Vec<Guessed> {
+    let mut taken: Vec<&str> = Vec::new();
+    let mut found: Vec<Option<&'static str>> = names
+        .iter()
+        .enumerate()
+        .map(|(at, name)| {
+            let column = column_named(kind, name).filter(|column| !taken.contains(column));
+            let column =
+                column.filter(|column| takes(kind, column, rows, at) || (*column == "datetime" && time == Some(at)))?;
+            taken.push(column);
+            Some(column)
+        })
+        .collect();
+    if let Some(at) = time.filter(|_| !taken.contains(&"datetime")) {
+        found[at] = Some("datetime");
+    }
+    names
+        .iter()
+        .zip(found)
+        .enumerate()
+        .map(|(at, (name, column))| {
+            let mut examples: Vec<String> = Vec::new();
+            for value in rows.iter().filter_map(|row| row.get(at)).filter(|value| !value.is_empty()) {
+                if examples.len() < EXAMPLES && !examples.contains(value) {
+                    examples.push(value.clone());
+                }
+            }
+            Guessed { name: name.clone(), column, examples }
+        })
+        .collect()
+}
+
+/// Whether a column of FlowDB's takes all values.
+fn takes(kind: Kind, column: &str, rows: &[Vec<String>], at: usize) -> bool {
+    let Some(column) = kind.columns().iter().find(|known| known.name == column) else { return false };
+    if column.r#type == Type::Timestamp {
+        return false;
+    }
+    let moments = Moments { writing: Writing::Iso, zone: Zone::Fixed(0) };
+    let mut values = rows.iter().filter_map(|row| row.get(at)).filter(|value| !value.is_empty());
+    values.all(|value| crate::value::append(column.r#type, value.as_bytes(), &moments, &mut Vec::new()).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &[u8]) -> Guess {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        guess(Kind::Calls, &Input::File(file.path().into())).unwrap()
+    }
+
+    fn seen(guess: &Guess) -> Vec<(&str, Option<&str>)> {
+        guess.columns.iter().map(|column| (column.name.as_str(), column.column)).collect()
+    }
+
+    #[test]
+    fn a_sample_says_how_it_is_written() {
+        let guess = of(b"A number;B-Number;Start Time;Cell ID;Duration;Note\na;b;31/12/2015 23:00:00;c1;12.5;x, y\na;;13/01/2016 00:00:00;c2;;\n");
+        assert_eq!((guess.delimiter, guess.header, guess.zoned), (b';', true, false));
+        assert_eq!(guess.writing, Some(Writing::Pattern("%d/%m/%Y %H:%M:%S".into())));
+        let expected = [
+            ("A number", Some("msisdn")),
+            ("B-Number", Some("msisdn_counterpart")),
+            ("Start Time", Some("datetime")),
+            ("Cell ID", Some("location_id")),
+            ("Duration", Some("duration")),
+            ("Note", None),
+        ];
+        assert_eq!(seen(&guess), expected);
+        assert_eq!(guess.columns[3].examples, ["c1", "c2"]);
+    }
+
+    #[test]
+    fn files_without_names_and_other_letters_are_seen_too() {
+        let guess = of(b"50912345678,2016-01-01T00:00:00+02,caf\xe9\n50912345679,2016-01-01T00:00:01+02,x\n");
+        assert_eq!((guess.header, guess.zoned, guess.encoding.is_some()), (false, true, true));
+        assert_eq!(seen(&guess), [("column_1", None), ("column_2", Some("datetime")), ("column_3", None)]);
+        let guess = of(b"msisdn\tdatetime\nsomebody\t1451606400\n");
+        assert_eq!((guess.delimiter, guess.writing), (b'\t', Some(Writing::Seconds)));
+        // Known by its name, and by nothing in it.
+        let guess = of(b"msisdn,duration,time\na,long,later\n");
+        assert_eq!(seen(&guess), [("msisdn", Some("msisdn")), ("duration", None), ("time", None)]);
+    }
+
+    #[test]
+    fn what_is_no_table_is_said() {
+        for text in [&b""[..], b"\n\n", b"one column\nonly\n"] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            assert!(matches!(guess(Kind::Sms, &Input::File(file.path().into())), Err(NoGuess::Empty(_))), "{text:?}");
+        }
+    }
+}

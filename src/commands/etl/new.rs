@@ -1,0 +1,261 @@
+//! `flowkit etl new`: a DAG for FlowETL, out of a sample of the files that it is to load.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use etl::{Column, Compression, Guess, Guessed, Input, Kind, Type, Writing};
+use time::macros::format_description;
+
+use super::super::Failure;
+use super::files::kind;
+use say::tell;
+
+/// Write a DAG for FlowETL from a sample file
+///
+/// Looks at the first rows of a file: how it is packed, what is between its fields, whether it has a header, how its times are
+/// written, and which of its columns are which of FlowDB's. What comes out is a file for FlowETL's directory of DAGs, with what was
+/// found as comments; look through it before you put it there. The traps of FlowETL's defaults are met in it: indexes that the
+/// kind has columns for, a late file is tried for again within the hour, rows of another day do not make the last step fail.
+#[derive(Args)]
+pub struct New {
+    /// What the file holds: calls, sms, mds or topups
+    #[arg(value_name = "KIND", value_parser = kind)]
+    kind: Kind,
+    /// A file such as will come every day, as it is or compressed with gzip or zstd
+    #[arg(long, value_name = "FILE")]
+    csv: PathBuf,
+    /// Where times are that name no zone
+    #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = zone)]
+    timezone: String,
+    /// The directory of the files, as FlowDB's server sees it
+    #[arg(long, value_name = "DIR", default_value = "/etl")]
+    directory: String,
+    /// Write it into a file, which must not be there yet [default: standard output]
+    #[arg(long, value_name = "FILE.py")]
+    out: Option<PathBuf>,
+}
+
+fn zone(text: &str) -> Result<String, String> {
+    etl::Zone::named(text).map(|_| text.to_owned())
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {}", .0.display())]
+struct NotWritten(PathBuf, #[source] io::Error);
+
+impl New {
+    /// Guesses and writes; what was not recognised is said on stderr.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let guess = etl::guess(self.kind, &Input::File(self.csv.clone())).map_err(Failure::mistake)?;
+        for column in self.kind.columns().iter().filter(|column| column.is_needed()) {
+            if !guess.columns.iter().any(|guessed| guessed.column == Some(column.name)) {
+                tell!("warning: no column looks like {}; every row must have one: edit extract_sql", column.name);
+            }
+        }
+        let text = self.dag(&guess);
+        match &self.out {
+            None => say::product(text.as_bytes()),
+            Some(path) => {
+                let written = std::fs::File::create_new(path)
+                    .and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()));
+                written.map_err(|error| Failure::mistake(NotWritten(path.clone(), error)))?;
+                tell!("{} is written: look through it, then put it into FlowETL's directory of DAGs", path.display());
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn dag(&self, guess: &Guess) -> String {
+        let (kind, fields) = (self.kind, fields(&guess.columns));
+        let name = file_template(&self.csv);
+        let field_lines: String =
+            fields.iter().map(|field| format!("        {}: \"TEXT\",\n", python(field))).collect();
+        let indexes: Vec<String> =
+            kind.indexes().iter().filter(|column| **column != "msisdn").map(|column| python(column)).collect();
+        let time = self.time(guess, &fields);
+        let values: Vec<String> = kind
+            .columns()
+            .iter()
+            .map(|column| format!("            {}", value(column, guess, &fields, &time)))
+            .collect();
+        let day = match &time {
+            Some(time) => format!(
+                "\n        -- Rows of another day (in UTC) would make the last step fail. `flowkit etl check` names them.\n        \
+                 WHERE {time} >= '{{{{ ds }}}}' AND {time} < '{{{{ tomorrow_ds }}}}'"
+            ),
+            None => String::new(),
+        };
+        format!(
+            "# Made by `flowkit etl new`. Look through it, then put it into FlowETL's directory of DAGs.\n\
+             #\n\
+             {}\
+             from datetime import datetime, timedelta\n\n\
+             from airflow import DAG  # noqa: F401 (Airflow looks for DAGs only in files that have this word)\n\n\
+             from flowetl.util import create_dag\n\n\
+             dag = create_dag(\n    \
+                 dag_id=\"load_{kind}\",\n    \
+                 cdr_type=\"{kind}\",\n    \
+                 # The first day that there is a file of.\n    \
+                 start_date=datetime({}),\n    \
+                 schedule_interval=\"@daily\",\n    \
+                 # A file that is late is tried for again every half an hour, for a week.\n    \
+                 retries=336,\n    \
+                 retry_delay=timedelta(minutes=30),\n    \
+                 filename={},\n\
+                 {}    \
+                 fields={{\n{field_lines}    }},\n    \
+                 delimiter={},\n    \
+                 header={},\n    \
+                 extract_sql=\"\"\"\n        SELECT\n{}\n        FROM {{{{ staging_table }}}}{day}\n    \"\"\",\n    \
+                 # FlowETL's default names columns that not every kind has.\n    \
+                 indexes=[{}],\n    \
+                 cluster_field=\"msisdn\",\n\
+             )\n\
+             # A long history is not loaded by sixteen days at once (`flowkit etl load` is faster at it).\n\
+             dag.max_active_runs = 2\n",
+            comments(guess, &fields),
+            self.first_day(),
+            python(&format!("{}/{name}", self.directory.trim_end_matches('/'))),
+            program(guess),
+            python(&char::from(guess.delimiter).to_string()),
+            if guess.header { "True" } else { "False" },
+            values.join(",\n"),
+            indexes.join(", "),
+        )
+    }
+
+    /// SQL of the moment of a row.
+    fn time(&self, guess: &Guess, fields: &[String]) -> Option<String> {
+        let at = guess.columns.iter().position(|column| column.column == Some("datetime"))?;
+        let field = &fields[at];
+        let zoned = guess.zoned || self.timezone == "UTC";
+        Some(match guess.writing.as_ref()? {
+            Writing::Seconds => format!("to_timestamp({field}::double precision)"),
+            Writing::Milliseconds => format!("to_timestamp({field}::double precision / 1000)"),
+            Writing::Iso if zoned => format!("{field}::timestamptz"),
+            Writing::Iso => format!("({field}::timestamp AT TIME ZONE '{}')", sql(&self.timezone)),
+            Writing::Pattern(pattern) if zoned => format!("to_timestamp({field}, '{}')", template(pattern)),
+            Writing::Pattern(pattern) => {
+                let local = format!("to_timestamp({field}, '{}')::timestamp", template(pattern));
+                format!("({local} AT TIME ZONE '{}')", sql(&self.timezone))
+            }
+        })
+    }
+
+    /// That of the sample, if its name says it.
+    fn first_day(&self) -> String {
+        let days = etl::plan(&[Input::File(self.csv.clone())], None, false).ok();
+        let date = days.and_then(|days| Some(days.first()?.date)).unwrap_or(time::macros::date!(2016 - 01 - 01));
+        format!("{}, {}, {}", date.year(), u8::from(date.month()), date.day())
+    }
+}
+
+/// The name of each day's file: that of the sample, with FlowETL's date in the place of its own.
+fn file_template(sample: &Path) -> String {
+    let name = sample.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let days = etl::plan(&[Input::File(sample.to_owned())], None, false).ok();
+    let Some(date) = days.and_then(|days| Some(days.first()?.date)) else { return name };
+    let plain = date.format(format_description!("[year][month][day]")).expect("a date has year, month and day");
+    name.replace(&plain, "{{ ds_nodash }}").replace(&date.to_string(), "{{ ds }}")
+}
+
+/// The fields as columns of a foreign table: any name will do there that is one in SQL.
+fn fields(columns: &[Guessed]) -> Vec<String> {
+    let mut taken = BTreeSet::new();
+    let mut fields = Vec::new();
+    for column in columns {
+        let plain: String =
+            column.name.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        // With this before it no name is a word of SQL's own, or begins with a digit.
+        let base = format!("f_{}", plain.trim_matches('_'));
+        let mut name = base.clone();
+        for number in 2.. {
+            if taken.insert(name.clone()) {
+                break;
+            }
+            name = format!("{base}_{number}");
+        }
+        fields.push(name);
+    }
+    fields
+}
+
+fn value(column: &Column, guess: &Guess, fields: &[String], time: &Option<String>) -> String {
+    let at = guess.columns.iter().position(|guessed| guessed.column == Some(column.name));
+    let value = match (column.r#type, at) {
+        (Type::Timestamp, Some(_)) => time.clone(),
+        (Type::Text, Some(at)) => Some(fields[at].clone()),
+        (_, Some(at)) => Some(format!("{}::{}", fields[at], column.sql())),
+        (_, None) => None,
+    };
+    format!("{} AS {}", value.unwrap_or_else(|| format!("NULL::{}", column.sql())), column.name)
+}
+
+fn program(guess: &Guess) -> &'static str {
+    match guess.compression {
+        Compression::None => "",
+        Compression::Gzip => "    program=\"zcat\",\n",
+        Compression::Zstd => "    program=\"zstdcat\",\n",
+    }
+}
+
+fn comments(guess: &Guess, fields: &[String]) -> String {
+    let mut text =
+        String::from("# What was found in the sample (field, as the file calls it, examples, column of FlowDB):\n");
+    for (column, field) in guess.columns.iter().zip(fields) {
+        let examples: Vec<String> = column.examples.iter().map(|example| shortened(example)).collect();
+        let of = column.column.unwrap_or("left out");
+        text += &format!("#   {field}: {}; {}; {of}\n", shortened(&column.name), examples.join(", "));
+    }
+    if guess.encoding.is_some() {
+        text += "# Its text is not UTF-8 (perhaps windows-1252), and create_dag's `encoding` does not work:\n\
+                 # have program=\"iconv -f WINDOWS-1252 -t UTF-8\" read plain files, or load them with `flowkit etl load --encoding`.\n";
+    }
+    text + "\n"
+}
+
+/// An example in one line, and not the whole of a long one.
+fn shortened(text: &str) -> String {
+    let short: String = text.chars().take(24).collect();
+    let more = if short.len() < text.len() { "…" } else { "" };
+    format!("{:?}{more}", short)
+}
+
+/// A text as Python writes it.
+fn python(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// A text inside of quotes of SQL's, in a template of Jinja's.
+fn sql(text: &str) -> String {
+    text.replace('\'', "''")
+}
+
+/// PostgreSQL's words for the parts of a pattern.
+fn template(pattern: &str) -> String {
+    [("%Y", "YYYY"), ("%m", "MM"), ("%d", "DD"), ("%b", "Mon"), ("%H", "HH24"), ("%M", "MI"), ("%S", "SS")]
+        .iter()
+        .fold(pattern.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_fields_are_names_in_sql() {
+        let named = |names: &[&str]| -> Vec<String> {
+            let column = |name: &&str| Guessed { name: name.to_string(), column: None, examples: vec![] };
+            fields(&names.iter().map(column).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            named(&["A number", "a-number", "1st", "select", "Größe", ""]),
+            ["f_a_number", "f_a_number_2", "f_1st", "f_select", "f_gr__e", "f_"]
+        );
+        assert_eq!(template("%d/%m/%Y %H:%M:%S"), "DD/MM/YYYY HH24:MI:SS");
+        assert_eq!(shortened("it's\n\"so\""), "\"it's\\n\\\"so\\\"\"");
+    }
+}
