@@ -10,6 +10,7 @@ use flowkit_core::config::{Origin, StateDir};
 use flowkit_core::secrets::Secret;
 use postgres::Endpoint;
 use rand::RngExt;
+use serde_json::{Value, json};
 
 use crate::said::unread;
 use crate::support::deployment::{Deployment, kill, pids, show};
@@ -77,6 +78,14 @@ fn a_deployment_comes_up_answers_recovers_and_goes_down() {
     // And what was loaded is still there.
     deployment.done(&["up", "--detach"]);
     deployment.done(&["verify"]);
+    let key = deployment.state().with_file_name("admin.key");
+    for kind in ["user", "role"] {
+        let left = deployment.done(&["auth", kind, "list", "--key-file", key.to_str().unwrap()]);
+        assert!(
+            left.contains(if kind == "user" { "ann" } else { "analyst" }) && !left.contains("flowkit_verify"),
+            "{left}"
+        );
+    }
     deployment.done(&["down"]);
 }
 
@@ -148,6 +157,19 @@ fn a_token_of_flowauth_works_until_it_is_revoked(deployment: &Deployment) {
     let certificate = secrets.join("cert-flowkit.pem");
     let ask = || flowapi::guide(Command::new(flowapi::python()), deployment.ports[3], token, &certificate);
     assert!(ask().unwrap()["people"].as_u64().unwrap() > 1_000);
+    // The same by the command, which needs to be told of nothing but a key's file.
+    let key = deployment.state().with_file_name("admin.key");
+    let key = key.to_str().unwrap();
+    deployment.done(&["auth", "key", "first", "--out", key]);
+    assert!(deployment.done(&["auth", "server", "import", "--key-file", key]).contains("nothing changes"));
+    let told = deployment.done(&["auth", "deployment", "--key-file", key, "--format", "json"]);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["flowapi"]["parts"], json!({ "database": true, "flowmachine": true, "revocations": true }));
+    assert_eq!(told["flowapi"]["days"]["calls"].as_array().map(Vec::len), Some(3), "{told}");
+    // What a verify that was killed has left: the next removes it.
+    let leave = |what: &[&str]| deployment.done(&[&["auth", "--key-file", key], what].concat());
+    leave(&["user", "create", "flowkit_verify_1_0badcafe", "--machine"]);
+    leave(&["role", "create", "flowkit_verify_1_0badcafe", "--scope", "run", "--member", "flowkit_verify_1_0badcafe"]);
     flowauth::administer(deployment.ports[4], &secrets, minted["id"].as_i64());
     wait(Duration::from_secs(120), "the token to be refused", || ask().is_err());
 }

@@ -138,14 +138,10 @@ pub async fn admit(app: &App, access: Access, request: &Parts) -> Result<Caller,
     let changes = !matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
     match &caller.by {
         // Nothing sends a key unasked, as browsers send cookies.
-        By::Key(_, key) => {
-            if !fits(key.may, access, &request.method) {
-                return Err(Error::new(
-                    StatusCode::FORBIDDEN,
-                    "This key may not do that: sign in, or use one that may.",
-                ));
-            }
+        By::Key(_, key) if !fits(key.may, access, &request.method) => {
+            return Err(Error::new(StatusCode::FORBIDDEN, "This key may not do that: sign in, or use one that may."));
         }
+        By::Key(..) => {}
         _ if changes && !is_meant(app, caller.session().unwrap_or_default(), request) => {
             let text = "This was not sent by a page or program of yours: sign in again, or send the cookie X-CSRF as X-CSRF-Token.";
             return Err(Error::new(StatusCode::FORBIDDEN, text).with("csrf", true));

@@ -68,6 +68,8 @@ enum Command {
     #[command(subcommand)]
     Key(keys::Key),
     Import(import::Import),
+    /// Say how FlowAuth and the FlowAPI beside it are, which days of data there are, and what ends soon
+    Deployment,
 }
 
 impl Auth {
@@ -77,6 +79,7 @@ impl Auth {
         crate::roles::wait(async {
             match self.command {
                 Command::Import(args) => return args.run(&place),
+                Command::Deployment => deployment(&place).await,
                 Command::User(command) => command.run(&place).await,
                 Command::Role(command) => command.run(&place).await,
                 Command::Server(command) => command.run(&place).await,
@@ -101,6 +104,40 @@ impl Place {
             }
         }
     }
+}
+
+async fn deployment(place: &Place) -> Result<(), Failure> {
+    let told = client::Client::new(place)?.get("/admin/deployment").await?;
+    if place.format == Format::Json {
+        say::product(format!("{told:#}\n").as_bytes());
+        return Ok(());
+    }
+    let mut rows = vec![["FlowAuth".to_owned(), format!("since {}", text(&told["since"]))]];
+    let flowapi = &told["flowapi"];
+    if flowapi.is_null() {
+        rows.push(["FlowAPI".to_owned(), "none beside it: it stands outside of the deployment".to_owned()]);
+    }
+    for (part, is_well) in flowapi["parts"].as_object().into_iter().flatten() {
+        rows.push([format!("FlowAPI's {part}"), if *is_well == true { "well" } else { "away" }.to_owned()]);
+    }
+    for (kind, days) in flowapi["days"].as_object().into_iter().flatten() {
+        let days: Vec<String> = days.as_array().into_iter().flatten().map(text).collect();
+        let span = days.first().zip(days.last()).map(|(first, last)| format!(", {first} to {last}"));
+        rows.push([format!("days of {kind}"), format!("{}{}", days.len(), span.unwrap_or_default())]);
+    }
+    for certificate in told["certificates"].as_array().into_iter().flatten() {
+        rows.push([
+            format!("certificate of {}", text(&certificate["of"])),
+            format!("ends {}", text(&certificate["ends"])),
+        ]);
+    }
+    for one in told["near_their_end"].as_array().into_iter().flatten() {
+        let what = format!("{} {} of {}", text(&one["kind"]), text(&one["name"]), text(&one["user"]));
+        rows.push([what, format!("ends {}", text(&one["ends"]))]);
+    }
+    let rows = rows.into_iter().map(|row| row.map(|cell| say::Shown(cell).to_string()));
+    say::product(table::lines(["WHAT", ""], rows).as_bytes());
+    Ok(())
 }
 
 /// A field as people read it.

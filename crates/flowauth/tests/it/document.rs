@@ -58,8 +58,8 @@ impl Document {
         is.then_some(()).ok_or_else(|| format!("{value} is no {schema}"))
     }
 
-    fn each<'a>(&self, schema: &Value, values: impl Iterator<Item = &'a Value>) -> Result<(), String> {
-        values.map(|value| self.fits(schema, value)).collect()
+    fn each<'a>(&self, schema: &Value, mut values: impl Iterator<Item = &'a Value>) -> Result<(), String> {
+        values.try_for_each(|value| self.fits(schema, value))
     }
 
     /// An object has the fields that are told, all of them, and no other.

@@ -344,13 +344,9 @@ async fn a_role_has_a_light_page_whatever_the_number_of_users(address: Address) 
     let apart = page(&mut root, "/manage/roles/1").await;
     assert!(apart.contains("href=\"/manage/roles/1/members\"") && !apart.contains("id=\"m-"));
     let members = page(&mut root, "/manage/roles/1/members").await;
-    eprintln!(
-        "bytes: 25 users in the role's page {}, 1,001 apart {}, their page {}",
-        with_boxes.len(),
-        apart.len(),
-        members.len()
-    );
-    assert!(with_boxes.len().max(apart.len()).max(members.len()) < 100_000);
+    // With style and script these are 22 kB more.
+    let heaviest = with_boxes.len().max(apart.len()).max(members.len());
+    assert!(heaviest < 75_000, "{heaviest} bytes");
     assert_eq!(members.matches("name=\"m\"").count(), 50);
     assert!(members.contains("members?find=&amp;from=50"));
 

@@ -375,6 +375,21 @@ async fn an_administrator_goes_on(visit: &mut Visit<'_>, file: &str) {
     chromium.see("Users").await;
     assert_eq!(chromium.run("return document.querySelectorAll('.rows li').length").await.unwrap(), 1);
 
+    // A machine and the way to its key; what is told of the deployment; a role's members.
+    visit.open("/manage/users/new").await;
+    chromium.fill("#username", "nightly").await;
+    chromium.click("#is_admin").await;
+    chromium.click("#is_machine").await;
+    chromium.click("main form .main").await;
+    chromium.see("Keys of nightly").await;
+    visit.look("machine").await;
+    visit.open("/manage/deployment").await;
+    chromium.see("The deployment").await;
+    visit.look("deployment").await;
+    visit.open("/manage/roles/1/members").await;
+    chromium.see("Members of analyst").await;
+    visit.look("members").await;
+
     // Everything in the other language, too.
     visit.open("/?lang=fr").await;
     chromium.see("Mes serveurs").await;
