@@ -197,7 +197,15 @@ INSERT INTO users_with_roles VALUES (7, 2);
     let counted = "1 users (0 with a second factor), 1 servers with 1 scopes and 1 roles, 0 tokens\n";
     assert_eq!(import(&["theirs.sqlite", "--dry-run"]).ok(), format!("would be imported: {counted}"));
     assert_eq!(sandbox.list("k", "server list"), json!([]));
-    assert_eq!(import(&["theirs.sqlite"]).ok(), format!("imported: {counted}"));
+    let by_stdin = fs::File::open(sandbox.path("theirs.sqlite")).unwrap();
+    let mut command = Command::new(flowkit());
+    command
+        .env_clear()
+        .current_dir(sandbox.root.path())
+        .args(["auth", "import", "--dir", "state", "-"])
+        .stdin(by_stdin);
+    let output = command.output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("imported: {counted}"), "{output:?}");
     let roles = sandbox.list("k", "role list");
     assert_eq!((&roles[0]["name"], &roles[0]["longest_token_life_minutes"]), (&json!("analyst"), &json!(30)));
     import(&["theirs.sqlite"]).refused(1, "nothing is imported: there is a server \"there\" here already");

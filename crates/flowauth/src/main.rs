@@ -106,6 +106,14 @@ impl Import {
             Ok(told) => told,
             Err(problems) => return mistake(&problems),
         };
+        if let Address::File(path) = &address
+            && !path.exists()
+        {
+            let hint =
+                "start FlowAuth once, or set DB_URI; `flowkit auth import` knows where the data of a deployment are";
+            let problem = Problem::new("FlowAuth's own database is not there", hint);
+            return mistake(&problem.value(path.display().to_string()).into());
+        }
         let done = async {
             let database = Database::open(&address).await?;
             let done = import(&database, &vault, &source, theirs.as_ref().unwrap_or(&vault), self.dry_run).await;

@@ -17,7 +17,7 @@ use flowkit_core::config::Problem;
 /// A user whose name is here already stays as they are here, and gets the roles and tokens of the other.
 #[derive(Args)]
 pub struct Import {
-    /// Its database: a SQLite file, or postgresql://USER:{}@HOST/NAME with {} for the password
+    /// Its database: a SQLite file, - for one on the standard input, or postgresql://USER:{}@HOST/NAME with {} for the password
     #[arg(value_name = "DATABASE")]
     from: String,
     /// File of the password that stands for {}
@@ -45,7 +45,11 @@ impl Import {
             command.args(path.iter().flat_map(|path| [flag.as_ref(), path.as_os_str()]));
         }
         command.args(self.dry_run.then_some("--dry-run"));
-        command.stdin(if self.from.contains("://") { Stdio::null() } else { opened(Path::new(&self.from))?.into() });
+        command.stdin(match &*self.from {
+            "-" => Stdio::inherit(),
+            server if server.contains("://") => Stdio::null(),
+            path => opened(Path::new(path))?.into(),
+        });
         let status = command.status()?;
         Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
     }
