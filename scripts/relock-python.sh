@@ -1,5 +1,5 @@
 #!/bin/bash
-# Makes python/requirements.txt, tools.txt and client.txt, and those of benches/flowapi, anew from the .in files beside them:
+# Makes python/requirements.txt, flowetl.txt, tools.txt and client.txt, and those of benches/flowapi, anew from the .in files beside them:
 # the whole closure, each package at one version, with the hash of every file it was published as; and python/wheels.json
 # from the first: the files that Nix fetches of it. Needs the network; look at the diff.
 #
@@ -18,6 +18,7 @@ uv=("$work/uv/bin/uv" pip compile --quiet --universal --generate-hashes --python
 # cffi is for PyPy only.
 "${uv[@]}" --override overrides.in --no-emit-package cffi --no-emit-package pycparser \
     --output-file requirements.txt requirements.in
+"${uv[@]}" --output-file flowetl.txt flowetl.in
 "${uv[@]}" --output-file tools.txt tools.in
 "${uv[@]}" --output-file client.txt client.in
 (cd ../benches/flowapi && "${uv[@]}" --output-file requirements.txt requirements.in)

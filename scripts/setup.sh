@@ -9,7 +9,8 @@
 #      name in a container), zstd (which tar calls), chromium with its driver and a font, and npm, for the pages. A machine
 #      that tests no pages says FLOWKIT_NO_BROWSER=1: those are 200 MB.
 #   2. PREFIX/lib/flowkit/python: the Python environment of FlowMachine, from python/requirements.txt (hashes checked,
-#      nothing resolved), with our launcher in it. With --tests also PREFIX/lib/flowkit/client: upstream's client and what
+#      nothing resolved), with our launcher in it; and PREFIX/lib/flowkit/etl: FlowETL's, from python/flowetl.txt, 300 MB that a
+#      machine without FlowETL does not need (FLOWKIT_NO_ETL=1). With --tests also PREFIX/lib/flowkit/client: upstream's client and what
 #      reads our answers and files, from python/client.txt; and PREFIX/lib/flowkit/axe: the accessibility checker axe, by npm
 #      with its hash checked.
 #
@@ -155,20 +156,20 @@ packages() {
 
 # --- 2. The Python environment --------------------------------------------------------------------------------------
 
+# Two packages of FlowMachine's are published as source: they are built after, and with, the locked setuptools and wheel.
 source_only='^(finist|python-louvain)=='
 
-# The locked requirements whose first line matches (or, with "!", does not match) a pattern.
-locked() { awk -v no="$1" -v pattern="$2" '/^[a-zA-Z]/ { take = ($0 ~ pattern) != (no == "!") } take' python/requirements.txt; }
+# The requirements of a lock whose first line matches (or, with "!", does not match) a pattern.
+locked() { awk -v no="$2" -v pattern="$3" '/^[a-zA-Z]/ { take = ($0 ~ pattern) != (no == "!") } take' "$1"; }
 
-# Makes the environment under a name that tells its contents and then turns the link `python` to it, so that a half-made
-# one is never used and a running server keeps the one it started with.
-python_environment() {
-    local home=$prefix/lib/flowkit version key target old
-    version=$($python -c 'import sys; print(sys.version)')
-    key=$(cat python/requirements.txt <(echo "$version") | sha256sum | cut -c1-12)
-    target=$home/python-$key
+# Makes the environment $1 of the lock $2, under a name that tells its contents, puts our package $3 in it, and then turns the link $1 to it,
+# so that a half-made one is never used and a running server keeps the one it started with.
+environment() {
+    local home=$prefix/lib/flowkit name=$1 lock=$2 package=$3 key target old
+    key=$(cat "$lock" <($python -c 'import sys; print(sys.version)') | sha256sum | cut -c1-12)
+    target=$home/$name-$key
     if [ ! -e "$target/complete" ]; then
-        say "making the Python environment $target ($(grep -c '^[a-z]' python/requirements.txt) locked packages)"
+        say "making the Python environment $target ($(grep -c '^[a-zA-Z]' "$lock") locked packages)"
         mkdir -p "$home"
         rm -rf "$target"
         (
@@ -177,35 +178,42 @@ python_environment() {
             $python -I -m venv "$target"
             install=("$target/bin/python" -I -m pip install --quiet --disable-pip-version-check --no-input
                      --no-deps --require-hashes --no-build-isolation)
-            # Two packages are published as source: they are built after, and with, the locked setuptools and wheel.
-            "${install[@]}" --only-binary :all: --requirement <(locked ! "$source_only")
-            "${install[@]}" --use-pep517 --requirement <(locked "" "$source_only")
+            "${install[@]}" --only-binary :all: --requirement <(locked "$lock" ! "$source_only")
+            if grep -qE "$source_only" "$lock"; then
+                "${install[@]}" --use-pep517 --requirement <(locked "$lock" "" "$source_only")
+            fi
             touch "$target/complete"
         )
     fi
-    launcher "$target"
-    if [ "$(readlink "$home/python" || true)" != "python-$key" ]; then
-        old=$(readlink "$home/python" || true)
-        ln -sfn "python-$key" "$home/python.new"
-        mv -T "$home/python.new" "$home/python"
+    ours "$target" "$package"
+    if [ "$(readlink "$home/$name" || true)" != "$name-$key" ]; then
+        old=$(readlink "$home/$name" || true)
+        ln -sfn "$name-$key" "$home/$name.new"
+        mv -T "$home/$name.new" "$home/$name"
         # The one before is kept for servers that still run from it; older ones go.
-        find "$home" -maxdepth 1 -name 'python-*' ! -name "python-$key" ! -name "${old:-python-}" -exec rm -rf {} +
+        find "$home" -maxdepth 1 -name "$name-*" ! -name "$name-$key" ! -name "${old:-$name-}" -exec rm -rf {} +
     fi
 }
 
-# Copies our launcher into an environment, each file whole, only what changed.
-launcher() {
-    local site file name
-    site=$("$1/bin/python" -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/flowkit_flowmachine
-    mkdir -p -m 755 "$site"
-    for file in python/flowkit_flowmachine/*.py; do
-        name=${file##*/}
-        cmp -s "$file" "$site/$name" && continue
-        install -m 644 "$file" "$site/.$name.new"
-        mv "$site/.$name.new" "$site/$name"
-    done
-    for file in "$site"/*.py; do
-        [ -e "python/flowkit_flowmachine/${file##*/}" ] || rm -f "$file"
+# Copies our package $2 into the environment $1, and what tells of it where it has entry points: each file whole, only what changed.
+ours() {
+    local site from to file name
+    site=$("$1/bin/python" -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    for from in "python/$2" "python/$2.dist-info"; do
+        [ -d "$from" ] || continue
+        to=$site/$2
+        [ "$from" = "python/$2" ] || to=$site/$2-1.dist-info
+        mkdir -p -m 755 "$to"
+        for file in "$from"/*; do
+            [ -f "$file" ] || continue
+            name=${file##*/}
+            cmp -s "$file" "$to/$name" && continue
+            install -m 644 "$file" "$to/.$name.new"
+            mv "$to/.$name.new" "$to/$name"
+        done
+        for file in "$to"/*; do
+            [ ! -f "$file" ] || [ -e "$from/${file##*/}" ] || rm -f "$file"
+        done
     done
 }
 
@@ -250,7 +258,8 @@ axe() {
 
 rust
 packages
-python_environment
+environment python python/requirements.txt flowkit_flowmachine
+[ -n "${FLOWKIT_NO_ETL:-}" ] || environment etl python/flowetl.txt flowkit_flowetl
 [ -z "$for_tests" ] || client_environment
 [ -z "$for_tests" ] || [ -n "${FLOWKIT_NO_BROWSER:-}" ] || axe
 say "ready: $prefix/lib/flowkit/python"

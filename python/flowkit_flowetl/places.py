@@ -1,0 +1,71 @@
+"""Where secrets are: files in the role's directory of secrets, of the names that the guide gives them.
+
+Airflow's own settings among them (the connection to its database, keys) are asked for by ``AIRFLOW__SECTION__KEY_SECRET``, so that neither an
+environment nor a command line holds them. Anything else that is there becomes a variable of this process, before Airflow reads it: what is put into
+the environment of a process that runs is not seen in ``/proc``.
+"""
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+
+DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+
+# Airflow's settings that are secrets, as it names them, and the file of each.
+SETTINGS = {
+    DATABASE: "AIRFLOW__CORE__SQL_ALCHEMY_CONN",
+    "AIRFLOW__CORE__FERNET_KEY": "AIRFLOW__CORE__FERNET_KEY",
+    "AIRFLOW__API__SECRET_KEY": "AIRFLOW__WEBSERVER__SECRET_KEY",
+    "AIRFLOW__API_AUTH__JWT_SECRET": "AIRFLOW__API_AUTH__JWT_SECRET",
+}
+
+# The role's other secrets, and what Airflow is told when it asks: nobody's variables.
+ASKED_FOR = re.compile(
+    r"FLOWETL_(AIRFLOW_ADMIN|POSTGRES|REDIS|CELERY)_[A-Z]+|AIRFLOW__CELERY__(BROKER_URL|RESULT_BACKEND)|AIRFLOW_(CONN|VAR)_.+"
+)
+
+VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+
+
+def directory():
+    """Where the role's secrets are."""
+    return Path(os.environ["CREDENTIALS_DIRECTORY"])
+
+
+def read(name):
+    """The secret of that name; ``None`` where there is none."""
+    try:
+        return (directory() / name).read_text().strip()
+    except FileNotFoundError:
+        return None
+
+
+def announce():
+    """Tells Airflow, by its environment, what to ask for; sets the variables that are given as files."""
+    os.environ["AIRFLOW__SECRETS__BACKEND"] = "flowkit_flowetl.files.Files"
+    for setting, name in SETTINGS.items():
+        os.environ[f"{setting}_SECRET"] = name
+    for file in directory().iterdir():
+        known = file.name in SETTINGS.values() or ASKED_FOR.fullmatch(file.name)
+        if VARIABLE.fullmatch(file.name) and not known and file.is_file():
+            os.environ[file.name] = file.read_text().rstrip("\n")
+
+
+def database():
+    """Airflow's database: the role's own, whose password stands for ``{}``; else the operator's."""
+    own = os.environ.get("FLOWKIT_FLOWETL_DATABASE")
+    if own:
+        return own.replace("{}", quote(read("FLOWETL_POSTGRES_PASSWORD"), safe=""))
+    return re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", read(SETTINGS[DATABASE]))
+
+
+def connection(name):
+    """The connection of that name. FlowDB's leads to where FlowDB is now, whatever its port was when the secret was made."""
+    given = read(f"AIRFLOW_CONN_{name.upper()}")
+    place = os.environ.get("FLOWKIT_FLOWETL_FLOWDB")
+    if not given or not place or name.lower() != "flowdb" or "://" not in given:
+        return given
+    url = urlsplit(given)
+    login = url.netloc.rpartition("@")[0]
+    return urlunsplit(url._replace(netloc=f"{login}@{place}"))
