@@ -124,7 +124,7 @@ impl Layout {
 fn checked(given: &Given) -> Result<Wish, Failure> {
     let wish = Wish::new(given).map_err(Failure::mistake)?;
     for role in &wish.left_out {
-        tell!("note: {} is not built yet and left out", role.name);
+        tell!("note: {} has no image yet and is left out", role.name);
     }
     Ok(wish)
 }

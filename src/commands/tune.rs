@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Failure, table};
 use crate::flowdb::cluster::cluster;
-use crate::roles::{Deployment, built};
+use crate::roles::{Deployment, usual};
 use crate::tuning::{self, Database, Plan, Setting};
 use flowkit_core::Site;
 use flowkit_core::hardware::{self, Disk, Fact, Hardware};
@@ -79,13 +79,13 @@ impl Tune {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The deployment that runs there or, if none does, one with every role. A
+    /// The deployment that runs there or, if none does, one with the usual roles. A
     /// memory that is given is FlowDB's own. Root looks at FlowDB's files as FlowDB's user.
     fn site(&self) -> Result<Site, Failure> {
         let dir = self.dir.as_deref();
         let deployment = match self.memory {
             Some(_) => Deployment::open(dir),
-            None => Deployment::open_running(dir).map(|found| found.running(built().map(str::to_string).collect())),
+            None => Deployment::open_running(dir).map(|found| found.running(usual().map(str::to_string).collect())),
         };
         let deployment = deployment.map_err(Failure::mistake)?;
         deployment.become_role("flowdb").map_err(Failure::mistake)?;

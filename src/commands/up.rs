@@ -13,7 +13,7 @@ use super::begin::{begin, of_supervisor, tell_gaps};
 use super::follow;
 use super::table::{self, Live};
 use super::{Failure, demo};
-use crate::roles::{self, Deployment, Walls};
+use crate::roles::{self, Deployment, Walls, flowetl};
 use flowkit_core::catalogue::catalogue;
 use flowkit_core::secrets;
 use say::{show, tell};
@@ -25,9 +25,12 @@ const STOP_BUDGET: Duration = Duration::from_secs(100);
 /// Start a deployment on this host and keep it running.
 #[derive(Args)]
 pub struct Up {
-    /// Role to run; may be given several times [default: every role that is built]
+    /// Role to run; may be given several times [default: every role but FlowETL]
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
+    /// Role to run beside those; `flowkit up --with flowetl` runs them all
+    #[arg(long, value_name = "ROLE")]
+    with: Vec<String>,
     /// State directory [default: /var/lib/flowkit for root, the XDG state directory for others]
     #[arg(long, value_name = "STATE")]
     dir: Option<PathBuf>,
@@ -53,7 +56,12 @@ impl Up {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let deployment =
             Deployment::start(self.dir.as_deref(), &self.settings, self.as_owner).map_err(Failure::mistake)?;
-        let roles = if self.roles.is_empty() { roles::built().map(str::to_string).collect() } else { self.roles };
+        let mut roles = if self.roles.is_empty() { roles::usual().map(str::to_string).collect() } else { self.roles };
+        for role in self.with {
+            if !roles.contains(&role) {
+                roles.push(role);
+            }
+        }
         let deployment = deployment.running(roles).within(Walls::All);
         refuse_second(&deployment)?;
         let plan = begin(&deployment, make_secrets)?;
@@ -86,7 +94,7 @@ impl Up {
     }
 }
 
-/// What people need who ask FlowAPI, or sign in to FlowAuth.
+/// What people need who ask FlowAPI, or sign in to FlowAuth or FlowETL.
 fn tell_clients(deployment: &Deployment) {
     let password = deployment.site.state.secrets().join("FLOWAUTH_ADMIN_PASSWORD");
     if deployment.roles.iter().any(|role| role == "flowauth") && password.exists() {
@@ -94,6 +102,12 @@ fn tell_clients(deployment: &Deployment) {
         let (scheme, port) =
             (if plain { "http" } else { "https" }, deployment.site.settings.port("FLOWKIT_FLOWAUTH_PORT"));
         tell!("FlowAuth: {scheme}://localhost:{port}; its administrator's first password is in {}", password.display());
+    }
+    let password = deployment.site.state.secrets().join("FLOWETL_AIRFLOW_ADMIN_PASSWORD");
+    if deployment.roles.iter().any(|role| role == "flowetl") && password.exists() {
+        let (port, dags) = (deployment.site.settings.port("FLOWETL_HOST_PORT"), flowetl::dags(deployment));
+        tell!("FlowETL: http://localhost:{port}; its administrator's password is in {}", password.display());
+        tell!("DAG files go to {}", dags.display());
     }
     let certificate = deployment.site.state.secrets().join("cert-flowkit.pem");
     if deployment.roles.iter().any(|role| role == "flowapi") && certificate.exists() {

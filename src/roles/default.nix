@@ -1,4 +1,4 @@
-# The catalogue for Nix: the roles that can be run, by name, each as `<role>.toml` says it. Needs no package set.
+# The catalogue for Nix: the roles that images and modules are made of, by name, each as `<role>.toml` says it. Needs no package set.
 let
   files = builtins.readDir ./.;
   role = file: builtins.fromTOML (builtins.readFile (./. + "/${file}"));
@@ -10,5 +10,5 @@ builtins.listToAttrs (
   map (value: {
     inherit (value) name;
     inherit value;
-  }) (builtins.filter (role: role.built) described)
+  }) (builtins.filter (role: role.built && role.packaged or true) described)
 )

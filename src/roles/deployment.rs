@@ -1,5 +1,6 @@
 //! A deployment: a set of roles that share a state directory, settings and secrets.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -244,8 +245,10 @@ impl Deployment {
             let made =
                 host::make_private(&self.site.state.credentials(), self.standing).map_err(|error| error.to_string());
             let group = user.map(|user| user.gid);
+            let store = &self.site.store;
+            let more = if role.any_variable { store.variables() } else { BTreeMap::new() };
             let written =
-                made.and_then(|()| self.site.store.materialise(&names, &dir, group).map_err(|error| in_full(&error)));
+                made.and_then(|()| store.materialise(&names, more, &dir, group).map_err(|error| in_full(&error)));
             if let Err(why) = written {
                 let what = format!("cannot give {} its secrets: {why}", role.name);
                 problems.0.push(Problem::new(what, "mend the directory's permissions"));

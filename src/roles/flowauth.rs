@@ -4,29 +4,31 @@ use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
 
-use supervisor::{Command, Kind, OnDependency, Restart, Service, StopStep};
+use supervisor::{Command, Service};
 
+use super::database::Own;
 use super::ours::Ours;
 use super::walls::is_asked_for;
-use crate::failure::Failure;
-use crate::roles::{CREDENTIALS, Deployment, Held, MISTAKE, Needs, Role, Step, step, wait};
-use flowkit_core::Site;
+use crate::roles::{CREDENTIALS, Deployment, Held, Needs, Role, Step, step};
 use flowkit_core::config::{Problem, Problems};
 use flowkit_core::secrets::{LookupError, Secret};
-use postgres::{Cluster, Error, ProbeSql, tuning};
-use say::show;
 
-/// The database, and the login that owns it.
-const DATABASE: &str = "flowauth";
-
-/// The service that is that database's server.
+/// The service that is its database's server.
 const SERVER: &str = "flowauth-database";
 
-/// Free bytes that it takes to make a cluster: an empty one and its log have 60 MiB, and each log segment 16.
-const ROOM: u64 = 160 << 20;
+const OWN: Own = Own {
+    role: "flowauth",
+    title: "FlowAuth's database",
+    server: SERVER,
+    prepare: "flowauth-prepare",
+    data: Some("FLOWKIT_FLOWAUTH_DATA"),
+    port: "FLOWKIT_FLOWAUTH_DB_PORT",
+    password: "FLOWAUTH_DB_PASSWORD",
+    // An empty one and its log have 60 MiB, and each log segment 16.
+    room: 160 << 20,
+    elsewhere: "DB_URI to a database elsewhere",
+};
 
 pub(super) static ROLE: Role = Role {
     name: "flowauth",
@@ -38,9 +40,9 @@ pub(super) static ROLE: Role = Role {
     held: Held::Everywhere,
     needs,
     steps: &[
-        Step { name: "flowauth-prepare", before_listening: false, run: prepare },
-        Step { name: SERVER, before_listening: false, run: serve },
-        Step { name: "flowauth-login", before_listening: false, run: make_login },
+        Step { name: "flowauth-prepare", before_listening: false, run: |of| OWN.prepare(of) },
+        Step { name: SERVER, before_listening: false, run: |of| OWN.serve(of) },
+        Step { name: "flowauth-login", before_listening: false, run: |of| OWN.make_login(of) },
         Step { name: "flowauth-await", before_listening: true, run: |_| Ok(ExitCode::SUCCESS) },
     ],
 };
@@ -74,48 +76,6 @@ pub(crate) fn program(deployment: &Deployment) -> Result<Command, Problems> {
     Ok(command)
 }
 
-fn cluster(site: &Site) -> Cluster {
-    Cluster {
-        name: "FlowAuth's database",
-        site: site.clone(),
-        directory: site.state.role("flowauth"),
-        elsewhere: site.settings.text("FLOWKIT_FLOWAUTH_DATA").map(PathBuf::from),
-        superuser: "postgres",
-        // Whoever broke into FlowAuth knows its password, and has no way to the socket.
-        superuser_over_tcp: false,
-        password: "FLOWAUTH_DB_PASSWORD",
-        listen: "127.0.0.1".to_owned(),
-        port: site.settings.port("FLOWKIT_FLOWAUTH_DB_PORT"),
-        extensions: &[],
-        room: ROOM,
-    }
-}
-
-/// Makes the cluster if there is none, and configures it.
-fn prepare(deployment: &Deployment) -> Result<ExitCode, Failure> {
-    let prepared = cluster(&deployment.site).prepare(tuning::small::conf).map_err(failure)?;
-    prepared.warnings.iter().for_each(|warning| show!("warning: {warning}"));
-    let what = if prepared.created { "made" } else { "found" };
-    show!("{what} a cluster of PostgreSQL {} in {}", prepared.postgres.major, prepared.data.display());
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Becomes its server.
-fn serve(deployment: &Deployment) -> Result<ExitCode, Failure> {
-    Err(failure(cluster(&deployment.site).serve()))
-}
-
-/// Database, login, passwords; the schema is FlowAuth's own business.
-fn make_login(deployment: &Deployment) -> Result<ExitCode, Failure> {
-    wait(cluster(&deployment.site).make_application(DATABASE))?.map_err(failure)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// What the operator has to change first ends with the status after which the supervisor does not try again.
-fn failure(error: Error) -> Failure {
-    if error.is_mistake() { Failure::mistake(error) } else { error.into() }
-}
-
 /// Where the data are: the operator's database, if that is so.
 fn elsewhere(deployment: &Deployment) -> Result<Option<Secret>, Problem> {
     match deployment.site.store.get("DB_URI") {
@@ -130,47 +90,14 @@ fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
     if elsewhere(deployment)?.is_some() {
         return Ok(vec![server]);
     }
-    let cluster = cluster(&deployment.site);
-    cluster.postgres().map_err(|error| {
-        let hint = "run `make setup`, or set FLOWKIT_POSTGRES_BIN to the directory of its programs, or DB_URI to a database elsewhere";
-        Problem::new(error.to_string(), hint)
-    })?;
+    let database = OWN.service(deployment)?;
     // Without the password, which the server has among its secrets.
-    let uri = format!("postgresql://{DATABASE}:{{}}@127.0.0.1:{}/{DATABASE}", cluster.port);
+    let port = deployment.site.settings.port(OWN.port);
+    let uri = format!("postgresql://{role}:{{}}@127.0.0.1:{port}/{role}", role = OWN.role);
     server.command.env.insert("DB_URI".into(), uri.into());
     server.before.insert(0, step(deployment, "flowauth", "flowauth-login"));
     server.needs = vec![SERVER.to_owned()];
-    Ok(vec![database(deployment, &cluster), server])
-}
-
-/// PostgreSQL, as FlowDB's is run.
-fn database(deployment: &Deployment, cluster: &Cluster) -> Service {
-    // A step that turns into the server. It needs no secret, so it is not even told where they are.
-    let mut command = step(deployment, "flowauth", SERVER);
-    command.env.remove(OsStr::new(CREDENTIALS));
-    Service {
-        name: SERVER.to_owned(),
-        kind: Kind::Daemon,
-        before: vec![step(deployment, "flowauth", "flowauth-prepare")],
-        command,
-        needs: Vec::new(),
-        on_dependency: OnDependency::Keep,
-        ready: Some(Arc::new(ProbeSql::of_server(cluster.clone()))),
-        // Recovery after a crash refuses connections for as long as it takes.
-        alive: None,
-        // A fast shutdown, then an immediate one: see FlowDB's.
-        stop: vec![
-            StopStep { signal: libc::SIGINT, patience: Duration::from_secs(30) },
-            StopStep { signal: libc::SIGQUIT, patience: Duration::from_secs(5) },
-        ],
-        restart: Restart::default(),
-        success: vec![0],
-        hopeless: vec![MISTAKE],
-        address: Some(format!("127.0.0.1:{}", cluster.port)),
-        oom_score_adj: None,
-        open_files: 4_096,
-        memory: None,
-    }
+    Ok(vec![database, server])
 }
 
 /// The server has no way to its database but over TCP, and to nothing else of its user's.
@@ -197,7 +124,7 @@ fn needs(view: &Deployment, name: &str) -> Needs {
 
 /// How a database is reached.
 #[derive(Debug, PartialEq, Eq)]
-enum Data {
+pub(super) enum Data {
     /// At a port of a host, whose name may have to be asked for.
     Tcp {
         port: u16,
@@ -210,7 +137,7 @@ enum Data {
 
 impl Data {
     /// By its URI, as far as walls ask; FlowAuth itself says what is wrong with one.
-    fn of(uri: &str) -> Data {
+    pub(super) fn of(uri: &str) -> Data {
         let rest = uri.trim().split_once("://").map_or("", |(_, rest)| rest);
         if uri.trim().starts_with("sqlite") {
             let file = Path::new(rest.strip_prefix('/').unwrap_or(rest));

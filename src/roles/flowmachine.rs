@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::failure::Failure;
 use crate::flowmachine::neighbours::{Neighbour, Neighbours};
 use crate::flowmachine::{Hung, Ready, Sources, address_of, repair};
-use crate::roles::{Deployment, Held, MISTAKE, Needs, Role, Step, command, in_container, step, wait};
+use crate::roles::{Deployment, Held, MISTAKE, Needs, Role, Step, command, in_container, interpreter, step, wait};
 use flowkit_core::config::{Pools, Problem, Problems, Settings, bracketed, from_here, is_private};
 use say::show;
 use supervisor::{Alive, Kind, OnDependency, Restart, Service, StopStep};
@@ -232,17 +232,5 @@ fn hung(deployment: &Deployment, address: SocketAddr) -> Hung {
 
 /// FlowMachine's own Python: what `FLOWKIT_PYTHON` names, else the one that `make setup` puts beside this program.
 pub(crate) fn python(deployment: &Deployment) -> Result<PathBuf, Problems> {
-    let beside = || {
-        let prefix = deployment.program.parent()?.parent()?;
-        Some(prefix.join("lib/flowkit/python/bin/python"))
-    };
-    let path = match deployment.site.settings.text("FLOWKIT_PYTHON") {
-        Some(path) => PathBuf::from(path),
-        None => beside().filter(|path| path.exists()).unwrap_or("/usr/local/lib/flowkit/python/bin/python".into()),
-    };
-    if path.exists() {
-        return Ok(path);
-    }
-    let what = "FlowMachine's Python is not there";
-    Err(Problem::new(what, "run `make setup`, or set FLOWKIT_PYTHON").value(path.display().to_string()).into())
+    Ok(interpreter(deployment, "FLOWKIT_PYTHON", "python", "FlowMachine")?)
 }

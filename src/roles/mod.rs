@@ -5,10 +5,12 @@
 //! is put together, and which environment it gets.
 
 mod accounts;
+mod database;
 mod deployment;
 pub(crate) mod flowapi;
 pub(crate) mod flowauth;
 mod flowdb;
+pub(crate) mod flowetl;
 pub(crate) mod flowmachine;
 mod host;
 mod ours;
@@ -35,7 +37,8 @@ use say::show;
 use supervisor::{Command, Service};
 
 /// The roles that run, in the order in which a person thinks of them.
-static ROLES: [&Role; 5] = [&flowdb::ROLE, &redis::ROLE, &flowmachine::ROLE, &flowapi::ROLE, &flowauth::ROLE];
+static ROLES: [&Role; 6] =
+    [&flowdb::ROLE, &redis::ROLE, &flowmachine::ROLE, &flowapi::ROLE, &flowauth::ROLE, &flowetl::ROLE];
 
 /// What a role runs. Each has one, in its own file.
 struct Role {
@@ -72,6 +75,12 @@ fn role(name: &str) -> Option<&'static Role> {
 /// Names of the roles that can be run.
 pub fn built() -> impl Iterator<Item = &'static str> {
     ROLES.iter().map(|role| role.name)
+}
+
+/// Names of the roles that a deployment has where nobody names any: all but FlowETL, which takes more memory than the others together and is of
+/// no use without files to load.
+pub fn usual() -> impl Iterator<Item = &'static str> {
+    built().filter(|role| *role != flowetl::ROLE.name)
 }
 
 /// Names of all steps of all roles.
@@ -216,6 +225,21 @@ fn program(name: &str) -> Option<PathBuf> {
 /// Whether it can be run.
 fn is_program(file: &Path) -> bool {
     file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+/// The Python that `make setup` puts beside this program under that name for a role, unless a setting names another.
+fn interpreter(deployment: &Deployment, setting: &str, name: &str, title: &str) -> Result<PathBuf, Problem> {
+    let below = |prefix: &Path| prefix.join("lib/flowkit").join(name).join("bin/python");
+    let beside = deployment.program.ancestors().nth(2).map(below).filter(|path| path.exists());
+    let path = match deployment.site.settings.text(setting) {
+        Some(path) => PathBuf::from(path),
+        None => beside.unwrap_or_else(|| below(Path::new("/usr/local"))),
+    };
+    if path.exists() {
+        return Ok(path);
+    }
+    let problem = Problem::new(format!("{title}'s Python is not there"), format!("run `make setup`, or set {setting}"));
+    Err(problem.value(path.display().to_string()))
 }
 
 /// One of our own steps: `flowkit step NAME --dir STATE --role ROLE...`, given the settings of its role and told where the

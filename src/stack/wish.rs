@@ -37,9 +37,9 @@ pub struct Given {
 /// What the operator asked for.
 #[derive(Debug)]
 pub struct Wish {
-    /// In the order of the catalogue; all are built.
+    /// In the order of the catalogue; all have an image.
     pub roles: Vec<&'static Role>,
-    /// Roles of the scenario that are not built yet.
+    /// Roles of the scenario that have no image yet.
     pub left_out: Vec<&'static Role>,
     pub(super) tag: String,
     pub(super) registry: String,
@@ -169,16 +169,24 @@ impl Wish {
     }
 }
 
-/// The roles that are built, and those that are not.
+/// The roles that have an image, and those that have none.
 fn chosen(given: &Given, problems: &mut Problems) -> (Vec<&'static Role>, Vec<&'static Role>) {
     for name in &given.roles {
         match catalogue().role(name) {
-            Some(role) if role.built => {}
+            Some(role) if role.built && role.packaged => {}
+            Some(role) if role.built => {
+                let hint = format!("leave it out of the stack; on a host it runs: flowkit up --with {name}");
+                problems.0.push(Problem::new("this role has no image yet", hint).value(name));
+            }
             Some(_) => problems.0.push(
                 Problem::new("this role is described but not built yet", "leave it out of the stack").value(name),
             ),
             None => {
-                let names = catalogue().roles().iter().filter(|role| role.built).map(|role| role.name.as_str());
+                let names = catalogue()
+                    .roles()
+                    .iter()
+                    .filter(|role| role.built && role.packaged)
+                    .map(|role| role.name.as_str());
                 let hint = format!("roles that run: {}", names.collect::<Vec<_>>().join(", "));
                 problems.0.push(Problem::new("there is no such role", hint).value(name));
             }
@@ -189,12 +197,13 @@ fn chosen(given: &Given, problems: &mut Problems) -> (Vec<&'static Role>, Vec<&'
         [] => role.scenarios.contains(&scenario),
         names => names.contains(&role.name),
     };
-    let (roles, left_out): (Vec<_>, Vec<_>) = catalogue().roles().iter().filter(wanted).partition(|role| role.built);
+    let (roles, left_out): (Vec<_>, Vec<_>) =
+        catalogue().roles().iter().filter(wanted).partition(|role| role.built && role.packaged);
     if roles.is_empty() && problems.0.is_empty() {
         let names: Vec<&str> = left_out.iter().map(|role: &&Role| role.name.as_str()).collect();
         problems
             .0
-            .push(Problem::new("no role of this scenario is built yet", "choose another").value(names.join(", ")));
+            .push(Problem::new("no role of this scenario has an image yet", "choose another").value(names.join(", ")));
     }
     (roles, left_out)
 }

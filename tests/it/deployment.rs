@@ -206,7 +206,7 @@ fn supervisor_killed(deployment: &Deployment) {
 }
 
 /// Every secret's value against what other users could see of any process, and against everything that was logged.
-fn no_secret_is_in_the_open(deployment: &Deployment) {
+pub fn no_secret_is_in_the_open(deployment: &Deployment) {
     let values: Vec<(String, Vec<u8>)> = fs::read_dir(deployment.state().join("secrets"))
         .unwrap()
         .flatten()
@@ -225,9 +225,10 @@ fn no_secret_is_in_the_open(deployment: &Deployment) {
             }
         }
     }
-    let logs =
-        walk(&deployment.state().join("log")).into_iter().chain(walk(&deployment.state().join("flowdb/data/log")));
-    places.extend(logs.map(|path| (path.display().to_string(), fs::read(&path).unwrap_or_default())));
+    let logs = ["log", "flowdb/data/log", "flowetl/logs"].map(|logs| walk(&deployment.state().join(logs)));
+    places.extend(
+        logs.into_iter().flatten().map(|path| (path.display().to_string(), fs::read(&path).unwrap_or_default())),
+    );
     for (place, bytes) in &places {
         for (name, value) in &values {
             let value = value.trim_ascii();
@@ -292,7 +293,7 @@ fn mistakes_are_one_clear_error_each() {
     let deployment = Deployment::new();
     let up = |args: &[&str]| deployment.flowkit(&[&["up", "--detach"], args].concat());
 
-    refused(&up(&["--role", "flowetl"]), &["flowetl", "not built yet"]);
+    refused(&up(&["--role", "autoflow"]), &["autoflow", "not built yet"]);
     refused(&up(&["--role", "flowdeebee"]), &["flowdeebee", "flowdb, redis, flowmachine, flowapi, flowauth"]);
     refused(&up(&["--set", "FLOWDB_PORT=eighty"]), &["FLOWDB_PORT", "eighty"]);
     refused(&up(&["--set", "FLOWDB_PROT=9000"]), &["FLOWDB_PROT"]);

@@ -13,6 +13,7 @@ mod docker;
 mod etl;
 mod flowapi;
 mod flowdb;
+mod flowetl;
 mod flowmachine;
 mod image;
 mod layers;

@@ -117,12 +117,13 @@ fn a_store_lays_out_secrets_from_wherever_they_are() {
     let environment = move |name: &str| values.get(name).map(std::ffi::OsString::from);
     let store = Store::with(Some(sandbox.dir()), "/nonexistent".into(), std::sync::Arc::new(environment));
     let into = sandbox.root.path().join("own");
-    store.materialise(&["REDIS_PASSWORD", "FLOWMACHINE_FLOWDB_PASSWORD"], &into, None).unwrap();
+    store.materialise(&["REDIS_PASSWORD", "FLOWMACHINE_FLOWDB_PASSWORD"], BTreeMap::new(), &into, None).unwrap();
     let read = |name: &str| fs::read_to_string(into.join(name)).unwrap();
     assert_eq!(read("REDIS_PASSWORD"), sandbox.read("REDIS_PASSWORD"));
     assert_eq!(read("FLOWMACHINE_FLOWDB_PASSWORD"), "from-the-environment");
     assert_eq!(fs::metadata(&into).unwrap().mode() & 0o777, 0o700);
-    let error = store.materialise(&["SECRET_KEY"], Path::new("/nonexistent"), None).unwrap_err().to_string();
+    let error =
+        store.materialise(&["SECRET_KEY"], BTreeMap::new(), Path::new("/nonexistent"), None).unwrap_err().to_string();
     assert_eq!(
         error.replace(sandbox.dir().to_str().unwrap(), "s"),
         "SECRET_KEY is missing (signs session and CSRF cookies; changing it logs everybody out); make it: flowkit secrets \

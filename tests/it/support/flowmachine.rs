@@ -226,14 +226,19 @@ pub fn wait_for(what: &str, ask: impl FnMut() -> Result<(), String>) {
     until(PATIENCE, what, ask);
 }
 
-/// The Python that `make setup` makes.
+/// The Python that `make setup` makes for FlowMachine.
 pub fn python_program() -> PathBuf {
+    environment("python")
+}
+
+/// One that `make setup` makes, by its name.
+pub fn environment(name: &str) -> PathBuf {
     let prefix = match (std::env::var_os("PREFIX"), geteuid().is_root()) {
         (Some(prefix), _) => PathBuf::from(prefix),
         (None, true) => "/usr/local".into(),
         (None, false) => PathBuf::from(std::env::var_os("HOME").expect("a home")).join(".local"),
     };
-    let python = prefix.join("lib/flowkit/python/bin/python");
+    let python = prefix.join("lib/flowkit").join(name).join("bin/python");
     assert!(python.exists(), "{} is missing; run `make setup`", python.display());
     python
 }

@@ -14,6 +14,9 @@ pub struct Role {
     pub summary: String,
     /// Whether this program can run it; data about roles to come is here already.
     pub built: bool,
+    /// Whether it has an image, a NixOS module and a place in stacks, too.
+    #[serde(default = "yes")]
+    pub packaged: bool,
     /// Ways of deploying FlowKit, of those that its guide describes, that this role is part of.
     pub scenarios: Vec<Scenario>,
     /// Secrets that this role owns.
@@ -25,6 +28,9 @@ pub struct Role {
     /// Prefixes of settings that its program knows and this catalogue does not: they are handed on as they are.
     #[serde(default)]
     pub passes: Vec<String>,
+    /// Whether its programs may be given any other variable, each as a secret of its name.
+    #[serde(default)]
+    pub any_variable: bool,
     /// Settings that this role owns.
     #[serde(default, rename = "setting")]
     pub settings: Vec<Setting>,
@@ -372,6 +378,10 @@ impl Needs {
             _ => self.memory(),
         }
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A default as its text, whichever scalar it is in the file.

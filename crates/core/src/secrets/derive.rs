@@ -4,7 +4,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use rsa::pkcs8::{EncodePublicKey, LineEnding};
 use zeroize::Zeroizing;
 
-use super::{LookupError, Secret, form};
+use super::{LookupError, Secret, Store, form};
 use crate::catalogue::{Make, catalogue};
 use crate::config::{Settings, bracketed};
 
@@ -43,6 +43,13 @@ pub fn connection(
     }
     text.push_str(rest);
     Ok(Secret::new(text.to_string()))
+}
+
+/// Whether a connection string of a store's logs in as the one that would be made there now.
+pub fn is_as_made(store: &Store, name: &str, settings: &Settings) -> bool {
+    let Some(Make::Template(template)) = catalogue().secret(name).map(|secret| &secret.make) else { return false };
+    let made = connection(template, settings, &|name| store.get(name));
+    matches!((store.get(name), made), (Ok(there), Ok(made)) if same_login(&there, &made))
 }
 
 /// Whether two connection strings log in alike: the same user and password, and, for a database, the same one. Where it

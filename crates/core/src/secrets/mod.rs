@@ -21,7 +21,7 @@ mod store;
 mod tests;
 
 pub use check::{Checked, Finding, State, check};
-pub use derive::sources;
+pub use derive::{is_as_made, sources};
 pub use files::FileError;
 pub use form::{plain, unseen};
 pub use init::{MakeError, Missing, Options, Report, init, made_from};

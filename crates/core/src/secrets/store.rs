@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::files::{self, Directory, FileError};
 use super::lookup::spec;
 use super::{LookupError, Place, Secret, form};
-use crate::catalogue::{self, Make};
+use crate::catalogue::{self, Make, catalogue};
 use crate::config::{Problems, RUN_SECRETS, file};
 
 /// No secret is longer; a file that is was not meant to be one.
@@ -149,14 +149,39 @@ impl Store {
         }
     }
 
-    /// Writes these secrets, wherever they come from, as files into a directory of a service's own, and removes what else
+    /// What else lies among the secrets under the name of a variable that is nobody's: an operator's own, for programs that take any. The first
+    /// place that has a name counts.
+    pub fn variables(&self) -> BTreeMap<String, Secret> {
+        let mut found = BTreeMap::new();
+        for place in [&self.credentials, &self.run, &self.deployment].into_iter().flatten() {
+            for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
+                let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
+                let known = catalogue().secret(&name).is_some() || catalogue().setting(&name).is_some();
+                if known || !is_variable(&name) || found.contains_key(&name) {
+                    continue;
+                }
+                let text = read_file(&entry.path()).ok().and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+                found.extend(text.map(|text| (name, Secret::new(text))));
+            }
+        }
+        found
+    }
+
+    /// Writes these secrets, wherever they come from, and `more`, as files into a directory of a service's own, and removes what else
     /// is there. With a group, which root gives, the directory stays root's and the group reads it: whose secrets they are
     /// can't change them.
     ///
     /// # Errors
     /// When one of them can't be had, or the directory can't be written.
-    pub fn materialise(&self, names: &[&str], into: &Path, group: Option<u32>) -> Result<(), MaterialiseError> {
+    pub fn materialise(
+        &self,
+        names: &[&str],
+        more: BTreeMap<String, Secret>,
+        into: &Path,
+        group: Option<u32>,
+    ) -> Result<(), MaterialiseError> {
         let mut secrets = self.require(names)?;
+        secrets.extend(more);
         let before = names.iter().filter_map(|name| Some((files::previous_name(name), self.previous(name)?)));
         secrets.extend(before.collect::<Vec<_>>());
         Ok(Directory::open_for(into, group)?.hold(&secrets)?)
@@ -208,6 +233,13 @@ impl Store {
             Err(source) => Err(LookupError::Unreadable { name, place: place.clone(), source }),
         }
     }
+}
+
+/// Whether it could be the name of a variable: in capitals, as people write them.
+fn is_variable(name: &str) -> bool {
+    let mut letters = name.bytes();
+    letters.next().is_some_and(|first| first.is_ascii_uppercase() || first == b'_')
+        && letters.all(|letter| letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == b'_')
 }
 
 /// A regular file's content.

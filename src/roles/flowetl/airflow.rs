@@ -1,0 +1,161 @@
+//! Airflow's processes: what they are told, and whether they work.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use serde_json::Value;
+use supervisor::{Command, Probe};
+
+use super::{OWN, dags, logs};
+use crate::roles::{CREDENTIALS, Deployment, command, wait};
+use flowkit_core::config::{Settings, bracketed};
+use flowkit_core::hardware;
+
+/// What flowetl, which was written for Airflow 2, needs of Airflow 3, and what an appliance does. What the operator gives wins.
+const TOLD: &[(&str, &str)] = &[
+    // Passwords that are kept hashed, users and roles, as in Airflow 2.
+    ("AIRFLOW__CORE__AUTH_MANAGER", "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"),
+    // A run is of the day that has ended when it begins, and days since the start are caught up with, as in Airflow 2.
+    ("AIRFLOW__SCHEDULER__CREATE_CRON_DATA_INTERVALS", "True"),
+    ("AIRFLOW__SCHEDULER__CREATE_DELTA_DATA_INTERVALS", "True"),
+    ("AIRFLOW__SCHEDULER__CATCHUP_BY_DEFAULT", "True"),
+    // A task bears that the server it talks to is away for a minute; 5 are for a quarter of one.
+    ("AIRFLOW__WORKERS__EXECUTION_API_RETRIES", "12"),
+    // Seconds between two looks for tasks whose scheduler was killed; Airflow has 300.
+    ("AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL", "60"),
+    // Seconds until a new DAG file is seen; Airflow has 300.
+    ("AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL", "30"),
+    // One process: it sleeps most of the day, and each takes 280 MiB.
+    ("AIRFLOW__API__WORKERS", "1"),
+    ("AIRFLOW__CORE__LOAD_EXAMPLES", "False"),
+];
+
+/// Names of earlier versions, which Airflow still reads with a warning each time.
+const RENAMED: &[(&str, &str)] = &[("AIRFLOW__WEBSERVER__WORKERS", "AIRFLOW__API__WORKERS")];
+
+/// Settings that the programs read by their own names, beside Airflow's.
+const READ: &[&str] = &[
+    "FLOWETL_AIRFLOW_PG_POOL_SLOT_COUNT",
+    "FLOWETL_AIRFLOW_ADMIN_EMAIL",
+    "FLOWETL_AIRFLOW_ADMIN_FIRSTNAME",
+    "FLOWETL_AIRFLOW_ADMIN_LASTNAME",
+];
+
+/// Tasks that run at once where nobody says: Airflow makes a process for each beforehand.
+const FEWEST: u32 = 2;
+const MOST: u32 = 8;
+
+/// What the server of the pages is asked: it writes no line of it.
+pub(super) const HEALTH: &str = "/api/v2/monitor/health";
+
+/// How Airflow's processes are started.
+pub(super) struct Program {
+    pub python: PathBuf,
+    /// Where the pages are.
+    pub address: SocketAddr,
+    /// The same from this machine.
+    pub reached: SocketAddr,
+    /// Whether the database is the role's own.
+    pub own: bool,
+}
+
+impl Program {
+    /// One of them.
+    pub fn command(&self, deployment: &Deployment, args: &[&str]) -> Command {
+        let (settings, home) = (&deployment.site.settings, deployment.site.state.role("flowetl"));
+        let args: Vec<&str> = ["-m", "flowkit_flowetl"].iter().chain(args).copied().collect();
+        // Its directory is no place for programs, and that of the DAG files need not be its own.
+        let python = [("PYTHONUNBUFFERED", "1"), ("PYTHONDONTWRITEBYTECODE", "1"), ("PYTHONSAFEPATH", "1")];
+        let mut made = command(deployment, self.python.clone(), &args, &python, home.clone());
+        let mut tell = |name: &str, value: &str| made.env.insert(name.into(), value.into());
+        for (name, value) in TOLD {
+            tell(name, value);
+        }
+        tell("AIRFLOW_HOME", &home.join("airflow").to_string_lossy());
+        tell("AIRFLOW__CORE__DAGS_FOLDER", &dags(deployment).to_string_lossy());
+        tell("AIRFLOW__CORE__PARALLELISM", &parallelism(settings).to_string());
+        tell("AIRFLOW__CORE__EXECUTION_API_SERVER_URL", &format!("http://{}/execution/", self.reached));
+        let logs = logs::directory(deployment);
+        tell("AIRFLOW__LOGGING__BASE_LOG_FOLDER", &logs.to_string_lossy());
+        let parsing = logs.join("dag_processor");
+        tell("AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY", &parsing.to_string_lossy());
+        for (name, value) in settings.explicit().filter(|(name, _)| name.starts_with("AIRFLOW__")) {
+            let renamed = RENAMED.iter().find(|(old, _)| *old == name);
+            tell(renamed.map_or(name, |(_, new)| new), value);
+        }
+        // There is no other that is built; one task at a time is what the sequential one did.
+        tell("AIRFLOW__CORE__EXECUTOR", "LocalExecutor");
+        for name in READ {
+            tell(name, settings.text(name).expect("it has a default"));
+        }
+        if self.own {
+            let (role, port) = (OWN.role, settings.port(OWN.port));
+            // Without the password, which is among the secrets.
+            tell("FLOWKIT_FLOWETL_DATABASE", &format!("postgresql+psycopg2://{role}:{{}}@127.0.0.1:{port}/{role}"));
+        }
+        if deployment.roles.iter().any(|role| role == "flowdb") {
+            let (host, port) = (settings.text("FLOWDB_HOST").expect("it has a default"), settings.port("FLOWDB_PORT"));
+            tell("FLOWKIT_FLOWETL_FLOWDB", &format!("{}:{port}", bracketed(host)));
+        }
+        made.env.insert(CREDENTIALS.into(), deployment.credentials_of("flowetl").into());
+        made
+    }
+}
+
+/// As many as the machine has processors, or as the operator says.
+fn parallelism(settings: &Settings) -> u32 {
+    if settings.text("AIRFLOW__CORE__EXECUTOR") == Some("SequentialExecutor") {
+        return 1;
+    }
+    let given = settings.int("AIRFLOW__CORE__PARALLELISM").and_then(|given| u32::try_from(given).ok());
+    given.unwrap_or_else(|| hardware::detect("/".as_ref()).cpus.value.clamp(FEWEST, MOST))
+}
+
+/// One of Airflow's processes, by what its health is called.
+#[derive(Clone, Copy)]
+pub(super) enum Part {
+    Scheduler,
+    DagProcessor,
+    Triggerer,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Part::Scheduler => "scheduler",
+            Part::DagProcessor => "dag_processor",
+            Part::Triggerer => "triggerer",
+        }
+    }
+
+    /// Whether it has told the database of late that it is at work, as the server of the pages knows.
+    pub fn probe(self, pages: SocketAddr) -> impl Probe + use<> {
+        move |patience: Duration| {
+            let asked = async { tokio::time::timeout(patience, health(pages)).await };
+            let health = match wait(asked) {
+                Ok(Ok(health)) => health?,
+                Ok(Err(_)) => return Err("no answer in time".to_owned()),
+                Err(error) => return Err(error.to_string()),
+            };
+            match &health[self.name()]["status"] {
+                Value::String(status) if status == "healthy" => Ok(()),
+                Value::String(status) => Err(format!("Airflow says that it is {status}")),
+                _ => Err("Airflow does not know it yet".to_owned()),
+            }
+        }
+    }
+}
+
+async fn health(pages: SocketAddr) -> Result<Value, String> {
+    const MOST: usize = 64 << 10;
+    let request = Request::get(HEALTH).body(Bytes::new()).map_err(|error| error.to_string())?;
+    let client = https::Client::plain(pages.ip().to_string(), pages.port());
+    let answer = client.send(request, MOST).await.map_err(|error| error.to_string())?;
+    if !answer.status().is_success() {
+        return Err(format!("GET {HEALTH} answers {}", answer.status()));
+    }
+    serde_json::from_slice(answer.body()).map_err(|error| error.to_string())
+}

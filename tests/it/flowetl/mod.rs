@@ -1,0 +1,224 @@
+//! FlowETL: upstream's flowetl on the real Airflow.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use flowkit_core::config::{Origin, StateDir};
+use serde_json::{Value, json};
+
+use crate::deployment::no_secret_is_in_the_open;
+use crate::support::deployment::{Deployment, kill, show};
+use crate::support::flowdb::Cluster;
+use crate::support::flowmachine::environment;
+use crate::support::poll::{until, wait};
+use crate::support::ports::free_port;
+
+/// Airflow takes half a minute to start on a machine that does nothing else.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// A day of mobile data, by upstream's `create_dag`. The files' names begin as a secret file says, in a directory `ETL`.
+const DAG: &str = r#"
+import os
+
+from airflow import DAG
+from flowetl.util import create_dag
+from pendulum import parse
+
+dag = create_dag(
+    dag_id="mds_dag",
+    cdr_type="mds",
+    start_date=parse("2016-03-01"),
+    end_date=parse("2016-03-01"),
+    filename="ETL/" + os.environ["CDR_PREFIX"] + "{{ ds_nodash }}.csv",
+    fields={"id": "text", "at": "timestamptz", "msisdn": "text", "cell": "text", "volume": "numeric"},
+    extract_sql="""
+        SELECT id, at AS datetime, NULL::numeric AS duration, volume AS volume_total, NULL::numeric AS volume_upload,
+               NULL::numeric AS volume_download, msisdn, cell AS location_id, NULL::text AS imsi, NULL::text AS imei,
+               NULL::numeric(8) AS tac, NULL::numeric AS operator_code, NULL::numeric AS country_code
+        FROM {{ staging_table }}
+    """,
+    indexes=["location_id", "datetime", "tac"],
+    cluster_field="msisdn",
+    flux_check_wait_interval=1,
+)
+dag.is_paused_upon_creation = False
+"#;
+
+fn python() -> PathBuf {
+    environment("etl")
+}
+
+/// Airflow's own reading of files, without a deployment.
+fn read(dags: &Path) -> Value {
+    let home = tempfile::tempdir().unwrap();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/flowetl");
+    let mut command = Command::new(python());
+    command.args(["-P", "-W", "ignore"]).arg(source.join("parse.py")).arg(dags);
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", home.path()).env("AIRFLOW_HOME", home.path());
+    command.env("PYTHONDONTWRITEBYTECODE", "1").env("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR");
+    for setting in ["CREATE_CRON_DATA_INTERVALS", "CREATE_DELTA_DATA_INTERVALS"] {
+        command.env(format!("AIRFLOW__SCHEDULER__{setting}"), "True");
+    }
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let last = output.stdout.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    serde_json::from_slice(last).unwrap_or_else(|_| panic!("{}", show(&output)))
+}
+
+#[test]
+fn old_dag_files_are_read_and_what_cannot_be_is_refused_by_name() {
+    let read = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/flowetl/dags"));
+    let refused = read["errors"].as_object().unwrap();
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    for (file, words) in [
+        ("refused_subdag.py", "SubDagOperator was removed in Airflow 3: use a TaskGroup"),
+        ("refused_contrib.py", "airflow.contrib was removed in Airflow 2"),
+    ] {
+        assert!(refused[file].as_str().unwrap().contains(words), "{refused:?}");
+    }
+    let old = &read["dags"]["old_forms"];
+    assert_eq!(old["tasks"].as_array().unwrap().len(), 13, "{old}");
+    assert_eq!(old["max_active_tasks"], 2);
+    assert_eq!(read["poke_interval"], 30, "no sensor that gives its place free asks more often");
+    // Sixteen checks and what leads to them; calls and texts have more.
+    let tasks = read["dags"]["mds_table_dag"]["tasks"].as_array().unwrap();
+    assert!(
+        ["attach", "check_not_in_flux", "count_duplicates"].iter().all(|task| tasks.contains(&json!(task))),
+        "{tasks:?}"
+    );
+    assert_eq!(tasks.len(), 28, "{tasks:?}");
+    let without = read["without_a_day"].as_str().unwrap();
+    assert!(without.starts_with("AirflowFailException: this run has no logical date"), "{without}");
+    let date = |name: &str| read["dates"][name].as_str().unwrap().to_owned();
+    assert_eq!(date("tomorrow_ds"), "2016-03-02");
+    assert_eq!(date("yesterday_ds_nodash"), "20160229");
+    assert_eq!(date("next_ds"), "2016-03-02");
+}
+
+struct FlowEtl {
+    deployment: Deployment,
+    cluster: Cluster,
+    ports: [u16; 2],
+}
+
+impl FlowEtl {
+    fn new() -> FlowEtl {
+        let deployment = Deployment::new();
+        let ports = [free_port(), free_port()];
+        let (dags, etl) = (deployment.state().with_file_name("dags"), deployment.state().with_file_name("etl"));
+        fs::create_dir(&dags).unwrap();
+        fs::create_dir(&etl).unwrap();
+        deployment.configure(&format!(
+            "FLOWETL_HOST_PORT = {}\nFLOWKIT_FLOWETL_DB_PORT = {}\nFLOWETL_HOST_DAG_DIR = {dags:?}\nFLOWDB_ETL_DIR = {etl:?}\n\
+             FLOWKIT_FLOWETL_PYTHON = {:?}\n",
+            ports[0],
+            ports[1],
+            python()
+        ));
+        let mut cluster = Cluster::of(StateDir::new(deployment.state()));
+        cluster.site.settings.set("FLOWDB_PORT", &deployment.ports[0].to_string(), Origin::Flag).unwrap();
+        FlowEtl { deployment, cluster, ports }
+    }
+
+    /// A file of a day, as it is delivered.
+    fn deliver(&self) {
+        let lines = (0..200).map(|i| format!("{i},2016-03-01 {:02}:15:00+00,m{},c{},{i}.5\n", i % 24, i % 50, i % 7));
+        let text = "id,at,msisdn,cell,volume\n".to_owned() + &lines.collect::<String>();
+        fs::write(self.deployment.state().with_file_name("etl").join("mds_20160301.csv"), text).unwrap();
+    }
+
+    fn value(&self, sql: &str) -> String {
+        self.cluster.value("flowdb", sql)
+    }
+
+    /// Waits until it is ingested, with all checks made.
+    fn await_the_day(&self) {
+        let sql = "SELECT (SELECT count(*) FROM etl.etl_records WHERE state = 'ingested' AND cdr_date = '2016-03-01') || ' days, '
+                       || (SELECT count(*) FROM etl.post_etl_queries) || ' checks'";
+        until(PATIENCE, "the day and its checks", || match self.value(sql) {
+            seen if seen == "1 days, 16 checks" => Ok(()),
+            seen => Err(seen),
+        });
+    }
+
+    /// Signs in to Airflow's API as its administrator.
+    fn sign_in(&self) -> bool {
+        let password =
+            fs::read_to_string(self.deployment.state().join("secrets/FLOWETL_AIRFLOW_ADMIN_PASSWORD")).unwrap();
+        let body = json!({"username": "admin", "password": password.trim()}).to_string();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let request = http::Request::post("/auth/token").header("content-type", "application/json").body(body.into());
+        let client = https::Client::plain("127.0.0.1", self.ports[0]);
+        let answer = runtime.block_on(client.send(request.unwrap(), 64 << 10)).unwrap();
+        answer.status() == 201 && String::from_utf8_lossy(answer.body()).contains("access_token")
+    }
+}
+
+#[test]
+fn a_day_goes_through_a_real_dag_into_flowdb() {
+    let etl = FlowEtl::new();
+    let state = etl.deployment.state();
+    etl.deliver();
+    let dags = state.with_file_name("dags");
+    let delivered = state.with_file_name("etl");
+    fs::write(dags.join("mds.py"), DAG.replace("ETL", delivered.to_str().unwrap())).unwrap();
+    // Any variable may be a secret file of its name.
+    fs::create_dir(state.join("secrets")).unwrap();
+    fs::set_permissions(state.join("secrets"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    fs::write(state.join("secrets/CDR_PREFIX"), "mds_\n").unwrap();
+    etl.deployment.done(&["up", "--detach", "--role", "flowdb", "--with", "flowetl"]);
+
+    etl.await_the_day();
+    assert_eq!(etl.value("SELECT count(*) FROM events.mds"), "200");
+    let bounds = "SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE relname = 'mds_20160301'";
+    assert_eq!(etl.value(bounds), "FOR VALUES FROM ('2016-03-01 00:00:00+00') TO ('2016-03-02 00:00:00+00')");
+    assert_eq!(
+        etl.value("SELECT string_agg(cdr_date::text, ' ') FROM etl.available_dates WHERE cdr_type = 'mds'"),
+        "2016-03-01"
+    );
+    let checked = "SELECT outcome FROM etl.post_etl_queries WHERE type_of_query_or_check = 'count_added_rows'";
+    assert_eq!(etl.value(checked), "200");
+    assert_eq!(etl.value("SELECT count(*) FROM events.location_ids WHERE cdr_type = 'mds'"), "7");
+    assert_eq!(etl.value("SELECT has_subscribers FROM available_tables WHERE table_name = 'mds'"), "t");
+    assert!(etl.sign_in(), "the administrator has the password of the secret");
+    no_secret_is_in_the_open(&etl.deployment);
+
+    let before = etl.deployment.pid("flowetl-scheduler").unwrap();
+    kill(before);
+    wait(PATIENCE, "another scheduler", || etl.deployment.pid("flowetl-scheduler").is_some_and(|pid| pid != before));
+    etl.deployment.wait_ready(PATIENCE);
+    etl.deployment.done(&["health", "flowetl"]);
+
+    etl.deployment.done(&["down"]);
+    assert_eq!(etl.deployment.processes(), Vec::<u32>::new(), "left running");
+    for port in etl.ports {
+        TcpListener::bind(("127.0.0.1", port)).expect("the port is free again");
+    }
+}
+
+#[test]
+fn what_flowetl_can_not_do_is_said_before_anything_is_started() {
+    let deployment = Deployment::new();
+    for (settings, words) in [
+        (&["AIRFLOW__CORE__EXECUTOR=CeleryExecutor"][..], &["by Celery, are not built", "LocalExecutor"][..]),
+        (
+            &["FLOWKIT_FLOWETL_PYTHON=/nowhere/python"],
+            &["FlowETL's Python is not there", "/nowhere/python", "make setup"],
+        ),
+    ] {
+        let set = settings.iter().flat_map(|setting| ["--set", setting]);
+        let args: Vec<&str> = ["up", "--detach", "--role", "flowetl"].into_iter().chain(set).collect();
+        let output = deployment.flowkit(&args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    }
+    let output = deployment.flowkit(&["stack", "--role", "flowetl"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.code() == Some(2) && said.contains("no image yet") && said.contains("--with flowetl"),
+        "{said}"
+    );
+}

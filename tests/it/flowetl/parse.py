@@ -1,0 +1,46 @@
+"""Reads DAG files as Airflow's dag-processor does, and says what it made of them; and what our module mends that no DAG file shows."""
+
+import json
+import sys
+
+from airflow.dag_processing.dagbag import DagBag
+
+bag = DagBag(sys.argv[1])
+dags = {
+    name: {"tasks": sorted(dag.task_ids), "max_active_tasks": dag.max_active_tasks}
+    for name, dag in bag.dags.items()
+}
+wait = bag.dags["old_forms"].get_task("wait") if "old_forms" in bag.dags else None
+
+
+def of_a_run_without_a_day():
+    """What the first task of flowetl's says to it."""
+    task = bag.dags["mds_table_dag"].get_task("create_staging_view")
+    try:
+        task.render_template_fields({"ds_nodash": None, "ds": None})
+    except Exception as refused:
+        return f"{type(refused).__name__}: {refused}"
+
+
+def of_dates():
+    """The dates of Airflow 2 in the templates of a task."""
+    import pendulum
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+    from flowkit_flowetl.mended import old_dates
+
+    assert hasattr(RuntimeTaskInstance.get_template_context, "__wrapped__"), "it is not mended"
+    day = pendulum.datetime(2016, 3, 1)
+    return old_dates({"logical_date": day, "data_interval_start": day, "data_interval_end": day.add(days=1)})
+
+
+print(
+    json.dumps(
+        {
+            "dags": dags,
+            "errors": {path.rpartition("/")[2]: text.strip().splitlines()[-1] for path, text in bag.import_errors.items()},
+            "poke_interval": wait and wait.poke_interval,
+            "without_a_day": of_a_run_without_a_day(),
+            "dates": {name: str(date) for name, date in of_dates().items()},
+        }
+    )
+)
