@@ -9,7 +9,7 @@ use supervisor::{Command, Service};
 
 use super::database::Own;
 use super::ours::Ours;
-use super::walls::is_asked_for;
+use super::walls::{is_asked_for, port_of};
 use crate::roles::{CREDENTIALS, Deployment, Held, Needs, Role, Step, step};
 use flowkit_core::config::{Problem, Problems};
 use flowkit_core::secrets::{LookupError, Secret};
@@ -29,6 +29,9 @@ const OWN: Own = Own {
     room: 160 << 20,
     elsewhere: "DB_URI to a database elsewhere",
 };
+
+/// The port of HTTPS.
+const HTTPS: u16 = 443;
 
 pub(super) static ROLE: Role = Role {
     name: "flowauth",
@@ -110,6 +113,11 @@ fn needs(view: &Deployment, name: &str) -> Needs {
     let uri = elsewhere(view).ok().flatten();
     let place = uri.as_ref().map_or(Data::Tcp { port, named: false }, |uri| Data::of(uri.expose()));
     let (mut connect, mut asks_names) = (needs.connect.clone().unwrap_or_default(), needs.asks_names);
+    // What the provider says of itself may name other hosts, at the usual port.
+    if let Some(issuer) = view.site.settings.text("FLOWKIT_FLOWAUTH_OIDC_ISSUER") {
+        connect.extend(port_of(issuer).into_iter().chain([HTTPS]));
+        asks_names = true;
+    }
     let (writes, is_database) = match place {
         Data::Tcp { port, named } => {
             connect.push(port);

@@ -236,7 +236,7 @@ fn host_of(url: &str) -> Option<&str> {
 }
 
 /// The port of an URL of HTTPS.
-fn port_of(url: &str) -> Option<u16> {
+pub(super) fn port_of(url: &str) -> Option<u16> {
     let url: http::Uri = url.parse().ok()?;
     url.host().map(|_| url.port_u16().unwrap_or(443))
 }

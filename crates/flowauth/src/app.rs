@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 
 use crate::deployment::Last;
 use crate::local::{Local, Pem};
+use crate::oidc::Provider;
 use crate::passwords::{Failure, Passwords};
 use crate::store::audit::Actor;
 use crate::store::{Store, now, sealed, tokens, users};
@@ -40,6 +41,8 @@ pub struct Options {
     pub local: Option<Local>,
     /// The certificate that it shows.
     pub certificate: Option<Pem>,
+    /// The OpenID Connect provider by which people may sign in.
+    pub provider: Option<Arc<Provider>>,
     /// Whether it speaks plain HTTP itself: then whoever is on the same machine has come without a proxy's TLS.
     pub plain: bool,
 }
@@ -138,6 +141,13 @@ impl App {
         mac.update(b"forgery ");
         mac.update(session.as_bytes());
         hex(&mac.finalize().into_bytes())
+    }
+
+    /// By what authenticators know a user, which says nothing to anybody else.
+    pub(crate) fn handle(&self, user: i64) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.keys.secret.expose().as_bytes()).expect("any length will do");
+        mac.update(format!("handle {user}").as_bytes());
+        hex(&mac.finalize().into_bytes()[..16])
     }
 
     /// The signed list of revoked tokens.

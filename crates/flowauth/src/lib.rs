@@ -13,8 +13,9 @@
 //! store           everything kept, over SQLite or PostgreSQL by one set of queries, with the log of who did what
 //! local           the FlowAPI of the same deployment, if there is one, and others as administrators add them
 //! deployment      what administrators are told of it all
+//! oidc            the OpenID Connect provider of an organisation, if it has one
 //! vault           sealing what is kept (FLOWAUTH_FERNET_KEY)
-//! passwords, codes, specification, times     no I/O: Argon2id, second factors, openapi.json, dates
+//! passwords, codes, passkeys, specification, times     no I/O: Argon2id, second factors, openapi.json, dates
 //! start           from settings and secrets to all this
 //! import          an upstream FlowAuth's database, taken over
 //! ```
@@ -43,7 +44,9 @@ mod deployment;
 pub mod import;
 mod local;
 mod mint;
+pub mod oidc;
 mod pages;
+pub mod passkeys;
 pub mod passwords;
 mod routes;
 pub mod specification;

@@ -134,6 +134,14 @@ async fn document(place: &Place, trusted: &str) -> Result<String, String> {
     String::from_utf8(answer.into_body().to_vec()).map_err(|error| error.to_string())
 }
 
+/// What is to be trusted: what a setting names, or what this machine trusts.
+pub(crate) fn trusted(path: Option<&str>) -> Result<String, String> {
+    match path {
+        Some(path) => std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}")),
+        None => of_this_machine(),
+    }
+}
+
 /// What this machine trusts, where it is usually kept.
 fn of_this_machine() -> Result<String, String> {
     let places =

@@ -14,6 +14,7 @@ use web::{Pair, Tls};
 
 use crate::app::{App, Beginning, Keys, Options};
 use crate::local::{Local, Pem};
+use crate::oidc::given::provider;
 use crate::store::{Address, Store};
 use crate::vault::Vault;
 
@@ -85,10 +86,12 @@ impl Given {
         let address = address(secrets).map_err(Problems::from);
         let listener = listener(settings).map_err(Problems::from);
         let (web, local) = (web_options(settings, secrets), local(settings, secrets));
+        let provider = provider(settings, secrets);
         problems.0.extend(keys.as_ref().err().into_iter().flat_map(|all| all.0.clone()));
         problems.0.extend(address.as_ref().err().into_iter().flat_map(|all| all.0.clone()));
         problems.0.extend(listener.as_ref().err().into_iter().flat_map(|all| all.0.clone()));
-        problems.0.extend([web.as_ref().err(), local.as_ref().err()].into_iter().flatten().cloned());
+        let wrong = [web.as_ref().err(), local.as_ref().err(), provider.as_ref().err()];
+        problems.0.extend(wrong.into_iter().flatten().cloned());
         problems.0.extend(WIPES.into_iter().filter(|name| settings.flag(name)).map(|name| wipe(settings, name)));
         problems.or(())?;
         let mut found = found?;
@@ -102,7 +105,8 @@ impl Given {
             Ok(certificate) => Ok(certificate.expose().to_owned()),
             Err(error) => Err(error.problem().to_string()),
         });
-        let options = Options { issuer, window, local: local?, certificate: (!plain).then_some(shown), plain };
+        let certificate = (!plain).then_some(shown);
+        let options = Options { issuer, window, local: local?, certificate, provider: provider?, plain };
         let again = settings.flag("FLOWKIT_FLOWAUTH_SET_ADMIN_PASSWORD");
         Ok(Given { listener: listener?, address: address?, keys: keys?, options, admin, again, web: web? })
     }

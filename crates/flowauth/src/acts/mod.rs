@@ -4,6 +4,8 @@
 
 pub mod account;
 pub mod keys;
+pub mod passkeys;
+pub mod provider;
 pub mod roles;
 pub mod servers;
 pub mod signin;

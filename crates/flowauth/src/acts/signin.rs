@@ -4,13 +4,14 @@ use http::{HeaderMap, StatusCode};
 use serde_json::json;
 use web::Error;
 
-use super::{busy, later};
+use super::{busy, later, passkeys as own};
 use crate::app::App;
 use crate::caller::{self, Caller};
 use crate::codes;
+use crate::passkeys::{Answer, Expected, Refusal};
 use crate::store::audit::Actor;
 use crate::store::users::User;
-use crate::store::{Change, attempts, factors, now, sessions, users};
+use crate::store::{Change, attempts, factors, now, passkeys, sessions, users};
 
 /// Failures that cost nothing: of a user from one address, of a user from anywhere, from an address.
 const FREE: [i64; 3] = [5, 50, 100];
@@ -70,41 +71,84 @@ pub async fn await_code(app: &App, actor: &Actor, headers: &HeaderMap, user: &Us
     Ok((cookie, id))
 }
 
-/// Begins a session of somebody whose password was right, with their code where they have a second factor. Its cookie and id.
+/// What somebody has given besides their password.
+#[derive(Clone, Copy, Debug)]
+pub enum Given<'a> {
+    /// Nothing: they have no second factor.
+    Nothing,
+    /// Not even a password: a provider knows them, and they have no second factor here.
+    Provider,
+    /// A code.
+    Code(&'a str),
+    /// What their passkey for this site has signed, asked of this session.
+    Passkey {
+        /// The session that waits for it.
+        session: &'a str,
+        /// The name of the site.
+        site: &'a str,
+        /// What it has signed.
+        answer: Answer<'a>,
+    },
+}
+
+/// Begins a session of somebody whose password was right, with what they have given of their second factor, if there is one. Its cookie
+/// and id.
 ///
 /// # Errors
-/// 401 for a code that is none, 429 after too many of those.
+/// 401 for a code or a passkey that is none, 429 after too many of those.
 pub async fn begin(
     app: &App,
     actor: &Actor,
     headers: &HeaderMap,
     user: &User,
-    code: Option<&str>,
+    given: Given<'_>,
 ) -> Result<(String, String), Error> {
     // However somebody is known, a machine has no session.
     if user.is_machine || user.disabled_at.is_some() {
         return Err(Error::of(StatusCode::FORBIDDEN));
     }
     let actor = Actor { user: Some((user.id, user.name.clone())), ..actor.clone() };
-    let code = code.filter(|_| user.has_factor);
-    if code.is_some() {
+    let given = match given {
+        Given::Code(_) | Given::Passkey { .. } if !user.has_factor => Given::Nothing,
+        given => given,
+    };
+    if matches!(given, Given::Code(_) | Given::Passkey { .. }) {
         attempts::count(&mut *app.store.read().await?, &code_of(user), FREE_CODES).await?.map_err(later)?;
     }
+    // A question is answered once, whatever comes of it.
+    let challenge = match given {
+        Given::Passkey { session, .. } => passkeys::answered(&mut *app.store.read().await?, session).await?,
+        Given::Nothing | Given::Provider | Given::Code(_) => None,
+    };
     // What takes long is looked at before anybody is kept from writing.
-    let hashed = match code {
-        Some(code) => hashed(app, user, code).await?,
-        None => None,
+    let hashed = match given {
+        Given::Code(code) => hashed(app, user, code).await?,
+        Given::Nothing | Given::Provider | Given::Passkey { .. } => None,
     };
     let mut change = app.store.change().await?;
-    let with = match code {
-        None => "password",
-        Some(code) => match factor(app, &mut change, user, code, hashed).await? {
-            Some(with) => with,
-            None => {
-                change.commit(&actor.does("sign-in.refused", &*user.name, json!({ "with": "code" }))).await?;
-                return Err(bad_code());
-            }
-        },
+    let taken = match given {
+        Given::Nothing => Ok("password"),
+        Given::Provider => Ok("provider"),
+        Given::Code(code) => {
+            factor(app, &mut change, user, code, hashed).await?.ok_or((json!({ "with": "code" }), bad_code()))
+        }
+        Given::Passkey { site, answer, .. } => {
+            let expected = challenge.as_deref().map(|challenge| Expected { challenge, site });
+            let taken = match expected {
+                Some(expected) => own::take(&mut change, user, expected, answer).await?,
+                None => Err(Refusal::Challenge),
+            };
+            taken
+                .map(|()| "passkey")
+                .map_err(|why| (json!({ "with": "passkey", "why": why.to_string() }), bad_passkey(why)))
+        }
+    };
+    let with = match taken {
+        Ok(with) => with,
+        Err((detail, error)) => {
+            change.commit(&actor.does("sign-in.refused", &*user.name, detail)).await?;
+            return Err(error);
+        }
     };
     // The session that was before is over: whoever knew it does not share this one.
     if let Some(old) = caller::brought(headers) {
@@ -124,6 +168,15 @@ pub fn bad_code() -> Error {
     Error::new(StatusCode::UNAUTHORIZED, "Code not valid.").with("reason", "code")
 }
 
+/// A passkey that is none of theirs, or has signed something else. Of a copy people are told more.
+fn bad_passkey(why: Refusal) -> Error {
+    let error = Error::new(StatusCode::UNAUTHORIZED, "Passkey not valid.");
+    match why {
+        Refusal::Counter => error.with("reason", "passkey-copied"),
+        _ => error.with("reason", "passkey"),
+    }
+}
+
 /// Takes a code: an authenticator app's, each step once, or a backup code, once. Says which it was; `None`: neither.
 async fn factor(
     app: &App,
@@ -132,12 +185,13 @@ async fn factor(
     code: &str,
     hashed: Option<i64>,
 ) -> Result<Option<&'static str>, Error> {
-    let Some(sealed) = factors::secret(change, user.id).await? else { return Ok(None) };
-    let secret = app.keys.vault.open(&sealed)?;
-    if let Some(step) = codes::step(&secret, code, now().unsigned_abs(), app.options.window)
-        && factors::take_step(change, user.id, i64::try_from(step)?).await?
-    {
-        return Ok(Some("code"));
+    if let Some(sealed) = factors::secret(change, user.id).await? {
+        let secret = app.keys.vault.open(&sealed)?;
+        if let Some(step) = codes::step(&secret, code, now().unsigned_abs(), app.options.window)
+            && factors::take_step(change, user.id, i64::try_from(step)?).await?
+        {
+            return Ok(Some("code"));
+        }
     }
     if let Some(id) = hashed
         && factors::take_code(change, id).await?

@@ -6,6 +6,7 @@ use qrcode::QrCode;
 use qrcode::render::svg;
 use web::axum::response::IntoResponse as _;
 
+use super::passkeys::section;
 use super::{Form, Input, Page, Wrongs, to};
 use crate::acts::account::{self as acts, Shown};
 use crate::acts::missing;
@@ -13,7 +14,7 @@ use crate::caller::Access::{Account, SignedIn};
 use crate::caller::must_set_up;
 use crate::codes;
 use crate::routes::{Answer, Table};
-use crate::store::factors;
+use crate::store::{factors, passkeys};
 
 pub fn enter(table: Table) -> Table {
     table
@@ -29,25 +30,37 @@ pub fn enter(table: Table) -> Table {
 }
 
 async fn show(page: Page) -> Answer {
+    overview(&page, &Wrongs::default()).await
+}
+
+/// What there is of it, and what can be added.
+pub async fn overview(page: &Page, wrongs: &Wrongs) -> Answer {
     let user = page.user()?;
-    let left = factors::codes(&mut *page.app.store.read().await?, user.id).await?.len();
+    let (left, keys) = {
+        let mut db = page.app.store.read().await?;
+        (factors::codes(&mut db, user.id).await?.len(), passkeys::of_user(&mut db, user.id).await?)
+    };
     let body = html! {
         @if must_set_up(user) { p .note { (page.t("factor.required")) } }
         p { (page.t("factor.about")) }
         @if user.has_factor {
             p { span .badge.good { (page.t("factor.on")) } " " (page.n("factor.left", left)) }
+            @if left == 0 { p .note { (page.t("factor.no-codes")) } }
             div .actions {
                 (page.button("/account/two-factor/new-codes", "", "", page.t("factor.new-codes")))
-                (page.button("/account/two-factor", "reset_two_factor", "", page.t("factor.reset")))
+                @if user.has_app { (page.button("/account/two-factor", "reset_two_factor", "", page.t("factor.reset"))) }
                 @if user.needs_factor { span .hint { (page.t("factor.kept")) } }
                 @else { a .button.danger href="/account/two-factor/disable" { (page.t("factor.disable")) } }
             }
-        } @else {
+        }
+        @if !user.has_app {
+            h2 { (page.t("factor.app")) }
             p { (page.t("factor.how")) }
             (page.button("/account/two-factor", "enable_two_factor", "main", page.t("factor.enable")))
         }
+        (section(page, &keys))
     };
-    page.show(page.t("factor.title"), body)
+    page.show_with(page.t("factor.title"), wrongs, body)
 }
 
 async fn begin(page: Page) -> Answer {

@@ -5,7 +5,7 @@
 //! form       what is sent, with a file or without
 //! layout     what all pages look like, and the parts of forms: errors beside the field and on top
 //! assets     style sheet and script, by names that change with them
-//! signin, account, factor, keys        who one is
+//! signin, provider, account, factor, passkeys, keys        who one is
 //! servers_of, token                    one's own tokens
 //! users, machines, servers, roles, members, scopes, all_tokens, audit, deployment    what administrators look after
 //! ```
@@ -25,6 +25,8 @@ mod layout;
 mod machines;
 mod members;
 mod new_token;
+mod passkeys;
+mod provider;
 mod roles;
 mod scopes;
 mod servers;
@@ -55,7 +57,7 @@ use texts::Texts;
 /// Enters all of them.
 pub fn enter(table: Table) -> Table {
     let table = assets::enter(home::enter(signin::enter(table)));
-    let table = keys::enter(factor::enter(account::enter(table)));
+    let table = passkeys::enter(keys::enter(factor::enter(account::enter(provider::enter(table)))));
     let table = token::enter(new_token::enter(table));
     let table = machines::enter(members::enter(roles::enter(servers::enter(users::enter(table)))));
     deployment::enter(audit::enter(all_tokens::enter(table)))
@@ -113,6 +115,16 @@ fn quoted(text: &str) -> Cow<'_, str> {
 fn to(path: &str) -> Response {
     let location = HeaderValue::try_from(path).unwrap_or(HeaderValue::from_static("/"));
     (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
+}
+
+/// By what address a browser has come, so that a link leads whoever gets it to the same place.
+fn origin(headers: &HeaderMap, uri: &http::Uri, plain: bool) -> String {
+    // HTTP/2 has no such header: the address names the host.
+    let named = || uri.authority().map(http::uri::Authority::as_str);
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).or_else(named).unwrap_or("localhost");
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let is_here = plain && (name == "localhost" || name.starts_with("127."));
+    format!("{}://{host}", if is_here { "http" } else { "https" })
 }
 
 /// Who asks for which page, in which language.
@@ -175,6 +187,11 @@ impl Page {
         session.map(|session| self.app.forgery_token(&session)).unwrap_or_default()
     }
 
+    /// By what address this browser has come.
+    pub fn origin(&self) -> String {
+        origin(&self.headers, &self.uri, self.app.options.plain)
+    }
+
     /// Sends the browser on to a page that says what was done.
     pub fn done(&self, key: &'static str, path: &str) -> Answer {
         let mark = if path.contains('?') { '&' } else { '?' };
@@ -192,5 +209,27 @@ impl Page {
     /// The error itself, where no form can help.
     pub fn wrongs(&self, error: Error) -> Result<Wrongs, Error> {
         Wrongs::of(self.texts, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Uri;
+
+    #[test]
+    fn a_link_leads_to_where_its_maker_is() {
+        for (host, plain, expected) in [
+            ("flow.example", true, "https://flow.example"),
+            ("flow.example:8443", false, "https://flow.example:8443"),
+            ("localhost:9091", false, "https://localhost:9091"),
+            ("localhost:9091", true, "http://localhost:9091"),
+            ("127.0.0.1:9091", true, "http://127.0.0.1:9091"),
+        ] {
+            let headers = [(header::HOST, host.parse().unwrap())].into_iter().collect();
+            assert_eq!(origin(&headers, &Uri::from_static("/manage/users/new"), plain), expected);
+            let uri: Uri = format!("https://{host}/manage/users/new").parse().unwrap();
+            assert_eq!(origin(&HeaderMap::new(), &uri, plain), expected, "HTTP/2");
+        }
     }
 }

@@ -6,15 +6,18 @@ use web::Error;
 use web::axum::extract::Path;
 use web::axum::response::{IntoResponse as _, Response};
 
+use super::passkeys::asked as asked_passkey;
 use super::{Form, Input, Page, Wrongs, quoted, to};
+use crate::acts::signin::Given;
 use crate::acts::{missing, signin, users};
 use crate::caller::Access::Open;
 use crate::caller::{self, link_digest};
 use crate::passwords::Strength;
 use crate::routes::{Answer, Table};
 use crate::store::audit::Actor;
-use crate::store::sessions;
+use crate::store::sessions::{self, Session};
 use crate::store::users::User;
+use crate::store::{factors, passkeys};
 
 pub fn enter(table: Table) -> Table {
     table
@@ -28,7 +31,7 @@ pub fn enter(table: Table) -> Table {
 }
 
 /// Where somebody wanted to go, if that is a page of ours.
-fn wanted(next: &str) -> &str {
+pub fn wanted(next: &str) -> &str {
     let is_ours = next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '?', '#']);
     if is_ours && !next.chars().any(char::is_control) { next } else { "/" }
 }
@@ -41,7 +44,8 @@ async fn show(page: Page) -> Answer {
     sign_in_form(&page, &Wrongs::default(), "", &next)
 }
 
-fn sign_in_form(page: &Page, wrongs: &Wrongs, name: &str, next: &str) -> Answer {
+/// The page to sign in, by password or by what the organisation has.
+pub fn sign_in_form(page: &Page, wrongs: &Wrongs, name: &str, next: &str) -> Answer {
     let id = ("username", "password");
     let body = html! {
         form method="post" action="/sign-in" .card {
@@ -53,6 +57,9 @@ fn sign_in_form(page: &Page, wrongs: &Wrongs, name: &str, next: &str) -> Answer 
                 id: id.1, label: page.t("sign-in.password"), kind: "password", autocomplete: "current-password", ..Input::default()
             }))
             button #signin-button .main { (page.t("sign-in.title")) }
+        }
+        @if let Some(provider) = &page.app.options.provider {
+            p { a #provider .button href={ "/sign-in/provider?next=" (quoted(wanted(next))) } { (page.f("sign-in.provider", &[("title", &provider.options.title)])) } }
         }
         p .hint { (page.t("sign-in.lost")) }
     };
@@ -83,49 +90,61 @@ async fn sign_in(page: Page, form: Form) -> Answer {
         let (cookie, id) = signin::await_code(&page.app, &actor, &page.headers, &user).await?;
         return Ok(signed_in(&page, &format!("/sign-in/code?next={}", quoted(wanted(next))), (&cookie, &id)));
     }
-    let (cookie, id) = signin::begin(&page.app, &actor, &page.headers, &user, None).await?;
+    let (cookie, id) = signin::begin(&page.app, &actor, &page.headers, &user, Given::Nothing).await?;
     Ok(signed_in(&page, wanted(next), (&cookie, &id)))
 }
 
-fn signed_in(page: &Page, path: &str, (cookie, id): (&str, &str)) -> Response {
+/// Sends somebody on who has got a session.
+pub fn signed_in(page: &Page, path: &str, (cookie, id): (&str, &str)) -> Response {
     let mut response = to(path);
     caller::sign_in_cookies(&page.app, response.headers_mut(), cookie, id);
     response
 }
 
 /// Whoever has given their password here, and not yet their code.
-async fn halfway(page: &Page) -> Result<Option<User>, Error> {
+pub async fn halfway(page: &Page) -> Result<Option<Session>, Error> {
     let Some(id) = caller::brought(&page.headers) else { return Ok(None) };
     let session = sessions::find(&mut *page.app.store.read().await?, &id).await?;
-    Ok(session.filter(|session| !session.is_complete).map(|session| session.user))
+    Ok(session.filter(|session| !session.is_complete))
 }
 
 async fn show_code(page: Page) -> Answer {
     let next = page.query("next").unwrap_or_default();
     match halfway(&page).await? {
-        Some(_) => code_form(&page, &Wrongs::default(), &next),
+        Some(session) => second_step(&page, &Wrongs::default(), &session.user, &next).await,
         None => Ok(to("/sign-in")),
     }
 }
 
-fn code_form(page: &Page, wrongs: &Wrongs, next: &str) -> Answer {
+/// Asks for a passkey where there is one, or for a code.
+pub async fn second_step(page: &Page, wrongs: &Wrongs, user: &User, next: &str) -> Answer {
+    let (passkeys, codes) = {
+        let mut db = page.app.store.read().await?;
+        (passkeys::of_user(&mut db, user.id).await?, factors::codes(&mut db, user.id).await?.len())
+    };
+    let has_code = user.has_app || codes > 0;
     let body = html! {
-        form method="post" action="/sign-in/code" .card {
-            (page.hidden())
-            input type="hidden" name="next" value=(wanted(next));
-            (page.input(wrongs, &Input {
-                id: "two_factor_code", label: page.t("sign-in.code"), hint: page.t("sign-in.code-hint"),
-                autocomplete: "one-time-code", short: true, ..Input::default()
-            }))
-            button #signin-button .main { (page.t("sign-in.title")) }
+        (asked_passkey(page, &passkeys, next))
+        @if has_code {
+            form method="post" action="/sign-in/code" .card {
+                (page.hidden())
+                input type="hidden" name="next" value=(wanted(next));
+                (page.input(wrongs, &Input {
+                    id: "two_factor_code", label: page.t("sign-in.code"), hint: page.t("sign-in.code-hint"),
+                    autocomplete: "one-time-code", short: true, ..Input::default()
+                }))
+                button #signin-button .main { (page.t("sign-in.title")) }
+            }
         }
         p { a href="/sign-in" { (page.t("sign-in.again")) } }
     };
-    page.show_with(page.t("sign-in.code-title"), wrongs, body)
+    let title = if passkeys.is_empty() { page.t("sign-in.code-title") } else { page.t("sign-in.second-title") };
+    page.show_with(title, wrongs, body)
 }
 
 async fn give_code(page: Page, form: Form) -> Answer {
-    let Some(user) = halfway(&page).await? else { return Ok(to("/sign-in")) };
+    let Some(session) = halfway(&page).await? else { return Ok(to("/sign-in")) };
+    let user = session.user;
     if form.text("csrf") != page.csrf() {
         return Err(Error::of(StatusCode::FORBIDDEN).with("csrf", true));
     }
@@ -133,12 +152,12 @@ async fn give_code(page: Page, form: Form) -> Answer {
     let Some(code) = form.some("two_factor_code") else {
         let mut wrongs = Wrongs::default();
         wrongs.add("two_factor_code", page.t("sign-in.code-missing"));
-        return code_form(&page, &wrongs, next);
+        return second_step(&page, &wrongs, &user, next).await;
     };
     let actor = Actor { user: None, ..page.caller.actor.clone() };
-    match signin::begin(&page.app, &actor, &page.headers, &user, Some(code)).await {
+    match signin::begin(&page.app, &actor, &page.headers, &user, Given::Code(code)).await {
         Ok((cookie, id)) => Ok(signed_in(&page, wanted(next), (&cookie, &id))),
-        Err(error) => code_form(&page, &page.wrongs(error)?.named(&[("", "two_factor_code")]), next),
+        Err(error) => second_step(&page, &page.wrongs(error)?.named(&[("", "two_factor_code")]), &user, next).await,
     }
 }
 

@@ -45,6 +45,7 @@ async fn show(State(app): State<Arc<App>>, Id(id): Id<i64>) -> Answer {
         "name": user.name,
         "is_admin": user.is_admin,
         "has_two_factor": user.has_factor,
+        "passkeys": user.passkeys,
         "require_two_factor": user.needs_factor,
         "is_disabled": user.disabled_at.is_some(),
         "is_machine": user.is_machine,

@@ -1,4 +1,4 @@
-//! Second factors: secrets of authenticator apps and backup codes, all sealed.
+//! Second factors: secrets of authenticator apps and backup codes, all sealed. (Passkeys have nothing to seal: see `passkeys`.)
 
 use sqlx::{AnyConnection, Row as _};
 
@@ -100,9 +100,11 @@ pub async fn replace_codes(db: &mut Change, user: i64, codes: &[String]) -> Resu
     Ok(())
 }
 
-/// Removes a user's second factor whole.
+/// Removes a user's second factor whole: app, backup codes and passkeys.
 pub async fn disable(db: &mut Change, user: i64) -> Result<()> {
     replace_codes(db, user, &[]).await?;
-    sqlx::query("DELETE FROM factors WHERE user_id = $1").bind(user).execute(&mut **db).await?;
+    for text in ["DELETE FROM factors WHERE user_id = $1", "DELETE FROM passkeys WHERE user_id = $1"] {
+        sqlx::query(text).bind(user).execute(&mut **db).await?;
+    }
     Ok(())
 }

@@ -18,7 +18,9 @@ const ALL: &[(i64, &str, &str, &str)] = &[
     ),
     (3, "keys", include_str!("migrations/V3__keys.sql"), include_str!("migrations/V3__keys.sql")),
     (4, "invitations", include_str!("migrations/V4__invitations.sql"), include_str!("migrations/V4__invitations.sql")),
+    (5, "passkeys", include_str!("migrations/V5__passkeys.sql"), include_str!("migrations/V5__passkeys.sql")),
     (6, "machines", include_str!("migrations/V6__machines.sql"), include_str!("migrations/V6__machines.sql")),
+    (7, "identities", include_str!("migrations/V7__identities.sql"), include_str!("migrations/V7__identities.sql")),
 ];
 
 /// Applies what is pending, each in a transaction of its own. A database that a newer program has migrated is refused.

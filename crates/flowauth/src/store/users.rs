@@ -16,8 +16,12 @@ pub struct User {
     pub is_admin: bool,
     /// Whether they must have a second factor.
     pub needs_factor: bool,
-    /// Whether they have one.
+    /// Whether they have one: an authenticator app, or a passkey.
     pub has_factor: bool,
+    /// Whether they have an authenticator app.
+    pub has_app: bool,
+    /// How many passkeys they have.
+    pub passkeys: i64,
     /// Since when they may not sign in.
     pub disabled_at: Option<i64>,
     /// Whether it is a program, which never signs in: it has keys that administrators make.
@@ -43,19 +47,23 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, name, is_admin, needs_factor, disabled_at, is_machine, password,
-                (SELECT COUNT(*) FROM factors WHERE user_id = users.id) AS factors FROM users ",
+                (SELECT COUNT(*) FROM factors WHERE user_id = users.id) AS factors,
+                (SELECT COUNT(*) FROM passkeys WHERE user_id = users.id) AS passkeys FROM users ",
             $rest
         )
     };
 }
 
 fn user(row: &AnyRow) -> sqlx::Result<User> {
+    let (has_app, passkeys) = (row.try_get::<i64, _>("factors")? != 0, row.try_get("passkeys")?);
     Ok(User {
         id: row.try_get("id")?,
         name: row.try_get("name")?,
         is_admin: row.try_get::<i64, _>("is_admin")? != 0,
         needs_factor: row.try_get::<i64, _>("needs_factor")? != 0,
-        has_factor: row.try_get::<i64, _>("factors")? != 0,
+        has_factor: has_app || passkeys != 0,
+        has_app,
+        passkeys,
         disabled_at: row.try_get("disabled_at")?,
         is_machine: row.try_get::<i64, _>("is_machine")? != 0,
     })

@@ -46,6 +46,43 @@ for (const meter of document.querySelectorAll("[data-meter]")) {
   });
 }
 
+// Passkeys: the question comes from the server, the answer goes by the form. Bytes are base64 on the way.
+const bytes = (text) => Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (char) => char.charCodeAt(0));
+const base64 = (buffer) =>
+  btoa(String.fromCharCode(...new Uint8Array(buffer))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+for (const form of document.querySelectorAll("[data-passkey]")) {
+  const say = (what) => form.querySelectorAll("[data-say]").forEach((words) => (words.hidden = words.dataset.say !== what));
+  if (!window.AuthenticatorAttestationResponse?.prototype.getAuthenticatorData) {
+    say("unable");
+    continue;
+  }
+  form.querySelector("[data-able]").hidden = false;
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    say("");
+    try {
+      const body = new URLSearchParams({ csrf: form.elements.csrf.value });
+      const asked = await fetch(form.dataset.ask, { method: "POST", body });
+      // The page says why: a session that is over leads to where one signs in.
+      if (!asked.ok || asked.redirected) return location.reload();
+      const publicKey = await asked.json();
+      publicKey.challenge = bytes(publicKey.challenge);
+      for (const known of publicKey.excludeCredentials ?? publicKey.allowCredentials) known.id = bytes(known.id);
+      if (publicKey.user) publicKey.user.id = bytes(publicKey.user.id);
+      const by = navigator.credentials;
+      const { rawId, response } = await (publicKey.user ? by.create({ publicKey }) : by.get({ publicKey }));
+      form.elements.credential.value = base64(rawId);
+      form.elements.client.value = base64(response.clientDataJSON);
+      form.elements.authenticator.value = base64(response.authenticatorData ?? response.getAuthenticatorData());
+      form.elements.signature.value = response.signature ? base64(response.signature) : "";
+      form.elements.transports.value = response.getTransports?.().join() ?? "";
+      form.submit();
+    } catch (error) {
+      say(error.name === "InvalidStateError" ? "known" : "failed");
+    }
+  });
+}
+
 function searchField(label, before) {
   const id = "search-" + document.querySelectorAll("input[type=search]").length;
   const caption = Object.assign(document.createElement("label"), { textContent: label, htmlFor: id });

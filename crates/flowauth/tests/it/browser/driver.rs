@@ -192,6 +192,19 @@ impl Chromium {
         self.of_session("POST", "goog/cdp/execute", body).await.unwrap()
     }
 
+    /// An authenticator, as if one were built into the machine, which is touched by itself; its number.
+    pub async fn authenticator(&self) -> String {
+        let kind = json!({ "protocol": "ctap2", "transport": "internal", "hasResidentKey": true,
+            "hasUserVerification": true, "isUserVerified": true, "isUserConsenting": true });
+        let made = self.of_session("POST", "webauthn/authenticator", kind).await.unwrap();
+        made.as_str().unwrap().to_owned()
+    }
+
+    /// Takes it away.
+    pub async fn no_authenticator(&self, number: &str) {
+        self.of_session("DELETE", &format!("webauthn/authenticator/{number}"), json!({})).await.unwrap();
+    }
+
     /// Light or dark.
     pub async fn scheme(&self, name: &str) {
         let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": name }] });

@@ -140,6 +140,7 @@ async fn what_people_do_in_a_browser() {
     let link = an_administrator_begins(&mut visit, &files[0]).await;
     a_user_gets_a_token(&mut visit, &rig, &link).await;
     a_second_factor(&mut visit).await;
+    a_passkey(&mut visit).await;
     an_administrator_goes_on(&mut visit, &files[1]).await;
     std::fs::write(visit.pictures.join("weights.tsv"), visit.weights.concat()).unwrap();
     assert!(visit.wrong.is_empty(), "{}", visit.wrong.join("\n"));
@@ -327,6 +328,53 @@ async fn a_second_factor(visit: &mut Visit<'_>) {
     visit.open("/manage/users").await;
     chromium.see("That did not work").await;
     visit.look("not-allowed").await;
+    visit.open("/").await;
+    visit.sign_out().await;
+}
+
+/// With an authenticator of Chromium's own.
+async fn a_passkey(visit: &mut Visit<'_>) {
+    let chromium = visit.chromium;
+    visit.sign_in("root").await;
+    chromium.see("My servers").await;
+    visit.open("/account/two-factor").await;
+    // As browsers say it when nothing is there, nobody touches it, or it is called off: after minutes, if they are let.
+    let nothing = "navigator.credentials.create = () => Promise.reject(new DOMException('', 'NotAllowedError'))";
+    chromium.run(nothing).await.unwrap();
+    chromium.click("#add_passkey").await;
+    chromium.until("return !document.querySelector('[data-say=failed]').hidden").await;
+    visit.look("passkey-failed").await;
+    visit.open("/account/two-factor").await;
+    let authenticator = chromium.authenticator().await;
+    chromium.fill("#passkey-name", "phone").await;
+    chromium.click("#add_passkey").await;
+    chromium.until("return !!document.querySelector('.done')").await;
+    assert!(chromium.text(".done").await.contains("The passkey is added"));
+    visit.look("passkeys").await;
+    chromium.click("#add_passkey").await;
+    chromium.until("return !document.querySelector('[data-say=known]').hidden").await;
+    visit.sign_out().await;
+
+    visit.sign_in("root").await;
+    chromium.see("One more step").await;
+    visit.look("sign-in-passkey").await;
+    chromium.click("#passkey-button").await;
+    chromium.see("My servers").await;
+    visit.open("/manage/users").await;
+    visit.look("users-passkey").await;
+    visit.open("/account/two-factor").await;
+    chromium.click("a[href$='/remove']").await;
+    chromium.see("Remove the passkey “phone”?").await;
+    visit.look("passkey-remove").await;
+    chromium.click("main button.danger").await;
+    chromium.until("return !!document.querySelector('.done')").await;
+    chromium.no_authenticator(&authenticator).await;
+    // Without script there are no passkeys, and the page says so.
+    chromium.devtools("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
+    visit.open("/account/two-factor").await;
+    chromium.until("return !!document.querySelector('noscript .note')").await;
+    chromium.picture(&visit.pictures.join("passkeys-without-script.png")).await;
+    chromium.devtools("Emulation.setScriptExecutionDisabled", json!({ "value": false })).await;
     visit.open("/").await;
     visit.sign_out().await;
 }

@@ -1,0 +1,146 @@
+//! Coming in by an OpenID Connect provider: who that is here, and which roles they have.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+use web::Error;
+
+use super::name;
+use crate::app::App;
+use crate::oidc::groups::{Groups, Has};
+use crate::oidc::{Failure, Provider};
+use crate::store::audit::Actor;
+use crate::store::roles::{self, Which};
+use crate::store::users::{self, User, Wanted};
+use crate::store::{Change, identities, servers};
+
+/// What somebody is told whom the provider has not let in, or who is nobody here.
+pub fn refused(failure: Failure) -> Error {
+    match &failure {
+        Failure::Away(_) => {
+            let text = "The provider of your organisation does not answer at the moment.";
+            Error::new(StatusCode::SERVICE_UNAVAILABLE, text).with("reason", "provider-away").because(failure)
+        }
+        Failure::Refused(_) | Failure::Token(_) => {
+            let text = "The provider of your organisation has not let you in.";
+            Error::new(StatusCode::UNAUTHORIZED, text).with("reason", "provider-refused").because(failure)
+        }
+        Failure::Forged => {
+            let text = "This was not begun here, or took too long: begin again.";
+            Error::new(StatusCode::UNAUTHORIZED, text).with("reason", "provider-over").because(failure)
+        }
+    }
+}
+
+/// The user of whom the provider says this: known already, added without a password by an administrator, or new where that is allowed.
+///
+/// # Errors
+/// 401, with a reason, where they are nobody here or may not sign in; the log says it too.
+pub async fn arrive(app: &App, actor: &Actor, provider: &Provider, claims: &Map<String, Value>) -> Result<User, Error> {
+    let options = &provider.options;
+    let text = |claim: &str| claims.get(claim).and_then(Value::as_str);
+    let subject = text("sub").unwrap_or_default();
+    let mut change = app.store.change().await?;
+    let known = identities::find(&mut change, &options.issuer, subject).await?;
+    let user = match known {
+        Some(user) => Ok(user),
+        None => match name(text(&options.name_claim), "username", "There is no name.") {
+            Ok(name) => begin(&mut change, provider, subject, &name).await?,
+            Err(_) => Err(("the provider gives them no name", nobody().with("reason", "provider-nameless"))),
+        },
+    };
+    let user = user.and_then(|user| match user.disabled_at {
+        None => Ok(user),
+        Some(_) => Err(("they are disabled", nobody().with("reason", "provider-unknown"))),
+    });
+    let user = match user {
+        Ok(user) => user,
+        Err((why, error)) => {
+            // What was begun is undone: nobody was let in.
+            drop(change);
+            let object = text(&options.name_claim).unwrap_or(subject).chars().filter(|c| !c.is_control()).take(75);
+            let detail = json!({ "with": "provider", "issuer": options.issuer, "why": why });
+            let refused = actor.does("sign-in.refused", object.collect::<String>(), detail);
+            app.store.change().await?.commit(&refused).await?;
+            return Err(error);
+        }
+    };
+    let mut detail = json!({ "issuer": options.issuer, "subject": subject });
+    if let Some(groups) = &options.groups {
+        look_after(&mut change, &user, groups, claims, &mut detail).await?;
+    }
+    let user = users::find(&mut change, user.id).await?.unwrap_or(user);
+    let actor = Actor { user: Some((user.id, user.name.clone())), ..actor.clone() };
+    change.commit(&actor.does("sign-in.provider", &*user.name, detail)).await?;
+    Ok(user)
+}
+
+fn nobody() -> Error {
+    Error::new(StatusCode::UNAUTHORIZED, "You are no user here: ask an administrator.")
+}
+
+/// Somebody who comes for the first time.
+async fn begin(
+    change: &mut Change,
+    provider: &Provider,
+    subject: &str,
+    name: &str,
+) -> Result<Result<User, (&'static str, Error)>, Error> {
+    let issuer = &provider.options.issuer;
+    let id = match users::named(change, name).await? {
+        // Whoever has a password here is not taken over by a name, and no machine is.
+        Some((user, None)) if !user.is_machine && identities::count(change, user.id).await? == 0 => user.id,
+        Some(_) => return Ok(Err(("there is another user of that name", nobody().with("reason", "provider-name")))),
+        None if provider.options.creates => {
+            users::add(change, &Wanted { name: name.to_owned(), ..Wanted::default() }, None).await?
+        }
+        None => return Ok(Err(("there is no such user", nobody().with("reason", "provider-unknown")))),
+    };
+    identities::add(change, issuer, subject, id).await?;
+    let user = users::find(change, id).await?;
+    Ok(user.ok_or_else(|| ("they are gone", nobody().with("reason", "provider-unknown"))))
+}
+
+/// Gives and takes what the provider's groups decide; what no group has is left alone.
+async fn look_after(
+    change: &mut Change,
+    user: &User,
+    groups: &Groups,
+    claims: &Map<String, Value>,
+    detail: &mut Value,
+) -> Result<(), Error> {
+    let servers: BTreeMap<i64, String> =
+        servers::all(change).await?.into_iter().map(|server| (server.id, server.wanted.name)).collect();
+    let all = roles::some(change, Which::All).await?;
+    let ids = |which: &[&Has]| -> BTreeSet<i64> {
+        let is = |server: &str, role: &str| {
+            which.iter().any(|has| matches!(has, Has::Role(s, r) if s == server && r == role))
+        };
+        let named = |role: &&roles::Role| is(servers.get(&role.server).map_or("", String::as_str), &role.wanted.name);
+        all.iter().filter(named).map(|role| role.id).collect()
+    };
+    let (looked_after, given): (Vec<&Has>, Vec<&Has>) = (groups.looked_after().collect(), groups.of(claims).collect());
+    let had: BTreeSet<i64> =
+        all.iter().filter(|role| role.wanted.members.contains(&user.id)).map(|role| role.id).collect();
+    let has: BTreeSet<i64> = had.difference(&ids(&looked_after)).copied().chain(ids(&given)).collect();
+    if has != had {
+        roles::set_of_user(change, user.id, &has).await?;
+        let moved = |one: &BTreeSet<i64>, other: &BTreeSet<i64>| one.difference(other).copied().collect::<Vec<_>>();
+        detail["roles"] = json!({ "added": moved(&has, &had), "removed": moved(&had, &has) });
+    }
+    let is_admin = given.contains(&&Has::Administrator);
+    let stays_one = user.is_admin && !is_admin && users::admins(change).await? == 1;
+    if looked_after.contains(&&Has::Administrator) && is_admin != user.is_admin && !stays_one {
+        let wanted = Wanted {
+            name: user.name.clone(),
+            is_admin,
+            needs_factor: user.needs_factor,
+            is_disabled: user.disabled_at.is_some(),
+            is_machine: user.is_machine,
+        };
+        users::change(change, user.id, &wanted).await?;
+        detail["is_admin"] = json!(is_admin);
+    }
+    Ok(())
+}
