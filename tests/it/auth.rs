@@ -214,4 +214,25 @@ INSERT INTO users_with_roles VALUES (7, 2);
     fs::write(sandbox.path("text"), "no database").unwrap();
     import(&["text"]).refused(1, "nothing is imported");
     import(&["mysql://u:{}@h/d"]).refused(2, "\"mysql\"");
+    schemathesis_finds_no_answer_that_the_document_does_not_have(&sandbox);
+}
+
+/// With an administrator's key, and things that are there in most of the paths.
+fn schemathesis_finds_no_answer_that_the_document_does_not_have(sandbox: &Sandbox) {
+    let known = ["id", "key", "server", "user"].map(|name| {
+        let bound = format!("[parameters.\"path.{name}\"]\ndictionary = \"{name}\"\nprobability = 0.7\n");
+        format!("[dictionaries.{name}]\nvalues = [\"1\", \"2\"]\n{bound}")
+    });
+    fs::write(sandbox.path("schemathesis.toml"), known.concat()).unwrap();
+    let key = fs::read_to_string(sandbox.path("k")).unwrap();
+    let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
+    let mut python = Command::new(crate::support::flowapi::python());
+    python.env_clear().current_dir(sandbox.root.path()).stdin(Stdio::null()).args(["-I", "-m", "schemathesis.cli"]);
+    python.args(["--config-file", "schemathesis.toml", "run", "--tls-verify", "state/secrets/cert-flowauth.pem"]);
+    python.arg(format!("https://localhost:{}/openapi.json", sandbox.port));
+    python.args(["--checks", checks, "--no-color", "--suppress-health-check", "all", "--no-shrink"]);
+    python.args(["--generation-deterministic", "--max-examples", "8", "--max-time", "12", "--request-timeout", "60"]);
+    let output = python.args(["--header", &format!("Authorization: Bearer {}", key.trim())]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
 }
