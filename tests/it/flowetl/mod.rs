@@ -19,34 +19,6 @@ use crate::support::ports::free_port;
 /// Airflow takes half a minute to start on a machine that does nothing else.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// A day of mobile data, by upstream's `create_dag`. The files' names begin as a secret file says, in a directory `ETL`.
-const DAG: &str = r#"
-import os
-
-from airflow import DAG
-from flowetl.util import create_dag
-from pendulum import parse
-
-dag = create_dag(
-    dag_id="mds_dag",
-    cdr_type="mds",
-    start_date=parse("2016-03-01"),
-    end_date=parse("2016-03-01"),
-    filename="ETL/" + os.environ["CDR_PREFIX"] + "{{ ds_nodash }}.csv",
-    fields={"id": "text", "at": "timestamptz", "msisdn": "text", "cell": "text", "volume": "numeric"},
-    extract_sql="""
-        SELECT id, at AS datetime, NULL::numeric AS duration, volume AS volume_total, NULL::numeric AS volume_upload,
-               NULL::numeric AS volume_download, msisdn, cell AS location_id, NULL::text AS imsi, NULL::text AS imei,
-               NULL::numeric(8) AS tac, NULL::numeric AS operator_code, NULL::numeric AS country_code
-        FROM {{ staging_table }}
-    """,
-    indexes=["location_id", "datetime", "tac"],
-    cluster_field="msisdn",
-    flux_check_wait_interval=1,
-)
-dag.is_paused_upon_creation = False
-"#;
-
 fn python() -> PathBuf {
     environment("etl")
 }
@@ -122,11 +94,24 @@ impl FlowEtl {
         FlowEtl { deployment, cluster, ports }
     }
 
-    /// A file of a day, as it is delivered.
+    /// A file of a day, as it is delivered, and the DAG that is written by itself for such files.
     fn deliver(&self) {
-        let lines = (0..200).map(|i| format!("{i},2016-03-01 {:02}:15:00+00,m{},c{},{i}.5\n", i % 24, i % 50, i % 7));
-        let text = "id,at,msisdn,cell,volume\n".to_owned() + &lines.collect::<String>();
-        fs::write(self.deployment.state().with_file_name("etl").join("mds_20160301.csv"), text).unwrap();
+        let lines = (0..200).map(|i| format!("{i},2016-03-01T{:02}:15:00Z,m{},c{},{i}.5\n", i % 24, i % 50, i % 7));
+        let text = "id,datetime,msisdn,location_id,volume_total\n".to_owned() + &lines.collect::<String>();
+        let etl = self.deployment.state().with_file_name("etl");
+        let day = etl.join("mds_20160301.csv");
+        fs::write(&day, text).unwrap();
+        let mut new = Command::new(self.deployment.state().with_file_name("flowkit"));
+        new.args(["etl", "new", "mds", "--csv"]).arg(&day).arg("--directory").arg(&etl);
+        let output = new.env_clear().output().unwrap();
+        assert!(output.status.success(), "{}", show(&output));
+        let dag = String::from_utf8(output.stdout).unwrap();
+        // One day alone, at once; and a variable that is a secret file.
+        let shorter = "    end_date=datetime(2016, 3, 1),\n    flux_check_wait_interval=1,\n    cluster_field=";
+        assert!(dag.contains("    cluster_field="), "{dag}");
+        let dag = dag.replace("    cluster_field=", shorter)
+            + "\nimport os\ndag.is_paused_upon_creation = os.environ[\"DAGS_BEGIN_PAUSED\"] != \"no\"\n";
+        fs::write(self.deployment.state().with_file_name("dags").join("mds.py"), dag).unwrap();
     }
 
     fn value(&self, sql: &str) -> String {
@@ -161,13 +146,10 @@ fn a_day_goes_through_a_real_dag_into_flowdb() {
     let etl = FlowEtl::new();
     let state = etl.deployment.state();
     etl.deliver();
-    let dags = state.with_file_name("dags");
-    let delivered = state.with_file_name("etl");
-    fs::write(dags.join("mds.py"), DAG.replace("ETL", delivered.to_str().unwrap())).unwrap();
     // Any variable may be a secret file of its name.
     fs::create_dir(state.join("secrets")).unwrap();
     fs::set_permissions(state.join("secrets"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    fs::write(state.join("secrets/CDR_PREFIX"), "mds_\n").unwrap();
+    fs::write(state.join("secrets/DAGS_BEGIN_PAUSED"), "no\n").unwrap();
     etl.deployment.done(&["up", "--detach", "--role", "flowdb", "--with", "flowetl"]);
 
     etl.await_the_day();
