@@ -44,6 +44,9 @@ def read(name):
 def announce():
     """Tells Airflow, by its environment, what to ask for; sets the variables that are given as files."""
     os.environ["AIRFLOW__SECRETS__BACKEND"] = "flowkit_flowetl.files.Files"
+    if os.environ.get("FLOWKIT_FLOWETL_DATABASE"):
+        os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS"] = "flowkit_flowetl.proof.SYNC"
+        os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC"] = "flowkit_flowetl.proof.ASYNC"
     for setting, name in SETTINGS.items():
         os.environ[f"{setting}_SECRET"] = name
     for file in directory().iterdir():
@@ -61,11 +64,14 @@ def database():
 
 
 def connection(name):
-    """The connection of that name. FlowDB's leads to where FlowDB is now, whatever its port was when the secret was made."""
+    """The connection of that name. FlowDB's leads to where FlowDB is now, whatever its port was when the secret was made; whoever answers there gets
+    the password by SCRAM only.
+    """
     given = read(f"AIRFLOW_CONN_{name.upper()}")
     place = os.environ.get("FLOWKIT_FLOWETL_FLOWDB")
     if not given or not place or name.lower() != "flowdb" or "://" not in given:
         return given
     url = urlsplit(given)
     login = url.netloc.rpartition("@")[0]
-    return urlunsplit(url._replace(netloc=f"{login}@{place}"))
+    query = "&".join(filter(None, [url.query, "require_auth=scram-sha-256"]))
+    return urlunsplit(url._replace(netloc=f"{login}@{place}", query=query))

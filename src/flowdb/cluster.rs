@@ -31,6 +31,8 @@ pub fn cluster(site: &Site) -> Cluster {
         password: SUPERUSER_PASSWORD,
         listen: site.settings.text("FLOWKIT_FLOWDB_LISTEN").unwrap_or("127.0.0.1").to_owned(),
         port: site.settings.port("FLOWDB_PORT"),
+        // Its clients here answer by SCRAM only, which tells a stranger nothing.
+        certificate: None,
         extensions: &["postgis"],
         room: ROOM,
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use supervisor::{Kind, OnDependency, Restart, Service, StopStep};
 
+use super::walls;
 use crate::failure::Failure;
 use crate::roles::{CREDENTIALS, Deployment, MISTAKE, step, wait};
 use flowkit_core::Site;
@@ -38,6 +39,12 @@ pub(super) struct Own {
 }
 
 impl Own {
+    /// Where the role's programs read the certificate of their database: their libraries would send the password in clear to whoever
+    /// asks for it at that port.
+    pub fn certificate(&self, site: &Site) -> PathBuf {
+        walls::handed_on(&site.state.role(self.role)).join("database.pem")
+    }
+
     fn cluster(&self, site: &Site) -> Cluster {
         Cluster {
             name: self.title,
@@ -50,6 +57,7 @@ impl Own {
             password: self.password,
             listen: "127.0.0.1".to_owned(),
             port: site.settings.port(self.port),
+            certificate: Some(self.certificate(site)),
             extensions: &[],
             room: self.room,
         }

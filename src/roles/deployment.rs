@@ -203,8 +203,10 @@ impl Deployment {
             host::reachable(self.site.state.root(), &self.program, Some(&user))?;
             takeover::directory(&self.site.state.role(&role.name), &user, &name, true)?;
             if self.walls == Walls::All && walls::is_confined(role, true) {
-                takeover::make_way(&walls::temporary(self, role))?;
-                takeover::directory(&walls::temporary(self, role), &user, &name, true)?;
+                for place in walls::own_places(self, role) {
+                    takeover::make_way(&place)?;
+                    takeover::directory(&place, &user, &name, true)?;
+                }
             }
             // Data elsewhere on the host may have been the former user's too.
             let places = role.volumes.iter().filter(|volume| !volume.read_only);
@@ -218,8 +220,10 @@ impl Deployment {
     /// Makes what confined services of our own user could not make.
     fn settle_confined(&self) -> Result<(), HostError> {
         for role in self.roles.iter().filter_map(|name| catalogue().role(name)).filter(|_| self.walls == Walls::All) {
-            takeover::make_way(&walls::temporary(self, role))?;
-            host::make_directory(&walls::temporary(self, role), 0o700)?;
+            for place in walls::own_places(self, role) {
+                takeover::make_way(&place)?;
+                host::make_directory(&place, 0o700)?;
+            }
             let places = role.volumes.iter().filter_map(|volume| self.site.settings.text(volume.place.as_ref()?));
             places.into_iter().try_for_each(|place| host::make_directory(Path::new(place), 0o700))?;
         }
@@ -314,7 +318,10 @@ impl Deployment {
         let role = catalogue().role(role).expect("a role of the catalogue");
         let name = |secret: &'static Secret| secret.name.as_str();
         let there = |name: &&'static str| !matches!(self.site.store.find(name), Err(LookupError::Missing { .. }));
-        let (optional, needed): (Vec<_>, Vec<_>) = catalogue().secrets_of(role).partition(|secret| secret.optional);
+        let does_without = |flag: &String| self.site.settings.flag(flag);
+        let (optional, needed): (Vec<_>, Vec<_>) = catalogue()
+            .secrets_of(role)
+            .partition(|secret| secret.optional || secret.unless.as_ref().is_some_and(does_without));
         let optional = optional.into_iter().chain(catalogue().certificates_of(role)).map(name).filter(there);
         needed.into_iter().map(name).chain(optional).collect()
     }

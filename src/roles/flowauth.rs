@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use supervisor::{Command, Service};
 
 use super::database::Own;
@@ -95,8 +96,10 @@ fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
     }
     let database = OWN.service(deployment)?;
     // Without the password, which the server has among its secrets.
-    let port = deployment.site.settings.port(OWN.port);
-    let uri = format!("postgresql://{role}:{{}}@127.0.0.1:{port}/{role}", role = OWN.role);
+    let (role, port) = (OWN.role, deployment.site.settings.port(OWN.port));
+    let proof = OWN.certificate(&deployment.site).to_string_lossy().into_owned();
+    let proof = utf8_percent_encode(&proof, NON_ALPHANUMERIC);
+    let uri = format!("postgresql://{role}:{{}}@127.0.0.1:{port}/{role}?sslmode=verify-full&sslrootcert={proof}");
     server.command.env.insert("DB_URI".into(), uri.into());
     server.before.insert(0, step(deployment, "flowauth", "flowauth-login"));
     server.needs = vec![SERVER.to_owned()];

@@ -162,6 +162,18 @@ pub(super) fn temporary(deployment: &Deployment, role: &Role) -> PathBuf {
     deployment.site.state.role(&role.name).join("tmp")
 }
 
+/// In a role's directory: what a service of it writes for another that may only read it.
+pub(super) fn handed_on(directory: &Path) -> PathBuf {
+    directory.join("handed-on")
+}
+
+/// The directories that a confined role has to find there, being too confined to make them.
+pub(super) fn own_places(deployment: &Deployment, role: &Role) -> Vec<PathBuf> {
+    let writes = super::role(&role.name).and_then(|runs| (runs.needs)(deployment, &role.name).writes);
+    let read = writes.map(|_| handed_on(&deployment.site.state.role(&role.name)));
+    [temporary(deployment, role)].into_iter().chain(read).collect()
+}
+
 /// Whether a role's services are confined, where any are.
 pub(super) fn is_confined(role: &Role, has_own_user: bool) -> bool {
     let held = super::role(&role.name).map(|role| role.held);
@@ -188,7 +200,10 @@ fn everything(
     files.push(run(view.credentials_of(&role.name)));
     match &needs.writes {
         None => files.push(change(view.site.state.role(&role.name))),
-        Some(paths) => files.extend(paths.iter().cloned().chain([temporary(view, role)]).map(change)),
+        Some(paths) => {
+            files.extend(paths.iter().cloned().chain([temporary(view, role)]).map(change));
+            files.push(run(handed_on(&view.site.state.role(&role.name))));
+        }
     }
     files.extend([&view.program, command].into_iter().flat_map(&with).map(run));
     let places: Vec<&str> = role.volumes.iter().filter_map(|volume| volume.place.as_deref()).collect();

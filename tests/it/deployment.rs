@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -17,8 +18,11 @@ use crate::support::deployment::{Deployment, kill, pids, show};
 use crate::support::flowapi;
 use crate::support::flowauth;
 use crate::support::flowdb::{Cluster, FLOWMACHINE};
-use crate::support::poll::wait;
+use crate::support::poll::{until, wait};
 use crate::support::skip::{Lack, skip};
+
+/// How a client of PostgreSQL's asks for TLS.
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
 const SERVICES: [&str; 8] =
     ["flowdb", "flowdb-schema", "redis", "flowmachine", "cache-cleanup", "flowapi", "flowauth-database", "flowauth"];
@@ -68,6 +72,7 @@ fn a_deployment_comes_up_answers_recovers_and_goes_down() {
     for service in ["redis", "flowmachine", "flowdb", "cache-cleanup", "flowapi", "flowauth-database"] {
         kill_and_recover(&deployment, service);
     }
+    a_stranger_at_the_port_of_flowauths_database_learns_nothing(&deployment);
     supervisor_killed(&deployment);
 
     deployment.done(&["down"]);
@@ -188,6 +193,35 @@ fn kill_and_recover(deployment: &Deployment, service: &str) {
     let _ = asking.wait();
     deployment.wait_ready(Duration::from_secs(90));
     deployment.done(&["verify"]);
+}
+
+/// Who takes the port while that PostgreSQL is down, offers no TLS, and asks for the password in clear.
+fn a_stranger_at_the_port_of_flowauths_database_learns_nothing(deployment: &Deployment) {
+    kill(deployment.pid("flowauth-database").unwrap());
+    let stranger =
+        until(Duration::from_secs(60), "the port", || TcpListener::bind(("127.0.0.1", deployment.ports[5])));
+    let mut asking = flowauth::sign_in_by_a_guess(deployment.ports[4]);
+    let password = fs::read(deployment.state().join("secrets/FLOWAUTH_DB_PASSWORD")).unwrap();
+    wait(Duration::from_secs(60), "FlowAuth to come by", || {
+        let (mut caller, _) = stranger.accept().unwrap();
+        caller.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut heard = Vec::new();
+        // No TLS; then, to whoever goes on nevertheless: the password in clear, please.
+        for answer in [&b"N"[..], b"R\0\0\0\x08\0\0\0\x03", b""] {
+            let mut some = [0; 1024];
+            let count = caller.read(&mut some).unwrap_or(0);
+            heard.extend_from_slice(&some[..count]);
+            let _ = caller.write_all(answer);
+        }
+        let value = password.trim_ascii();
+        assert!(!heard.windows(value.len()).any(|window| window == value), "FlowAuth told a stranger its password");
+        // The readiness probe comes by too; it says who it is, and answers by SCRAM only.
+        heard.starts_with(&SSL_REQUEST)
+    });
+    drop(stranger);
+    asking.kill().unwrap();
+    asking.wait().unwrap();
+    deployment.wait_ready(Duration::from_secs(90));
 }
 
 fn supervisor_killed(deployment: &Deployment) {

@@ -51,6 +51,7 @@ fn ledger(home: &flowdb::Cluster) -> Cluster {
         password: PASSWORD,
         listen: "127.0.0.1".into(),
         port: free_port(),
+        certificate: None,
         extensions: &[],
         room: 64 << 20,
     }

@@ -31,6 +31,10 @@ pub enum Error {
         with: String,
     },
 
+    /// The library that makes keys failed.
+    #[error("cannot make a certificate for the database's server")]
+    Certificate(#[source] rcgen::Error),
+
     /// What is in `FLOWKIT_POSTGRES_BIN` is not PostgreSQL's programs.
     #[error("{path} could not be asked for its version; does FLOWKIT_POSTGRES_BIN name a directory of PostgreSQL's?")]
     NotPostgres {
@@ -273,6 +277,7 @@ impl Error {
             Error::InUse { .. }
             | Error::NoRoom { .. }
             | Error::Initdb { .. }
+            | Error::Certificate(_)
             | Error::File { .. }
             | Error::Connect { .. }
             | Error::OtherServer { .. }

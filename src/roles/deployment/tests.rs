@@ -109,3 +109,19 @@ fn neighbours_that_do_without_each_other_are_introduced_where_both_run_and_speak
     let offered = seen(&both, &[], "flowauth", "FLOWKIT_FLOWAUTH_FLOWAPI_URL");
     assert_eq!(offered.as_deref(), Some("https://127.0.0.1:9090"));
 }
+
+#[test]
+fn behind_a_proxy_no_certificate_is_asked_for() {
+    let named = |role: &str, plain: &str| {
+        let mut settings = Settings::default();
+        settings.set(&format!("FLOWKIT_{}_PLAIN_HTTP", role.to_uppercase()), plain, Origin::Flag).unwrap();
+        Deployment::new(StateDir::new("/nowhere"), settings).names_of_secrets(role)
+    };
+    for (role, pair) in [
+        ("flowapi", ["cert-flowkit.pem", "key-flowkit.pem"]),
+        ("flowauth", ["cert-flowauth.pem", "key-flowauth.pem"]),
+    ] {
+        let (with, without) = (named(role, "false"), named(role, "true"));
+        assert!(pair.iter().all(|name| with.contains(name) && !without.contains(name)), "{with:?} {without:?}");
+    }
+}

@@ -95,6 +95,8 @@ impl Program {
             let (role, port) = (OWN.role, settings.port(OWN.port));
             // Without the password, which is among the secrets.
             tell("FLOWKIT_FLOWETL_DATABASE", &format!("postgresql+psycopg2://{role}:{{}}@127.0.0.1:{port}/{role}"));
+            let certificate = OWN.certificate(&deployment.site);
+            tell("FLOWKIT_FLOWETL_DATABASE_CERTIFICATE", &certificate.to_string_lossy());
         }
         if deployment.roles.iter().any(|role| role == "flowdb") {
             let (host, port) = (settings.text("FLOWDB_HOST").expect("it has a default"), settings.port("FLOWDB_PORT"));

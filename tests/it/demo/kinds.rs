@@ -258,7 +258,9 @@ fn all_kinds_of_queries_end_as_they_should_on_demo_data() {
     through_flowapi(&machine, &asked);
 }
 
-/// Runs each query of a file by the synchronous and the asynchronous client, and prints the rows that each got.
+/// Runs each query of a file by the synchronous and the asynchronous client, and prints the rows that each got. Then asks for it
+/// with the scopes that the contract's rule names and no other, for each unit in turn; then without one of them, and with one in
+/// another role; and prints how often each was let in.
 const ASK: &str = r#"
 with http() as client:
     document = client.get("spec/openapi.json").json()
@@ -276,12 +278,35 @@ async def later(spec):
 def rows(frame):
     return [frame.columns.tolist(), json.loads(frame.to_json(orient="values", double_precision=15))]
 
+def kinds(value):
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    own = {value["query_kind"]} if isinstance(value, dict) and "query_kind" in value else set()
+    return own.union(*map(kinds, inside))
+
+def let_in(client, spec, *roles):
+    bearer = token(roles={f"role {n}": sorted(scopes) for n, scopes in enumerate(roles)})
+    status = client.post("run", json=spec, headers={"Authorization": f"Bearer {bearer}"}).status_code
+    assert status in (202, 403), (spec, roles, status)
+    return status == 202
+
+def let_in_by(client, spec):
+    needed = lambda unit: {"run"} | {f"{unit}:{spec['query_kind']}:{kind}" for kind in kinds(spec)}
+    all_units = sorted({scope.split(":")[0] for scope in scopes if ":" in scope})
+    units = [unit for unit in all_units if let_in(client, spec, needed(unit))]
+    whole = needed(units[0]) if units else set()
+    lacking = [scope for scope in whole if let_in(client, spec, whole - {scope})]
+    apart = [scope for scope in whole if let_in(client, spec, whole - {scope}, {scope})]
+    return [units, lacking, apart]
+
 told = []
 for spec in specs:
     query = sync.make_api_query(spec)
     query.run()
     first = query.get_result(poll_interval=0.1, disable_progress=True)
     told.append([query._query_id, rows(first), rows(asyncio.run(later(spec)))])
+with http(scopes=[]) as client:
+    for spec, one in zip(specs, told):
+        one.append(let_in_by(client, spec))
 print(json.dumps(told))
 "#;
 
@@ -292,10 +317,12 @@ fn through_flowapi(machine: &FlowMachine, asked: &[(&Value, &str)]) {
     std::fs::write(specs.path(), serde_json::to_string(&all).expect("JSON")).expect("a file");
     let program = format!("import sys; sys.argv[1:] = [{:?}]\n{CLIENT}{ASK}", specs.path());
     let told = api.ask(&program);
-    let told: Vec<(String, Told, Told)> = serde_json::from_value(told).expect("what the program prints");
+    let told: Vec<(String, Told, Told, [Vec<String>; 3])> = serde_json::from_value(told).expect("what the program prints");
     assert_eq!(told.len(), asked.len());
-    for ((query, id), (same, sync, later)) in asked.iter().zip(told) {
+    for ((query, id), (same, sync, later, [units, lacking, apart])) in asked.iter().zip(told) {
         assert_eq!(*id, same, "{query}");
+        assert_eq!(units.len(), 1, "{query} is let in by the scopes of {units:?}");
+        assert_eq!((lacking, apart), (vec![], vec![]), "{query} is let in without these, or with them in another role");
         let reply = machine.request("get_sql_for_query_result", json!({ "query_id": id }));
         let sql = reply.payload["sql"].as_str().expect("SQL").to_owned();
         for (columns, rows) in [sync, later] {

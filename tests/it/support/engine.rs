@@ -155,6 +155,13 @@ impl Drop for Engine {
         }
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
+        // The namespaces of its networks stay mounted, and with them what they are mounted in.
+        for mounted in fs::read_to_string("/proc/self/mounts").unwrap_or_default().lines() {
+            let place = mounted.split(' ').nth(1).map(Path::new);
+            if let Some(place) = place.filter(|place| place.starts_with(&self.data)) {
+                let _ = Command::new("umount").arg("--lazy").arg(place).status();
+            }
+        }
         let _ = fs::remove_dir_all(&self.data);
     }
 }

@@ -1,7 +1,7 @@
 //! FlowAuth as a program of an administrator's and its users' uses it: by upstream's routes.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
@@ -53,4 +53,16 @@ pub fn administer(port: u16, secrets: &Path, revoke: Option<i64>) -> Value {
     let output = command.output().expect("Python");
     assert!(output.status.success(), "{}", show(&output));
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", show(&output)))
+}
+
+/// Somebody who signs in over and over, by a guess: each time FlowAuth has to look into its database.
+pub fn sign_in_by_a_guess(port: u16) -> Child {
+    let guess = "import os, requests, time
+while True:
+    try: requests.post(os.environ['URL'], json={'username': 'eve', 'password': 'guess'}, verify=False, timeout=60)
+    except requests.RequestException: pass
+    time.sleep(0.5)";
+    let mut command = Command::new(python());
+    command.args(["-I", "-W", "ignore", "-c", guess]).env("URL", format!("https://localhost:{port}/signin"));
+    command.stdin(Stdio::null()).spawn().expect("Python")
 }

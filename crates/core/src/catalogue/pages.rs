@@ -176,7 +176,11 @@ fn made(secret: &Secret) -> String {
 }
 
 fn purpose(secret: &Secret) -> String {
-    let optional = if secret.optional { "; may be missing" } else { "" };
+    let optional = match &secret.unless {
+        Some(flag) => format!("; may be missing with `{flag}`"),
+        None if secret.optional => "; may be missing".to_owned(),
+        None => String::new(),
+    };
     let change = secret.on_change.as_ref().map(|change| format!(". Once it is replaced, {change}")).unwrap_or_default();
     format!("{}{optional}{change}", secret.purpose)
 }

@@ -87,6 +87,8 @@ pub struct Secret {
     /// Whether a role can do without it.
     #[serde(default)]
     pub optional: bool,
+    /// A flag of its role: where that is set, the role does without.
+    pub unless: Option<String>,
     /// Characters that it must not hold.
     #[serde(default)]
     pub forbid: String,

@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::write_whole;
+use super::{certificate, write_whole};
 use crate::{Endpoint, Error};
 
 const OURS: &str = "flowkit.conf";
@@ -42,10 +42,10 @@ pub fn have_ours_included(data: &Path) -> Result<Option<String>, Error> {
 }
 
 /// What the rest of us relies on: given on the server's command line, which wins over every file.
-pub fn relied_on(data: &Path, endpoint: &Endpoint) -> Vec<(&'static str, String)> {
+pub fn relied_on(data: &Path, endpoint: &Endpoint, certified: bool) -> Vec<(&'static str, String)> {
     let Endpoint { socket, listen, port, .. } = endpoint;
     let file = |name: &str| data.join(name).to_string_lossy().into_owned();
-    vec![
+    let mut all = vec![
         ("listen_addresses", listen.clone()),
         ("port", port.to_string()),
         // A list, whose items are quoted.
@@ -55,12 +55,16 @@ pub fn relied_on(data: &Path, endpoint: &Endpoint) -> Vec<(&'static str, String)
         ("password_encryption", "scram-sha-256".into()),
         ("hba_file", file("pg_hba.conf")),
         ("ident_file", file("pg_ident.conf")),
-    ]
+    ];
+    if certified {
+        let [certificate, key] = certificate::files(data).map(|path| path.to_string_lossy().into_owned());
+        all.extend([("ssl", "on".into()), ("ssl_cert_file", certificate), ("ssl_key_file", key)]);
+    }
+    all
 }
 
 /// Lines of an administrator's that have no effect, because we rely on something else.
-fn without_effect(data: &Path, endpoint: &Endpoint) -> Vec<String> {
-    let ours = relied_on(data, endpoint);
+fn without_effect(data: &Path, ours: &[(&str, String)]) -> Vec<String> {
     let mut found = Vec::new();
     for file in [THEIRS, "postgresql.auto.conf"] {
         let text = fs::read(data.join(file)).unwrap_or_default();
@@ -88,18 +92,22 @@ pub struct Access<'a> {
     pub user: Option<&'a str>,
 }
 
-/// Writes the configuration for this start, `tuning` being a part of it; what the operator should know comes back.
-pub fn write(data: &Path, endpoint: &Endpoint, tuning: &str, access: &Access<'_>) -> Result<Vec<String>, Error> {
-    write_whole(&data.join(OURS), &format!("{HEADER}{}{tuning}", fixed(data, endpoint)))?;
+/// Writes the configuration for this start, `tuning` and what we [rely on](relied_on) being a part of it; what the operator should know comes back.
+pub fn write(
+    data: &Path,
+    relied_on: &[(&str, String)],
+    tuning: &str,
+    access: &Access<'_>,
+) -> Result<Vec<String>, Error> {
+    write_whole(&data.join(OURS), &format!("{HEADER}{}{tuning}", fixed(relied_on)))?;
     write_whole(&data.join("pg_hba.conf"), &access.rules())?;
     write_whole(&data.join("pg_ident.conf"), &access.idents())?;
-    Ok(without_effect(data, endpoint))
+    Ok(without_effect(data, relied_on))
 }
 
 /// The same, for those who start the server by hand.
-fn fixed(data: &Path, endpoint: &Endpoint) -> String {
-    let lines = relied_on(data, endpoint).into_iter().map(|(name, value)| format!("{name} = {}\n", quoted(&value)));
-    lines.collect()
+fn fixed(relied_on: &[(&str, String)]) -> String {
+    relied_on.iter().map(|(name, value)| format!("{name} = {}\n", quoted(value))).collect()
 }
 
 impl Access<'_> {

@@ -4,6 +4,7 @@
 //! alone. Everything may be interrupted at any moment; the next [`Cluster::prepare`] goes on from there.
 
 mod busy;
+mod certificate;
 mod conf;
 mod init;
 mod place;
@@ -55,6 +56,8 @@ pub struct Cluster {
     pub listen: String,
     /// Its port, which is also part of the socket's name.
     pub port: u16,
+    /// The file in which clients over TCP find the [certificate](certificate) that it shows them; without one it shows none.
+    pub certificate: Option<PathBuf>,
     /// Extensions without which no installation will do.
     pub extensions: &'static [&'static str],
     /// Free bytes that it takes to make it.
@@ -135,8 +138,16 @@ impl Cluster {
         said.extend(warnings);
         let name = user.as_ref().map(|user| user.name.as_str());
         let access = conf::Access { superuser: self.superuser, over_tcp: self.superuser_over_tcp, user: name };
-        said.extend(conf::write(&data, &endpoint, &tuning, &access)?);
+        if let Some(published) = &self.certificate {
+            certificate::make(&data, &self.listen, published)?;
+        }
+        said.extend(conf::write(&data, &self.relied_on(), &tuning, &access)?);
         Ok(Prepared { postgres, data, created, warnings: said })
+    }
+
+    /// What its server is told, whatever files say.
+    fn relied_on(&self) -> Vec<(&'static str, String)> {
+        conf::relied_on(&self.data(), &self.endpoint(), self.certificate.is_some())
     }
 
     /// Becomes the server; returns only when that fails.
@@ -164,7 +175,7 @@ impl Cluster {
         let mut server = Command::new(self.postgres()?.program("postgres"));
         server.arg("-D").arg(&data).envs(user.into_iter().flat_map(|user| user.env));
         // What we rely on wins over every file.
-        for (name, value) in conf::relied_on(&data, &endpoint) {
+        for (name, value) in self.relied_on() {
             server.arg("-c").arg(format!("{name}={value}"));
         }
         Ok(server)
