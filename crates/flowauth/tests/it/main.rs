@@ -34,12 +34,12 @@ macro_rules! on_both {
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn on_postgres() {
-            let server = crate::postgres::Server::start();
+            let server = postgres_rig::Server::start();
             let mut number = 0;
             $({
                 eprintln!("{}", stringify!($part));
                 number += 1;
-                let address = server.database(&format!("part{number}"));
+                let address = crate::postgres::database(&server, &format!("part{number}"));
                 $part(address).await;
             })*
             assert!(number > 0);
