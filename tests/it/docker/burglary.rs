@@ -13,8 +13,9 @@ use crate::support::engine::{Engine, images};
 use crate::support::poll::wait;
 
 /// Roles and the setting that names their program, those first that wait for others: FlowMachine for FlowDB and redis.
-const ROLES: [(&str, &str); 4] = [
+const ROLES: [(&str, &str); 5] = [
     ("redis", "FLOWKIT_REDIS_SERVER"),
+    ("flowauth", "FLOWKIT_FLOWAUTH_SERVER"),
     ("flowapi", "FLOWKIT_FLOWAPI_SERVER"),
     ("flowmachine", "FLOWKIT_PYTHON"),
     ("flowdb", "FLOWKIT_POSTGRES_BIN"),
@@ -29,8 +30,6 @@ fn a_burglar_in_a_container_gets_nothing_of_others_and_without_walls_all() {
     let Some(engine) = Engine::start() else { return };
     let (images, dir) = (images(), tempfile::Builder::new().prefix("fks").tempdir_in("/tmp").unwrap());
     let (stack, secrets) = ("fk", dir.path().join("values"));
-    // The key that FlowAPI trusts is that of a FlowAuth, which is elsewhere.
-    engine.flowkit(&["secrets", "init", "--dir", secrets.to_str().unwrap(), "--role", "flowauth"]);
     let mut quickstart = vec!["quickstart", "--stack", stack, "--images", images.to_str().unwrap()];
     quickstart.extend(["--secrets", secrets.to_str().unwrap()]);
     quickstart.extend(ROLES.iter().flat_map(|(role, _)| ["--role", role]));
@@ -49,11 +48,13 @@ fn gets_nothing(engine: &Engine, stack: &str, secrets: &Path) {
         let others: Vec<String> = all.filter(|name| !own.contains(&name.as_str())).collect();
         assert!(!others.is_empty(), "{role} holds all secrets: {own:?}");
         // Who is in a network with it: FlowMachine asks for no password, and FlowDB is what FlowMachine may ask; what else listens
-        // beside FlowDB is not for FlowAPI.
-        let stranger = (role == "flowapi").then(|| Stranger::beside(engine, &format!("{stack}_flowdb")));
+        // beside FlowDB is not for FlowAPI, nor what listens beside FlowAPI for FlowAuth.
+        let neighbour = [("flowapi", "flowdb"), ("flowauth", "flowapi")].iter().find(|(own, _)| *own == role);
+        let stranger = neighbour.map(|(_, other)| Stranger::beside(engine, &format!("{stack}_{other}")));
         let (port, may) = match role {
             "redis" => (Some(listener(engine, stack, role, ("flowmachine", 5555))), false),
             "flowapi" => (Some(listener(engine, stack, role, ("flowdb", Stranger::PORT))), false),
+            "flowauth" => (Some(listener(engine, stack, role, ("flowapi", Stranger::PORT))), false),
             "flowmachine" => (Some(listener(engine, stack, role, ("flowdb", 5432))), true),
             _ => (None, false),
         };
@@ -80,9 +81,9 @@ fn gets_nothing(engine: &Engine, stack: &str, secrets: &Path) {
         held.sort();
         own.sort();
         assert_eq!(held, own, "{role}");
-        if role == "redis" {
+        if ["redis", "flowauth"].contains(&role) {
             engine.docker(&["service", "rollback", "--detach", &service]);
-            wait(Duration::from_secs(120), "redis is back", || engine.container_of(&service).is_some());
+            wait(Duration::from_secs(120), &format!("{role} is back"), || engine.container_of(&service).is_some());
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::flowapi::{CLIENT, INJECTIONS, RESULTS, every_type_has_the_same, nothing_arrived};
 use crate::support::deployment::show;
 use crate::support::engine::{Engine, ROLES, images, wait_for_another};
 use crate::support::flowapi;
@@ -29,6 +30,7 @@ fn quickstart_brings_up_a_stack_that_survives_rotation_and_kills() {
     stored_queries_are_counted(&up);
     limits_are_seen_inside(&up);
     the_guides_example_works(&up);
+    flowapis_suite_holds(&up);
 
     // Again: nothing is made, nothing is restarted.
     let containers = up.containers();
@@ -137,6 +139,18 @@ fn the_guides_example_works(up: &Up) {
     let told = flowapi::guide(node(), 9090, &flowapi::token(secrets), &secrets.join("cert-flowkit.pem")).unwrap();
     assert_eq!(told["days"].as_array().unwrap().len(), 2, "{told}");
     assert!(told["people"].as_u64().unwrap() > 15_000, "{told}");
+}
+
+/// What holds before a FlowMachine of a test's own.
+fn flowapis_suite_holds(up: &Up) {
+    let asked = |program: &str| {
+        let (node, text) = (up.engine.on_node(flowapi::python().to_str().unwrap()), format!("{CLIENT}{program}"));
+        flowapi::printed(&mut flowapi::told(node, &text, 9090, Path::new(up.secrets))).unwrap_or_else(|why| panic!("{why}"))
+    };
+    every_type_has_the_same(&asked(&format!("DAY = 1\n{RESULTS}")));
+    let told = asked(INJECTIONS);
+    let logs = ["flowmachine", "flowdb"].map(|role| show(&up.engine.try_docker(&["logs", &up.container(role)])));
+    nothing_arrived(&told, &logs);
 }
 
 /// A new password for FlowMachine: FlowDB takes it over at its restart, FlowMachine logs in with it, the old one is dead.

@@ -23,10 +23,10 @@ fn started() -> (FlowMachine, FlowApi) {
     (machine, api)
 }
 
-/// Runs queries by the synchronous and by the asynchronous client, and gets results of every type.
-const RESULTS: &str = r#"
+/// Runs queries of the day `DAY` and the next by the synchronous and by the asynchronous client, and gets results of every type.
+pub(crate) const RESULTS: &str = r#"
 connection = connect()
-query = flowclient.spatial_aggregate(connection=connection, locations=daily(2))
+query = flowclient.spatial_aggregate(connection=connection, locations=daily(DAY))
 query.run()
 query.wait_until_ready(poll_interval=0.1)
 frame = query.get_result(disable_progress=True)
@@ -36,7 +36,7 @@ id = query._query_id
 async def again():
     connection = await flowclient.connect_async(
         url=os.environ["URL"], token=token(), ssl_certificate=os.environ["CERTIFICATE"])
-    query = connection.make_api_query({"query_kind": "spatial_aggregate", "locations": daily(3)})
+    query = connection.make_api_query({"query_kind": "spatial_aggregate", "locations": daily(DAY + 1)})
     await query.run()
     return await query.get_result(poll_interval=0.1, disable_progress=True)
 
@@ -63,7 +63,7 @@ print(json.dumps({
 #[test]
 fn results_are_those_of_sql_by_both_clients_and_in_every_type() {
     let (machine, api) = started();
-    let told = asked(&api, RESULTS);
+    let told = asked(&api, &format!("DAY = 2\n{RESULTS}"));
     let people = |day: u8| -> Value {
         let sql = format!(
             "SELECT pcod, count(*) FROM (
@@ -79,6 +79,15 @@ fn results_are_those_of_sql_by_both_clients_and_in_every_type() {
     };
     assert_eq!(told["sync"], people(2), "{told}");
     assert_eq!(told["async"], people(3));
+    every_type_has_the_same(&told);
+
+    let log = api.log();
+    assert!(log.contains("\"event\":\"run_query\"") && log.contains("\"user\":\"ann\""), "{log}");
+    assert!(log.contains("\"event\":\"get_result\"") && !log.contains("eyJ"), "no token is in a log: {log}");
+}
+
+/// What [`RESULTS`] has printed, of each type of file.
+pub(crate) fn every_type_has_the_same(told: &Value) {
     let count = told["sync"].as_array().unwrap().len();
     assert!(count > 0, "something is compared");
 
@@ -104,10 +113,6 @@ fn results_are_those_of_sql_by_both_clients_and_in_every_type() {
     let frames = told["frames"].as_object().unwrap();
     assert!(frames.len() == 4 && frames.values().all(|rows| *rows == told["sync"]), "{frames:?}");
     assert_eq!(told["shapes"], json!([["MultiPolygon"], ["MultiPolygon"]]));
-
-    let log = api.log();
-    assert!(log.contains("\"event\":\"run_query\"") && log.contains("\"user\":\"ann\""), "{log}");
-    assert!(log.contains("\"event\":\"get_result\"") && !log.contains("eyJ"), "no token is in a log: {log}");
 }
 
 /// Everything else that the client asks, and what it makes of a refusal.
@@ -172,7 +177,7 @@ fn the_rest_of_the_client_works_and_refusals_are_what_it_expects() {
 }
 
 /// Each way into FlowMachine that upstream's FlowAPI leaves open, tried with every right that there is.
-const INJECTIONS: &str = r#"
+pub(crate) const INJECTIONS: &str = r#"
 canary = "canary7"
 deep = lambda field, value: {"query_kind": "spatial_aggregate", "locations": daily(2) | {field: value}}
 specs = [deep(field, value) for field, value in [
@@ -208,9 +213,13 @@ print(json.dumps(statuses))
 fn what_would_end_in_sql_or_in_an_unpickle_does_not_arrive() {
     let (machine, api) = started();
     let told = asked(&api, INJECTIONS);
+    nothing_arrived(&told, &[machine.log(), machine.cluster.log()]);
+}
+
+/// By what [`INJECTIONS`] has printed, and by the logs of FlowMachine and FlowDB.
+pub(crate) fn nothing_arrived(told: &Value, logs: &[String]) {
     // The last text is too long for any spec; a check's day is wrong, not unknown.
     let expected: Vec<u16> = [vec![400; 21], vec![413], vec![404; 5], vec![400], vec![404; 3], vec![403; 2]].concat();
-    assert_eq!(told, json!(expected));
-    assert!(!machine.log().contains("canary7"), "it reached FlowMachine");
-    assert!(!machine.cluster.log().contains("canary7"), "it reached PostgreSQL");
+    assert_eq!(*told, json!(expected));
+    assert!(logs.iter().all(|log| !log.is_empty() && !log.contains("canary7")), "it arrived");
 }

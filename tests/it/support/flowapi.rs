@@ -82,20 +82,13 @@ impl FlowApi {
     /// A program of upstream's client: Python's text, told where the server, its certificate and the key of tokens are.
     pub fn client(&self, text: &str) -> Command {
         let mut command = Command::new(python());
-        command.args(["-I", "-c", text]).env_clear().stdin(Stdio::null());
-        command.env("URL", format!("https://localhost:{}", self.port));
-        command.env("CERTIFICATE", self.secrets().join("cert-flowkit.pem"));
-        command.env("KEY", self.secrets().join("PRIVATE_JWT_SIGNING_KEY"));
-        command
+        command.env_clear();
+        told(command, text, self.port, &self.secrets())
     }
 
     /// Runs one to its end, which must be good, and gives what it printed last, as JSON.
     pub fn ask(&self, text: &str) -> serde_json::Value {
-        let output = self.client(text).output().expect("Python");
-        let (told, erred) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{told}\n{erred}\n{}", self.log());
-        let last = told.trim().lines().last().unwrap_or_default();
-        serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {told}\n{erred}"))
+        printed(&mut self.client(text)).unwrap_or_else(|why| panic!("{why}\n{}", self.log()))
     }
 }
 
@@ -113,6 +106,27 @@ pub fn peak_of(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells");
     peak.trim().trim_end_matches(" kB").parse::<u64>().expect("KiB") << 10
+}
+
+/// A program of upstream's client, told where a FlowAPI, its certificate and the key of tokens are. `python` is a command that
+/// begins with [`python`].
+pub fn told(mut python: Command, text: &str, port: u16, secrets: &Path) -> Command {
+    python.args(["-I", "-c", text]).stdin(Stdio::null()).env("URL", format!("https://localhost:{port}"));
+    python.env("CERTIFICATE", secrets.join("cert-flowkit.pem")).env("KEY", secrets.join("PRIVATE_JWT_SIGNING_KEY"));
+    python
+}
+
+/// Runs one to its end, which must be good, and gives what it printed last, as JSON.
+///
+/// # Errors
+/// All that it said.
+pub fn printed(program: &mut Command) -> Result<serde_json::Value, String> {
+    let output = program.output().expect("Python");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    match told.trim().lines().last().map(serde_json::from_str) {
+        Some(Ok(told)) if output.status.success() => Ok(told),
+        _ => Err(super::deployment::show(&output)),
+    }
 }
 
 /// What makes the token of [`guide`], as the manual has it.
@@ -160,12 +174,7 @@ print(json.dumps(told))
 pub fn guide(mut python: Command, port: u16, token: &str, certificate: &Path) -> Result<serde_json::Value, String> {
     python.args(["-I", "-c", GUIDE]).stdin(Stdio::null());
     python.env("URL", format!("https://localhost:{port}")).env("TOKEN", token).env("CERTIFICATE", certificate);
-    let output = python.output().expect("Python");
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    match told.trim().lines().last().map(serde_json::from_str) {
-        Some(Ok(told)) if output.status.success() => Ok(told),
-        _ => Err(super::deployment::show(&output)),
-    }
+    printed(&mut python)
 }
 
 /// The Python with upstream's client and maker of tokens that `make setup-tests` makes.
