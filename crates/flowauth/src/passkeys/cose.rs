@@ -76,8 +76,11 @@ impl<'a> Item<'a> {
     }
 }
 
+/// A map's labels and values.
+type Pairs<'a> = Vec<(i64, Item<'a>)>;
+
 /// The pairs of a map, and what follows it.
-fn map(bytes: &[u8]) -> Option<(Vec<(i64, Item<'_>)>, &[u8])> {
+fn map(bytes: &[u8]) -> Option<(Pairs<'_>, &[u8])> {
     let (5, count, mut rest) = head(bytes)? else { return None };
     let mut pairs = Vec::new();
     // A key has five pairs at most; the loop ends with the bytes in any case.
