@@ -198,8 +198,7 @@ fn kill_and_recover(deployment: &Deployment, service: &str) {
 /// Who takes the port while that PostgreSQL is down, offers no TLS, and asks for the password in clear.
 fn a_stranger_at_the_port_of_flowauths_database_learns_nothing(deployment: &Deployment) {
     kill(deployment.pid("flowauth-database").unwrap());
-    let stranger =
-        until(Duration::from_secs(60), "the port", || TcpListener::bind(("127.0.0.1", deployment.ports[5])));
+    let stranger = until(Duration::from_secs(60), "the port", || TcpListener::bind(("127.0.0.1", deployment.ports[5])));
     let mut asking = flowauth::sign_in_by_a_guess(deployment.ports[4]);
     let password = fs::read(deployment.state().join("secrets/FLOWAUTH_DB_PASSWORD")).unwrap();
     wait(Duration::from_secs(60), "FlowAuth to come by", || {

@@ -117,10 +117,9 @@ fn behind_a_proxy_no_certificate_is_asked_for() {
         settings.set(&format!("FLOWKIT_{}_PLAIN_HTTP", role.to_uppercase()), plain, Origin::Flag).unwrap();
         Deployment::new(StateDir::new("/nowhere"), settings).names_of_secrets(role)
     };
-    for (role, pair) in [
-        ("flowapi", ["cert-flowkit.pem", "key-flowkit.pem"]),
-        ("flowauth", ["cert-flowauth.pem", "key-flowauth.pem"]),
-    ] {
+    for (role, pair) in
+        [("flowapi", ["cert-flowkit.pem", "key-flowkit.pem"]), ("flowauth", ["cert-flowauth.pem", "key-flowauth.pem"])]
+    {
         let (with, without) = (named(role, "false"), named(role, "true"));
         assert!(pair.iter().all(|name| with.contains(name) && !without.contains(name)), "{with:?} {without:?}");
     }

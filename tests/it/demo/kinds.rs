@@ -317,7 +317,8 @@ fn through_flowapi(machine: &FlowMachine, asked: &[(&Value, &str)]) {
     std::fs::write(specs.path(), serde_json::to_string(&all).expect("JSON")).expect("a file");
     let program = format!("import sys; sys.argv[1:] = [{:?}]\n{CLIENT}{ASK}", specs.path());
     let told = api.ask(&program);
-    let told: Vec<(String, Told, Told, [Vec<String>; 3])> = serde_json::from_value(told).expect("what the program prints");
+    let told: Vec<(String, Told, Told, [Vec<String>; 3])> =
+        serde_json::from_value(told).expect("what the program prints");
     assert_eq!(told.len(), asked.len());
     for ((query, id), (same, sync, later, [units, lacking, apart])) in asked.iter().zip(told) {
         assert_eq!(*id, same, "{query}");

@@ -145,7 +145,8 @@ fn the_guides_example_works(up: &Up) {
 fn flowapis_suite_holds(up: &Up) {
     let asked = |program: &str| {
         let (node, text) = (up.engine.on_node(flowapi::python().to_str().unwrap()), format!("{CLIENT}{program}"));
-        flowapi::printed(&mut flowapi::told(node, &text, 9090, Path::new(up.secrets))).unwrap_or_else(|why| panic!("{why}"))
+        flowapi::printed(&mut flowapi::told(node, &text, 9090, Path::new(up.secrets)))
+            .unwrap_or_else(|why| panic!("{why}"))
     };
     every_type_has_the_same(&asked(&format!("DAY = 1\n{RESULTS}")));
     let told = asked(INJECTIONS);
