@@ -89,7 +89,7 @@ impl Place {
         Ok(Found { table: row.get(0), about: row.get(1), state: row.get(2) })
     }
 
-    /// Fills the day's table: rows, indexes, statistics.
+    /// Fills the day's table: rows and indexes. Statistics come with those of its parent, which are made of all days anew.
     ///
     /// The constraint spares the attachment a look at every row, which it would take under a lock.
     pub async fn fill(&self, client: &mut Client, rows: &mut Sorted, count: u64, about: &str) -> Result<(), Error> {
@@ -119,7 +119,7 @@ impl Place {
         let indexes = self.kind.indexes().iter();
         let indexes: String =
             indexes.map(|column| format!("CREATE INDEX {work}_{column}_idx ON etl.{work} ({column});")).collect();
-        let cluster = format!("ALTER TABLE etl.{work} CLUSTER ON {work}_msisdn_idx; ANALYZE etl.{work}");
+        let cluster = format!("ALTER TABLE etl.{work} CLUSTER ON {work}_msisdn_idx");
         transaction.batch_execute(&(indexes + &cluster)).await.map_err(what("make the indexes of"))?;
         transaction.commit().await.map_err(what("keep"))
     }

@@ -32,6 +32,26 @@ pub enum Error {
         /// Rows.
         there: u64,
     },
+    /// Where a cell was before a day that nobody has named would be lost.
+    #[error(
+        "nothing was changed: {cells} cells have moved, such as \"{cell}\"; say with --date from which day on they are where the list says"
+    )]
+    Moved {
+        /// How many.
+        cells: u64,
+        /// One of them.
+        cell: String,
+    },
+    /// Its history would run backwards.
+    #[error(
+        "nothing was changed: cell \"{cell}\" has moved, and FlowDB knows where it was on {date} and after; give a later --date"
+    )]
+    TooEarly {
+        /// The cell.
+        cell: String,
+        /// The day that was given.
+        date: time::Date,
+    },
     /// The machine's disk.
     #[error("cannot prepare a day")]
     Disk(#[source] Unfit),

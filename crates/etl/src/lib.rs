@@ -13,6 +13,7 @@
 //! load      several days side by side
 //! status    what is there, day by day
 //! guess     what a sample of a file looks like
+//! cells     where cells are, and since when
 //! ```
 //!
 //! What can be read is untrusted: nothing in it ends the program or makes it take more memory than it was given. Whenever the
@@ -21,6 +22,7 @@
 // A dependency that nothing uses. Tests have some more, and each of their programs uses but a few.
 #![cfg_attr(not(test), warn(unused_crate_dependencies))]
 
+mod cells;
 mod checks;
 mod day;
 mod error;
@@ -43,6 +45,7 @@ mod properties;
 
 pub use encoding_rs::Encoding;
 
+pub use cells::{Cells, Changed, Unsound, apply, cells};
 pub use error::{BoxedError, Error};
 pub use guess::{Guess, Guessed, NoGuess, guess};
 pub use kind::{Column, Kind, Type};

@@ -77,14 +77,12 @@ pub trait Progress: Send + Sync {
     fn read(&self, bytes: u64);
     /// Queries are in the way of a day.
     fn waiting(&self, date: Date);
-    /// A day can be queried; its checks follow.
-    fn attached(&self, date: Date) {
-        let _ = date;
-    }
-    /// A day is done.
+    /// A day is done: if it was loaded, it can be queried.
     fn day(&self, date: Date, outcome: &Outcome);
     /// All days are done; statistics are being gathered.
     fn analyze(&self);
+    /// Days are being checked.
+    fn check(&self);
 }
 
 /// Gives a new connection as the owner of the schema (`flowdb`), driven by a task of the runtime that it is asked in.
@@ -101,18 +99,46 @@ pub fn load(
     options: &Options,
     progress: &Arc<dyn Progress>,
 ) -> Result<Vec<(Date, Outcome)>, Error> {
-    let jobs = options.jobs.min(options.cpus).min(days.len()).max(1);
+    let one = async |client: &mut Client, memory: usize, day: &Day| {
+        let outcome = one(client, day, options, memory, progress).await?;
+        progress.day(day.date, &outcome);
+        Ok((day.date, outcome))
+    };
+    let mut done = side_by_side(connect, options, days, one)?;
+    done.sort_by_key(|(date, _)| *date);
+    // Also of a day whose last loader was killed before it came to this.
+    let there = done.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Loaded { .. } | Outcome::Same));
+    let there: Vec<Place> = there.map(|(date, _)| Place { kind: options.kind, date: *date }).collect();
+    runtime()?.block_on(analyze(connect, options.kind, &there, progress.as_ref()))?;
+    if !there.is_empty() {
+        progress.check();
+    }
+    side_by_side(connect, options, &there, async |client: &mut Client, _, place: &Place| {
+        place.lock(client).await?;
+        place.check(client).await?;
+        place.unlock(client).await
+    })?;
+    Ok(done)
+}
+
+/// Does `work` for each item, on as many threads as are wanted, each with a connection of its own and a share of memory. After an
+/// error no new item is begun; the first error is returned.
+fn side_by_side<T, R, W>(connect: &impl Connect, options: &Options, items: &[T], work: W) -> Result<Vec<R>, Error>
+where
+    T: Sync,
+    R: Send,
+    W: AsyncFn(&mut Client, usize, &T) -> Result<R, Error> + Sync,
+{
+    let jobs = options.jobs.min(options.cpus).min(items.len());
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let until_done = async || -> Result<Vec<(Date, Outcome)>, Error> {
+    let until_done = async || -> Result<Vec<R>, Error> {
         let mut done = Vec::new();
         let mut client = session(connect).await?;
         let memory = share(&client, options.cpus, jobs).await?;
         while !stop.load(Ordering::Relaxed)
-            && let Some(day) = days.get(next.fetch_add(1, Ordering::Relaxed))
+            && let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed))
         {
-            let outcome = one(&mut client, day, options, memory, progress).await?;
-            progress.day(day.date, &outcome);
-            done.push((day.date, outcome));
+            done.push(work(&mut client, memory, item).await?);
         }
         Ok(done)
     };
@@ -125,13 +151,7 @@ pub fn load(
             .collect()
     });
     let ended: Result<Vec<_>, Error> = ended.into_iter().collect();
-    let mut done: Vec<_> = ended?.into_iter().flatten().collect();
-    done.sort_by_key(|(date, _)| *date);
-    if done.iter().any(|(_, outcome)| matches!(outcome, Outcome::Loaded { .. })) {
-        progress.analyze();
-        runtime()?.block_on(analyze(connect, options.kind))?;
-    }
-    Ok(done)
+    Ok(ended?.into_iter().flatten().collect())
 }
 
 async fn one(
@@ -160,8 +180,6 @@ async fn locked(
     let print = fingerprint(day, &options.decisive()).map_err(Error::file("look at the files of a day"))?;
     let about = format!("{MARK} ({})", print.as_deref().unwrap_or("standard input"));
     if found.table && print.is_some() && found.about.as_deref().is_some_and(|there| there.starts_with(&about)) {
-        // Unless its last loader was killed just after it had attached the day.
-        place.check(client).await?;
         return Ok(Outcome::Same);
     }
     if found.table && !options.replace {
@@ -200,8 +218,6 @@ async fn put(
     place.fill(client, &mut rows, count, &about).await?;
     drop(rows);
     place.attach(client, &locations, || progress.waiting(place.date)).await?;
-    progress.attached(place.date);
-    place.check(client).await?;
     Ok(Outcome::Loaded { rows: count, refused, rejects, replaced: found.table, absent })
 }
 
@@ -225,21 +241,34 @@ async fn session(connect: &impl Connect) -> Result<Client, Error> {
     Ok(client)
 }
 
-/// A day's share of what FlowDB's plan has for index builds, here and there, in bytes; and of the CPUs.
+/// A day's share of what FlowDB's plan has for index builds, here and there, in bytes; and of the CPUs. Checks, which come when
+/// nothing is built or sorted any more, may take the same.
 async fn share(client: &Client, cpus: usize, jobs: usize) -> Result<usize, Error> {
     let failed = || Error::when("set up the session");
     let sql = "SELECT pg_size_bytes(current_setting('maintenance_work_mem'))";
     let planned: i64 = client.query_one(sql, &[]).await.map_err(failed())?.get(0);
     let memory = (planned.unsigned_abs() * BUILDS / jobs.max(BUILDS as usize) as u64).clamp(MEMORY.0, MEMORY.1);
     let helpers = (cpus / jobs).saturating_sub(1);
-    let sql =
-        format!("SET maintenance_work_mem = '{}kB'; SET max_parallel_maintenance_workers = {helpers}", memory / 1024);
+    let sql = format!(
+        "SET maintenance_work_mem = '{0}kB'; SET work_mem = '{0}kB'; SET hash_mem_multiplier = 1;
+         SET max_parallel_maintenance_workers = {helpers}; SET max_parallel_workers_per_gather = {helpers}",
+        memory / 1024
+    );
     client.batch_execute(&sql).await.map_err(failed())?;
     Ok(usize::try_from(memory).unwrap_or(usize::MAX))
 }
 
-/// FlowETL does it after its newest day: autovacuum never looks at parents.
-async fn analyze(connect: &impl Connect, kind: Kind) -> Result<(), Error> {
+/// Gathers statistics of the kind, its days included, if one of these has none. FlowETL does it after its newest day: autovacuum
+/// never looks at parents.
+async fn analyze(connect: &impl Connect, kind: Kind, there: &[Place], progress: &dyn Progress) -> Result<(), Error> {
+    let failed = || Error::when(format!("analyze events.{kind}"));
     let client = session(connect).await?;
-    client.batch_execute(&format!("ANALYZE events.{kind}")).await.map_err(Error::when(format!("analyze events.{kind}")))
+    let names: Vec<String> = there.iter().map(|place| format!("events.{}", kind.partition(place.date))).collect();
+    let sql = "SELECT EXISTS (SELECT FROM unnest($1::text[]) AS name
+                   WHERE NOT EXISTS (SELECT FROM pg_statistic WHERE starelid = to_regclass(name)))";
+    if client.query_one(sql, &[&names]).await.map_err(failed())?.get(0) {
+        progress.analyze();
+        client.batch_execute(&format!("ANALYZE events.{kind}")).await.map_err(failed())?;
+    }
+    Ok(())
 }

@@ -66,7 +66,8 @@ pub fn kind(text: &str) -> Result<Kind, String> {
     Kind::named(text).ok_or_else(|| "give calls, sms, mds or topups".to_owned())
 }
 
-fn character(text: &str) -> Result<u8, String> {
+/// One character, by itself or its name.
+pub fn character(text: &str) -> Result<u8, String> {
     match text.as_bytes() {
         b"tab" | b"\\t" => Ok(b'\t'),
         [byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r' | 0) => Ok(*byte),
@@ -78,7 +79,8 @@ fn encoding(text: &str) -> Result<&'static Encoding, String> {
     Encoding::for_label(text.as_bytes()).ok_or_else(|| "give a name such as windows-1252 or utf-16le".to_owned())
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+/// A column of FlowDB's, and what a file calls it.
+pub fn pair(text: &str) -> Result<(String, String), String> {
     let (column, name) = text.split_once('=').ok_or("give COLUMN=NAME, such as msisdn=caller")?;
     Ok((column.trim().to_owned(), name.trim().to_owned()))
 }

@@ -181,6 +181,12 @@ impl Progress for Said {
             bar.set_message("gathering statistics");
         }
     }
+
+    fn check(&self) {
+        if let Some(bar) = &self.bar {
+            bar.set_message("checking days");
+        }
+    }
 }
 
 impl Drop for Said {

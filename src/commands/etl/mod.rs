@@ -1,5 +1,6 @@
 //! `flowkit etl`: call detail records into FlowDB.
 
+mod cells;
 mod check;
 mod files;
 mod load;
@@ -12,13 +13,14 @@ use clap::Subcommand;
 
 use super::Failure;
 
-/// Call detail records: load files of them without a scheduler, see which days are there, write DAGs for FlowETL
+/// Call detail records: load files of them without a scheduler, see which days are there, write DAGs for FlowETL, load cells
 #[derive(Subcommand)]
 pub enum Etl {
     Load(load::Load),
     Check(check::Check),
     Status(status::StatusArgs),
     New(new::New),
+    Cells(cells::CellsArgs),
 }
 
 impl Etl {
@@ -29,6 +31,7 @@ impl Etl {
             Etl::Check(args) => args.run(),
             Etl::Status(args) => args.run(),
             Etl::New(args) => args.run(),
+            Etl::Cells(args) => args.run(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `flowkit etl`: files of call detail records into a real FlowDB.
 
 mod broken;
+mod cells;
 mod days;
 mod killed;
 mod upstream;
