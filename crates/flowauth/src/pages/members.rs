@@ -12,8 +12,8 @@ use crate::routes::{Answer, Table};
 use crate::store::roles::{self, Wanted};
 use crate::store::users::{self, User};
 
-/// Users that the role's own page has boxes for. With all scopes of a real FlowAPI it has 100 kB then.
-pub const FEW: usize = 25;
+/// Users that the role's own page has boxes for. With all scopes of a real FlowAPI it has nearly 100 kB then.
+pub const FEW: usize = 15;
 
 /// Users on a page.
 const PAGE: usize = 50;
