@@ -9,7 +9,7 @@
 #      name in a container), zstd (which tar calls), chromium with its driver and a font, and npm, for the pages. A machine
 #      that tests no pages says FLOWKIT_NO_BROWSER=1: those are 200 MB.
 #   2. PREFIX/lib/flowkit/python: the Python environment of FlowMachine, from python/requirements.txt (hashes checked,
-#      nothing resolved), with our launcher in it; and PREFIX/lib/flowkit/etl: FlowETL's, from python/flowetl.txt, 300 MB that a
+#      nothing resolved), with our launcher in it; and PREFIX/lib/flowkit/etl: FlowETL's, from python/flowetl.txt, 400 MB that a
 #      machine without FlowETL does not need (FLOWKIT_NO_ETL=1). With --tests also PREFIX/lib/flowkit/client: upstream's client and what
 #      reads our answers and files, from python/client.txt; and PREFIX/lib/flowkit/axe: the accessibility checker axe, by npm
 #      with its hash checked.
