@@ -99,6 +99,7 @@ missing_test_packages() {
     [ -n "$(find /usr/lib -name libnss_wrapper.so -print -quit)" ] || echo libnss-wrapper
     command -v zstd >/dev/null || echo zstd
     command -v jq >/dev/null || echo jq
+    command -v pebble >/dev/null || echo pebble
     [ -z "${FLOWKIT_NO_BROWSER:-}" ] || return 0
     [ -x /usr/bin/chromium ] || printf '%s\n' chromium fonts-dejavu-core
     command -v chromedriver >/dev/null || echo chromium-driver

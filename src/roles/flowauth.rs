@@ -9,8 +9,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use supervisor::{Command, Service};
 
 use super::database::Own;
+use super::host;
 use super::ours::Ours;
 use super::walls::{is_asked_for, port_of};
+use crate::failure::Failure;
 use crate::roles::{CREDENTIALS, Deployment, Held, Needs, Role, Step, step};
 use flowkit_core::config::{Problem, Problems};
 use flowkit_core::secrets::{LookupError, Secret};
@@ -47,6 +49,7 @@ pub(super) static ROLE: Role = Role {
         Step { name: "flowauth-prepare", before_listening: false, run: |of| OWN.prepare(of) },
         Step { name: SERVER, before_listening: false, run: |of| OWN.serve(of) },
         Step { name: "flowauth-login", before_listening: false, run: |of| OWN.make_login(of) },
+        Step { name: "flowauth-certificates", before_listening: false, run: make_place },
         Step { name: "flowauth-await", before_listening: true, run: |_| Ok(ExitCode::SUCCESS) },
     ],
 };
@@ -80,6 +83,20 @@ pub(crate) fn program(deployment: &Deployment) -> Result<Command, Problems> {
     Ok(command)
 }
 
+/// What is kept of the authority that gives certificates, if one does.
+fn certificates(deployment: &Deployment) -> Option<PathBuf> {
+    let domain = deployment.site.settings.text("FLOWKIT_FLOWAUTH_DOMAIN");
+    domain.map(|_| deployment.site.state.role("flowauth").join("acme"))
+}
+
+/// Makes its directory: the server may write nothing beside it.
+fn make_place(deployment: &Deployment) -> Result<ExitCode, Failure> {
+    if let Some(place) = certificates(deployment) {
+        host::make_directory(&place, 0o700)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Where the data are: the operator's database, if that is so.
 fn elsewhere(deployment: &Deployment) -> Result<Option<Secret>, Problem> {
     match deployment.site.store.get("DB_URI") {
@@ -91,6 +108,10 @@ fn elsewhere(deployment: &Deployment) -> Result<Option<Secret>, Problem> {
 
 fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
     let mut server = OURS.service(deployment)?;
+    if certificates(deployment).is_some() {
+        server.command.env.insert("STATE_DIRECTORY".into(), deployment.site.state.role("flowauth").into());
+        server.before.insert(0, step(deployment, "flowauth", "flowauth-certificates"));
+    }
     if elsewhere(deployment)?.is_some() {
         return Ok(vec![server]);
     }
@@ -121,7 +142,12 @@ fn needs(view: &Deployment, name: &str) -> Needs {
         connect.extend(port_of(issuer).into_iter().chain([HTTPS]));
         asks_names = true;
     }
-    let (writes, is_database) = match place {
+    if certificates(view).is_some() {
+        let directory = view.site.settings.text("FLOWKIT_FLOWAUTH_ACME_DIRECTORY");
+        connect.extend(directory.and_then(port_of));
+        asks_names = true;
+    }
+    let (mut writes, is_database) = match place {
         Data::Tcp { port, named } => {
             connect.push(port);
             asks_names |= named;
@@ -130,6 +156,7 @@ fn needs(view: &Deployment, name: &str) -> Needs {
         Data::Socket => (Vec::new(), true),
         Data::File(directory) => (vec![directory], false),
     };
+    writes.extend(certificates(view));
     Needs { connect: Some(connect), asks_names, writes: Some(writes), is_database, is_ours: true, ..needs }
 }
 

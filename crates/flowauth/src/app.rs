@@ -81,6 +81,9 @@ pub enum Beginning {
     /// Another key, or another database.
     #[error("the database was sealed by another FLOWAUTH_FERNET_KEY than this one, and than the one before it")]
     OtherKey,
+    /// Nowhere to keep a certificate.
+    #[error("certificates can't be kept: {0}")]
+    Certificates(String),
     /// No password, no administrator.
     #[error("the administrator can't be made")]
     Admin(#[from] Failure),

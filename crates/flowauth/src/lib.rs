@@ -11,6 +11,7 @@
 //! mint            tokens, within the limits of server and roles, made by the crate `access`
 //! app             what they share; the first administrator; revocation list; a new sealing key
 //! store           everything kept, over SQLite or PostgreSQL by one set of queries, with the log of who did what
+//! acme            a certificate from an authority, where one is wanted
 //! local           the FlowAPI of the same deployment, if there is one, and others as administrators add them
 //! deployment      what administrators are told of it all
 //! oidc            the OpenID Connect provider of an organisation, if it has one
@@ -36,6 +37,7 @@
 
 use {clap as _, say as _, tempfile as _}; // of the program
 
+pub mod acme;
 mod acts;
 mod app;
 mod caller;

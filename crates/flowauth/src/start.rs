@@ -10,8 +10,10 @@ use flowkit_core::config::{Problem, Problems, Settings, StateDir, variables};
 use flowkit_core::secrets::{LookupError, Secret, Store as Secrets};
 use rsa::pkcs1::DecodeRsaPrivateKey as _;
 use rsa::pkcs8::{DecodePrivateKey as _, EncodePublicKey as _, LineEnding};
+use tokio::task::JoinHandle;
 use web::{Pair, Tls};
 
+use crate::acme::{self, Acme};
 use crate::app::{App, Beginning, Keys, Options};
 use crate::local::{Local, Pem};
 use crate::oidc::given::provider;
@@ -38,10 +40,12 @@ pub struct Given {
     /// Whether the administrator gets that password again.
     again: bool,
     web: web::Options,
+    acme: Option<acme::Options>,
 }
 
 /// A server that is ready to serve.
 pub struct Server {
+    acme: Option<Acme>,
     listener: TcpListener,
     app: Arc<App>,
     web: web::Options,
@@ -87,10 +91,11 @@ impl Given {
         let listener = listener(settings).map_err(Problems::from);
         let (web, local) = (web_options(settings, secrets), local(settings, secrets));
         let provider = provider(settings, secrets);
+        let acme = acme::given::options(settings, state());
         problems.0.extend(keys.as_ref().err().into_iter().flat_map(|all| all.0.clone()));
         problems.0.extend(address.as_ref().err().into_iter().flat_map(|all| all.0.clone()));
         problems.0.extend(listener.as_ref().err().into_iter().flat_map(|all| all.0.clone()));
-        let wrong = [web.as_ref().err(), local.as_ref().err(), provider.as_ref().err()];
+        let wrong = [web.as_ref().err(), local.as_ref().err(), provider.as_ref().err(), acme.as_ref().err()];
         problems.0.extend(wrong.into_iter().flatten().cloned());
         problems.0.extend(WIPES.into_iter().filter(|name| settings.flag(name)).map(|name| wipe(settings, name)));
         problems.or(())?;
@@ -108,7 +113,8 @@ impl Given {
         let certificate = (!plain).then_some(shown);
         let options = Options { issuer, window, local: local?, certificate, provider: provider?, plain };
         let again = settings.flag("FLOWKIT_FLOWAUTH_SET_ADMIN_PASSWORD");
-        Ok(Given { listener: listener?, address: address?, keys: keys?, options, admin, again, web: web? })
+        let (listener, address, keys) = (listener?, address?, keys?);
+        Ok(Given { listener, address, keys, options, admin, again, web: web?, acme: acme? })
     }
 }
 
@@ -124,7 +130,11 @@ impl Server {
         if app.first_admin(name.expose(), &password, given.again).await? {
             tracing::info!(user = name.expose(), "the administrator has the password FLOWAUTH_ADMIN_PASSWORD");
         }
-        Ok(Server { listener: given.listener, app, web: given.web })
+        let acme = match (given.acme, given.web.tls.clone()) {
+            (Some(options), Some(tls)) => Some(Acme::begin(options, tls).map_err(Beginning::Certificates)?),
+            _ => None,
+        };
+        Ok(Server { acme, listener: given.listener, app, web: given.web })
     }
 
     /// Where it listens.
@@ -141,7 +151,9 @@ impl Server {
     /// The listener can't be used.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> std::io::Result<web::Stopped> {
         let store = self.app.store.clone();
+        let certificates = self.acme.map(|acme| tokio::spawn(acme.run()));
         let stopped = web::serve(self.listener, crate::table(self.app).router(), self.web, stop).await;
+        certificates.inspect(JoinHandle::abort);
         store.close().await;
         stopped
     }
@@ -232,14 +244,22 @@ fn public_pem(private: &str) -> Option<String> {
     key.to_public_key().to_public_key_pem(LineEnding::LF).ok()
 }
 
+/// Where we were told to keep what we keep.
+fn given_state() -> Option<PathBuf> {
+    std::env::var_os("STATE_DIRECTORY").map(PathBuf::from)
+}
+
+/// The same, or where it usually is.
+fn state() -> PathBuf {
+    given_state().unwrap_or_else(|| StateDir::usual().role("flowauth"))
+}
+
 /// `DB_URI`, or a file in the state directory.
 fn address(secrets: &Secrets) -> Result<Address, Problem> {
     let uri = match secrets.get("DB_URI") {
         Ok(uri) => uri,
         Err(LookupError::Missing { .. }) => {
-            let directory = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
-            let directory = directory.unwrap_or_else(|| StateDir::usual().role("flowauth").join("data"));
-            let file = directory.join("flowauth.sqlite");
+            let file = given_state().unwrap_or_else(|| state().join("data")).join("flowauth.sqlite");
             say::tell!("flowauth: DB_URI is not set: users and tokens are kept in {}", file.display());
             return Ok(Address::File(file));
         }

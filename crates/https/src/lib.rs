@@ -13,5 +13,5 @@ mod pinned;
 #[cfg(feature = "client")]
 pub use client::{Client, Place};
 pub use get::{Get, Source};
-pub use pem::{Pair, PemError, chain, ends, pair};
+pub use pem::{Pair, PemError, chain, ends, pair, unchecked, validity};
 pub use pinned::{trusting, trusting_issuer};

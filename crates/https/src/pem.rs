@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::crypto::ring::default_provider;
+use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
@@ -71,6 +72,17 @@ pub fn pair(pair: &Pair, now: SystemTime) -> Result<CertifiedKey, PemError> {
     })
 }
 
+/// A pair as it is. One by which an authority's question is answered has an extension that nobody else understands, so that the library
+/// would not look into it.
+///
+/// # Errors
+/// It can't be read.
+pub fn unchecked(pair: &Pair) -> Result<CertifiedKey, PemError> {
+    let key = PrivateKeyDer::from_pem_slice(unwrapped(&pair.key).as_bytes()).map_err(|_| PemError::NoKey)?;
+    let key = any_supported_type(&key).map_err(|_| PemError::Kind)?;
+    Ok(CertifiedKey::new(chain(&pair.certificate)?, key))
+}
+
 /// The certificates of a text, the server's own first.
 ///
 /// # Errors
@@ -83,8 +95,14 @@ pub fn chain(text: &str) -> Result<Vec<CertificateDer<'static>>, PemError> {
 
 /// The last moment at which a certificate is valid.
 pub fn ends(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+    validity(certificate).map(|(_, ends)| ends)
+}
+
+/// The first and the last moment at which a certificate is valid.
+pub fn validity(certificate: &CertificateDer<'_>) -> Option<(SystemTime, SystemTime)> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-    moment(parsed.validity().not_after.timestamp())
+    let validity = parsed.validity();
+    Some((moment(validity.not_before.timestamp())?, moment(validity.not_after.timestamp())?))
 }
 
 /// The text, or what base64 hides in it. Line breaks in base64 are ignored.

@@ -17,6 +17,7 @@ use super::listener::{Peer, Stream};
 use super::request::answer;
 use super::room::{Load, Seat};
 use super::server::Options;
+use super::tls::QUESTION;
 
 /// What a client of HTTP/2 may send of its bodies before a handler takes any, in bytes: the protocol's own. What is not taken is
 /// held in memory, for each connection.
@@ -72,7 +73,12 @@ async fn begin(stream: Stream, peer: Peer, seat: &Seat, service: Service) -> Ser
         Some(first) => return refuse_plain(stream, first, peer).await.map_err(Into::into),
     }
     let stream = TlsAcceptor::from(tls.config()).accept(stream).await?;
-    let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let spoken = stream.get_ref().1.alpn_protocol();
+    if spoken == Some(QUESTION) {
+        // The certificate was the answer.
+        return Ok(());
+    }
+    let two = spoken == Some(b"h2");
     http(stream, two, peer, seat, service).await
 }
 

@@ -42,7 +42,7 @@ use tower_http::compression::predicate::{And, NotForContentType, Predicate as _,
 pub use error::{Error, Failure, Render, json};
 pub use headers::Headers;
 pub use health::Health;
-pub use https::Pair;
+pub use https::{Pair, PemError};
 pub use limits::Limits;
 pub use listener::{Listener, Peer};
 pub use request::RequestId;

@@ -1,5 +1,6 @@
-//! Certificate and key, looked at again now and then.
+//! Certificate and key, looked at again now and then; and those that are shown to whoever asks for a name.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
@@ -33,6 +34,9 @@ pub enum TlsError {
     Library(#[from] RustlsError),
 }
 
+/// What an authority speaks that asks whether a name is ours (RFC 8737), and nobody else.
+pub(crate) const QUESTION: &[u8] = b"acme-tls/1";
+
 /// What a server shows, and how. A clone is the same.
 #[derive(Clone)]
 pub struct Tls {
@@ -45,6 +49,16 @@ struct Shared {
     source: Source,
     shown: RwLock<Arc<CertifiedKey>>,
     seen: Mutex<Seen>,
+    named: RwLock<HashMap<String, Named>>,
+}
+
+/// What is shown to whoever asks for a name.
+#[derive(Default)]
+struct Named {
+    /// To everybody.
+    shown: Option<Arc<CertifiedKey>>,
+    /// To the authority that asks whether the name is ours.
+    answer: Option<Arc<CertifiedKey>>,
 }
 
 /// What the files held: the pair in use, the last look, and what was refused and told.
@@ -77,18 +91,44 @@ impl Tls {
         let used = source().map_err(TlsError::Read)?;
         let shown = Arc::new(https::pair(&used, SystemTime::now())?);
         let seen = Mutex::new(Seen { used, last: None, refused: None });
-        let shared = Arc::new(Shared { source: Box::new(source), shown: RwLock::new(shown), seen });
+        let named = RwLock::default();
+        let shared = Arc::new(Shared { source: Box::new(source), shown: RwLock::new(shown), seen, named });
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(Resolver(shared.clone())));
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), QUESTION.to_vec()];
         Ok(Tls { config: Arc::new(config), shared, every: EVERY })
     }
 
     /// Looks at the source as often as this; 5 s unless said otherwise.
     pub fn every(self, every: Duration) -> Tls {
         Tls { every, ..self }
+    }
+
+    /// Shows this pair to whoever asks for the name from now on, instead of the one of the source.
+    ///
+    /// # Errors
+    /// It can't be used; what was shown before stays.
+    pub fn show(&self, name: &str, pair: &Pair) -> Result<(), PemError> {
+        let pair = Arc::new(https::pair(pair, SystemTime::now())?);
+        self.named(name, |named| named.shown = Some(pair));
+        Ok(())
+    }
+
+    /// Shows this pair to the authority that asks whether the name is ours; `None`: nothing any more.
+    ///
+    /// # Errors
+    /// It can't be used.
+    pub fn answer(&self, name: &str, pair: Option<&Pair>) -> Result<(), PemError> {
+        let pair = pair.map(https::unchecked).transpose()?;
+        self.named(name, |named| named.answer = pair.map(Arc::new));
+        Ok(())
+    }
+
+    fn named(&self, name: &str, change: impl FnOnce(&mut Named)) {
+        let mut named = self.shared.named.write().unwrap_or_else(PoisonError::into_inner);
+        change(named.entry(name.to_ascii_lowercase()).or_default());
     }
 
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
@@ -176,7 +216,13 @@ impl std::fmt::Debug for Resolver {
 }
 
 impl ResolvesServerCert for Resolver {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.shown())
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let named = self.0.named.read().unwrap_or_else(PoisonError::into_inner);
+        let named = hello.server_name().and_then(|name| named.get(&name.to_ascii_lowercase()));
+        // The authority speaks this alone, and is shown nothing else.
+        if hello.alpn().is_some_and(|mut protocols| protocols.any(|protocol| protocol == QUESTION)) {
+            return named.and_then(|named| named.answer.clone());
+        }
+        Some(named.and_then(|named| named.shown.clone()).unwrap_or_else(|| self.0.shown()))
     }
 }

@@ -1,6 +1,7 @@
 //! The server, its pages and its storage. Every part is tried on SQLite and on PostgreSQL by the same code: a test is a database, and goes
 //! through all parts, each on a fresh one.
 
+mod acme;
 mod browser;
 mod crash;
 mod document;
