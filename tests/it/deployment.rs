@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use flowkit_core::config::{Origin, StateDir};
 use flowkit_core::secrets::Secret;
+use https::Get;
 use postgres::Endpoint;
 use rand::RngExt;
 use serde_json::{Value, json};
@@ -134,7 +135,7 @@ fn nothing_of_verify_is_left(deployment: &Deployment) {
     assert_eq!(asked, [1, 0, 0, 1, 0]);
 }
 
-/// Word for word, with a token of the manual's; and a new certificate is taken over by the server that runs, behind its walls.
+/// Word for word, with a token of the manual's; and new certificates are taken over by the servers that run, behind their walls.
 fn the_guides_example_works(deployment: &Deployment) {
     let token = deployment.done(flowapi::TOKEN);
     let certificate = deployment.state().join("secrets/cert-flowkit.pem");
@@ -143,15 +144,27 @@ fn the_guides_example_works(deployment: &Deployment) {
     assert_eq!(told["days"].as_array().unwrap().len(), 3, "{told}");
     assert!(told["people"].as_u64().unwrap() > 1_000, "{told}");
 
-    let before = deployment.pid("flowapi");
+    let servers = || (deployment.pid("flowapi"), deployment.pid("flowauth"));
+    let before = servers();
     let mut rotate = Command::new(deployment.state().with_file_name("flowkit"));
-    rotate.args(["secrets", "rotate", "key-flowkit.pem", "--dir"]).arg(certificate.parent().unwrap()).env_clear();
+    rotate
+        .args(["secrets", "rotate", "key-flowkit.pem", "key-flowauth.pem", "--dir"])
+        .arg(certificate.parent().unwrap())
+        .env_clear();
     let output = rotate.output().unwrap();
     assert!(text(&output.stdout).contains("flowkit restart flowapi"), "{}", show(&output));
     // Whatever is restarted, all are handed what is new.
     deployment.done(&["restart", "cache-cleanup"]);
     wait(Duration::from_secs(120), "the new certificate", || ask().is_ok_and(|again| again == told));
-    assert_eq!(deployment.pid("flowapi"), before);
+    let own = certificate.with_file_name("cert-flowauth.pem");
+    let shown = || {
+        let read = fs::read_to_string(&own).unwrap();
+        // One that has asked before takes the old certificate for a while.
+        let new = Get::https(([127, 0, 0, 1], deployment.ports[4]).into(), "/health/live", move || Ok(read.clone()));
+        new.ask(|address, patience| TcpStream::connect_timeout(&address, patience), Duration::from_secs(10)).is_ok()
+    };
+    wait(Duration::from_secs(120), "FlowAuth's", shown);
+    assert_eq!(servers(), before);
 }
 
 /// By the two of them alone: nobody has told them of each other.

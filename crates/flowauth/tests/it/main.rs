@@ -9,6 +9,7 @@ mod factors;
 mod flows;
 mod hostile;
 mod import;
+mod instances;
 mod matrix;
 mod oidc;
 mod pages;

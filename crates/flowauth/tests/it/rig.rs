@@ -69,6 +69,12 @@ impl Rig {
         Rig::over(self.store.clone(), options, self.sealing.clone()).await
     }
 
+    /// Another instance behind the same database, as if it were on another machine.
+    pub async fn another(&self, address: &Address) -> Rig {
+        let options = Options { issuer: "FlowAuth".to_owned(), window: 1, plain: true, ..Options::default() };
+        Rig::over(crate::open(address).await, options, self.sealing.clone()).await
+    }
+
     async fn over(store: Store, options: Options, sealing: Secret) -> Rig {
         let app = App::new(options, store.clone(), keys(&sealing, &[])).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -138,6 +144,11 @@ impl Browser {
     pub fn tls(mut self, certificate: &str) -> Browser {
         self.client = self.client.tls(certificate);
         self
+    }
+
+    /// The same browser, led to another instance.
+    pub fn turn_to(&mut self, rig: &Rig) {
+        self.client = browser(rig.address).client;
     }
 
     pub async fn send(&mut self, method: &str, path: &str, body: Value) -> Answer {
