@@ -6,7 +6,7 @@
 #      PL/pgSQL come along where apt has them.
 #      With --tests also what only the tests need: mmdebstrap (for scripts/nix.sh), the Docker engine (not started),
 #      iproute2 (for its own network), skopeo and umoci (other readers of our images), libnss-wrapper (users without a
-#      name in a container), zstd (which tar calls), chromium with its driver and a font, and npm, for the pages. A machine
+#      name in a container), zstd (which tar calls), pebble (an authority that gives certificates by ACME), chromium with its driver and a font, and npm, for the pages. A machine
 #      that tests no pages says FLOWKIT_NO_BROWSER=1: those are 200 MB.
 #   2. PREFIX/lib/flowkit/python: the Python environment of FlowMachine, from python/requirements.txt (hashes checked,
 #      nothing resolved), with our launcher in it; and PREFIX/lib/flowkit/etl: FlowETL's, from python/flowetl.txt, 400 MB that a
