@@ -77,6 +77,19 @@ async fn what_init_makes_is_enough_and_the_administrator_is_made_once() {
         assert!(wrong.contains(name), "{wrong}");
     }
     assert!(!wrong.contains("hunter2"), "{wrong}");
+    let issuer = ("FLOWKIT_FLOWAUTH_OIDC_ISSUER", "https://id.example");
+    let client = ("FLOWKIT_FLOWAUTH_OIDC_CLIENT_ID", "flowauth");
+    let domain = ("FLOWKIT_FLOWAUTH_DOMAIN", "flow.example");
+    for (settings, says) in [
+        (&[issuer][..], "FLOWKIT_FLOWAUTH_OIDC_CLIENT_ID is not"),
+        (&[("FLOWKIT_FLOWAUTH_OIDC_ISSUER", "http://id.example"), client], "does not begin with https://"),
+        (&[issuer, client, ("FLOWKIT_FLOWAUTH_OIDC_GROUPS", "staff")], "neither GROUP=SERVER/ROLE"),
+        (&[domain, ("FLOWKIT_FLOWAUTH_PLAIN_HTTP", "true")], "are both set"),
+        (&[domain, ("FLOWKIT_FLOWAUTH_ACME_DIRECTORY", "http://ca.example/dir")], "does not begin with https://"),
+    ] {
+        let wrong = given_with(dir.path(), settings).err().unwrap();
+        assert!(wrong.contains(says), "{says}: {wrong}");
+    }
     for name in ["RESET_FLOWAUTH_DB", "DEMO_MODE"] {
         let wrong = given_with(dir.path(), &[(name, "true")]).err().unwrap();
         assert!(wrong.contains(&format!("{name} is true")) && wrong.contains("never does"), "{wrong}");
