@@ -97,6 +97,10 @@ impl Client {
 
     /// The FlowAuth of the deployment, as its first administrator, whose password is among the secrets.
     pub async fn administrator(place: &Place) -> Result<Client, Failure> {
+        if place.url.is_some() {
+            let hint = "leave out --url: the password is told to the FlowAuth of the same deployment, and to no other";
+            return Err(Failure::mistake(Problem::new("a first key is made where FlowAuth runs", hint)));
+        }
         let deployment = Deployment::open(place.dir.as_deref()).map_err(Failure::mistake)?;
         let secret = |name: &str| {
             let found = deployment.site.store.get(name);

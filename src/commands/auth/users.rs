@@ -38,6 +38,9 @@ pub struct Create {
     /// It is a program, which never signs in
     #[arg(long, conflicts_with = "require_two_factor")]
     machine: bool,
+    /// They come by the OpenID Connect provider, which knows them by this name: there is no link, and no password
+    #[arg(long, conflicts_with_all = ["machine", "admin"])]
+    by_provider: bool,
     /// They look after users, servers and roles
     #[arg(long)]
     admin: bool,
@@ -88,7 +91,7 @@ impl Create {
         let made = client.post("/admin/users", &body).await?;
         let id = client.number("/admin/users", &made, "id")?;
         tell!("added {}", self.name);
-        if self.machine { Ok(()) } else { invite(client, id).await }
+        if self.machine || self.by_provider { Ok(()) } else { invite(client, id).await }
     }
 }
 

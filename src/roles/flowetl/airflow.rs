@@ -31,6 +31,9 @@ const TOLD: &[(&str, &str)] = &[
     // One process: it sleeps most of the day, and each takes 280 MiB.
     ("AIRFLOW__API__WORKERS", "1"),
     ("AIRFLOW__CORE__LOAD_EXAMPLES", "False"),
+    // flowetl writes a DAG's parameters into SQL and into a shell's line as they stand: with them, who may only begin a run would be
+    // FlowDB's superuser.
+    ("AIRFLOW__CORE__DAG_RUN_CONF_OVERRIDES_PARAMS", "False"),
 ];
 
 /// Names of earlier versions, which Airflow still reads with a warning each time.

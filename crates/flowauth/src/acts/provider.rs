@@ -9,11 +9,11 @@ use web::Error;
 use super::name;
 use crate::app::App;
 use crate::oidc::groups::{Groups, Has};
-use crate::oidc::{Failure, Provider};
+use crate::oidc::{Failure, Options, Provider};
 use crate::store::audit::Actor;
 use crate::store::roles::{self, Which};
 use crate::store::users::{self, User, Wanted};
-use crate::store::{Change, identities, servers};
+use crate::store::{Change, identities, invitations, servers};
 
 /// What somebody is told whom the provider has not let in, or who is nobody here.
 pub fn refused(failure: Failure) -> Error {
@@ -45,9 +45,9 @@ pub async fn arrive(app: &App, actor: &Actor, provider: &Provider, claims: &Map<
     let known = identities::find(&mut change, &options.issuer, subject).await?;
     let user = match known {
         Some(user) => Ok(user),
-        None => match name(text(&options.name_claim), "username", "There is no name.") {
-            Ok(name) => begin(&mut change, provider, subject, &name).await?,
-            Err(_) => Err(("the provider gives them no name", nobody().with("reason", "provider-nameless"))),
+        None => match name_of(options, claims) {
+            Some(name) => begin(&mut change, provider, subject, &name).await?,
+            None => Err(("the provider gives them no name", nobody().with("reason", "provider-nameless"))),
         },
     };
     let user = user.and_then(|user| match user.disabled_at {
@@ -76,8 +76,22 @@ pub async fn arrive(app: &App, actor: &Actor, provider: &Provider, claims: &Map<
     Ok(user)
 }
 
+/// What the provider calls them, if that can be a name here and is theirs. Only as it stands: what is cut off could be what tells two apart.
+fn name_of(options: &Options, claims: &Map<String, Value>) -> Option<String> {
+    let given = claims.get(&options.name_claim).and_then(Value::as_str)?;
+    let theirs = options.name_claim != "email" || claims.get("email_verified") == Some(&Value::Bool(true));
+    name(Some(given), "username", "There is no name.").ok().filter(|name| theirs && name == given)
+}
+
 fn nobody() -> Error {
     Error::new(StatusCode::UNAUTHORIZED, "You are no user here: ask an administrator.")
+}
+
+/// Whether a user without a password waits for whom the provider calls by their name. Nobody is taken over by it who is to have a
+/// password here, who looks after the others, or who is a machine: many providers let people choose what they are called.
+async fn is_for_the_provider(change: &mut Change, user: &User) -> Result<bool, Error> {
+    let waits = !user.is_machine && !user.is_admin;
+    Ok(waits && identities::count(change, user.id).await? == 0 && !invitations::any(change, user.id).await?)
 }
 
 /// Somebody who comes for the first time.
@@ -89,8 +103,7 @@ async fn begin(
 ) -> Result<Result<User, (&'static str, Error)>, Error> {
     let issuer = &provider.options.issuer;
     let id = match users::named(change, name).await? {
-        // Whoever has a password here is not taken over by a name, and no machine is.
-        Some((user, None)) if !user.is_machine && identities::count(change, user.id).await? == 0 => user.id,
+        Some((user, None)) if is_for_the_provider(change, &user).await? => user.id,
         Some(_) => return Ok(Err(("there is another user of that name", nobody().with("reason", "provider-name")))),
         None if provider.options.creates => {
             users::add(change, &Wanted { name: name.to_owned(), ..Wanted::default() }, None).await?

@@ -13,7 +13,7 @@ use crate::caller::{Caller, new_link};
 use crate::store::audit::Actor;
 use crate::store::roles::{self, Which};
 use crate::store::users::{User, Wanted};
-use crate::store::{Change, factors, invitations, keys, now, sessions, tokens, users};
+use crate::store::{Change, factors, identities, invitations, keys, now, sessions, tokens, users};
 use crate::times;
 
 const TAKEN: &str = "Username already exists.";
@@ -135,6 +135,7 @@ pub async fn change(app: &App, caller: &Caller, id: i64, changes: Changes) -> Re
     if let Some(hash) = &hash {
         users::set_password(&mut change, id, hash).await?;
         keys::remove_all(&mut change, id).await?;
+        identities::remove_all(&mut change, id).await?;
         detail["password"] = json!("set");
     }
     if changes.remove_factor && user.has_factor {
@@ -198,7 +199,7 @@ pub async fn invited(app: &App, digest: &str) -> Result<Option<User>, Error> {
     Ok(invitations::find(&mut *app.store.read().await?, digest).await?)
 }
 
-/// Takes a link, and with it a password. Whoever had the account before is out.
+/// Takes a link, and with it a password. Whoever had the account before is out, by the provider too.
 pub async fn accept(app: &App, actor: &Actor, digest: &str, password: &str) -> Result<(), Error> {
     let user = invited(app, digest).await?.ok_or_else(missing)?;
     let hash = strong(app, password, &user.name, "newPassword").await?;
@@ -207,6 +208,7 @@ pub async fn accept(app: &App, actor: &Actor, digest: &str, password: &str) -> R
     users::set_password(&mut change, user.id, &hash).await?;
     invitations::remove_all(&mut change, user.id).await?;
     keys::remove_all(&mut change, user.id).await?;
+    identities::remove_all(&mut change, user.id).await?;
     sessions::end_others(&mut change, user.id, None).await?;
     let actor = Actor { user: Some((user.id, user.name.clone())), ..actor.clone() };
     Ok(change.commit(&actor.does("user.password", &*user.name, json!({ "by": "invitation" }))).await?)

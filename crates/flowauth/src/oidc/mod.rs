@@ -37,6 +37,10 @@ const MOST: usize = 1 << 20;
 
 /// Longest wait for an answer of it.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long somebody waits while another asks it.
+const MOMENT: Duration = Duration::from_secs(2);
+/// How long one that was away is not asked again.
+const AWAY: Duration = Duration::from_secs(10);
 
 /// What it says of itself is believed for so long.
 const KNOWN: Duration = Duration::from_secs(3600);
@@ -78,6 +82,8 @@ pub struct Provider {
     /// What is said of it.
     pub options: Options,
     known: Mutex<Option<Known>>,
+    /// When it last was away, and how.
+    away: std::sync::Mutex<Option<(Instant, String)>>,
 }
 
 #[derive(Clone)]
@@ -155,7 +161,7 @@ impl Provider {
         if place.path.contains('?') {
             return Err("an issuer has no question mark".to_owned());
         }
-        Ok(Provider { options, known: Mutex::default() })
+        Ok(Provider { options, known: Mutex::default(), away: std::sync::Mutex::default() })
     }
 
     /// The way there: an address to send the browser to, and what it carries meanwhile.
@@ -255,14 +261,30 @@ impl Provider {
         }
     }
 
-    /// What is known of the provider, asked for again now and then.
+    /// What is known of the provider, asked for again now and then. One asks; whoever else wants to know waits a moment and no longer, and
+    /// nobody asks again at once one that was away: else those who knock here would fill the server with those who wait.
     async fn known(&self) -> Result<Known, Failure> {
-        let mut known = self.known.lock().await;
+        let wait = tokio::time::timeout(MOMENT, self.known.lock()).await;
+        let mut known = wait.map_err(|_| Failure::Away("it is being asked, and has not answered yet".to_owned()))?;
         if let Some(known) = known.as_ref()
             && known.at.elapsed() < KNOWN
         {
             return Ok(known.clone());
         }
+        let away = self.away.lock().expect("nobody panics with it").clone();
+        if let Some((at, why)) = away
+            && at.elapsed() < AWAY
+        {
+            return Err(Failure::Away(why));
+        }
+        let asked = self.learn().await;
+        if let Err(Failure::Away(why)) = &asked {
+            *self.away.lock().expect("nobody panics with it") = Some((Instant::now(), why.clone()));
+        }
+        Ok(known.insert(asked?).clone())
+    }
+
+    async fn learn(&self) -> Result<Known, Failure> {
         let place = format!("{}/.well-known/openid-configuration", self.options.issuer.trim_end_matches('/'));
         let document: Document = self.get(&place).await?;
         if document.issuer != self.options.issuer {
@@ -270,11 +292,12 @@ impl Provider {
             return Err(Failure::Away(why));
         }
         let keys = self.get(&document.jwks_uri).await?;
-        Ok(known.insert(Known { at: Instant::now(), again: None, document, keys }).clone())
+        Ok(Known { at: Instant::now(), again: None, document, keys })
     }
 
     async fn keys_again(&self) -> Result<Keys, Failure> {
-        let mut known = self.known.lock().await;
+        let wait = tokio::time::timeout(MOMENT, self.known.lock()).await;
+        let mut known = wait.map_err(|_| Failure::Away("it is being asked, and has not answered yet".to_owned()))?;
         let Some(old) = known.as_mut() else { return Err(Fault::UnknownKey.into()) };
         if old.again.is_some_and(|again| again.elapsed() < AGAIN) {
             return Ok(old.keys.clone());

@@ -25,7 +25,7 @@ impl Form {
         let bytes = to_bytes(body, usize::MAX).await.map_err(|_| Error::of(StatusCode::BAD_REQUEST))?;
         let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let fields = match kind.split(';').next().unwrap_or_default().trim() {
-            "application/x-www-form-urlencoded" => form_urlencoded::parse(&bytes).into_owned().collect(),
+            "application/x-www-form-urlencoded" => form_urlencoded::parse(&bytes).into_owned().take(MOST + 1).collect(),
             "multipart/form-data" => parts(kind, bytes).await?,
             _ => Vec::new(),
         };

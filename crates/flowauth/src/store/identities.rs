@@ -32,3 +32,9 @@ pub async fn add(db: &mut Change, issuer: &str, subject: &str, user: i64) -> Res
         .await?;
     Ok(())
 }
+
+/// Forgets whom any provider means by a user.
+pub async fn remove_all(db: &mut Change, user: i64) -> Result<()> {
+    sqlx::query("DELETE FROM identities WHERE user_id = $1").bind(user).execute(&mut **db).await?;
+    Ok(())
+}

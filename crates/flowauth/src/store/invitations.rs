@@ -28,6 +28,12 @@ pub async fn find(db: &mut AnyConnection, digest: &str) -> Result<Option<User>> 
     Ok(users::find(db, row.try_get("user_id")?).await?.filter(|user| user.disabled_at.is_none()))
 }
 
+/// Whether a user was ever given a link that they have not taken, good or not.
+pub async fn any(db: &mut AnyConnection, user: i64) -> Result<bool> {
+    let row = sqlx::query("SELECT COUNT(*) AS count FROM invitations WHERE user_id = $1").bind(user);
+    Ok(row.fetch_one(db).await?.try_get::<i64, _>("count")? > 0)
+}
+
 /// Until when a user is invited.
 pub async fn until(db: &mut AnyConnection, user: i64) -> Result<Option<i64>> {
     let row = sqlx::query("SELECT expires_at FROM invitations WHERE user_id = $1 AND expires_at > $2");

@@ -27,7 +27,12 @@ use web::test::Answer;
 use crate::on_both;
 use crate::rig::{Browser, PASSWORD, Rig};
 
-on_both!(whoever_the_provider_knows_comes_in_with_their_roles, who_is_nobody_here_stays_out, nothing_forged_comes_in);
+on_both!(
+    whoever_the_provider_knows_comes_in_with_their_roles,
+    who_is_nobody_here_stays_out,
+    a_provider_that_hangs_keeps_one_waiting,
+    nothing_forged_comes_in
+);
 
 const CLIENT: &str = "flow auth";
 const SECRET: &str = "a:secret&more";
@@ -266,7 +271,18 @@ async fn who_is_nobody_here_stays_out(address: Address) {
     refused(json!({}), "has not let you in").await;
     world.theirs.says.lock().unwrap().error = None;
 
-    // An administrator has added them: by name, without a password.
+    refused(json!({ "sub": "7", "preferred_username": " ann " }), "does not say your name").await;
+    // Whoever is to choose a password, and whoever administers, is not there for whom the provider calls so.
+    for (who, admin) in [("bob", false), ("carol", true)] {
+        let body = json!({ "username": who, "invite": true, "is_admin": admin });
+        let added = root.ok("POST", "/admin/users", body).await;
+        if !admin {
+            root.ok("POST", &format!("/admin/users/{}/invite", added["id"]), json!({})).await;
+        }
+        refused(json!({ "sub": "9", "preferred_username": who }), "Another user here has your name").await;
+    }
+
+    // An administrator has added them: by name, without a password and without a link.
     let added =
         root.ok("POST", "/admin/users", json!({ "username": "ann", "invite": true, "require_two_factor": true })).await;
     world.say(json!({ "sub": "7", "preferred_username": "ann" }));
@@ -289,8 +305,12 @@ async fn who_is_nobody_here_stays_out(address: Address) {
         "/account"
     );
 
-    root.ok("PATCH", &format!("/admin/users/{}", added["id"]), json!({ "is_disabled": true })).await;
-    refused(json!({ "sub": "7", "preferred_username": "ann" }), "You are no user here").await;
+    // Whoever is given a password is known to no provider any more.
+    let place = format!("/admin/users/{}", added["id"]);
+    root.ok("PATCH", &place, json!({ "password": "purple-Monkey-dishwasher-92" })).await;
+    refused(json!({ "sub": "7", "preferred_username": "ann" }), "Another user here has your name").await;
+    root.ok("PATCH", &place, json!({ "is_disabled": true })).await;
+    refused(json!({ "sub": "7", "preferred_username": "ann" }), "Another user here has your name").await;
 
     // The provider is away, and whoever has a password comes in.
     world.task.abort();
@@ -301,6 +321,22 @@ async fn who_is_nobody_here_stays_out(address: Address) {
     assert!(away.status == 503 && away.text().contains("does not answer"), "{}", away.text());
     let entered = fresh.browser().form("/sign-in", &[("username", "root"), ("password", PASSWORD)]).await;
     assert_eq!(sent(&entered), "/");
+}
+
+/// It takes connections and says nothing. Whoever knocks meanwhile is told soon, and does not fill the server.
+async fn a_provider_that_hangs_keeps_one_waiting(address: Address) {
+    let world = world(&address, false).await;
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let issuer = format!("https://localhost:{}/realm", mute.local_addr().unwrap().port());
+    let rig = world.local.beside(options(&issuer, &world.certificate, false)).await;
+    let mut first = rig.browser();
+    let first = tokio::spawn(async move { first.get("/sign-in/provider").await.status });
+    let _held = mute.accept().unwrap();
+    let asked = std::time::Instant::now();
+    let second = rig.browser().get("/sign-in/provider").await;
+    assert_eq!(second.status, 503);
+    assert!(!first.is_finished(), "the first still waits, after {:?}", asked.elapsed());
+    first.abort();
 }
 
 async fn nothing_forged_comes_in(address: Address) {
