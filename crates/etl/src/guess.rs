@@ -131,8 +131,8 @@ pub fn guess(kind: Kind, input: &Input) -> Result<Guess, NoGuess> {
     let compression = input.compression().map_err(failed)?;
     let mut sample = Vec::new();
     input.open(None, |_| ()).and_then(|file| file.take(SAMPLE).read_to_end(&mut sample)).map_err(failed)?;
-    let whole = sample.len() as u64 == SAMPLE;
-    if whole {
+    let cut = sample.len() as u64 == SAMPLE;
+    if cut {
         // The last line is cut off in the middle.
         sample.truncate(sample.iter().rposition(|&byte| byte == b'\n').map_or(sample.len(), |at| at + 1));
     }
@@ -140,12 +140,23 @@ pub fn guess(kind: Kind, input: &Input) -> Result<Guess, NoGuess> {
     if let Some(encoding) = encoding {
         sample = encoding.decode_without_bom_handling(&sample).0.into_owned().into_bytes();
     }
-    let (delimiter, rows) = DELIMITERS
-        .iter()
-        .filter_map(|&delimiter| Some((delimiter, table(&sample, delimiter).ok()?)))
-        .max_by_key(|(delimiter, rows)| (fit(rows), std::cmp::Reverse(DELIMITERS.iter().position(|d| d == delimiter))))
+    let (mut tables, mut broken) = (Vec::new(), None);
+    for &delimiter in DELIMITERS {
+        match table(&sample, cut, delimiter) {
+            Ok(rows) => tables.push((delimiter, rows)),
+            Err(error) => broken = broken.or(Some(error)),
+        }
+    }
+    let (delimiter, rows) = tables
+        .into_iter()
+        .rev()
+        // Of several that fit alike the last, which is the first of all.
+        .max_by_key(|(_, rows)| fit(rows))
         .filter(|(_, rows)| fit(rows) > 0)
-        .ok_or_else(|| NoGuess::Empty(input.clone()))?;
+        .ok_or_else(|| match broken {
+            Some(error) => NoGuess::Rows(input.clone(), error),
+            None => NoGuess::Empty(input.clone()),
+        })?;
     let header = has_header(kind, &rows[0]);
     let names = rows[0].iter().enumerate().map(|(at, name)| match header {
         true => name.trim().to_owned(),
@@ -158,11 +169,17 @@ pub fn guess(kind: Kind, input: &Input) -> Result<Guess, NoGuess> {
     Ok(Guess { compression, delimiter, encoding, header, columns, writing, zoned })
 }
 
-fn table(sample: &[u8], delimiter: u8) -> Result<Vec<Vec<String>>, Broken> {
+/// The rows of a sample, which may be `cut` off inside of a quote.
+fn table(sample: &[u8], cut: bool, delimiter: u8) -> Result<Vec<Vec<String>>, Broken> {
     let mut records = Records::new(sample, Shape { delimiter, quote: b'"' });
     let (mut batch, mut rows) = (Batch::default(), Vec::new());
-    while rows.len() <= ROWS && records.fill(&mut batch)? {
-        let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
+    let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
+    let mut more = true;
+    while more && rows.len() <= ROWS {
+        more = match records.fill(&mut batch) {
+            Err(Broken::Open(_)) if cut => false,
+            other => other?,
+        };
         rows.extend(batch.records().map(|record| record.fields().map(text).collect::<Vec<_>>()));
     }
     rows.truncate(ROWS + 1);
@@ -304,6 +321,18 @@ mod tests {
         // Known by its name, and by nothing in it.
         let guess = of(b"msisdn,duration,time\na,long,later\n");
         assert_eq!(seen(&guess), [("msisdn", Some("msisdn")), ("duration", None), ("time", None)]);
+    }
+
+    #[test]
+    fn a_quote_is_left_open_by_the_sample_alone() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let input = Input::File(file.path().into());
+        let rows = "a,2016-01-01 00:00:00,x\n".repeat(10);
+        std::fs::write(file.path(), format!("{rows}b,2016-01-01 00:00:00,\"open\n")).unwrap();
+        assert!(matches!(guess(Kind::Calls, &input), Err(NoGuess::Rows(_, Broken::Open(11)))));
+        let long = format!("b,2016-01-01 00:00:00,\"{}\"\n", "x\n".repeat(SAMPLE as usize / 2));
+        std::fs::write(file.path(), rows + &long).unwrap();
+        assert_eq!(guess(Kind::Calls, &input).unwrap().columns.len(), 3);
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub use moment::{Moments, Writing, Zone};
 pub use plan::{Day, NoPlan, plan};
 pub use read::{Read, Unfit, Wanted, read};
 pub use records::{Batch, Broken, Record, Records, Shape};
-pub use rejects::Limit;
+pub use rejects::{Limit, rejects_of};
 pub use row::{Format, Key, Layout, Reason, Rows, WrongColumns};
 pub use sort::Sorted;
 pub use source::{Compression, Input};

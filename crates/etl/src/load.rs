@@ -13,7 +13,7 @@ use crate::error::{BoxedError, Error};
 use crate::kind::Kind;
 use crate::plan::{Day, fingerprint};
 use crate::read::{Read, Unfit, Wanted, read};
-use crate::rejects::Limit;
+use crate::rejects::{Limit, rejects_of};
 use crate::row::Format;
 
 /// A statement ends soon after its client was killed; nobody waits for ever for another loader.
@@ -192,7 +192,7 @@ async fn locked(
         limit: options.limit,
         memory,
         spool: options.spool.clone(),
-        rejects: options.rejects.join(format!("{}.csv", options.kind.partition(day.date))),
+        rejects: rejects_of(&options.rejects, options.kind, day.date),
         read: Arc::new(move |bytes| told.read(bytes)),
     };
     match read(day, &wanted) {

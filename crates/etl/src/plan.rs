@@ -1,8 +1,8 @@
 //! Which days are to be loaded, and out of which files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -43,6 +43,14 @@ pub enum NoPlan {
         /// Another.
         second: Input,
     },
+    /// Its rows would be there twice.
+    #[error("{second} is the same file as {first}: name it once")]
+    Same {
+        /// How it is called first.
+        first: Input,
+        /// How it is called after that.
+        second: Input,
+    },
     /// It is not there, a directory, not ours to read.
     #[error("cannot read {input}")]
     Unreadable {
@@ -60,6 +68,7 @@ pub enum NoPlan {
 /// [`NoPlan`].
 pub fn plan(inputs: &[Input], date: Option<Date>, parts: bool) -> Result<Vec<Day>, NoPlan> {
     let mut days: BTreeMap<Date, Vec<Input>> = BTreeMap::new();
+    let mut known: HashMap<(Date, Option<(u64, u64)>), &Input> = HashMap::new();
     for input in inputs {
         let date = match (date, input) {
             (Some(date), _) => date,
@@ -68,13 +77,21 @@ pub fn plan(inputs: &[Input], date: Option<Date>, parts: bool) -> Result<Vec<Day
         };
         if let Input::File(path) = input {
             let failed = |source| NoPlan::Unreadable { input: input.clone(), source };
-            let file = std::fs::File::open(path).and_then(|file| file.metadata()).map_err(failed)?;
+            let file = std::fs::metadata(path).map_err(failed)?;
             if file.is_dir() {
                 return Err(failed(io::ErrorKind::IsADirectory.into()));
             }
+            if file.file_type().is_fifo() {
+                let instead = "it is a pipe, which can be read but once: give - and pipe its rows into standard input";
+                return Err(failed(io::Error::other(instead)));
+            }
+            std::fs::File::open(path).map_err(failed)?;
+        }
+        if let Some(first) = known.insert((date, input.identity()), input) {
+            return Err(NoPlan::Same { first: first.clone(), second: input.clone() });
         }
         let of_day = days.entry(date).or_default();
-        if let Some(first) = of_day.first().filter(|first| !parts || *first == input) {
+        if let Some(first) = of_day.first().filter(|_| !parts) {
             return Err(NoPlan::Twice { date, first: first.clone(), second: input.clone() });
         }
         of_day.push(input.clone());
@@ -184,8 +201,24 @@ mod tests {
         let days = plan(&[second.clone(), first.clone()], None, false).unwrap();
         assert_eq!(days.iter().map(|day| day.date.to_string()).collect::<Vec<_>>(), ["2016-01-01", "2016-01-02"]);
         assert!(matches!(plan(&[first.clone(), late.clone()], None, false), Err(NoPlan::Twice { .. })));
-        assert_eq!(plan(&[first.clone(), late.clone()], None, true).unwrap()[0].inputs, [first.clone(), late]);
-        assert!(matches!(plan(&[first.clone(), first.clone()], None, true), Err(NoPlan::Twice { .. })));
+        assert_eq!(plan(&[first.clone(), late.clone()], None, true).unwrap()[0].inputs, [first.clone(), late.clone()]);
+        // By whatever name, and wherever among the others.
+        let link = dir.path().join("link_20160101.csv");
+        std::os::unix::fs::symlink(dir.path().join("late_20160101.csv"), &link).unwrap();
+        let spelled = Input::File(dir.path().join("./late_20160101.csv"));
+        for again in [late.clone(), spelled, Input::File(link)] {
+            let inputs = [first.clone(), late.clone(), again];
+            assert!(
+                matches!(plan(&inputs, None, true), Err(NoPlan::Same { first, .. }) if first == late),
+                "{inputs:?}"
+            );
+        }
+        let day = Some(time::macros::date!(2016 - 01 - 01));
+        assert!(matches!(plan(&[Input::Stdin, Input::Stdin], day, true), Err(NoPlan::Same { .. })));
+        let pipe = dir.path().join("pipe_20160101.csv");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let refused = plan(&[Input::File(pipe)], None, false).unwrap_err();
+        assert!(std::error::Error::source(&refused).unwrap().to_string().starts_with("it is a pipe"));
         assert!(matches!(plan(&[Input::Stdin], None, false), Err(NoPlan::NoDate(_))));
         let gone = Input::File(dir.path().join("calls_20160103.csv"));
         assert!(matches!(plan(&[gone], None, false), Err(NoPlan::Unreadable { .. })));

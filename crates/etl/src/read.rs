@@ -103,7 +103,7 @@ pub enum Unfit {
 /// # Errors
 /// [`Unfit`].
 pub fn read(day: &Day, wanted: &Wanted<'_>) -> Result<Read, Unfit> {
-    let rejects = Rejects::new(wanted.rejects.clone()).map_err(Unfit::Disk)?;
+    let rejects = Rejects::new(wanted.rejects.clone(), &day.inputs).map_err(Unfit::Disk)?;
     let mut work = Work {
         day,
         wanted,

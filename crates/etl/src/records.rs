@@ -32,6 +32,9 @@ pub enum Broken {
     /// Beyond [`LONGEST`].
     #[error("line {0}: a record of more than 1 MiB or 4,096 fields begins there: was a quote left open?")]
     TooLong(u64),
+    /// Where that record ends, and which after it are part of it, can't be told.
+    #[error("line {0}: the file ends inside of a quote that a record opens which begins there")]
+    Open(u64),
 }
 
 /// Some records, one after the other.
@@ -144,18 +147,25 @@ impl<R: Read> Records<R> {
     /// Appends one record.
     fn record(&mut self, batch: &mut Batch) -> Result<bool, Broken> {
         let mut line = self.core.line();
-        let (mut bytes, mut fields) = (0, 0);
+        let (mut begun, mut bytes, mut fields) = (false, 0, 0);
         batch.reserve(ROOM, ROOM);
         loop {
             if self.unread.is_empty() {
-                let read = read(&mut self.input, &mut self.buffer).map_err(Broken::Read)?;
-                (self.unread, self.ended) = (0..read, read == 0);
+                if self.ended {
+                    return if begun { Err(Broken::Open(line)) } else { Ok(false) };
+                }
+                self.unread = 0..read(&mut self.input, &mut self.buffer).map_err(Broken::Read)?;
+                if self.unread.is_empty() {
+                    // A line break ends any record but one in which a quote is open; told of the end, the library would end that too.
+                    (self.ended, self.buffer[0], self.unread) = (true, b'\n', 0..1);
+                }
             }
             let input = &self.buffer[self.unread.clone()];
             let (out, ends) = (&mut batch.bytes[batch.used + bytes..], &mut batch.ends[batch.fields + fields..]);
             let (result, taken, more, ended) = self.core.read_record(input, out, ends);
-            if bytes + fields == 0 {
-                line += blank_lines(&input[..taken]);
+            if !begun {
+                let (breaks, blank) = blank_lines(&input[..taken]);
+                (line, begun) = (line + breaks, !blank);
             }
             self.unread.start += taken;
             (bytes, fields) = (bytes + more, fields + ended);
@@ -181,10 +191,11 @@ impl<R: Read> Records<R> {
     }
 }
 
-/// How many line breaks stand before a record: empty lines, and the second half of the last record's `\r\n`.
-fn blank_lines(input: &[u8]) -> u64 {
-    let blank = input.iter().take_while(|byte| matches!(byte, b'\n' | b'\r'));
-    blank.filter(|&&byte| byte == b'\n').count() as u64
+/// How many line breaks stand before a record (empty lines, and the second half of the last record's `\r\n`), and whether nothing
+/// else is there.
+fn blank_lines(input: &[u8]) -> (u64, bool) {
+    let blank = input.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
+    (input[..blank].iter().filter(|&&byte| byte == b'\n').count() as u64, blank == input.len())
 }
 
 fn read(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
@@ -237,6 +248,27 @@ mod tests {
             ] {
                 assert_eq!(records(text.as_bytes(), step).unwrap(), expected(rows), "{text:?} {step} bytes at a time");
             }
+        }
+    }
+
+    #[test]
+    fn a_quote_that_is_open_at_the_end_swallows_nothing_in_silence() {
+        for step in [1, 2, 1000] {
+            for (text, line) in [
+                ("a,b\nc,\"open\nd,e\nf,g\n", 2),
+                ("a,b\n\n\"open", 3),
+                ("\"", 1),
+                ("a,\"b\"\"", 1),
+                ("a,b\r\n\"\r\n", 2),
+            ] {
+                assert!(
+                    matches!(records(text.as_bytes(), step), Err(Broken::Open(at)) if at == line),
+                    "{text:?} {step}"
+                );
+            }
+            assert_eq!(records(b"a,\"b\"", step).unwrap()[0].2, ["a", "b"]);
+            assert_eq!(records(b"\"\"", step).unwrap()[0].2, [""]);
+            assert_eq!(records(b"a,\"b\nc\"", step).unwrap(), [(1, 2, vec!["a".to_owned(), "b\nc".to_owned()])]);
         }
     }
 

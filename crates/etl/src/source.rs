@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use encoding_rs::Encoding;
@@ -54,6 +55,13 @@ impl Compression {
 const PIECE: usize = 256 * 1024;
 
 impl Input {
+    /// Device and number of a file that is there, however its name is spelled.
+    pub(crate) fn identity(&self) -> Option<(u64, u64)> {
+        let Input::File(path) = self else { return None };
+        let file = std::fs::metadata(path).ok()?;
+        Some((file.dev(), file.ino()))
+    }
+
     /// What a file is packed with, by its first bytes.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use indicatif::HumanCount;
 use super::super::Failure;
 use super::files::{self, Files};
 use super::load::{Said, chain};
+use crate::roles;
 use flowkit_core::config::StateDir;
 use say::show;
 
@@ -34,9 +35,11 @@ pub struct Check {
 impl Check {
     /// Reads all files; a line for each day to stdout.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let (days, format) = (self.files.days()?, self.files.format()?);
         let state = self.dir.as_ref().map_or_else(StateDir::usual, StateDir::new);
-        let (spool, rejects) = self.files.directories(state.root())?;
+        // Root writes in somebody else's as that user, as `load` does.
+        let state = roles::enter_owners(state.root()).map_err(Failure::mistake)?;
+        let (days, format) = (self.files.days()?, self.files.format()?);
+        let (spool, rejects) = self.files.directories(&state)?;
         let said = Arc::new(Said::new(files::size(&days)));
         let mut status = ExitCode::SUCCESS;
         for day in &days {
@@ -47,7 +50,7 @@ impl Check {
                 limit: self.files.max_rejects,
                 memory: MEMORY,
                 spool: spool.clone(),
-                rejects: rejects.join(format!("{}.csv", self.files.kind.partition(day.date))),
+                rejects: etl::rejects_of(&rejects, self.files.kind, day.date),
                 read: Arc::new(move |bytes| told.more(bytes)),
             };
             let line = match etl::read(day, &wanted) {

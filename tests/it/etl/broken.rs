@@ -69,6 +69,20 @@ fn a_day_that_is_unfit_is_put_in_quarantine() {
     // `check` says the same without a FlowDB.
     let said = rig.run(&["check", "calls"], &[&files[0], &sound]);
     assert_eq!(said.status, Some(1), "{said:?}");
+
+    // Root's too writes as the owner of the directory, whatever that user has put into it.
+    if rustix::process::geteuid().is_root() {
+        let roots = tempfile::tempdir().expect("a temporary directory");
+        let rejects = rig.cluster.site.state.root().join("etl/rejects");
+        std::fs::remove_dir_all(&rejects).expect("the rejects");
+        std::os::unix::fs::symlink(roots.path(), &rejects).expect("a link");
+        let mut command = std::process::Command::new(crate::support::programs::flowkit());
+        command.args(["etl", "check", "calls"]).arg(&files[6]).arg("--dir").arg(rig.cluster.site.state.root());
+        let said = Said::of(command.env_clear().output().expect("flowkit starts"));
+        assert_eq!(said.status, Some(1), "{said:?}");
+        assert!(said.stdout.contains("Permission denied") || said.stderr.contains("Permission denied"), "{said:?}");
+        assert_eq!(roots.path().read_dir().expect("root's").count(), 0);
+    }
 }
 
 #[test]
@@ -99,7 +113,7 @@ fn a_row_that_is_wrong_is_refused_with_its_line_and_the_reason() {
     let file = rig.file("calls_20160101.csv", text);
     let said = rig.run(&["load", "calls", "--max-rejects", "12"], &[&file]);
     assert_eq!(said.status, Some(0), "{said:?}");
-    let rejects = rig.cluster.site.state.root().join("etl/rejects/calls_20160101.csv");
+    let rejects = rig.cluster.site.state.root().join("etl/rejects/calls_20160101.rejects.csv");
     assert!(said.stderr.contains(&format!("5 rows; 12 lines refused, see {}", rejects.display())), "{said:?}");
     assert_eq!(std::fs::metadata(&rejects).expect("the rejects").permissions().mode() & 0o777, 0o600);
     let written = std::fs::read_to_string(&rejects).expect("the rejects");
