@@ -105,7 +105,8 @@ pub fn cells(
 ) -> Result<Cells, Unsound> {
     let read = |error| Unsound::Read(input.clone(), error);
     let opened = input.open(None, |_| ()).map_err(|error| read(Broken::Read(error)))?;
-    let mut records = Records::new(opened, shape);
+    let (text, encoding) = opened;
+    let mut records = Records::new(text, shape);
     let mut batch = Batch::default();
     records.first(&mut batch).map_err(read)?;
     let header: Vec<String> = match batch.records().next() {
@@ -120,6 +121,9 @@ pub fn cells(
             let fields: Option<Vec<&str>> = record.fields().map(|field| std::str::from_utf8(field).ok()).collect();
             let cell = match fields {
                 None => Err("it is not UTF-8".to_owned()),
+                Some(fields) if encoding.is_some() && fields.iter().any(|field| field.contains('\u{fffd}')) => {
+                    Err("it has bytes that the encoding lacks".to_owned())
+                }
                 Some(fields) => header.cell(&fields),
             };
             match cell {
@@ -170,6 +174,11 @@ impl Header {
                 continue;
             }
             match OTHERS.iter().find(|(name, _)| *name == called(at)) {
+                Some((name, _)) if others.iter().any(|(_, other)| other == name) => {
+                    return Err(Unsound::Columns(format!(
+                        "there are two columns {name}; leave one of them out with --ignore"
+                    )));
+                }
                 Some((name, _)) => others.push((at, *name)),
                 None => {
                     let name = &header[at];
@@ -189,6 +198,9 @@ impl Header {
         let id = fields[self.id].trim();
         if id.is_empty() {
             return Err("it has no id".to_owned());
+        }
+        if id.contains('\0') {
+            return Err(format!("id {id:?} has a character 0"));
         }
         let degrees = |at: usize, name: &str, most: f64| match fields[at].trim().parse::<f64>() {
             Ok(value) if value.abs() <= most => Ok(value),
@@ -217,8 +229,9 @@ impl Header {
 fn sound(name: &str, value: &str) -> Result<String, String> {
     let r#type = OTHERS.iter().find(|(known, _)| *known == name).map_or("text", |(_, r#type)| r#type);
     let is_sound = match r#type {
-        "numeric" => value.parse::<f64>().is_ok_and(f64::is_finite),
-        "date" => Date::parse(value, format_description!("[year]-[month]-[day]")).is_ok(),
+        "numeric" => crate::value::is_number(value.as_bytes()),
+        "date" => Date::parse(value, format_description!("[year]-[month]-[day]"))
+            .is_ok_and(|date| date.year() > 0 && value.starts_with(|c: char| c.is_ascii_digit())),
         _ => !value.contains('\0'),
     };
     if is_sound { Ok(value.to_owned()) } else { Err(format!("{name} \"{value}\" is no {type}")) }
@@ -335,4 +348,36 @@ fn update(columns: &[(&str, &str)], date: Option<Date>) -> String {
         "INSERT INTO infrastructure.cells (id, version, geom_point{names})
          SELECT delivered.id, 0, delivered.place{values} FROM delivered JOIN compared USING (id) WHERE compared.cell_id IS NULL;"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unsound(text: &[u8]) -> String {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let shape = Shape { delimiter: b',', quote: b'"' };
+        cells(&Input::File(file.path().into()), shape, &HashMap::new(), &[]).unwrap_err().to_string()
+    }
+
+    /// Nothing is left for PostgreSQL to find, and nothing is lost in silence.
+    #[test]
+    fn what_no_cell_can_have_is_named() {
+        let utf16: Vec<u8> = "\u{feff}id,x,y\na?,1,1\n"
+            .encode_utf16()
+            .flat_map(|unit| if unit == u16::from(b'?') { [0, 0xd8] } else { unit.to_le_bytes() })
+            .collect();
+        for (text, said) in [
+            (&b"id,x,y\na\0,1,1\n"[..], "id \"a\\0\" has a character 0"),
+            (b"id,x,y,height\na,1,1,1e-20000\n", "height \"1e-20000\" is no numeric"),
+            (b"id,x,y,date_of_first_service\na,1,1,-0044-01-01\n", "is no date"),
+            (b"id,x,y,Height,height\na,1,1,1,2\n", "there are two columns height"),
+            (b"id,x,y,name\na,1,1,\"b\nc,2,2,d\n", "cannot read"),
+            (&utf16, "it has bytes that the encoding lacks"),
+        ] {
+            let all = unsound(text);
+            assert!(all.contains(said), "{all}");
+        }
+    }
 }

@@ -5,6 +5,7 @@
 use std::io::{self, Read};
 
 use encoding_rs::Encoding;
+use time::Date;
 
 use crate::kind::{Kind, Type};
 use crate::moment::{Moments, Writing, Zone};
@@ -21,7 +22,7 @@ const EXAMPLES: usize = 3;
 /// Signs between fields, by how likely they are.
 const DELIMITERS: &[u8] = b",;\t|";
 
-/// Patterns of time, by how likely they are. Where day and month can't be told apart the day comes first.
+/// Patterns of time, by how likely they are. Where neither the rows nor the file's name tell day and month apart the day comes first.
 const PATTERNS: &[&str] = &[
     "%d/%m/%Y %H:%M:%S",
     "%m/%d/%Y %H:%M:%S",
@@ -94,6 +95,8 @@ pub struct Guess {
     pub columns: Vec<Guessed>,
     /// How its times are written, if one column looks like times.
     pub writing: Option<Writing>,
+    /// Another way in which they can be read, and be other times.
+    pub doubt: Option<Writing>,
     /// Whether its times name their zone.
     pub zoned: bool,
 }
@@ -130,7 +133,7 @@ pub fn guess(kind: Kind, input: &Input) -> Result<Guess, NoGuess> {
     let failed = |error| NoGuess::Read(input.clone(), error);
     let compression = input.compression().map_err(failed)?;
     let mut sample = Vec::new();
-    input.open(None, |_| ()).and_then(|file| file.take(SAMPLE).read_to_end(&mut sample)).map_err(failed)?;
+    input.open(None, |_| ()).and_then(|(file, _)| file.take(SAMPLE).read_to_end(&mut sample)).map_err(failed)?;
     let cut = sample.len() as u64 == SAMPLE;
     if cut {
         // The last line is cut off in the middle.
@@ -164,9 +167,15 @@ pub fn guess(kind: Kind, input: &Input) -> Result<Guess, NoGuess> {
     });
     let names: Vec<String> = names.collect();
     let body = &rows[usize::from(header)..];
-    let (writing, zoned, time) = times(body, names.len());
-    let columns = columns(kind, &names, body, time);
-    Ok(Guess { compression, delimiter, encoding, header, columns, writing, zoned })
+    let date = match input {
+        Input::File(path) => crate::plan::of_name(path, input).ok(),
+        Input::Stdin => None,
+    };
+    let times = times(body, names.len(), date);
+    let columns = columns(kind, &names, body, times.as_ref().map(|times| times.column));
+    let (writing, doubt, zoned) =
+        times.map_or((None, None, false), |times| (Some(times.writing), times.doubt, times.zoned));
+    Ok(Guess { compression, delimiter, encoding, header, columns, writing, doubt, zoned })
 }
 
 /// The rows of a sample, which may be `cut` off inside of a quote.
@@ -211,25 +220,44 @@ fn column_named(kind: Kind, name: &str) -> Option<&'static str> {
     kind.columns().iter().map(|column| column.name).find(|column| is(column))
 }
 
-/// How the times are written, whether they name a zone, and in which column they are.
-fn times(rows: &[Vec<String>], columns: usize) -> (Option<Writing>, bool, Option<usize>) {
+/// What looks like times.
+struct Times {
+    writing: Writing,
+    doubt: Option<Writing>,
+    zoned: bool,
+    column: usize,
+}
+
+/// How the times are written, and in which column they are. `date` is the day that the file's name speaks of.
+fn times(rows: &[Vec<String>], columns: usize, date: Option<Date>) -> Option<Times> {
     let writings =
         [Writing::Iso].into_iter().chain(PATTERNS.iter().map(|pattern| Writing::Pattern(pattern.to_string())));
     let writings: Vec<Writing> = writings.chain([Writing::Seconds, Writing::Milliseconds]).collect();
     let values = |at: usize| rows.iter().filter_map(move |row| row.get(at)).filter(|value| !value.is_empty());
-    for writing in writings {
-        let in_zone = |zone| Moments { writing: writing.clone(), zone: Zone::Fixed(zone) };
-        let (here, there) = (in_zone(0), in_zone(3600));
-        for at in 0..columns {
-            if values(at).next().is_some()
-                && values(at).all(|value| here.read(value.as_bytes()).is_some_and(is_plausible))
-            {
-                let zoned = values(at).all(|value| here.read(value.as_bytes()) == there.read(value.as_bytes()));
-                return (Some(writing), zoned, Some(at));
-            }
-        }
-    }
-    (None, false, None)
+    // All of a column's values, read in one way: nothing if one of them can't be, or there is none.
+    let read = |writing: &Writing, zone, at| {
+        let moments = Moments { writing: writing.clone(), zone: Zone::Fixed(zone) };
+        let read = values(at).map(|value| moments.read(value.as_bytes()).filter(|&micros| is_plausible(micros)));
+        read.collect::<Option<Vec<i64>>>().filter(|read| !read.is_empty())
+    };
+    let in_column = |at| writings.iter().filter_map(move |writing| Some((writing, read(writing, 0, at)?)));
+    let (column, _) =
+        writings.iter().find_map(|writing| (0..columns).find_map(|at| Some((at, read(writing, 0, at)?))))?;
+    let ways: Vec<(&Writing, Vec<i64>)> = in_column(column).collect();
+    // Local days begin and end within the days beside.
+    let near = |micros: i64| {
+        let days = crate::moment::day_of(micros).zip(date).map(|(day, date)| (day - date).whole_days());
+        days.is_some_and(|days| days.abs() <= 1)
+    };
+    let of_date = |read: &[i64]| read.iter().filter(|&&micros| near(micros)).count();
+    let (writing, moments) = ways.iter().rev().max_by_key(|(_, read)| of_date(read))?;
+    let doubt = ways.iter().find(|(_, other)| other != moments && of_date(other) == of_date(moments));
+    Some(Times {
+        writing: (*writing).clone(),
+        doubt: doubt.map(|(writing, _)| (*writing).clone()),
+        zoned: read(writing, 3600, column).as_ref() == Some(moments),
+        column,
+    })
 }
 
 /// Of this century's first half: telephone numbers are not taken for seconds.
@@ -309,6 +337,31 @@ mod tests {
         ];
         assert_eq!(seen(&guess), expected);
         assert_eq!(guess.columns[3].examples, ["c1", "c2"]);
+    }
+
+    /// Where the rows leave day and month open, the file's name says which is which; where it doesn't, neither is certain.
+    #[test]
+    fn day_and_month_are_told_apart_by_the_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |name: &str, times: [&str; 2]| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, format!("msisdn,time\na,{}\nb,{}\n", times[0], times[1])).unwrap();
+            let guess = guess(Kind::Calls, &Input::File(path)).unwrap();
+            let named = |writing: Writing| match writing {
+                Writing::Pattern(pattern) => pattern[..5].to_owned(),
+                other => format!("{other:?}"),
+            };
+            (named(guess.writing.unwrap()), guess.doubt.map(named))
+        };
+        let (day, month) = ("%d/%m".to_owned(), "%m/%d".to_owned());
+        let times = ["03/04/2016 00:00:00", "03/04/2016 23:00:00"];
+        assert_eq!(of("s_20160304.csv", times), (month.clone(), None));
+        assert_eq!(of("s_20160403.csv", times), (day.clone(), None));
+        assert_eq!(of("s.csv", times), (day.clone(), Some(month.clone())));
+        assert_eq!(of("s_20170101.csv", times), (day.clone(), Some(month)));
+        // The same in either way, and a name that is wrong about what is certain.
+        assert_eq!(of("s_20160303.csv", ["03/03/2016 00:00:00"; 2]), (day.clone(), None));
+        assert_eq!(of("s_20160304.csv", ["13/04/2016 00:00:00", "03/04/2016 00:00:00"]), (day, None));
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub enum NoPlan {
 /// [`NoPlan`].
 pub fn plan(inputs: &[Input], date: Option<Date>, parts: bool) -> Result<Vec<Day>, NoPlan> {
     let mut days: BTreeMap<Date, Vec<Input>> = BTreeMap::new();
-    let mut known: HashMap<(Date, Option<(u64, u64)>), &Input> = HashMap::new();
+    let mut known: HashMap<_, &Input> = HashMap::new();
     for input in inputs {
         let date = match (date, input) {
             (Some(date), _) => date,
@@ -99,7 +99,7 @@ pub fn plan(inputs: &[Input], date: Option<Date>, parts: bool) -> Result<Vec<Day
     Ok(days.into_iter().map(|(date, inputs)| Day { date, inputs }).collect())
 }
 
-fn of_name(path: &Path, input: &Input) -> Result<Date, NoPlan> {
+pub(crate) fn of_name(path: &Path, input: &Input) -> Result<Date, NoPlan> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let mut dates = dates(&name);
     dates.dedup();

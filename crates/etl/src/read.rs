@@ -19,6 +19,10 @@ use crate::source::Input;
 const AHEAD: usize = 4;
 /// Refused lines after which a day that has passed its limit is not read to its end.
 const ENOUGH: u64 = 10_000;
+/// Memory that the ids of a day's cells may take, in bytes: those of a million and more. No operator has so many.
+const CELLS: usize = 128 << 20;
+/// What an id takes beside its own bytes.
+const BESIDE: usize = 64;
 
 /// What is made of a day's files.
 pub struct Wanted<'a> {
@@ -74,7 +78,7 @@ pub enum Unfit {
         source: Broken,
     },
     /// More than the limit.
-    #[error("{refused} of {all} lines were refused, more than {limit}: {first}; all of them are in {}", rejects.display())]
+    #[error("{refused} of {all} lines were refused, more than {limit}: {first}; see {}", rejects.display())]
     Refused {
         /// Lines.
         refused: u64,
@@ -84,8 +88,26 @@ pub enum Unfit {
         limit: Limit,
         /// The first of them and its reason.
         first: String,
-        /// The others.
+        /// Where it and others are.
         rejects: PathBuf,
+    },
+    /// As many as the limit allows, and there are no others.
+    #[error("all {refused} lines were refused: {first}; see {}", rejects.display())]
+    AllRefused {
+        /// Lines.
+        refused: u64,
+        /// The first of them and its reason.
+        first: String,
+        /// Where it and others are.
+        rejects: PathBuf,
+    },
+    /// They would fill the memory, and `events.location_ids`.
+    #[error("{cells} different cells, such as \"{cell}\": is location_id the right column?")]
+    Cells {
+        /// How many have been seen.
+        cells: usize,
+        /// One of them.
+        cell: String,
     },
     /// A header, or not even that.
     #[error("there are no rows; a day without any would count as one on which nobody called")]
@@ -103,6 +125,10 @@ pub enum Unfit {
 /// # Errors
 /// [`Unfit`].
 pub fn read(day: &Day, wanted: &Wanted<'_>) -> Result<Read, Unfit> {
+    read_within(day, wanted, CELLS)
+}
+
+fn read_within(day: &Day, wanted: &Wanted<'_>, room: usize) -> Result<Read, Unfit> {
     let rejects = Rejects::new(wanted.rejects.clone(), &day.inputs).map_err(Unfit::Disk)?;
     let mut work = Work {
         day,
@@ -110,6 +136,7 @@ pub fn read(day: &Day, wanted: &Wanted<'_>) -> Result<Read, Unfit> {
         sorter: Sorter::new(wanted.memory, wanted.spool.clone()),
         rejects,
         locations: HashSet::new(),
+        room,
         absent: HashSet::new(),
         count: 0,
         lines: 0,
@@ -124,6 +151,8 @@ struct Work<'a> {
     sorter: Sorter,
     rejects: Rejects,
     locations: HashSet<Box<[u8]>>,
+    /// Bytes that more of them may take.
+    room: usize,
     absent: HashSet<&'static str>,
     count: u64,
     lines: u64,
@@ -136,10 +165,11 @@ impl Work<'_> {
         let before = state(input);
         let told = Arc::clone(&self.wanted.read);
         let opened = input.open(self.wanted.format.encoding, move |bytes| told(bytes));
-        let mut records = Records::new(opened.map_err(Broken::Read).map_err(broken)?, self.wanted.format.shape);
+        let (text, encoding) = opened.map_err(Broken::Read).map_err(broken)?;
+        let format = &Format { encoding, ..self.wanted.format.clone() };
+        let mut records = Records::new(text, format.shape);
         let Some(layout) = self.layout(input, &mut records)? else { return Ok(()) };
         self.absent.extend(layout.absent());
-        let format = self.wanted.format;
         let rows = Rows::new(&layout, format, self.day.date);
         let cut = thread::scope(|scope| {
             let (full, filled) = sync_channel(AHEAD);
@@ -180,7 +210,7 @@ impl Work<'_> {
 
     fn batch(&mut self, input: &Input, rows: &Rows<'_>, batch: &Batch) -> Result<(), Unfit> {
         for record in batch.records() {
-            self.record(input, rows, record).map_err(Unfit::Disk)?;
+            self.record(input, rows, record)?;
         }
         if self.rejects.lines > ENOUGH && self.wanted.limit.is_passed(self.rejects.lines, self.lines) {
             return Err(self.refused());
@@ -188,21 +218,26 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn record(&mut self, input: &Input, rows: &Rows<'_>, record: Record<'_>) -> io::Result<()> {
+    fn record(&mut self, input: &Input, rows: &Rows<'_>, record: Record<'_>) -> Result<(), Unfit> {
         self.lines += record.lines;
-        match self.sorter.push(|out| rows.append(record, out))? {
+        match self.sorter.push(|out| rows.append(record, out)).map_err(Unfit::Disk)? {
             Ok((key, row)) => {
                 self.count += 1;
                 if let Some(location) = key.location.map(|place| &row[place])
                     && !self.locations.contains(location)
                 {
+                    let Some(room) = self.room.checked_sub(location.len() + BESIDE) else {
+                        let cell = String::from_utf8_lossy(location).chars().take(60).collect();
+                        return Err(Unfit::Cells { cells: self.locations.len() + 1, cell });
+                    };
+                    self.room = room;
                     self.locations.insert(location.into());
                 }
                 Ok(())
             }
             Err(reason) => {
                 let place = (record.line, record.lines);
-                self.rejects.add(&input.to_string(), place, &reason, record.fields())
+                self.rejects.add(&input.to_string(), place, &reason, record.fields()).map_err(Unfit::Disk)
             }
         }
     }
@@ -211,12 +246,19 @@ impl Work<'_> {
         if self.wanted.limit.is_passed(self.rejects.lines, self.lines) {
             return Err(self.refused());
         }
-        if self.count == 0 {
-            return Err(Unfit::Empty);
-        }
         let rejects = self.rejects.finish().map_err(Unfit::Disk)?.map(PathBuf::from);
-        let mut locations: Vec<String> =
-            self.locations.iter().map(|location| String::from_utf8_lossy(location).into_owned()).collect();
+        match (self.count, &mut self.rejects.first, &rejects) {
+            (0, Some(first), Some(rejects)) => {
+                let (first, rejects) = (std::mem::take(first), rejects.clone());
+                return Err(Unfit::AllRefused { refused: self.rejects.lines, first, rejects });
+            }
+            (0, ..) => return Err(Unfit::Empty),
+            _ => {}
+        }
+        let text = |location: Box<[u8]>| {
+            String::from_utf8(location.into()).unwrap_or_else(|bytes| String::from_utf8_lossy(bytes.as_bytes()).into())
+        };
+        let mut locations: Vec<String> = self.locations.into_iter().map(text).collect();
         locations.sort_unstable();
         let mut absent: Vec<&str> = self.absent.into_iter().collect();
         absent.sort_unstable();
@@ -263,4 +305,79 @@ fn state(input: &Input) -> Option<(u64, std::time::SystemTime)> {
     let Input::File(path) = input else { return None };
     let file = std::fs::metadata(path).ok()?;
     Some((file.len(), file.modified().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use time::macros::date;
+
+    use super::*;
+    use crate::moment::{Moments, Writing, Zone};
+    use crate::records::Shape;
+
+    /// Reads a file with this much room for ids of cells, whatever is refused.
+    fn of(text: &[u8], room: usize) -> Result<Read, Unfit> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("calls_20160101.csv");
+        std::fs::write(&path, text).unwrap();
+        let format = Format {
+            shape: Shape { delimiter: b',', quote: b'"' },
+            null: String::new(),
+            encoding: None,
+            moments: Moments { writing: Writing::Iso, zone: Zone::Fixed(0) },
+            columns: None,
+            names: HashMap::new(),
+            ignored: Vec::new(),
+        };
+        let wanted = Wanted {
+            kind: Kind::Calls,
+            format: &format,
+            limit: Limit::Percent(100.0),
+            memory: 1 << 20,
+            spool: dir.path().into(),
+            rejects: dir.path().join("rejects"),
+            read: Arc::new(|_| ()),
+        };
+        read_within(&Day { date: date!(2016 - 01 - 01), inputs: vec![Input::File(path)] }, &wanted, room)
+    }
+
+    fn unfit(text: &[u8], room: usize) -> String {
+        of(text, room).err().expect("it is unfit").to_string()
+    }
+
+    #[test]
+    fn cells_have_their_share_of_memory() {
+        let row = |n: u32| format!("2016-01-01 00:00:00,a,cell-{}\n", n % 50);
+        let text = format!("datetime,msisdn,location_id\n{}", (0..1000).map(row).collect::<String>());
+        let room = 50 * (BESIDE + "cell-10".len());
+        assert_eq!(of(text.as_bytes(), room).unwrap().locations.len(), 50);
+        let said = "49 different cells, such as \"cell-48\": is location_id the right column?";
+        assert_eq!(unfit(text.as_bytes(), room - 2 * BESIDE), said);
+    }
+
+    #[test]
+    fn a_day_of_which_nothing_is_left_is_not_called_empty() {
+        let said = unfit(b"datetime,msisdn\n2016-01-02 00:00:00,a\nno,b\n", CELLS);
+        assert!(
+            said.starts_with("all 2 lines were refused: ") && said.contains("line 2: datetime is on 2016-01-02"),
+            "{said}"
+        );
+        assert!(said.contains("; see "), "{said}");
+        assert!(unfit(b"datetime,msisdn\n", CELLS).starts_with("there are no rows"));
+    }
+
+    /// Half of a pair of UTF-16, which only a byte order mark has said that it is.
+    #[test]
+    fn what_cannot_be_decoded_is_refused_whoever_named_the_encoding() {
+        let text = "\u{feff}datetime,msisdn\n2016-01-01 00:00:00,a?\n2016-01-01 00:00:00,b\n";
+        let bytes: Vec<u8> = text
+            .encode_utf16()
+            .map(|unit| if unit == u16::from(b'?') { 0xd800 } else { unit })
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        let read = of(&bytes, CELLS).unwrap();
+        assert_eq!((read.count, read.refused), (1, 1));
+    }
 }

@@ -29,6 +29,10 @@ impl std::fmt::Display for Input {
 /// What compressed files begin with (RFC 1952, RFC 8878).
 const GZIP: &[u8] = b"\x1f\x8b";
 const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
+/// The same of what decompressors skip: some archivers put sizes or a name before the first frame. The first byte is 0x50 to 0x5f.
+const SKIPPED: &[u8] = b"\x2a\x4d\x18";
+/// Bytes of the longest byte order mark.
+const MARK: usize = 3;
 
 /// What a file is packed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +50,7 @@ impl Compression {
         match head {
             head if head.starts_with(GZIP) => Compression::Gzip,
             head if head == ZSTD => Compression::Zstd,
+            [0x50..=0x5f, rest @ ..] if rest == SKIPPED => Compression::Zstd,
             _ => Compression::None,
         }
     }
@@ -73,7 +78,8 @@ impl Input {
         Ok(Compression::of(&head))
     }
 
-    /// Opens it: uncompressed whatever its name says, and in UTF-8. A byte order mark goes, and says which encoding it is.
+    /// Opens it: uncompressed whatever its name says, and in UTF-8. A byte order mark goes, and says which encoding it is; gives that
+    /// out of which the text has been made, if it was another one.
     /// `read` is told how many bytes were read, as they lie on the disk.
     ///
     /// # Errors
@@ -82,24 +88,30 @@ impl Input {
         &self,
         encoding: Option<&'static Encoding>,
         read: impl Fn(u64) + Send + 'static,
-    ) -> io::Result<Box<dyn Read + Send>> {
+    ) -> io::Result<(Box<dyn Read + Send>, Option<&'static Encoding>)> {
         let raw: Box<dyn Read + Send> = match self {
             Input::File(path) => Box::new(File::open(path)?),
             Input::Stdin => Box::new(io::stdin()),
         };
-        let plain = plain(Counted { inner: raw, read })?;
+        let (mark, plain) = ahead(plain(Counted { inner: raw, read })?, MARK)?;
+        let marked =
+            Encoding::for_bom(&mark).map(|(encoding, _)| encoding).filter(|marked| *marked != encoding_rs::UTF_8);
         let decoded =
             DecodeReaderBytesBuilder::new().encoding(encoding).utf8_passthru(true).strip_bom(true).build(plain);
-        Ok(Box::new(decoded))
+        Ok((Box::new(decoded), encoding.or(marked)))
     }
 }
 
-fn plain(mut raw: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
-    let mut head = Vec::with_capacity(ZSTD.len());
-    raw.by_ref().take(ZSTD.len() as u64).read_to_end(&mut head)?;
-    let compression = Compression::of(&head);
-    let whole = Cursor::new(head).chain(raw);
-    Ok(match compression {
+/// What something begins with, and the whole of it.
+fn ahead<R: Read>(mut raw: R, bytes: usize) -> io::Result<(Vec<u8>, impl Read + use<R>)> {
+    let mut head = Vec::with_capacity(bytes);
+    raw.by_ref().take(bytes as u64).read_to_end(&mut head)?;
+    Ok((head.clone(), Cursor::new(head).chain(raw)))
+}
+
+fn plain(raw: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+    let (head, whole) = ahead(raw, ZSTD.len())?;
+    Ok(match Compression::of(&head) {
         // A file may be several archives, one after the other.
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(PIECE, whole))),
         Compression::Zstd => Box::new(zstd::Decoder::new(whole)?),
@@ -130,7 +142,7 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
         let mut text = String::new();
-        Input::File(file.path().into()).open(encoding, |_| ())?.read_to_string(&mut text)?;
+        Input::File(file.path().into()).open(encoding, |_| ())?.0.read_to_string(&mut text)?;
         Ok(text)
     }
 
@@ -146,7 +158,9 @@ mod tests {
         assert_eq!(read(b"", None).unwrap(), "");
         assert_eq!(read(b"a", None).unwrap(), "a");
         assert_eq!(read(&[gzip(b"a,b\n"), gzip(b"c,d\n")].concat(), None).unwrap(), "a,b\nc,d\n");
-        assert_eq!(read(&zstd::encode_all(&b"a,b\n"[..], 1).unwrap(), None).unwrap(), "a,b\n");
+        let archive = zstd::encode_all(&b"a,b\n"[..], 1).unwrap();
+        assert_eq!(read(&archive, None).unwrap(), "a,b\n");
+        assert_eq!(read(&[b"\x5a\x2a\x4d\x18\x03\0\0\0any", &archive[..]].concat(), None).unwrap(), "a,b\n");
     }
 
     #[test]

@@ -47,6 +47,11 @@ impl fmt::Display for Wrong {
     }
 }
 
+/// Whether a text is a number as PostgreSQL's `numeric` takes it.
+pub fn is_number(text: &[u8]) -> bool {
+    Decimal::read(text).is_ok()
+}
+
 /// Appends a value with its length before it.
 pub fn append(r#type: Type, text: &[u8], moments: &Moments, out: &mut Vec<u8>) -> Result<(), Wrong> {
     match r#type {

@@ -1,6 +1,5 @@
 //! `flowkit etl cells`: where cells are.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,7 +10,7 @@ use time::Date;
 
 use super::super::Failure;
 use super::super::demo::date;
-use super::files::{character, pair};
+use super::files::{character, names, pair};
 use crate::flowdb;
 use crate::roles::Deployment;
 use say::show;
@@ -47,8 +46,7 @@ pub struct CellsArgs {
 impl CellsArgs {
     /// Checks and loads; a line to stdout says what has changed.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let names: HashMap<String, String> =
-            self.map.iter().map(|(column, name)| (name.clone(), column.clone())).collect();
+        let names = names(&self.map)?;
         let shape = Shape { delimiter: self.delimiter, quote: b'"' };
         let list =
             etl::cells(&Input::File(self.file.clone()), shape, &names, &self.ignore).map_err(Failure::mistake)?;

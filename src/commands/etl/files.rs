@@ -85,6 +85,19 @@ pub fn pair(text: &str) -> Result<(String, String), String> {
     Ok((column.trim().to_owned(), name.trim().to_owned()))
 }
 
+/// What files call FlowDB's columns, and those.
+pub fn names(pairs: &[(String, String)]) -> Result<HashMap<String, String>, Failure> {
+    let mut names: HashMap<String, String> = HashMap::new();
+    for (column, name) in pairs {
+        let earlier = names.iter().find(|(known, other)| known.eq_ignore_ascii_case(name) && *other != column);
+        if let Some((_, other)) = earlier {
+            return Err(Failure::mistake(format!("--map: column \"{name}\" can't be both {other} and {column}")));
+        }
+        names.insert(name.clone(), column.clone());
+    }
+    Ok(names)
+}
+
 impl Files {
     /// The days that the files hold.
     pub fn days(&self) -> Result<Vec<Day>, Failure> {
@@ -112,7 +125,7 @@ impl Files {
             encoding: self.encoding.filter(|encoding| encoding.name() != "UTF-8"),
             moments: Moments { writing: self.time_format.clone(), zone: self.timezone.clone() },
             columns: self.columns.clone(),
-            names: self.map.iter().map(|(column, name)| (name.clone(), column.clone())).collect::<HashMap<_, _>>(),
+            names: names(&self.map)?,
             ignored: self.ignore.clone(),
         })
     }
@@ -164,6 +177,11 @@ mod tests {
         }
         assert_eq!(pair("msisdn=A number"), Ok(("msisdn".to_owned(), "A number".to_owned())));
         assert!(pair("msisdn").is_err());
+        let pairs = |pairs: &[(&str, &str)]| {
+            names(&pairs.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect::<Vec<_>>())
+        };
+        assert_eq!(pairs(&[("imsi", "a"), ("imei", "b"), ("imei", "b")]).ok().map(|names| names.len()), Some(2));
+        assert!(pairs(&[("imsi", "network"), ("imei", "Network")]).is_err());
         assert!(encoding("klingon").is_err());
         assert!(kind("forwards").is_err());
     }

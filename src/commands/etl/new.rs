@@ -46,6 +46,14 @@ fn zone(text: &str) -> Result<String, String> {
 #[error("cannot write {}", .0.display())]
 struct NotWritten(PathBuf, #[source] io::Error);
 
+/// FlowETL puts the name into a command line of a shell's, and that shell is FlowDB's own.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: a name for FlowETL has letters, digits and -_./+=@,:%~ only, and not {sign:?}: name a copy of the sample, or another --directory", path.display())]
+struct Unnameable {
+    path: PathBuf,
+    sign: char,
+}
+
 impl New {
     /// Guesses and writes; what was not recognised is said on stderr.
     pub fn run(self) -> Result<ExitCode, Failure> {
@@ -54,6 +62,13 @@ impl New {
             if !guess.columns.iter().any(|guessed| guessed.column == Some(column.name)) {
                 tell!("warning: no column looks like {}; every row must have one: edit extract_sql", column.name);
             }
+        }
+        if let Some(doubt) = doubt(&guess) {
+            tell!("warning: {doubt}");
+        }
+        let name = self.csv.file_name().unwrap_or_default().to_string_lossy();
+        if let Some(sign) = strange(&name).or_else(|| strange(&self.directory)) {
+            return Err(Failure::mistake(Unnameable { path: Path::new(&self.directory).join(&*name), sign }));
         }
         let text = self.dag(&guess);
         match &self.out {
@@ -153,6 +168,11 @@ impl New {
     }
 }
 
+/// The first sign in a name that a shell, Jinja or Python could take for something else.
+fn strange(name: &str) -> Option<char> {
+    name.chars().find(|&c| !(c.is_alphanumeric() || "_-./+=@,:%~".contains(c)))
+}
+
 /// The name of each day's file: that of the sample, with FlowETL's date in the place of its own.
 fn file_template(sample: &Path) -> String {
     let name = sample.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -214,7 +234,18 @@ fn comments(guess: &Guess, fields: &[String]) -> String {
         text += "# Its text is not UTF-8 (perhaps windows-1252), and create_dag's `encoding` does not work:\n\
                  # have program=\"iconv -f WINDOWS-1252 -t UTF-8\" read plain files, or load them with `flowkit etl load --encoding`.\n";
     }
+    if let Some(doubt) = doubt(guess) {
+        text += &format!("# {doubt}\n");
+    }
     text + "\n"
+}
+
+/// What a person has to know about the times, and can't be told by the sample.
+fn doubt(guess: &Guess) -> Option<String> {
+    let (Some(Writing::Pattern(taken)), Some(Writing::Pattern(other))) = (&guess.writing, &guess.doubt) else {
+        return None;
+    };
+    Some(format!("its times can be read as {taken}, which was taken, and as {other}: which of them is right?"))
 }
 
 /// An example in one line, and not the whole of a long one.
@@ -255,6 +286,10 @@ mod tests {
             named(&["A number", "a-number", "1st", "select", "Größe", ""]),
             ["f_a_number", "f_a_number_2", "f_1st", "f_select", "f_gr__e", "f_"]
         );
+        assert_eq!(strange("/etl/Größe-1_a+b=c@d,e:f%~.2016.gz"), None);
+        for sign in [';', '$', '`', '{', '\'', '"', '|', '&', ' ', '\n', '\\', '*', '('] {
+            assert_eq!(strange(&format!("calls{sign}_20160101.csv")), Some(sign));
+        }
         assert_eq!(template("%d/%m/%Y %H:%M:%S"), "DD/MM/YYYY HH24:MI:SS");
         assert_eq!(shortened("it's\n\"so\""), "\"it's\\n\\\"so\\\"\"");
     }
