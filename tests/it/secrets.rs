@@ -35,7 +35,11 @@ fn init_makes_everything_closed_to_others_and_a_second_one_keeps_it() {
     assert_eq!(sandbox.run("check").succeeded().stdout, "38 secrets, all is well\n");
 
     let second = sandbox.run("init").succeeded();
-    assert!(!second.stdout.contains("made") && second.stderr == format!("0 made, {} kept in s\n", files.len()), "{}", second.stderr);
+    assert!(
+        !second.stdout.contains("made") && second.stderr == format!("0 made, {} kept in s\n", files.len()),
+        "{}",
+        second.stderr
+    );
     assert_eq!(sandbox.files(), files);
 }
 
