@@ -71,8 +71,10 @@ fn gets_nothing(engine: &Engine, stack: &str, secrets: &Path) {
         update.push(&service);
         engine.docker(&update);
         let (got, root) = burglary(engine, &service, &format!("dev/shm/flowkit/{role}"));
-        let right: Vec<String> =
-            port.filter(|_| may).map(|port| format!("others' ports: {port}")).into_iter().collect();
+        let port = port.filter(|_| may).map(|port| format!("others' ports: {port}"));
+        // What it takes for FlowDB's files is the database of its own container, and of its own user.
+        let files = (role == "flowauth").then(|| "FlowDB's files: /var/lib/postgresql/data".to_owned());
+        let right: Vec<String> = port.into_iter().chain(files).collect();
         drop(stranger);
         assert_eq!(got, right, "{role}");
         // Its own are there: the place where it looked for others' is the right one.
