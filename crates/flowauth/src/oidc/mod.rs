@@ -264,8 +264,7 @@ impl Provider {
     /// What is known of the provider, asked for again now and then. One asks; whoever else wants to know waits a moment and no longer, and
     /// nobody asks again at once one that was away: else those who knock here would fill the server with those who wait.
     async fn known(&self) -> Result<Known, Failure> {
-        let wait = tokio::time::timeout(MOMENT, self.known.lock()).await;
-        let mut known = wait.map_err(|_| Failure::Away("it is being asked, and has not answered yet".to_owned()))?;
+        let mut known = self.held().await?;
         if let Some(known) = known.as_ref()
             && known.at.elapsed() < KNOWN
         {
@@ -284,6 +283,12 @@ impl Provider {
         Ok(known.insert(asked?).clone())
     }
 
+    /// What is known, for one at a time.
+    async fn held(&self) -> Result<tokio::sync::MutexGuard<'_, Option<Known>>, Failure> {
+        let held = tokio::time::timeout(MOMENT, self.known.lock()).await;
+        held.map_err(|_| Failure::Away("it is being asked, and has not answered yet".to_owned()))
+    }
+
     async fn learn(&self) -> Result<Known, Failure> {
         let place = format!("{}/.well-known/openid-configuration", self.options.issuer.trim_end_matches('/'));
         let document: Document = self.get(&place).await?;
@@ -296,8 +301,7 @@ impl Provider {
     }
 
     async fn keys_again(&self) -> Result<Keys, Failure> {
-        let wait = tokio::time::timeout(MOMENT, self.known.lock()).await;
-        let mut known = wait.map_err(|_| Failure::Away("it is being asked, and has not answered yet".to_owned()))?;
+        let mut known = self.held().await?;
         let Some(old) = known.as_mut() else { return Err(Fault::UnknownKey.into()) };
         if old.again.is_some_and(|again| again.elapsed() < AGAIN) {
             return Ok(old.keys.clone());

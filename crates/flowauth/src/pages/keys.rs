@@ -8,7 +8,7 @@ use crate::acts::keys::{self as acts, MOST_DAYS, USUAL_DAYS};
 use crate::acts::missing;
 use crate::caller::Access::Account;
 use crate::routes::{Answer, Table};
-use crate::store::keys::May;
+use crate::store::keys::{Key, May};
 use crate::store::{keys, now};
 
 pub fn enter(table: Table) -> Table {
@@ -31,23 +31,7 @@ async fn list(page: &Page, wrongs: &Wrongs, form: &Form) -> Answer {
     let body = html! {
         p { (page.t("keys.about")) }
         @if keys.is_empty() { p .empty { (page.t("keys.empty")) } }
-        ul .rows {
-            @for key in &keys {
-                li {
-                    div {
-                        b { (key.name) }
-                        @if let Some(may) = said(page, key.may) { " " span .badge { (may) } }
-                        @if key.expires_at <= now() { " " span .badge.bad { (page.t("keys.ended")) } }
-                    }
-                    div { (page.t("keys.ends")) " " (page.until(key.expires_at)) }
-                    div {
-                        @if let Some(used) = key.used_at { (page.t("keys.used")) " " (page.until(used)) }
-                        @else { (page.t("keys.unused")) }
-                    }
-                    div { a href={ "/account/keys/" (key.id) "/remove" } aria-label={ (page.t("keys.remove")) ": " (key.name) } { (page.t("keys.remove")) } }
-                }
-            }
-        }
+        ul .rows { @for key in &keys { li { (row(page, key, "/account/keys")) } } }
         h2 { (page.t("keys.new")) }
         form method="post" action="/account/keys" .card {
             (page.hidden())
@@ -143,4 +127,21 @@ async fn ask_remove(page: Page, Id(id): Id<i64>) -> Answer {
 async fn remove(page: Page, Id(id): Id<i64>) -> Answer {
     acts::remove(&page.app, &page.caller.actor, page.user()?.id, id).await?;
     page.done("key-removed", "/account/keys")
+}
+
+/// A key in a list; `at` is where it is ended.
+pub(super) fn row(page: &Page, key: &Key, at: &str) -> Markup {
+    html! {
+        div {
+            b { (key.name) }
+            @if let Some(may) = said(page, key.may) { " " span .badge { (may) } }
+            @if key.expires_at <= now() { " " span .badge.bad { (page.t("keys.ended")) } }
+        }
+        div { (page.t("keys.ends")) " " (page.until(key.expires_at)) }
+        div {
+            @if let Some(used) = key.used_at { (page.t("keys.used")) " " (page.until(used)) }
+            @else { (page.t("keys.unused")) }
+        }
+        div { a href={ (at) "/" (key.id) "/remove" } aria-label={ (page.t("keys.remove")) ": " (key.name) } { (page.t("keys.remove")) } }
+    }
 }

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::keys::{choice, said, show_key, wanted};
+use super::keys::{choice, row, show_key, wanted};
 use super::{Form, Input, Page, Wrongs};
 use crate::acts::keys::{self as acts, MOST_DAYS, USUAL_DAYS};
 use crate::acts::missing;
@@ -11,7 +11,7 @@ use crate::routes::body::Id;
 use crate::routes::{Answer, Table};
 use crate::store::keys::Key;
 use crate::store::users::User;
-use crate::store::{keys, now, users};
+use crate::store::{keys, users};
 
 pub fn enter(table: Table) -> Table {
     table
@@ -34,30 +34,15 @@ async fn show(page: Page, Id(id): Id<i64>) -> Answer {
 
 async fn list(page: &Page, id: i64, wrongs: &Wrongs, form: &Form) -> Answer {
     let (user, keys) = the(page, id).await?;
+    let at = format!("/manage/users/{id}/keys");
     let body = html! {
         p { @if user.is_machine { (page.t("machines.about")) } @else { (page.t("machines.of-person")) } }
         @if keys.is_empty() { p .empty { (page.t("machines.empty")) } }
-        ul .rows { @for key in &keys { li { (row(page, id, key)) } } }
+        ul .rows { @for key in &keys { li { (row(page, key, &at)) } } }
         @if user.is_machine { (ask_new(page, &user, wrongs, form)) }
         p { a href={ "/manage/users/" (id) } { (page.f("users.link-back", &[("user", &user.name)])) } }
     };
     page.show_with(&page.f("machines.title", &[("user", &user.name)]), wrongs, body)
-}
-
-fn row(page: &Page, user: i64, key: &Key) -> Markup {
-    html! {
-        div {
-            b { (key.name) }
-            @if let Some(may) = said(page, key.may) { " " span .badge { (may) } }
-            @if key.expires_at <= now() { " " span .badge.bad { (page.t("keys.ended")) } }
-        }
-        div { (page.t("keys.ends")) " " (page.until(key.expires_at)) }
-        div {
-            @if let Some(used) = key.used_at { (page.t("keys.used")) " " (page.until(used)) }
-            @else { (page.t("keys.unused")) }
-        }
-        div { a href={ "/manage/users/" (user) "/keys/" (key.id) "/remove" } aria-label={ (page.t("keys.remove")) ": " (key.name) } { (page.t("keys.remove")) } }
-    }
 }
 
 fn ask_new(page: &Page, user: &User, wrongs: &Wrongs, form: &Form) -> Markup {
