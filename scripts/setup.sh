@@ -257,10 +257,18 @@ axe() {
     ln -sfn "axe-$key" "$home/axe"
 }
 
+# All of them at once: each is pip's one thread and waits for the network. One that fails is waited for, too, and said.
+environments() {
+    local making=() one failed=
+    environment python python/requirements.txt flowkit_flowmachine & making+=($!)
+    [ -n "${FLOWKIT_NO_ETL:-}" ] || { environment etl python/flowetl.txt flowkit_flowetl & making+=($!); }
+    [ -z "$for_tests" ] || { client_environment & making+=($!); }
+    [ -z "$for_tests" ] || [ -n "${FLOWKIT_NO_BROWSER:-}" ] || { axe & making+=($!); }
+    for one in "${making[@]}"; do wait "$one" || failed=1; done
+    [ -z "$failed" ] || fail "not all is there: what failed is said above. Run it again, and it goes on where it stopped"
+}
+
 rust
 packages
-environment python python/requirements.txt flowkit_flowmachine
-[ -n "${FLOWKIT_NO_ETL:-}" ] || environment etl python/flowetl.txt flowkit_flowetl
-[ -z "$for_tests" ] || client_environment
-[ -z "$for_tests" ] || [ -n "${FLOWKIT_NO_BROWSER:-}" ] || axe
+environments
 say "ready: $prefix/lib/flowkit/python"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs all tests, and says at the end what each part came to and how long it took, beside what is kept of an earlier run in
-# tests/seconds.tsv. Called by `make test` after lint.
+# tests/seconds.tsv. Called by `make test`.
 #
 #   1. modules     the NixOS modules with good and bad options
 #   2. artefacts   every role's image, the VM and its disk, built once for all that follows
@@ -10,6 +10,7 @@
 #
 #   6. nixpkgs     every output and example on nixpkgs itself, where NIXPKGS names a checkout
 #
+# 4 and 5 run at once: each is for minutes one program that waits, for apt or for a machine in QEMU.
 # 1, 2 and 5 take tests/debian in the place of nixpkgs. FLOWKIT_TEST_PARTS="tests" runs some parts only.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -28,23 +29,62 @@ seconds=target/seconds.tsv
 mkdir -p target
 cp "$kept" "$seconds"
 
+# Clippy compiles the workspace, and a warning of its is an error: what `cargo clippy --all-targets -- --deny warnings` finds, without
+# every dependency checked once more for it. These are the variables that cargo-clippy itself sets.
+export RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=--deny__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
+
 # Runs one part; what fails does not keep the others from being tried.
 part() {
-    local name=$1 start=$SECONDS outcome=passed took before
+    local name=$1 start=$SECONDS outcome=passed
     shift
-    case " $parts " in *" $name "*) ;; *) summary+=("$name: not asked for"); return ;; esac
+    asked_for "$name" || return 0
     printf '\n== %s\n' "$name"
-    "$@" || { outcome=FAILED; status=1; }
-    took=$((SECONDS - start))
+    "$@" || outcome=FAILED
+    came_to "$name" "$outcome" $((SECONDS - start))
+}
+
+asked_for() {
+    case " $parts " in *" $1 "*) ;; *) summary+=("$1: not asked for"); return 1 ;; esac
+}
+
+# Notes how part $1 ended and what it took.
+came_to() {
+    local name=$1 outcome=$2 took=$3 before
+    [ "$outcome" = passed ] || status=1
     before=$(sed -n "s/^$name\t//p" "$kept")
     summary+=("$name: $outcome in $took s${before:+ (last kept: $before s)}")
     sed -i "/^$name\t/d" "$seconds"
     printf '%s\t%s\n' "$name" "$took" >>"$seconds"
 }
 
+# Begins a part that runs beside those that follow, until `finish` of the same name prints what it said.
+begin() {
+    local start=$SECONDS
+    asked_for "$1" || return 0
+    printf '\n== %s: begun\n' "$1"
+    (
+        outcome=passed
+        "$1" || outcome=FAILED
+        printf '\n%s %s\n' "$outcome" $((SECONDS - start))
+    ) >"$log.$1" 2>&1 &
+}
+
+finish() {
+    local outcome took
+    [ -e "$log.$1" ] || return 0
+    wait
+    printf '\n== %s\n' "$1"
+    sed '$d' "$log.$1"
+    read -r outcome took < <(tail -n1 "$log.$1")
+    rm "$log.$1"
+    came_to "$1" "$outcome" "$took"
+}
+
 # cargo-nextest runs each test in a process of its own and reports better; plain `cargo test` does too.
 tests() {
     local failed=0
+    # Benchmarks are only compiled.
+    cargo build --locked --workspace --benches || failed=1
     if cargo nextest --version >/dev/null 2>&1; then
         cargo nextest run --locked --workspace --no-fail-fast 2>&1 | tee -a "$log" || failed=1
     else
@@ -68,8 +108,8 @@ fresh() {
         container:: flowdb::users flowmachine::redis image::docker image::others secrets::openssl unit:: walls::host 2>&1 | tee -a "$log"
 }
 
-# All outputs are evaluated, and all checks built but two: `clippy` and `unit-tests` would compile everything twice more, and lint
-# and `tests` have run the same on this tree. `nix flake check` builds those as well.
+# All outputs are evaluated, and all checks built but two: `clippy` and `unit-tests` would compile everything twice more, and
+# `tests` has run the same on this tree. `nix flake check` builds those as well.
 flake() {
     local flake checks names given=(--no-write-lock-file --override-input nixpkgs "path:$PWD/tests/debian")
     flake=$(scripts/nix.sh --flake)
@@ -84,8 +124,9 @@ flake() {
 part modules scripts/test-modules.sh
 part artefacts scripts/nix-artefacts.sh
 part tests tests
-part fresh fresh
+begin fresh
 part flake flake
+finish fresh
 if [ -n "${NIXPKGS:-}" ]; then
     part nixpkgs scripts/test-nixpkgs.sh "$NIXPKGS"
 else

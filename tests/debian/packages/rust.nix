@@ -71,7 +71,8 @@ let
             cp -r --preserve=timestamps "$NIX_BUILD_TOP/before" "$NIX_BUILD_TOP/target"
             rm -rf "$NIX_BUILD_TOP/before"
           fi
-          export CARGO_TARGET_DIR=$NIX_BUILD_TOP/target CARGO_INCREMENTAL=0
+          # Without optimising across crates: minutes for what no test would see.
+          export CARGO_TARGET_DIR=$NIX_BUILD_TOP/target CARGO_INCREMENTAL=0 CARGO_PROFILE_RELEASE_LTO=false
           export RUSTFLAGS="-Clink-arg=-Wl,--build-id=none --remap-path-prefix=$NIX_BUILD_TOP/crates=/cargo"
           runHook postConfigure
         '';
