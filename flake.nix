@@ -36,6 +36,7 @@
           inherit (system.packages)
             flowapi
             flowauth
+            flowetl
             flowkit
             flowmachine
             postgresql
@@ -76,6 +77,7 @@
           inherit (packages)
             flowapi
             flowauth
+            flowetl
             flowkit
             flowmachine
             ;

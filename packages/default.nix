@@ -14,6 +14,8 @@ let
     plain-postgresql = pkgs.postgresql_17;
     # FlowMachine: a Python interpreter that has it.
     flowmachine = pkgs.callPackage ./flowmachine.nix { };
+    # FlowETL: one that has it, and Apache Airflow.
+    flowetl = pkgs.callPackage ./flowetl.nix { };
     # Nobody asks it to tell systemd anything; libsystemd would bring a shell and half a system.
     redis = pkgs.redis.override { withSystemd = false; };
     # `flowkit up` with all of these.

@@ -1,6 +1,6 @@
-"""Writes python/wheels.json: which published file of each locked package is for which system, as Nix fetches them.
+"""Writes a python/*-wheels.json: which published file of each locked package is for which system, as Nix fetches them.
 
-Reads a pylock.toml (PEP 751) made from python/requirements.txt, so the hashes are those of that file. Called by
+Reads a pylock.toml (PEP 751) made from a lock beside it, so the hashes are those of that file. Called by
 scripts/relock-python.sh with the interpreter of an environment that has pip, whose copy of `packaging` knows tags and
 markers.
 """

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Makes python/requirements.txt, flowetl.txt, tools.txt and client.txt, and those of benches/flowapi, anew from the .in files beside them:
-# the whole closure, each package at one version, with the hash of every file it was published as; and python/wheels.json
-# from the first: the files that Nix fetches of it. Needs the network; look at the diff.
+# the whole closure, each package at one version, with the hash of every file it was published as; and from the
+# first two flowmachine-wheels.json and flowetl-wheels.json: the files that Nix fetches of them. Needs the network; look at the diff.
 #
 #   scripts/relock-python.sh             keep the locked versions where the .in files allow
 #   scripts/relock-python.sh --upgrade   take the newest that they allow
@@ -23,7 +23,12 @@ uv=("$work/uv/bin/uv" pip compile --quiet --universal --generate-hashes --python
 "${uv[@]}" --output-file client.txt client.in
 (cd ../benches/flowapi && "${uv[@]}" --output-file requirements.txt requirements.in)
 
-"$work/uv/bin/uv" pip compile --quiet --universal --no-deps --python-version 3.13 --format pylock.toml \
-    --output-file "$work/pylock.toml" requirements.txt
-"$work/uv/bin/python" ../scripts/lock-wheels.py "$work/pylock.toml" >"$work/wheels.json"
-mv "$work/wheels.json" wheels.json
+# Which published files of the lock $2 Nix fetches for the package $1.
+lock_wheels() {
+    "$work/uv/bin/uv" pip compile --quiet --universal --no-deps --python-version 3.13 --format pylock.toml \
+        --output-file "$work/pylock.toml" "$2"
+    "$work/uv/bin/python" ../scripts/lock-wheels.py "$work/pylock.toml" >"$work/wheels.json"
+    mv "$work/wheels.json" "$1-wheels.json"
+}
+lock_wheels flowmachine requirements.txt
+lock_wheels flowetl flowetl.txt

@@ -44,11 +44,16 @@ let
       installPhase = "touch $out";
     };
 
-  # Files of python/wheels.json that python/requirements.txt does not allow.
+  # Files that Nix fetches and that the requirements do not allow.
+  locks = {
+    flowmachine = "requirements.txt";
+    flowetl = "flowetl.txt";
+  };
   strays =
+    name: requirements:
     let
-      lock = builtins.fromJSON (builtins.readFile ../python/wheels.json);
-      allowed = builtins.readFile ../python/requirements.txt;
+      lock = builtins.fromJSON (builtins.readFile (../python + "/${name}-wheels.json"));
+      allowed = builtins.readFile (../python + "/${requirements}");
       has = text: builtins.length (builtins.split text allowed) > 1;
       base16 =
         hash:
@@ -124,11 +129,14 @@ in
         lib.concatMapStringsSep "; " (program: "${program} with ${toString (strangers program)}") found
       }";
   python-lock =
-    if strays == [ ] then
+    let
+      found = lib.concatLists (lib.mapAttrsToList strays locks);
+    in
+    if found == [ ] then
       pkgs.runCommand "flowkit-python-lock" { } "touch $out"
     else
-      throw "python/wheels.json is not of python/requirements.txt (${
-        lib.concatMapStringsSep ", " (file: file.pname) strays
+      throw "wheels in python/ are not of the requirements (${
+        lib.concatMapStringsSep ", " (file: file.pname) found
       }): run scripts/relock-python.sh";
   clippy = cargo "flowkit-clippy" [
     pkgs.clippy

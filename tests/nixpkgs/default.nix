@@ -97,7 +97,7 @@ in
     // bySystem "formatter" (_: formatter: { nixfmt-tree = formatter.drvPath; }) flake.formatter
     // bySystem "overlays" (
       _: pkgs:
-      lib.genAttrs [ "flowapi" "flowauth" "flowkit" "flowmachine" "flowkit-postgresql" ] (
+      lib.genAttrs [ "flowapi" "flowauth" "flowetl" "flowkit" "flowmachine" "flowkit-postgresql" ] (
         name: (pkgs.extend flake.overlays.default).${name}.drvPath
       )
     ) (lib.getAttrs (lib.attrNames flake.packages) nixpkgs.legacyPackages)

@@ -90,6 +90,13 @@ rec {
     };
 
   licenses = {
+    asl20 = {
+      fullName = "Apache License 2.0";
+      shortName = "asl20";
+      spdxId = "Apache-2.0";
+      url = "https://spdx.org/licenses/Apache-2.0.html";
+      free = true;
+    };
     mpl20 = {
       fullName = "Mozilla Public License 2.0";
       shortName = "mpl20";
