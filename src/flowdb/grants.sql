@@ -55,6 +55,8 @@ GRANT EXECUTE ON FUNCTION pg_terminate_backend(integer, bigint) TO flowkit_sessi
 REVOKE EXECUTE ON FUNCTION lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION touch_cache(text), cache.running_queries(), cache.end_sessions(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION touch_cache(text), cache.running_queries(), cache.end_sessions(text) TO flowmachine;
+REVOKE EXECUTE ON FUNCTION cache.figures() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cache.figures() TO flowkit_reader;
 
 -- Tables to come. Of schema cache the reader gets those only: what is in it from the start is FlowMachine's book-keeping.
 ALTER DEFAULT PRIVILEGES FOR ROLE flowdb, flowmachine IN SCHEMA cache, geography, population, elevation
@@ -74,7 +76,7 @@ DECLARE
     rel record;
     definers constant text[] := '{public.available_tables, public.cache_half_life, public.cache_max_size,
         public.cache_protected_period, public.cache_score, public.flowdb_version, public.location_table,
-        public.table_size, public.touch_cache, cache.running_queries}';
+        public.table_size, public.touch_cache, cache.figures, cache.running_queries}';
     ours constant text[] := '{public, flowkit, cache, geography, population, elevation, events, infrastructure, etl, dfs, routing}';
 BEGIN
     -- The functions that run with their owner's rights. One of the superuser's that is none of ours was made by an analyst

@@ -25,6 +25,7 @@ const FILES: &[(&str, &str)] = &[
     ("V15__arguments", include_str!("migrations/V15__arguments.sql")),
     ("V16__latest_state", include_str!("migrations/V16__latest_state.sql")),
     ("V17__sessions", include_str!("migrations/V17__sessions.sql")),
+    ("V18__figures", include_str!("migrations/V18__figures.sql")),
 ];
 
 #[cfg(test)]

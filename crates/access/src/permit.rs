@@ -132,6 +132,14 @@ impl Token {
         self.grant(vec!["get_available_dates".into()], &Reach::Nothing)
     }
 
+    /// Whether it may be asked how the deployment is. No role can be granted this: no document of a server names it. FlowAuth's own tokens have it.
+    ///
+    /// # Errors
+    /// No role has the scope.
+    pub fn permit_deployment(&self) -> Result<Grant<'_>, Denied> {
+        self.grant(vec!["get_deployment".into()], &Reach::Nothing)
+    }
+
     /// Whether quality checks may be asked for: their list, or with days, both included, their outcomes.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! What all requests share.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use web::RequestId;
 
@@ -45,6 +45,8 @@ pub struct App {
     pub(crate) known: KnownQueries,
     pub(crate) documents: Documents,
     pub(crate) metrics: Metrics,
+    /// Since when it runs.
+    pub(crate) since: SystemTime,
 }
 
 impl App {
@@ -60,6 +62,7 @@ impl App {
             known: KnownQueries::default(),
             documents: Documents::default(),
             metrics: Metrics::default(),
+            since: SystemTime::now(),
         })
     }
 

@@ -100,6 +100,14 @@ impl Caller {
         self.granted(self.0.permit_dates())
     }
 
+    /// Whether it may be asked how the deployment is.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn permit_deployment(&self) -> Result<(), Error> {
+        self.granted(self.0.permit_deployment()).map(drop)
+    }
+
     /// Whether quality checks may be asked for.
     ///
     /// # Errors

@@ -76,6 +76,11 @@ impl KnownQueries {
         Ok(known)
     }
 
+    /// The kind of a query that was asked for lately.
+    pub fn kind(&self, id: &str) -> Option<String> {
+        self.lock().0.get(id).map(|known| known.spec.kind().to_owned())
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, (HashMap<String, Arc<Known>>, usize)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

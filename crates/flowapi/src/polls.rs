@@ -1,8 +1,8 @@
 //! States of queries: many who ask for the same one cost FlowMachine one question.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{Instant, sleep_until};
@@ -18,6 +18,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Queries that are remembered before old ones are looked through.
 const MANY: usize = 1024;
 
+/// Queries that failed lately, of which it is remembered.
+const FAILURES: usize = 20;
+
 /// The last answer about one query, and when it came.
 type Last = Arc<AsyncMutex<Option<(Instant, Reply)>>>;
 
@@ -25,6 +28,16 @@ type Last = Arc<AsyncMutex<Option<(Instant, Reply)>>>;
 #[derive(Default)]
 pub struct Polls {
     last: Mutex<HashMap<String, Last>>,
+    failed: Mutex<VecDeque<Failed>>,
+}
+
+/// A query that came to nothing.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// Its id.
+    pub id: String,
+    /// When that was seen first.
+    pub at: SystemTime,
 }
 
 impl Polls {
@@ -44,6 +57,9 @@ impl Polls {
             return Ok(reply.clone());
         }
         let reply = flowmachine.about(asker, ACTION, &[("query_id", id)]).await?;
+        if reply.state().as_deref() == Some("errored") {
+            self.fail(id);
+        }
         *last = Some((Instant::now(), reply.clone()));
         Ok(reply)
     }
@@ -76,11 +92,26 @@ impl Polls {
 
     /// What was said of a query is not to be trusted any more: it was run again.
     pub fn forget(&self, id: &str) {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        lock(&self.last).remove(id);
+        lock(&self.failed).retain(|failed| failed.id != id);
+    }
+
+    /// Those that failed lately and were not run again, the last one first.
+    pub fn failed(&self) -> Vec<Failed> {
+        lock(&self.failed).iter().rev().cloned().collect()
+    }
+
+    fn fail(&self, id: &str) {
+        let mut all = lock(&self.failed);
+        if !all.iter().any(|failed| failed.id == id) {
+            all.push_back(Failed { id: id.to_owned(), at: SystemTime::now() });
+            let many = all.len().saturating_sub(FAILURES);
+            all.drain(..many);
+        }
     }
 
     fn of(&self, id: &str) -> Last {
-        let mut all = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.last);
         if all.len() >= MANY {
             // Nobody asks for these at the moment.
             all.retain(|_, last| Arc::strong_count(last) > 1);
@@ -92,4 +123,8 @@ impl Polls {
 /// Whether a query will be something else by itself.
 pub fn is_on_its_way(state: &str) -> bool {
     matches!(state, "executing" | "queued")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

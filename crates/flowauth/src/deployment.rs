@@ -1,7 +1,7 @@
 //! What administrators are told of the deployment: what FlowAuth knows itself, and what the FlowAPI beside it answers.
 //!
 //! The way to that FlowAPI is the one that there is anyway: https to the server that has its certificate, with a token of a minute that allows to
-//! ask for the days of data and nothing else. No other role is asked, and nobody is let in anywhere for it. Where FlowAuth stands outside, it
+//! ask for the days of data and how the deployment is, and nothing else. No other role is asked, and nobody is let in anywhere for it. Where FlowAuth stands outside, it
 //! says so.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,10 +9,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use access::Wish;
 use http::StatusCode;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use web::Error;
 
 use crate::app::App;
+use crate::local::Local;
 use crate::store::audit::Actor;
 use crate::store::{Kind, keys, now, tokens, users};
 use crate::times;
@@ -22,7 +24,7 @@ const FRESH: Duration = Duration::from_secs(60);
 
 /// How long the token lives, in seconds, and all that it allows.
 const LIFE: u64 = 60;
-const DATES: &str = "get_available_dates";
+const SCOPES: [&str; 2] = ["get_available_dates", "get_deployment"];
 
 /// What ends within so many seconds is near its end: two weeks.
 const NEAR: i64 = 14 * 86400;
@@ -54,6 +56,44 @@ pub struct FlowApi {
     pub parts: BTreeMap<String, bool>,
     /// Days of data by kind; `None` where it does not say.
     pub days: Option<BTreeMap<String, BTreeSet<String>>>,
+    /// Since when it runs, FlowDB, and queries; `None` where it does not say, such as upstream's.
+    pub figures: Option<Figures>,
+}
+
+/// What a FlowAPI of ours tells of the deployment. Times are in seconds since 1970, sizes in bytes.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Figures {
+    /// Since when FlowAPI runs.
+    pub since: i64,
+    /// What FlowDB says of itself.
+    pub flowdb: Option<FlowDb>,
+    /// Queries that failed lately and were not run again, the last one first.
+    pub failed: Vec<Failed>,
+}
+
+/// Since when FlowDB runs, what it has, and how many of FlowMachine's queries run.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct FlowDb {
+    pub since: i64,
+    pub bytes: u64,
+    pub running: u64,
+    pub cache: Cache,
+}
+
+/// Stored results, and how much they may take.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Cache {
+    pub bytes: u64,
+    pub most: Option<u64>,
+    pub results: u64,
+}
+
+/// A query that came to nothing.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Failed {
+    pub query_id: String,
+    pub query_kind: Option<String>,
+    pub at: i64,
 }
 
 /// What the FlowAPI said last, and when.
@@ -127,30 +167,34 @@ impl App {
         let Ok(Some((_, specification))) = self.local_server().await else { return Ok(said) };
         said.name = Some(specification.audience.clone());
         let token = self.own_token(specification.audience).await?;
-        said.days = match local.ask("/api/0/available_dates", Some(&token)).await {
-            Ok((StatusCode::OK, body)) => days(&body["available_dates"]),
-            Ok((status, _)) => {
-                tracing::warn!(%status, "FlowAPI does not say which days it has");
-                None
-            }
-            Err(why) => {
-                tracing::warn!(why, "FlowAPI does not say which days it has");
-                None
-            }
-        };
+        let [dates, figures] = ["/api/0/available_dates", "/api/0/deployment"].map(|path| told(local, path, &token));
+        let (dates, figures) = tokio::join!(dates, figures);
+        said.days = dates.and_then(|body| days(&body["available_dates"]));
+        said.figures = figures.and_then(|body| serde_json::from_value(body).ok());
         Ok(said)
     }
 
     /// A token of our own, which is in the log before it is made.
     async fn own_token(&self, audience: String) -> Result<String, Error> {
         let change = self.store.change().await?;
-        let detail = json!({ "scopes": [DATES], "seconds": LIFE });
+        let detail = json!({ "scopes": SCOPES, "seconds": LIFE });
         change.commit(&Actor::program().does("token.own", &*audience, detail)).await?;
-        let roles = vec![("deployment".to_owned(), vec![DATES.to_owned()])];
+        let roles = vec![("deployment".to_owned(), SCOPES.map(str::to_owned).to_vec())];
         let lifetime = Duration::from_secs(LIFE);
         let wish = Wish { user: "flowauth".to_owned(), audience, lifetime, roles, ..Wish::default() };
         Ok(tokio::task::block_in_place(|| self.keys.minter.mint(&wish, SystemTime::now(), &mut rand::rng()))?)
     }
+}
+
+/// What FlowAPI answers to this token; `None` and a line in the log where it does not.
+async fn told(local: &Local, path: &str, token: &str) -> Option<Value> {
+    let why = match local.ask(path, Some(token)).await {
+        Ok((StatusCode::OK, body)) => return Some(body),
+        Ok((status, _)) => status.to_string(),
+        Err(why) => why,
+    };
+    tracing::warn!(path, why, "FlowAPI does not say how the deployment is");
+    None
 }
 
 fn days(of: &Value) -> Option<BTreeMap<String, BTreeSet<String>>> {
@@ -180,7 +224,7 @@ impl Deployment {
             "database": match self.database { Kind::Sqlite => "sqlite", Kind::Postgres => "postgresql" },
             "certificates": certificates.collect::<Vec<_>>(),
             "flowapi": self.flowapi.as_ref().map(|flowapi| json!({
-                "name": flowapi.name, "parts": flowapi.parts, "days": flowapi.days,
+                "name": flowapi.name, "parts": flowapi.parts, "days": flowapi.days, "figures": flowapi.figures,
             })),
             "near_their_end": near.collect::<Vec<_>>(),
         })

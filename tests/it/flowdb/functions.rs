@@ -161,6 +161,10 @@ fn small_helpers(cluster: &Cluster) {
     assert_eq!(ask("SELECT count(DISTINCT random_pick('{a,b,c}'::text[])) FROM generate_series(1, 200)"), "3");
     assert_eq!(ask("SELECT random_pick('{}'::int[])"), "-");
     assert_eq!(ask("SELECT count(*) FROM long_running_queries()"), "0");
+    // For FlowAPI's login, not for those who could see more by it than they may.
+    let figures = "SELECT since < now() AND bytes > 1000000 AND cache_bytes >= 0 AND results >= 0 AND running = 0 FROM cache.figures()";
+    assert_eq!(cluster.value("flowapi", figures), "t");
+    assert!(cluster.run(FLOWMACHINE, figures).is_err());
     let extent = "SELECT ST_EstimatedExtent('infrastructure', 'sites', 'geom_point') IS NOT NULL";
     cluster.run("flowdb", "ANALYZE infrastructure.sites").unwrap();
     assert_eq!(ask(extent), "t");

@@ -147,7 +147,7 @@ fn every_function_right_and_owner_is_one_that_is_meant() {
     let definers =
         ask("SELECT o.rolname, p.oid::regproc FROM pg_proc p JOIN pg_roles o ON o.oid = p.proowner WHERE prosecdef
         ORDER BY o.rolname, p.oid::regproc::text COLLATE \"C\"");
-    let functions = "available_tables cache.running_queries cache_half_life cache_max_size cache_protected_period cache_score \
+    let functions = "available_tables cache.figures cache.running_queries cache_half_life cache_max_size cache_protected_period cache_score \
                      flowdb_version location_table table_size touch_cache";
     let expected: Vec<String> = functions.split(' ').map(|name| format!("flowkit_functions {name}")).collect();
     let sessions = ["cache.end_sessions", "close_all_connections"].map(|name| format!("flowkit_sessions {name}"));

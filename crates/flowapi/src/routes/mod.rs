@@ -1,5 +1,6 @@
 //! The routes, one module for each part of the API.
 
+mod deployment;
 mod geography;
 mod pages;
 mod qa;
@@ -40,6 +41,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/0/get/{file}", get(result::get).layer(from_fn(whole)))
         .route("/api/0/geography/{aggregation_unit}", get(geography::get).layer(from_fn(whole)))
         .route("/api/0/available_dates", get(qa::available_dates))
+        .route("/api/0/deployment", get(deployment::get))
         .route("/api/0/qa", get(qa::list))
         .route("/api/0/qa/", get(qa::list))
         .route("/api/0/qa/{cdr_type}/{check_id}", get(qa::range))

@@ -165,6 +165,27 @@ async fn a_generic_failure_of_flowmachines_is_a_503_at_every_step() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn how_the_deployment_is_is_told_to_a_token_that_nobody_is_granted() {
+    let fake = Fake::start(0, knows("errored")).await;
+    let client = client(serve(fake.port, |_| {}));
+    let ask = |scopes: &[&str]| request("GET", "/api/0/deployment", &token(scopes), "");
+    assert_eq!(client.send(ask(ALL)).await.status, StatusCode::FORBIDDEN);
+    // The rig has no FlowDB.
+    let told = client.send(ask(&["get_deployment"])).await.json();
+    assert_eq!((&told["flowdb"], &told["failed"]), (&Value::Null, &json!([])));
+    assert!(told["since"].as_i64().unwrap() > 1_700_000_000);
+    for _ in 0..2 {
+        client.send(request("GET", &format!("/api/0/poll/{ID}"), &token(ALL), "")).await;
+    }
+    let failed = client.send(ask(&["get_deployment"])).await.json()["failed"].clone();
+    assert_eq!(failed.as_array().map(Vec::len), Some(1), "{failed}");
+    assert_eq!((&failed[0]["query_id"], &failed[0]["query_kind"]), (&json!(ID), &json!("spatial_aggregate")));
+    // Who runs it again has not failed yet.
+    client.send(request("POST", "/api/0/run", &token(ALL), SPEC)).await;
+    assert_eq!(client.send(ask(&["get_deployment"])).await.json()["failed"], json!([]));
+}
+
 /// FlowMachine stumbles over what names a table that is not there, in the words that it has for an outage.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_that_a_well_flowmachine_stumbles_over_is_the_clients_mistake() {

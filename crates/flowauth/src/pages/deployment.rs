@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::Page;
 use crate::caller::Access::Admin;
-use crate::deployment::{Deployment, FlowApi};
+use crate::deployment::{Deployment, Failed, FlowApi, FlowDb};
 use crate::routes::{Answer, Table};
 use crate::store::{Kind, now};
 
@@ -70,9 +70,15 @@ fn beside(page: &Page, flowapi: &FlowApi) -> Markup {
     };
     html! {
         dl .facts {
-            dt { (flowapi.name.as_deref().unwrap_or("FlowAPI")) } dd { (state(flowapi.name.is_some())) }
+            dt { (flowapi.name.as_deref().unwrap_or("FlowAPI")) }
+            dd {
+                (state(flowapi.name.is_some()))
+                @if let Some(figures) = &flowapi.figures { " " (page.t("deployment.since")) " " (page.until(figures.since)) }
+            }
             @for (part, is_well) in &flowapi.parts { dt { (part) } dd { (state(*is_well)) } }
+            @if let Some(flowdb) = flowapi.figures.as_ref().and_then(|figures| figures.flowdb.as_ref()) { (flowdb_says(page, flowdb)) }
         }
+        @if let Some(figures) = &flowapi.figures { (failed(page, &figures.failed)) }
         h2 { (page.t("deployment.days")) }
         @match &flowapi.days {
             None => p .empty { (page.t("deployment.days-unknown")) },
@@ -80,6 +86,46 @@ fn beside(page: &Page, flowapi: &FlowApi) -> Markup {
             Some(kinds) => { @for (kind, days) in kinds { (calendar(page, kind, days)) } },
         }
     }
+}
+
+fn flowdb_says(page: &Page, flowdb: &FlowDb) -> Markup {
+    let (cache, most) = (&flowdb.cache, flowdb.cache.most.map(size));
+    let (results, bytes) = (page.n("deployment.results", cache.results as usize), size(cache.bytes));
+    html! {
+        dt { "FlowDB" } dd { (size(flowdb.bytes)) ", " (page.t("deployment.since")) " " (page.until(flowdb.since)) }
+        dt { (page.t("deployment.cache")) }
+        dd {
+            @match most {
+                Some(most) => (page.f("deployment.cache-of", &[("results", &results), ("bytes", &bytes), ("most", &most)])),
+                None => { (results) ", " (bytes) },
+            }
+        }
+        dt { (page.t("deployment.running")) } dd { (flowdb.running) }
+    }
+}
+
+fn failed(page: &Page, queries: &[Failed]) -> Markup {
+    html! {
+        h3 { (page.t("deployment.failed")) }
+        @if queries.is_empty() { p .empty { (page.t("deployment.failed-none")) } }
+        ul .rows {
+            @for query in queries {
+                li {
+                    div { b { (query.query_kind.as_deref().unwrap_or_default()) } }
+                    div { code { (query.query_id) } }
+                    div { (page.until(query.at)) }
+                }
+            }
+        }
+    }
+}
+
+/// Bytes in the largest unit of which there is one.
+fn size(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let power = (bytes.max(1).ilog2() / 10).min(4);
+    let whole = bytes as f64 / f64::from(power * 10).exp2();
+    if power == 0 { format!("{bytes} B") } else { format!("{whole:.1} {}", units[power as usize]) }
 }
 
 /// The days of a kind of data, a line a month.
@@ -119,6 +165,15 @@ fn length(month: &str) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_said_in_their_largest_unit() {
+        for (bytes, said) in
+            [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (8 << 40, "8.0 TiB"), (u64::MAX, "16777216.0 TiB")]
+        {
+            assert_eq!(size(bytes), said);
+        }
+    }
 
     #[test]
     fn a_month_has_a_mark_for_each_of_its_days() {

@@ -96,6 +96,10 @@ async fn what_init_makes_is_enough_and_the_administrator_is_made_once() {
     }
 }
 
+/// What that server tells of the deployment.
+const FIGURES: &str = r#"{"since": 1700000000, "failed": [{"query_id": "0123456789abcdef0123456789abcdef", "query_kind": "daily_location", "at": 1700000001}],
+    "flowdb": {"since": 1700000002, "bytes": 1073741824, "running": 2, "cache": {"bytes": 1572864, "most": 2147483648, "results": 7}}}"#;
+
 /// A server of the test's, in the place of FlowAPI.
 async fn in_flowapis_place(dir: &Path, answer: fn() -> Response) -> (u16, tokio::task::JoinHandle<()>) {
     let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
@@ -113,13 +117,15 @@ async fn in_flowapis_place(dir: &Path, answer: fn() -> Response) -> (u16, tokio:
     let dates = web::axum::routing::get(move |headers: http::HeaderMap| {
         let token = headers["authorization"].to_str().unwrap().strip_prefix("Bearer ").unwrap().to_owned();
         let token = verifier.verify(&token, std::time::SystemTime::now()).unwrap();
-        assert!(token.roles.len() == 1 && token.roles[0].scopes == ["get_available_dates".to_owned()].into());
+        let scopes = ["get_available_dates", "get_deployment"].map(str::to_owned);
+        assert!(token.roles.len() == 1 && token.roles[0].scopes == scopes.into());
         assert!(token.expires.unwrap() - token.issued.unwrap() <= 60);
         std::future::ready(r#"{"available_dates":{"calls":["2016-01-01","2016-01-02","2016-02-29"]}}"#)
     });
     let router = web::axum::Router::new()
         .route("/api/0/spec/openapi.json", route)
         .route("/api/0/health/ready", health)
+        .route("/api/0/deployment", web::axum::routing::get(|| async { FIGURES }))
         .route("/api/0/available_dates", dates);
     let options = web::Options { tls: Some(tls.unwrap()), ..web::Options::default() };
     (port, tokio::spawn(async move { drop(web::serve(listener, router, options, std::future::pending()).await) }))
@@ -165,7 +171,9 @@ async fn it_serves_its_own_certificate_and_offers_the_flowapi_beside_it() {
     );
     assert_eq!(told["flowapi"]["parts"], json!({ "flowmachine": true, "database": false }));
     assert!(told["certificates"].as_array().unwrap().iter().all(|one| one["ends"].is_string()), "{told}");
-    for part in ["2016-01", "3 days", "■■·", "away", "Certificate of FlowAPI"] {
+    assert_eq!(told["flowapi"]["figures"]["flowdb"]["cache"]["results"], json!(7));
+    let figures = ["1.5 MiB of 2.0 GiB", "7 results", "0123456789abcdef0123456789abcdef", "daily_location"];
+    for part in ["2016-01", "3 days", "■■·", "away", "Certificate of FlowAPI"].into_iter().chain(figures) {
         assert!(page.text().contains(part), "{part}: {}", page.text());
     }
     let log = admin.ok("GET", "/admin/audit?action=token.own", serde_json::Value::Null).await;
