@@ -73,6 +73,7 @@ lint:
 bench: setup
 	cargo bench --locked
 	cargo bench --locked -p results --bench results
+	cargo bench --locked -p flowauth --bench figures
 
 relock:
 	@tests/debian/relock.sh

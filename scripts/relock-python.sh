@@ -1,5 +1,5 @@
 #!/bin/bash
-# Makes python/requirements.txt, flowetl.txt, tools.txt and client.txt, and those of benches/flowapi, anew from the .in files beside them:
+# Makes python/requirements.txt, flowetl.txt, tools.txt and client.txt, and those of benchmarks, anew from the .in files beside them:
 # the whole closure, each package at one version, with the hash of every file it was published as; and from the
 # first two flowmachine-wheels.json and flowetl-wheels.json: the files that Nix fetches of them. Needs the network; look at the diff.
 #
@@ -21,7 +21,9 @@ uv=("$work/uv/bin/uv" pip compile --quiet --universal --generate-hashes --python
 "${uv[@]}" --output-file flowetl.txt flowetl.in
 "${uv[@]}" --output-file tools.txt tools.in
 "${uv[@]}" --output-file client.txt client.in
-(cd ../benches/flowapi && "${uv[@]}" --output-file requirements.txt requirements.in)
+for bench in benches/flowapi crates/flowauth/benches/figures; do
+    (cd "../$bench" && "${uv[@]}" --output-file requirements.txt requirements.in)
+done
 
 # Which published files of the lock $2 Nix fetches for the package $1.
 lock_wheels() {

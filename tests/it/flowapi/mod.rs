@@ -45,6 +45,9 @@ with http() as client:
     csv = client.get(f"get/{id}.csv")
     files = {kind: client.get(f"get/{id}.{kind}") for kind in ["arrow", "parquet", "geoparquet", "fgb", "xls"]}
     packed = client.get(f"get/{id}", headers={"Accept-Encoding": "gzip"})
+# What FlowAuth asks for its page of the deployment.
+with http(scopes=["get_deployment"]) as client:
+    deployment = client.get("deployment").json()
 def frame_of(kind):
     import geopandas, io, pandas
     read = {"arrow": pandas.read_feather, "parquet": pandas.read_parquet, "geoparquet": geopandas.read_parquet, "fgb": geopandas.read_file}
@@ -54,6 +57,7 @@ print(json.dumps({
     "sync": rows(frame), "async": rows(later), "id": id,
     "csv": csv.text, "csv_kind": csv.headers["content-type"], "csv_name": csv.headers["content-disposition"],
     "features": sorted([f["properties"]["pcod"], f["properties"]["value"], f["geometry"]["type"]] for f in shapes["features"]),
+    "deployment": deployment,
     "packed": packed.headers.get("content-encoding"), "same": len(packed.json()["query_result"]), "xls": files["xls"].status_code,
     "frames": {kind: rows(frame_of(kind)) for kind in ["arrow", "parquet", "geoparquet", "fgb"]},
     "shapes": [sorted(set(frame_of(kind).geom_type)) for kind in ["geoparquet", "fgb"]],
@@ -79,6 +83,10 @@ fn results_are_those_of_sql_by_both_clients_and_in_every_type() {
     };
     assert_eq!(told["sync"], people(2), "{told}");
     assert_eq!(told["async"], people(3));
+    let flowdb = &told["deployment"]["flowdb"];
+    let number = |value: &Value| value.as_i64().unwrap_or_else(|| panic!("no number in {flowdb}"));
+    assert!(number(&flowdb["bytes"]) > 1 << 20 && number(&flowdb["since"]) > 1_700_000_000);
+    assert!(number(&flowdb["cache"]["results"]) >= 2 && number(&flowdb["cache"]["bytes"]) > 0);
     every_type_has_the_same(&told);
 
     let log = api.log();

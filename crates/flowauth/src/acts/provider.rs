@@ -91,7 +91,7 @@ fn nobody() -> Error {
 /// password here, who looks after the others, or who is a machine: many providers let people choose what they are called.
 async fn is_for_the_provider(change: &mut Change, user: &User) -> Result<bool, Error> {
     let waits = !user.is_machine && !user.is_admin;
-    Ok(waits && identities::count(change, user.id).await? == 0 && !invitations::any(change, user.id).await?)
+    Ok(waits && identities::of(change, user.id).await?.is_empty() && !invitations::any(change, user.id).await?)
 }
 
 /// Somebody who comes for the first time.

@@ -36,6 +36,8 @@ pub struct Changes {
     pub password: Option<String>,
     /// Whether their second factor goes.
     pub remove_factor: bool,
+    /// Whether whom a provider knows as them is forgotten.
+    pub remove_identities: bool,
     /// All their roles.
     pub roles: Option<BTreeSet<i64>>,
 }
@@ -142,13 +144,19 @@ pub async fn change(app: &App, caller: &Caller, id: i64, changes: Changes) -> Re
         factors::disable(&mut change, id).await?;
         detail["two_factor"] = json!("removed");
     }
+    if changes.remove_identities {
+        identities::remove_all(&mut change, id).await?;
+        detail["provider"] = json!("forgotten");
+    }
     if let Some(roles) = changes.roles {
         let roles = known(&mut change, roles).await?;
         roles::set_of_user(&mut change, id, &roles).await?;
         detail["roles"] = json!(roles);
     }
-    if hash.is_some() || wanted.is_disabled {
+    if hash.is_some() || wanted.is_disabled || changes.remove_identities {
         sessions::end_others(&mut change, id, caller.session()).await?;
+    }
+    if hash.is_some() || wanted.is_disabled {
         invitations::remove_all(&mut change, id).await?;
     }
     // A user of another name is another user to FlowAPI, and one who is out is out there too.

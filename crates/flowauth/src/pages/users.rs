@@ -10,7 +10,7 @@ use crate::routes::body::Id;
 use crate::routes::{Answer, Table};
 use crate::store::roles::{self, Which};
 use crate::store::users::{self, User, Wanted};
-use crate::store::{invitations, servers};
+use crate::store::{identities, invitations, servers};
 
 pub fn enter(table: Table) -> Table {
     table
@@ -151,11 +151,12 @@ async fn show(page: Page, Id(id): Id<i64>) -> Answer {
 }
 
 async fn edit(page: &Page, wrongs: &Wrongs, id: i64, form: Option<&Form>) -> Answer {
-    let (user, mine, has_password, invited) = {
+    let (user, mine, has_password, invited, known) = {
         let mut db = page.app.store.read().await?;
         let user = users::find(&mut db, id).await?.ok_or_else(missing)?;
         let mine = roles::some(&mut db, Which::OfUser(id)).await?;
-        (user, mine, users::password(&mut db, id).await?.is_some(), invitations::until(&mut db, id).await?)
+        let (password, invited) = (users::password(&mut db, id).await?, invitations::until(&mut db, id).await?);
+        (user, mine, password.is_some(), invited, identities::of(&mut db, id).await?)
     };
     let is_member = |role: i64| match form {
         Some(form) => form.numbers("role").contains(&role),
@@ -183,6 +184,9 @@ async fn edit(page: &Page, wrongs: &Wrongs, id: i64, form: Option<&Form>) -> Ans
                 @if user.has_factor {
                     (page.tick("remove_factor", "remove_factor", "yes", false, page.t("users.remove-factor"), page.t("users.remove-factor-hint")))
                 }
+                @if !known.is_empty() {
+                    (page.tick("remove_identities", "remove_identities", "yes", false, page.t("users.remove-identities"), page.t("users.remove-identities-hint")))
+                }
             }))
             div .actions { button .main { (page.t("form.save")) } a href="/manage/users" { (page.t("form.cancel")) } }
         }
@@ -190,6 +194,12 @@ async fn edit(page: &Page, wrongs: &Wrongs, id: i64, form: Option<&Form>) -> Ans
             h2 { (page.t("users.password")) }
             p { (page.t("users.password-about")) }
             (page.button(&format!("{at}/invite"), "", "", page.t("users.make-link")))
+        }
+        @if !known.is_empty() {
+            h2 { (page.t("users.identities")) }
+            ul .rows {
+                @for one in &known { li { div { (one.issuer) } div { code { (one.subject) } } div { (page.until(one.created_at)) } } }
+            }
         }
         h2 { (page.t("keys.title")) }
         p { @if user.is_machine { (page.t("machines.about")) } @else { (page.t("machines.of-person")) } }
@@ -214,6 +224,7 @@ async fn change(page: Page, Id(id): Id<i64>, form: Form) -> Answer {
         is_admin: Some(form.ticked("is_admin")),
         needs_factor: Some(form.ticked("needs_factor")),
         remove_factor: form.ticked("remove_factor"),
+        remove_identities: form.ticked("remove_identities"),
         roles: Some(form.numbers("role")),
         ..Changes::default()
     };

@@ -12,6 +12,7 @@ use crate::acts::{missing, wrong};
 use crate::app::App;
 use crate::caller::Access::Admin;
 use crate::caller::Caller;
+use crate::store::identities;
 use crate::store::roles::{self, Which};
 use crate::store::users::{self, Wanted};
 use crate::times;
@@ -39,6 +40,7 @@ async fn show(State(app): State<Arc<App>>, Id(id): Id<i64>) -> Answer {
     let mut db = app.store.read().await?;
     let user = users::find(&mut db, id).await?.ok_or_else(missing)?;
     let roles = roles::some(&mut db, Which::OfUser(id)).await?;
+    let has_identity = !identities::of(&mut db, id).await?.is_empty();
     let roles: Vec<Value> = roles.iter().map(|role| json!({ "id": role.id, "name": role.wanted.name })).collect();
     json(&json!({
         "id": user.id,
@@ -46,6 +48,7 @@ async fn show(State(app): State<Arc<App>>, Id(id): Id<i64>) -> Answer {
         "is_admin": user.is_admin,
         "has_two_factor": user.has_factor,
         "passkeys": user.passkeys,
+        "has_identity": has_identity,
         "require_two_factor": user.needs_factor,
         "is_disabled": user.disabled_at.is_some(),
         "is_machine": user.is_machine,
@@ -79,6 +82,7 @@ async fn change(State(app): State<Arc<App>>, caller: Caller, Id(id): Id<i64>, bo
         is_disabled: body.flag("is_disabled")?,
         password: body.text("password")?.map(str::to_owned),
         remove_factor: body.flag("has_two_factor")? == Some(false),
+        remove_identities: body.flag("has_identity")? == Some(false),
         roles: body.numbers("roles")?,
     };
     acts::change(&app, &caller, id, changes).await?;

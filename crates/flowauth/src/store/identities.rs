@@ -15,10 +15,26 @@ pub async fn find(db: &mut AnyConnection, issuer: &str, subject: &str) -> Result
     users::find(db, row.try_get("user_id")?).await
 }
 
-/// How many a user has.
-pub async fn count(db: &mut AnyConnection, user: i64) -> Result<i64> {
-    let row = sqlx::query("SELECT COUNT(*) AS count FROM identities WHERE user_id = $1").bind(user);
-    Ok(row.fetch_one(db).await?.try_get("count")?)
+/// Who a user is to a provider.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The provider.
+    pub issuer: String,
+    /// What it calls them.
+    pub subject: String,
+    /// Since when.
+    pub created_at: i64,
+}
+
+/// Who a user is to every provider.
+pub async fn of(db: &mut AnyConnection, user: i64) -> Result<Vec<Identity>> {
+    let rows = sqlx::query("SELECT issuer, subject, created_at FROM identities WHERE user_id = $1 ORDER BY created_at");
+    let rows = rows.bind(user).fetch_all(db).await?;
+    let identity = |row: &sqlx::any::AnyRow| {
+        let (issuer, subject) = (row.try_get("issuer")?, row.try_get("subject")?);
+        Ok(Identity { issuer, subject, created_at: row.try_get("created_at")? })
+    };
+    rows.iter().map(identity).collect()
 }
 
 /// Notes whom a provider means.

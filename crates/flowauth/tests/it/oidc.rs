@@ -305,8 +305,18 @@ async fn who_is_nobody_here_stays_out(address: Address) {
         "/account"
     );
 
-    // Whoever is given a password is known to no provider any more.
+    // An administrator sees who the provider knew as them, and has it forgotten: they are out, and the next of the name is taken for them.
     let place = format!("/admin/users/{}", added["id"]);
+    let (page, linked) = (format!("/manage{}", &place["/admin".len()..]), root.ok("GET", &place, Value::Null).await);
+    assert!(linked["has_identity"] == true && root.get(&page).await.text().contains("<code>7</code>"));
+    let form = [("username", "ann"), ("needs_factor", "yes"), ("remove_identities", "yes")];
+    assert_eq!(root.form(&page, &form).await.status, 303);
+    assert_eq!(root.ok("GET", &place, Value::Null).await["has_identity"], false);
+    assert_eq!(sent(&ann.get("/account").await), "/sign-in?next=%2Faccount");
+    world.say(json!({ "sub": "8", "preferred_username": "ann" }));
+    assert_eq!(sent(&world.come(&mut world.rig.browser()).await), "/sign-in/code?next=%2Faccount");
+
+    // Whoever is given a password is known to no provider any more.
     root.ok("PATCH", &place, json!({ "password": "purple-Monkey-dishwasher-92" })).await;
     refused(json!({ "sub": "7", "preferred_username": "ann" }), "Another user here has your name").await;
     root.ok("PATCH", &place, json!({ "is_disabled": true })).await;
