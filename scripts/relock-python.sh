@@ -1,5 +1,5 @@
 #!/bin/bash
-# Makes python/requirements.txt, flowetl.txt, tools.txt and client.txt, and those of benchmarks, anew from the .in files beside them:
+# Makes python/requirements.txt, flowetl.txt, notebooks.txt, tools.txt and client.txt, and those of benchmarks, anew from the .in files beside them:
 # the whole closure, each package at one version, with the hash of every file it was published as; and from the
 # first two flowmachine-wheels.json and flowetl-wheels.json: the files that Nix fetches of them. Needs the network; look at the diff.
 #
@@ -19,6 +19,9 @@ uv=("$work/uv/bin/uv" pip compile --quiet --universal --generate-hashes --python
 "${uv[@]}" --override overrides.in --no-emit-package cffi --no-emit-package pycparser \
     --output-file requirements.txt requirements.in
 "${uv[@]}" --output-file flowetl.txt flowetl.in
+# A debugger and buttons in a browser, which nothing loads that has none.
+"${uv[@]}" --no-emit-package debugpy --no-emit-package widgetsnbextension --no-emit-package jupyterlab-widgets \
+    --output-file notebooks.txt notebooks.in
 "${uv[@]}" --output-file tools.txt tools.in
 "${uv[@]}" --output-file client.txt client.in
 for bench in benches/flowapi crates/flowauth/benches/figures; do

@@ -2,15 +2,16 @@
 # Brings what FlowKit needs on a Debian machine and is quick when nothing is missing. Called by `make setup`.
 #
 #   1. Debian's own packages: PostgreSQL of this release with PostGIS, pgRouting and ogr_fdw; redis; Python's venv;
-#      openssl; a C compiler. Root, or sudo, is asked for only when one of them is missing. tds_fdw and the debugger of
+#      openssl; a C compiler; Pango and a font for reports. Root, or sudo, is asked for only when one of them is missing. tds_fdw and the debugger of
 #      PL/pgSQL come along where apt has them.
 #      With --tests also what only the tests need: mmdebstrap (for scripts/nix.sh), the Docker engine (not started),
 #      iproute2 (for its own network), skopeo and umoci (other readers of our images), libnss-wrapper (users without a
-#      name in a container), zstd (which tar calls), pebble (an authority that gives certificates by ACME), chromium with its driver and a font, and npm, for the pages. A machine
+#      name in a container), zstd (which tar calls), poppler-utils (which reads our reports), pebble (an authority that gives certificates by ACME), chromium with its driver and a font, and npm, for the pages. A machine
 #      that tests no pages says FLOWKIT_NO_BROWSER=1: those are 200 MB.
 #   2. PREFIX/lib/flowkit/python: the Python environment of FlowMachine, from python/requirements.txt (hashes checked,
 #      nothing resolved), with our launcher in it; and PREFIX/lib/flowkit/etl: FlowETL's, from python/flowetl.txt, 400 MB that a
-#      machine without FlowETL does not need (FLOWKIT_NO_ETL=1). With --tests also PREFIX/lib/flowkit/client: upstream's client and what
+#      machine without FlowETL does not need (FLOWKIT_NO_ETL=1); and PREFIX/lib/flowkit/notebooks: that of analysts' notebooks and
+#      their reports, from python/notebooks.txt, 560 MB that FLOWKIT_NO_NOTEBOOKS=1 leaves out. With --tests also PREFIX/lib/flowkit/client: upstream's client and what
 #      reads our answers and files, from python/client.txt; and PREFIX/lib/flowkit/axe: the accessibility checker axe, by npm
 #      with its hash checked.
 #
@@ -87,7 +88,21 @@ missing_packages() {
     [ -x $python ] && $python -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
     [ -x /usr/bin/openssl ] || echo openssl
     command -v cc >/dev/null || printf '%s\n' gcc libc6-dev
+    [ -n "${FLOWKIT_NO_NOTEBOOKS:-}" ] || missing_page_packages
     [ -z "$for_tests" ] || missing_test_packages
+}
+
+# What WeasyPrint draws pages with, by the names that it loads, and a font that has most alphabets.
+missing_page_packages() {
+    local library package
+    while read -r library package; do
+        [ -n "$(find /usr/lib -name "$library" -print -quit)" ] || echo "$package"
+    done <<-END
+	libpango-1.0.so.0 libpango-1.0-0
+	libpangoft2-1.0.so.0 libpangoft2-1.0-0
+	libharfbuzz-subset.so.0 libharfbuzz-subset0
+	END
+    [ -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf ] || echo fonts-dejavu-core
 }
 
 missing_test_packages() {
@@ -100,6 +115,7 @@ missing_test_packages() {
     command -v zstd >/dev/null || echo zstd
     command -v jq >/dev/null || echo jq
     command -v pebble >/dev/null || echo pebble
+    command -v pdftotext >/dev/null || echo poppler-utils
     [ -z "${FLOWKIT_NO_BROWSER:-}" ] || return 0
     [ -x /usr/bin/chromium ] || printf '%s\n' chromium fonts-dejavu-core
     command -v chromedriver >/dev/null || echo chromium-driver
@@ -163,10 +179,11 @@ source_only='^(finist|python-louvain)=='
 # The requirements of a lock whose first line matches (or, with "!", does not match) a pattern.
 locked() { awk -v no="$2" -v pattern="$3" '/^[a-zA-Z]/ { take = ($0 ~ pattern) != (no == "!") } take' "$1"; }
 
-# Makes the environment $1 of the lock $2, under a name that tells its contents, puts our package $3 in it, and then turns the link $1 to it,
+# Makes the environment $1 of the lock $2, under a name that tells its contents, puts our packages $3... in it, and then turns the link $1 to it,
 # so that a half-made one is never used and a running server keeps the one it started with.
 environment() {
-    local home=$prefix/lib/flowkit name=$1 lock=$2 package=$3 key target old
+    local home=$prefix/lib/flowkit name=$1 lock=$2 package key target old
+    shift 2
     key=$(cat "$lock" <($python -c 'import sys; print(sys.version)') | sha256sum | cut -c1-12)
     target=$home/$name-$key
     if [ ! -e "$target/complete" ]; then
@@ -186,7 +203,7 @@ environment() {
             touch "$target/complete"
         )
     fi
-    ours "$target" "$package"
+    for package; do ours "$target" "$package"; done
     if [ "$(readlink "$home/$name" || true)" != "$name-$key" ]; then
         old=$(readlink "$home/$name" || true)
         ln -sfn "$name-$key" "$home/$name.new"
@@ -262,6 +279,7 @@ environments() {
     local making=() one failed=
     environment python python/requirements.txt flowkit_flowmachine & making+=($!)
     [ -n "${FLOWKIT_NO_ETL:-}" ] || { environment etl python/flowetl.txt flowkit_flowetl & making+=($!); }
+    [ -n "${FLOWKIT_NO_NOTEBOOKS:-}" ] || { environment notebooks python/notebooks.txt flowkit_notebooks scrapbook & making+=($!); }
     [ -z "$for_tests" ] || { client_environment & making+=($!); }
     [ -z "$for_tests" ] || [ -n "${FLOWKIT_NO_BROWSER:-}" ] || { axe & making+=($!); }
     for one in "${making[@]}"; do wait "$one" || failed=1; done

@@ -97,7 +97,7 @@ tests() {
 # With what `tests` has compiled. The services are in a network of their own: an operator's FlowKit may run on this machine.
 fresh() {
     scripts/fresh.sh bash -ec '
-        export FLOWKIT_NO_ETL=1
+        export FLOWKIT_NO_ETL=1 FLOWKIT_NO_NOTEBOOKS=1
         make setup
         unshare --net bash -ec "
             ip link set lo up

@@ -17,6 +17,7 @@ mod flowetl;
 mod flowmachine;
 mod image;
 mod layers;
+mod notebooks;
 mod postgres;
 mod said;
 mod secrets;

@@ -179,12 +179,17 @@ pub fn guide(mut python: Command, port: u16, token: &str, certificate: &Path) ->
 
 /// The Python with upstream's client and maker of tokens that `make setup-tests` makes.
 pub fn python() -> PathBuf {
+    python_of("client")
+}
+
+/// The Python of an environment that `make setup-tests` makes.
+pub fn python_of(environment: &str) -> PathBuf {
     let prefix = match (std::env::var_os("PREFIX"), geteuid().is_root()) {
         (Some(prefix), _) => PathBuf::from(prefix),
         (None, true) => "/usr/local".into(),
         (None, false) => PathBuf::from(std::env::var_os("HOME").expect("a home")).join(".local"),
     };
-    let python = prefix.join("lib/flowkit/client/bin/python");
+    let python = prefix.join("lib/flowkit").join(environment).join("bin/python");
     assert!(python.exists(), "{} is missing; run `make setup-tests`", python.display());
     python
 }

@@ -7,6 +7,7 @@ pub mod flowapi;
 pub mod flowauth;
 pub mod flowdb;
 pub mod flowmachine;
+pub mod notebooks;
 pub mod poll;
 pub mod ports;
 pub mod programs;
