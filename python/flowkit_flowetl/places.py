@@ -5,6 +5,7 @@ environment nor a command line holds them. Anything else that is there becomes a
 the environment of a process that runs is not seen in ``/proc``.
 """
 
+import json
 import os
 import re
 from pathlib import Path
@@ -24,6 +25,12 @@ SETTINGS = {
 ASKED_FOR = re.compile(
     r"FLOWETL_(AIRFLOW_ADMIN|POSTGRES|REDIS|CELERY)_[A-Z]+|AIRFLOW__CELERY__(BROKER_URL|RESULT_BACKEND)|AIRFLOW_(CONN|VAR)_.+"
 )
+
+# Where DAG files are: the operator's, and what `flowkit verify` begins.
+BUNDLES = [
+    {"name": name, "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": place}
+    for name, place in (("dags-folder", {}), ("flowkit", {"path": str(Path(__file__).with_name("dags"))}))
+]
 
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
@@ -47,6 +54,7 @@ def announce():
     if os.environ.get("FLOWKIT_FLOWETL_DATABASE"):
         os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS"] = "flowkit_flowetl.proof.SYNC"
         os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC"] = "flowkit_flowetl.proof.ASYNC"
+    os.environ.setdefault("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps(BUNDLES))
     for setting, name in SETTINGS.items():
         os.environ[f"{setting}_SECRET"] = name
     for file in directory().iterdir():

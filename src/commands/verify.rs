@@ -23,7 +23,8 @@ use supervisor::client;
 /// Where were people at the end of a day, by ward? The question goes to FlowMachine's server, as FlowAPI asks it and with
 /// FlowAPI's login to the database; to FlowAPI itself, where PRIVATE_JWT_SIGNING_KEY is at hand to make a token with, and with a
 /// token of FlowAuth's, where its administrator's first password still holds: a user and a role are made there, and removed afterwards; to
-/// FlowMachine's library, as an analyst with a login that is made for it and removed afterwards; and to the database in plain SQL. Exit status 0 when all agree; 1 when not, and then what differs is told.
+/// FlowMachine's library, as an analyst with a login that is made for it and removed afterwards; and to the database in plain SQL. Where FlowETL runs, a small day of its own (15 June 1972, before the
+/// first mobile phone) goes through a DAG into FlowDB first, is asked about, and is taken out again; no other day is touched. Exit status 0 when all agree; 1 when not, and then what differs is told.
 #[derive(Args)]
 pub struct Verify {
     /// The day to ask about [default: the last one that is ingested]
@@ -67,6 +68,7 @@ impl Verify {
         let target = Target {
             site: &deployment.site,
             flowmachine: server(&deployment).map_err(Failure::mistake)?,
+            flowetl: etl(&deployment).map_err(Failure::mistake)?,
             flowapi: front(&deployment, "flowapi", roles::flowapi::reached).map_err(Failure::mistake)?,
             flowauth: front(&deployment, "flowauth", roles::flowauth::reached).map_err(Failure::mistake)?,
             python: &flowmachine::python(&deployment).map_err(Failure::mistake)?,
@@ -116,16 +118,32 @@ pub(super) fn inside<'a>(stack: &'a str, command: &'a [&'a str], patience: Durat
     Job { stack, image_of: "flowmachine", speaks_to: &["flowdb", "redis", "flowmachine"], command, patience }
 }
 
-/// Where FlowMachine's server is: here, or on the host or in the container that the settings name.
-fn server(deployment: &Deployment) -> Result<SocketAddr, Problem> {
+/// Where FlowMachine's server is: here, or on the host or in the container that the settings name. Where FlowETL fills a FlowDB that nobody
+/// asks yet, it is nowhere.
+fn server(deployment: &Deployment) -> Result<Result<SocketAddr, String>, Problem> {
     let here = flowmachine::reached(deployment)?;
     let named = deployment.site.settings.explicit().find(|(name, _)| *name == "FLOWMACHINE_HOST");
-    let Some((name, host)) = named else { return Ok(here) };
+    let Some((name, host)) = named else {
+        let lacks = runs(deployment, "flowetl") == Some(true) && runs(deployment, "flowmachine") == Some(false);
+        return Ok(if lacks { Err("it does not run here".to_owned()) } else { Ok(here) });
+    };
     let found = (host, here.port()).to_socket_addrs().ok();
-    found.and_then(|found| found.min_by_key(SocketAddr::is_ipv6)).ok_or_else(|| {
+    found.and_then(|found| found.min_by_key(SocketAddr::is_ipv6)).map(Ok).ok_or_else(|| {
         let problem = Problem::new(format!("{name} has no address"), "give the host that FlowMachine runs on");
         problem.value(host).origin(deployment.site.settings.origin(name))
     })
+}
+
+/// Where FlowETL's Airflow is, if it runs here.
+fn etl(deployment: &Deployment) -> Result<Option<SocketAddr>, Problem> {
+    let here = runs(deployment, "flowetl") == Some(true);
+    here.then(|| roles::flowetl::reached(deployment)).transpose()
+}
+
+/// Whether a role is among those that run in this deployment, if any does.
+fn runs(deployment: &Deployment, role: &str) -> Option<bool> {
+    let running = client::status(&deployment.site.state.run()).ok()?;
+    Some(running.facts["roles"].as_object()?.contains_key(role))
 }
 
 /// Where FlowAPI or FlowAuth is, or that it does not run among the others.
@@ -134,12 +152,8 @@ fn front(
     role: &str,
     reached: fn(&Deployment) -> Result<SocketAddr, Problem>,
 ) -> Result<Result<SocketAddr, String>, Problem> {
-    let running = client::status(&deployment.site.state.run()).ok();
-    let roles = running.as_ref().and_then(|status| status.facts["roles"].as_object());
-    match roles {
-        Some(roles) if roles.contains_key("flowmachine") && !roles.contains_key(role) => {
-            Ok(Err("it does not run here".to_owned()))
-        }
+    match (runs(deployment, "flowmachine"), runs(deployment, role)) {
+        (Some(true), Some(false)) => Ok(Err("it does not run here".to_owned())),
         _ => reached(deployment).map(Ok),
     }
 }

@@ -22,7 +22,7 @@ use flowkit_core::Site;
 use flowkit_core::config::Problems;
 
 /// Longest wait for redis to answer, and for sessions of a dead server to end.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Between two tries where FlowDB does not let us in.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -73,11 +73,11 @@ impl Error {
     }
 }
 
-fn database(what: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Error {
+pub(super) fn database(what: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Error {
     move |source| Error::Database { what, source }
 }
 
-fn redis_error(what: &'static str) -> impl FnOnce(redis::RedisError) -> Error {
+pub(super) fn redis_error(what: &'static str) -> impl FnOnce(redis::RedisError) -> Error {
     move |source| Error::Redis { what, source }
 }
 

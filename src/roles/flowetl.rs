@@ -112,7 +112,7 @@ fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
     Problems(check(&deployment.site.settings, false)).or(())?;
     let python = interpreter(deployment, "FLOWKIT_FLOWETL_PYTHON", "etl", "FlowETL")?;
     let address = deployment.socket(LISTEN, PORT)?;
-    let reached = SocketAddr::new(from_here(address.ip()), address.port());
+    let reached = reached(deployment)?;
     let own = is_own(&deployment.site)?;
     let run = Program { python, address, reached, own };
     let mut prepare = Service {
@@ -225,6 +225,12 @@ fn needs(view: &Deployment, name: &str) -> Needs {
         PAGES | "flowetl-await" => Needs { listen: vec![settings.port(PORT)], ..airflow },
         _ => Needs { connect: None, asks_names: true, ..airflow },
     }
+}
+
+/// Where Airflow's pages are reached from this machine.
+pub(crate) fn reached(deployment: &Deployment) -> Result<SocketAddr, Problem> {
+    let address = deployment.socket(LISTEN, PORT)?;
+    Ok(SocketAddr::new(from_here(address.ip()), address.port()))
 }
 
 /// Where DAG files are: what a setting names, else a directory of the role's own.

@@ -8,6 +8,7 @@ use time::Date;
 
 use super::expected::Difference;
 use crate::{flowdb, flowmachine};
+use flowkit_core::config::Problems;
 use flowkit_core::secrets;
 
 /// Why a check fails.
@@ -82,6 +83,70 @@ pub enum Error {
     /// The answers differ.
     #[error("{}", differences(.0))]
     Different(Vec<Difference>),
+    /// The day of ours is somebody's.
+    #[error(
+        "events.mds has {others} records of {day} that are not `flowkit verify`'s, so that nothing was sent through FlowETL, and nothing touched"
+    )]
+    NotOurs {
+        /// The day.
+        day: Date,
+        /// Records of others.
+        others: i64,
+    },
+    /// Two would be in each other's way.
+    #[error("another `flowkit verify` sends its day through FlowETL at this moment; try again when it has ended")]
+    Another,
+    /// Airflow has not read our DAG.
+    #[error(
+        "Airflow does not have the DAG flowkit_verify: its page says why under \"Dag Import Errors\"; \
+         AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST, where it is given, must name the bundle of FlowKit's package too"
+    )]
+    NoDag,
+    /// The DAG failed.
+    #[error(
+        "FlowETL's DAG flowkit_verify failed at {task}: {said}; its run stays in Airflow's pages until the next verify"
+    )]
+    Dag {
+        /// Which of its tasks.
+        task: String,
+        /// Why, in the words of its log.
+        said: String,
+    },
+    /// The DAG does not come to an end.
+    #[error("FlowETL's DAG flowkit_verify is still `{state}` after {} s (--patience)", patience.as_secs())]
+    DagLate {
+        /// Its state.
+        state: String,
+        /// How long it was waited for.
+        patience: Duration,
+    },
+    /// Not every record arrived.
+    #[error("of {sent} records FlowETL has brought {there} into FlowDB")]
+    Lost {
+        /// Records that were sent.
+        sent: i64,
+        /// Records that are there.
+        there: i64,
+    },
+    /// FlowMachine counts otherwise.
+    #[error("FlowMachine's answer is {got}; the records have {right} people with one, two, ... records")]
+    Miscounted {
+        /// Its answer.
+        got: String,
+        /// The right one.
+        right: String,
+    },
+    /// Something of the day is still there.
+    #[error(
+        "{0} things of the day of `flowkit verify` are still in FlowDB: tables like mds_19720615, records of 1972-06-15"
+    )]
+    Left(i64),
+    /// FlowMachine's cache could not be cleared of it.
+    #[error("FlowMachine still has its answers about the day")]
+    Remembered(#[from] flowmachine::repair::Error),
+    /// Secrets are missing or malformed.
+    #[error(transparent)]
+    Sources(Problems),
     /// No token to ask FlowAPI with.
     #[error("no token can be made: {0}")]
     Token(String),

@@ -9,15 +9,11 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use rand::rngs::SysRng;
 use serde::Deserialize;
-use serde_json::Value;
-use time::Date;
+use serde_json::{Map, Value};
 
-use super::{Counts, Error, Target, server};
+use super::question::Question;
+use super::{Counts, Error, Target};
 use flowkit_core::secrets::Secret;
-
-/// What the token allows: this one query, and its result.
-pub(super) const SCOPES: [&str; 4] =
-    ["run", "get_result", "admin3:spatial_aggregate:spatial_aggregate", "admin3:spatial_aggregate:daily_location"];
 
 /// How long the server is asked to wait for the end of a query, in seconds.
 const WAIT: &str = "wait=30";
@@ -28,8 +24,8 @@ const MOST: usize = 64 << 20;
 /// How long a token outlives the time for its question: clocks differ.
 const SPARE: Duration = Duration::from_secs(60);
 
-/// People by area (admin3) at the end of a day; or why nobody was asked.
-pub fn counts(target: &Target, day: Date) -> Result<Result<Counts, String>, Error> {
+/// The number of each group; or why nobody was asked.
+pub fn counts(target: &Target, question: &Question) -> Result<Result<Counts, String>, Error> {
     let secret = |name: &str| target.site.store.get(name);
     if let Err(why) = &target.flowapi {
         return Ok(Err(why.clone()));
@@ -37,16 +33,16 @@ pub fn counts(target: &Target, day: Date) -> Result<Result<Counts, String>, Erro
     let Ok(key) = secret("PRIVATE_JWT_SIGNING_KEY") else {
         return Ok(Err("PRIVATE_JWT_SIGNING_KEY is not here to make a token with".to_owned()));
     };
-    let client = Client::new(target, token(target, &key, secret("FLOWAPI_IDENTIFIER")?.expose())?)?;
-    target.wait(client.counts(day), || client.failed(io::ErrorKind::TimedOut.into())).map(Ok)
+    let client = Client::new(target, token(target, question, &key, secret("FLOWAPI_IDENTIFIER")?.expose())?)?;
+    target.wait(client.counts(question), || client.failed(io::ErrorKind::TimedOut.into())).map(Ok)
 }
 
-fn token(target: &Target, key: &Secret, audience: &str) -> Result<String, Error> {
+fn token(target: &Target, question: &Question, key: &Secret, audience: &str) -> Result<String, Error> {
     let wish = Wish {
         user: "flowkit-verify".to_owned(),
         audience: audience.to_owned(),
         lifetime: target.patience + SPARE,
-        roles: vec![("verify".to_owned(), SCOPES.map(str::to_owned).to_vec())],
+        roles: vec![("verify".to_owned(), question.scopes.iter().map(|scope| (*scope).to_owned()).collect())],
         ..Wish::default()
     };
     let minter = Minter::parse(key.expose()).map_err(|error| Error::Token(error.to_string()))?;
@@ -62,13 +58,7 @@ pub(super) struct Client {
 
 #[derive(Deserialize)]
 struct Answer {
-    query_result: Vec<Row>,
-}
-
-#[derive(Deserialize)]
-struct Row {
-    pcod: String,
-    value: i64,
+    query_result: Vec<Map<String, Value>>,
 }
 
 impl Client {
@@ -79,9 +69,9 @@ impl Client {
         Ok(Client { address, https, token })
     }
 
-    /// People by area (admin3) at the end of a day.
-    pub async fn counts(&self, day: Date) -> Result<Counts, Error> {
-        let (status, said) = self.ask(Method::POST, "run", server::question(day).to_string()).await?;
+    /// The number of each group.
+    pub async fn counts(&self, question: &Question) -> Result<Counts, Error> {
+        let (status, said) = self.ask(Method::POST, "run", question.spec.to_string()).await?;
         let id = match status {
             StatusCode::ACCEPTED => self.read::<Value>("run", &said)?["query_id"].as_str().map(str::to_owned),
             _ => return Err(self.refused("run", status, &said)),
@@ -98,7 +88,15 @@ impl Client {
         match self.ask(Method::GET, &format!("get/{id}"), String::new()).await? {
             (StatusCode::OK, said) => {
                 let answer: Answer = self.read("get", &said)?;
-                Ok(answer.query_result.into_iter().map(|row| (row.pcod, row.value)).collect())
+                let pair = |row: Map<String, Value>| {
+                    let group = match row.get(question.by)? {
+                        Value::String(text) => text.clone(),
+                        other => other.to_string(),
+                    };
+                    Some((group, row.get("value")?.as_i64()?))
+                };
+                let counts: Option<Counts> = answer.query_result.into_iter().map(pair).collect();
+                counts.ok_or_else(|| self.strange("get"))
             }
             (status, said) => Err(self.refused("get", status, &said)),
         }

@@ -12,7 +12,8 @@ use rand::RngExt as _;
 use serde_json::{Value, json};
 use time::Date;
 
-use super::flowapi::{self, SCOPES};
+use super::flowapi;
+use super::question::Question;
 use super::{Counts, Error, Target};
 
 /// What the role allows beside the question: to look whether one is let in.
@@ -51,7 +52,7 @@ pub fn counts(target: &Target, day: Date) -> Result<Result<(Counts, String), Str
         return Ok(Err(format!("{} can't sign in: {why}", name.expose())));
     }
     let mut way = Way { target, admin, made: Vec::new() };
-    let went = target.wait(way.go(day), || late(address));
+    let went = target.wait(way.go(&Question::places(day)), || late(address));
     let removed = target.wait(way.remove(), || late(address));
     went.and_then(|went| removed.map(|()| Ok(went)))
 }
@@ -79,10 +80,10 @@ struct Way<'a> {
 }
 
 impl Way<'_> {
-    async fn go(&mut self, day: Date) -> Result<(Counts, String), Error> {
+    async fn go(&mut self, question: &Question) -> Result<(Counts, String), Error> {
         self.sweep().await?;
         let (server, most) = self.server().await?;
-        let scopes = self.scopes(server).await?;
+        let scopes = self.scopes(server, question).await?;
         let name = format!("{MADE}{}_{:08x}", unix(), rand::rng().random::<u32>());
         let password = format!("{:032x}", rand::rng().random::<u128>());
         let user = json!({ "username": name, "password": password });
@@ -103,7 +104,7 @@ impl Way<'_> {
         let (token, id) = (minted["token"].as_str(), minted["id"].as_i64());
         let (Some(token), Some(id)) = (token, id) else { return Err(analyst.strange(&path)) };
         let flowapi = flowapi::Client::new(self.target, token.to_owned())?;
-        let counts = flowapi.counts(day).await?;
+        let counts = flowapi.counts(question).await?;
         analyst.post(&format!("/tokens/tokens/{id}/revoke"), &json!({})).await?;
         let refused = self.refused(&flowapi).await?;
         analyst.post("/signout", &json!({})).await?;
@@ -149,14 +150,14 @@ impl Way<'_> {
     }
 
     /// The numbers that FlowAuth has given to what the question needs.
-    async fn scopes(&mut self, server: i64) -> Result<Vec<i64>, Error> {
+    async fn scopes(&mut self, server: i64, question: &Question) -> Result<Vec<i64>, Error> {
         let all = self.admin.get(&format!("/admin/servers/{server}/scopes")).await?;
         let of = |name: &'static str| {
             let scopes = all.as_array().into_iter().flatten();
             scopes.filter(|scope| scope["enabled"] != false).find(|scope| scope["name"] == name)?["id"].as_i64()
         };
         let missing = |scope| Error::Scope { server: server.to_string(), scope };
-        SCOPES.into_iter().chain([DATES]).map(|name| of(name).ok_or_else(|| missing(name))).collect()
+        question.scopes.iter().copied().chain([DATES]).map(|name| of(name).ok_or_else(|| missing(name))).collect()
     }
 
     /// Makes something, to be removed in the end.

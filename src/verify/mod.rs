@@ -6,15 +6,19 @@
 //! flowauth   the same with a token of FlowAuth's, from the role that allows it to the day it is revoked
 //! library    through FlowMachine's library, as an analyst with a new login of their own
 //! expected   in plain SQL over the call records, written without a look at FlowMachine's
+//! flowetl    before all that, where FlowETL runs: a day of our own, from its DAG to the answers about it, and out again
 //! ```
 //!
 //! The question is where people were at the end of a day: their last event of the day, counted by ward (admin3).
 
+mod airflow;
 mod error;
 mod expected;
 mod flowapi;
 mod flowauth;
+mod flowetl;
 mod library;
+mod question;
 mod server;
 
 use std::collections::BTreeMap;
@@ -25,6 +29,7 @@ use std::time::{Duration, Instant};
 use time::Date;
 use tokio_postgres::Client;
 
+use self::question::Question;
 use crate::flowdb::{self, SUPERUSER};
 use flowkit_core::Site;
 
@@ -38,12 +43,14 @@ pub type Counts = BTreeMap<String, i64>;
 pub struct Target<'a> {
     /// Where it is at home.
     pub site: &'a Site,
-    /// Where FlowMachine's server listens.
-    pub flowmachine: SocketAddr,
+    /// Where FlowMachine's server listens, or why it is not asked.
+    pub flowmachine: Result<SocketAddr, String>,
     /// Where FlowAPI listens, or why it is not asked.
     pub flowapi: Result<SocketAddr, String>,
     /// The same of FlowAuth.
     pub flowauth: Result<SocketAddr, String>,
+    /// Where FlowETL's Airflow listens, if a day is to be sent through it.
+    pub flowetl: Option<SocketAddr>,
     /// FlowMachine's Python.
     pub python: &'a Path,
     /// User and group that the Python runs as; `None` for those of this process.
@@ -79,6 +86,12 @@ struct Checks<'a> {
 
 impl Checks<'_> {
     fn all(&mut self, target: &Target, day: Option<Date>) -> Option<()> {
+        if let Some(address) = target.flowetl {
+            self.flowetl(target, address);
+        }
+        if let (Err(why), Some(_)) = (&target.flowmachine, target.flowetl) {
+            return self.check("where people were", || Ok(((), format!("not asked of FlowMachine: {why}"))));
+        }
         self.check("FlowMachine's server answers", || server::ping(target).map(|()| ((), "it does".into())))?;
         let days = self.check("days that are ingested", || {
             let days = target.ask_as_flowmachine(async |client| expected::days(client).await)?;
@@ -92,7 +105,7 @@ impl Checks<'_> {
             Ok(((), tables.join(", ")))
         });
         let what = format!("where people were on {}, asked of the server", days.server);
-        let counts = self.check(&what, || with_sum(server::counts(target, days.server)?));
+        let counts = self.check(&what, || with_sum(server::counts(target, &Question::places(days.server))?));
         let expected = self.check("the same, in plain SQL", || {
             let expected = target.ask_as_flowmachine(async |client| expected::expected(client, days.server).await)?;
             let said = counts.as_ref().map(|counts| expected.compare(counts)).transpose()?;
@@ -100,7 +113,7 @@ impl Checks<'_> {
         });
         let what = format!("where people were on {}, asked of FlowAPI", days.server);
         self.check(&what, || {
-            let said = match (flowapi::counts(target, days.server)?, &expected) {
+            let said = match (flowapi::counts(target, &Question::places(days.server))?, &expected) {
                 (Err(why), _) => format!("not asked: {why}"),
                 (Ok(counts), Some(expected)) => expected.compare(&counts)?,
                 (Ok(_), None) => "nothing to compare with".to_owned(),
@@ -124,6 +137,19 @@ impl Checks<'_> {
             };
             Ok(((), expected.compare(&counts)?))
         })
+    }
+
+    /// A day of our own; it is taken out again whatever comes of it.
+    fn flowetl(&mut self, target: &Target, address: SocketAddr) -> Option<()> {
+        let mut trial = self.check("FlowETL can be given a small day", || {
+            flowetl::Trial::begin(target, address).map(|trial| (trial, "it can".to_owned()))
+        })?;
+        let loaded = self.check("the small day, through FlowETL's DAG into FlowDB", || Ok(((), trial.load()?)));
+        if loaded.is_some() && target.flowmachine.is_ok() {
+            self.check("how often people are in it, asked of the server", || Ok(((), trial.ask_server()?)));
+            self.check("how often people are in it, asked of FlowAPI", || Ok(((), trial.ask_flowapi()?)));
+        }
+        self.check("the small day, taken out again", || Ok(((), trial.end()?)))
     }
 
     /// Does one check; what it found, if it went well.

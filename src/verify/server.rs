@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use time::Date;
 use tokio_postgres::SimpleQueryMessage;
 
+use super::question::Question;
 use super::{Counts, Error, Target};
 use crate::flowmachine::{Client, Status};
 
@@ -19,29 +20,16 @@ pub fn ping(target: &Target) -> Result<(), Error> {
     ask(target, "ping", json!({})).map(drop)
 }
 
-/// People by area (admin3) at the end of a day.
-pub fn counts(target: &Target, day: Date) -> Result<Counts, Error> {
-    let id = text(&ask(target, "run_query", question(day))?, "run_query", "query_id")?;
+/// The number of each group.
+pub fn counts(target: &Target, question: &Question) -> Result<Counts, Error> {
+    let id = text(&ask(target, "run_query", question.spec.clone())?, "run_query", "query_id")?;
     wait(target, &id)?;
     let answer = ask(target, "get_sql_for_query_result", json!({ "query_id": id }))?;
     let sql = text(&answer, "get_sql_for_query_result", "sql")?;
     let user = target.site.store.get("FLOWAPI_FLOWDB_USER")?;
     target.ask_as(user.expose(), async |client| {
         let rows = client.simple_query(&sql).await.map_err(Error::sql("give the result to FlowAPI's login"))?;
-        read(&rows)
-    })
-}
-
-/// The question as FlowMachine and FlowAPI are asked it.
-pub fn question(day: Date) -> Value {
-    json!({
-        "query_kind": "spatial_aggregate",
-        "locations": {
-            "query_kind": "daily_location",
-            "date": day.to_string(),
-            "aggregation_unit": "admin3",
-            "method": "last",
-        },
+        read(&rows, question.by)
     })
 }
 
@@ -85,7 +73,8 @@ fn wait(target: &Target, id: &str) -> Result<(), Error> {
 
 /// One request; the payload of its answer. An error that tells a query's state is an answer too.
 fn ask(target: &Target, action: &'static str, params: Value) -> Result<Value, Error> {
-    let reply = Client::request_blocking(&target.flowmachine.to_string(), action, params, target.patience)?;
+    let address = target.flowmachine.as_ref().map_err(|why| Error::Away("FlowMachine", why.clone()))?;
+    let reply = Client::request_blocking(&address.to_string(), action, params, target.patience)?;
     if reply.status == Status::Error && action == "poll_query" && reply.payload.get("query_state").is_some() {
         return Ok(reply.payload);
     }
@@ -96,14 +85,14 @@ fn text(payload: &Value, action: &'static str, field: &'static str) -> Result<St
     payload.get(field).and_then(Value::as_str).map(str::to_owned).ok_or(Error::Lacking { action, field })
 }
 
-/// Rows of `pcod` and `value`.
-fn read(messages: &[SimpleQueryMessage]) -> Result<Counts, Error> {
+/// Rows of a group and its `value`.
+fn read(messages: &[SimpleQueryMessage], by: &str) -> Result<Counts, Error> {
     let mut counts = Counts::new();
     for message in messages {
         let SimpleQueryMessage::Row(row) = message else { continue };
         let column = |name: &str| row.columns().iter().position(|c| c.name() == name).and_then(|index| row.get(index));
         let value = column("value").and_then(|value| value.parse().ok());
-        match (column("pcod"), value) {
+        match (column(by), value) {
             (Some(area), Some(value)) => _ = counts.insert(area.to_owned(), value),
             (area, _) => return Err(Error::Row(format!("{area:?}, {:?}", column("value")))),
         }

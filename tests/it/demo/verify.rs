@@ -24,7 +24,8 @@ fn checks(machine: &FlowMachine) -> Vec<(String, Result<String, String>)> {
     let python = python_program();
     let target = Target {
         site: &cluster.site,
-        flowmachine: machine.address().parse::<SocketAddr>().expect("an address"),
+        flowmachine: Ok(machine.address().parse::<SocketAddr>().expect("an address")),
+        flowetl: None,
         flowapi: Err("there is none".to_owned()),
         flowauth: Err("there is none".to_owned()),
         python_as: None,

@@ -128,6 +128,29 @@ impl FlowEtl {
         });
     }
 
+    /// Everything that a day through FlowETL changes, and the answers that FlowMachine keeps.
+    fn everything(&self) -> String {
+        let tables =
+            ["etl.etl_records", "etl.post_etl_queries", "events.location_ids", "public.available_tables", "events.mds"];
+        let rows = tables.map(|table| format!("SELECT '{table}', t::text FROM {table} AS t"));
+        self.value(&format!(
+            "SELECT string_agg(concat_ws(' ', place, what), E'\n' ORDER BY place, what) FROM (
+                 {} UNION ALL SELECT relnamespace::regnamespace::text, relname FROM pg_class
+                 WHERE relnamespace::regnamespace::text IN ('etl', 'events', 'cache')
+                 UNION ALL SELECT 'cached', query_id FROM cache.cached WHERE schema = 'cache') AS all_ (place, what)",
+            rows.join(" UNION ALL ")
+        ))
+    }
+
+    /// What `flowkit verify` says of the small day, check by check.
+    fn verified(&self) -> Vec<(String, bool, String)> {
+        let output = self.deployment.flowkit(&["verify", "--patience", "900", "--format", "json"]);
+        let checks: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", show(&output)));
+        let text = |check: &Value, of: &str| check[of].as_str().unwrap().to_owned();
+        let one = |check: &Value| (text(check, "check"), check["ok"] == true, text(check, "result"));
+        checks.as_array().unwrap().iter().map(one).collect()
+    }
+
     /// Signs in to Airflow's API as its administrator.
     fn sign_in(&self) -> bool {
         let password =
@@ -150,7 +173,7 @@ fn a_day_goes_through_a_real_dag_into_flowdb() {
     fs::create_dir(state.join("secrets")).unwrap();
     fs::set_permissions(state.join("secrets"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     fs::write(state.join("secrets/DAGS_BEGIN_PAUSED"), "no\n").unwrap();
-    etl.deployment.done(&["up", "--detach", "--role", "flowdb", "--with", "flowetl"]);
+    etl.deployment.done(&["up", "--detach", "--with", "flowetl"]);
 
     etl.await_the_day();
     assert_eq!(etl.value("SELECT count(*) FROM events.mds"), "200");
@@ -166,6 +189,7 @@ fn a_day_goes_through_a_real_dag_into_flowdb() {
     assert_eq!(etl.value("SELECT has_subscribers FROM available_tables WHERE table_name = 'mds'"), "t");
     assert!(etl.sign_in(), "the administrator has the password of the secret");
     no_secret_is_in_the_open(&etl.deployment);
+    verify_leaves_nothing_behind(&etl);
 
     let before = etl.deployment.pid("flowetl-scheduler").unwrap();
     kill(before);
@@ -178,6 +202,48 @@ fn a_day_goes_through_a_real_dag_into_flowdb() {
     for port in etl.ports {
         TcpListener::bind(("127.0.0.1", port)).expect("the port is free again");
     }
+}
+
+/// A small day of its own through a real DAG, asked about, and gone; and the same where the DAG fails.
+fn verify_leaves_nothing_behind(etl: &FlowEtl) {
+    let before = etl.everything();
+    let checks = etl.verified();
+    let names: Vec<&str> = checks.iter().map(|(name, ..)| name.as_str()).collect();
+    assert_eq!(
+        names[..5],
+        [
+            "FlowETL can be given a small day",
+            "the small day, through FlowETL's DAG into FlowDB",
+            "how often people are in it, asked of the server",
+            "how often people are in it, asked of FlowAPI",
+            "the small day, taken out again",
+        ],
+        "{checks:?}"
+    );
+    let results: Vec<&str> = checks[..5].iter().map(|(.., result)| result.as_str()).collect();
+    assert!(checks[..5].iter().all(|(_, ok, _)| *ok), "{checks:?}");
+    assert!(results[1].ends_with(" records, 16 checks of them"), "{results:?}");
+    assert!(results[2].starts_with("equal in all 3 groups, ") && results[3] == results[2], "{results:?}");
+    assert_eq!(etl.everything(), before, "what is real is as it was, and nothing else is there");
+
+    let refusal = "CREATE FUNCTION public.no_views() RETURNS event_trigger LANGUAGE plpgsql AS
+                       $$ BEGIN RAISE EXCEPTION 'no views today'; END $$;
+                   CREATE EVENT TRIGGER no_views ON ddl_command_start WHEN TAG IN ('CREATE VIEW') EXECUTE FUNCTION public.no_views()";
+    etl.cluster.run("flowdb", refusal).unwrap();
+    let checks = etl.verified();
+    let (name, ok, result) = &checks[1];
+    assert!(name.starts_with("the small day, through") && !ok, "{checks:?}");
+    assert!(result.contains("failed at create_staging_view: ") && result.contains("no views today"), "{result}");
+    assert_eq!((checks[2].0.as_str(), checks[2].1), ("the small day, taken out again", true), "{checks:?}");
+    etl.cluster.run("flowdb", "DROP EVENT TRIGGER no_views; DROP FUNCTION public.no_views()").unwrap();
+    assert_eq!(etl.everything(), before, "nor does a day that was not loaded leave anything");
+
+    let real = "INSERT INTO events.mds (id, datetime, msisdn) VALUES ('a', '1972-06-15 12:00+00', 'somebody')";
+    let partition = "CREATE TABLE events.mds_odd PARTITION OF events.mds FOR VALUES FROM ('1972-06-15 00:00+00') TO ('1972-06-16 00:00+00')";
+    etl.cluster.run("flowdb", &format!("{partition}; {real}")).unwrap();
+    let (_, ok, result) = &etl.verified()[0];
+    assert!(!ok && result.contains("events.mds has 1 records of 1972-06-15 that are not"), "{result}");
+    assert_eq!(etl.value("SELECT count(*) FROM events.mds_odd"), "1");
 }
 
 #[test]
