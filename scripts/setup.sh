@@ -278,7 +278,7 @@ axe() {
 environments() {
     local making=() one failed=
     environment python python/requirements.txt flowkit_flowmachine & making+=($!)
-    [ -n "${FLOWKIT_NO_ETL:-}" ] || { environment etl python/flowetl.txt flowkit_flowetl & making+=($!); }
+    [ -n "${FLOWKIT_NO_ETL:-}" ] || { environment etl python/flowetl.txt flowkit_flowetl flowkit_flowetl/dags & making+=($!); }
     [ -n "${FLOWKIT_NO_NOTEBOOKS:-}" ] || { environment notebooks python/notebooks.txt flowkit_notebooks scrapbook & making+=($!); }
     [ -z "$for_tests" ] || { client_environment & making+=($!); }
     [ -z "$for_tests" ] || [ -n "${FLOWKIT_NO_BROWSER:-}" ] || { axe & making+=($!); }

@@ -15,6 +15,10 @@ const PAUSE: Duration = Duration::from_secs(600);
 
 const DAY: u64 = 86_400;
 
+/// The DAG of `flowkit verify`, whose other traces are gone when it ends; and for how long somebody may want to read why it failed.
+const VERIFY: &str = "dag_id=flowkit_verify";
+const READ: Duration = Duration::from_secs(3_600);
+
 /// Where they are.
 pub(super) fn directory(deployment: &Deployment) -> PathBuf {
     deployment.site.state.role("flowetl").join("logs")
@@ -52,11 +56,13 @@ fn remove(directory: &Path, age: Duration, most: u64) -> io::Result<usize> {
         find(directory, &mut logs)?;
     }
     logs.sort_by_key(|log| std::cmp::Reverse(log.written));
-    let oldest = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+    let before = |age: Duration| SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+    let (oldest, of_verify) = (before(age), before(READ.min(age)));
     let (mut sum, mut removed) = (0, 0);
     for log in logs {
         sum += log.bytes;
-        if log.written >= oldest && sum <= most {
+        let ours = log.path.components().any(|part| part.as_os_str() == VERIFY);
+        if log.written >= if ours { of_verify } else { oldest } && sum <= most {
             continue;
         }
         fs::remove_file(&log.path)?;
@@ -112,6 +118,9 @@ mod tests {
         assert_eq!(remove(dir.path(), hours(48), 25).unwrap(), 1);
         assert!(!dir.path().join("dag_id=calls/run_id=2").exists());
         assert_eq!((remove(dir.path(), hours(48), 25).unwrap(), left()), (0, 2));
+        write("dag_id=flowkit_verify/run_id=1/attempt=1.log", 1, 2);
+        write("dag_id=flowkit_verify/run_id=2/attempt=1.log", 1, 0);
+        assert_eq!((remove(dir.path(), hours(48), 1_000).unwrap(), left()), (1, 3), "soon read, or never");
         assert_eq!(remove(&dir.path().join("missing"), hours(1), 1).unwrap(), 0);
     }
 }
