@@ -23,8 +23,9 @@ use supervisor::client;
 /// Where were people at the end of a day, by ward? The question goes to FlowMachine's server, as FlowAPI asks it and with
 /// FlowAPI's login to the database; to FlowAPI itself, where PRIVATE_JWT_SIGNING_KEY is at hand to make a token with, and with a
 /// token of FlowAuth's, where its administrator's first password still holds: a user and a role are made there, and removed afterwards; to
-/// FlowMachine's library, as an analyst with a login that is made for it and removed afterwards; and to the database in plain SQL. Where FlowETL runs, a small day of its own (15 June 1972, before the
-/// first mobile phone) goes through a DAG into FlowDB first, is asked about, and is taken out again; no other day is touched. Exit status 0 when all agree; 1 when not, and then what differs is told.
+/// FlowMachine's library, as an analyst with a login that is made for it and removed afterwards; and to the database in plain SQL. Where
+/// FlowETL runs, a small day of its own (15 June 1972, before the first mobile phone) goes through a DAG into FlowDB first, is asked about,
+/// and is taken out again; no other day is touched. Exit status 0 when all agree; 1 when not, and then what differs is told.
 #[derive(Args)]
 pub struct Verify {
     /// The day to ask about [default: the last one that is ingested]
@@ -104,7 +105,7 @@ impl Verify {
         let mut command = vec!["verify", "--dir", "/dev/shm/flowkit", "--patience", &patience];
         command.extend(["--format", if matches!(self.format, Format::Json) { "json" } else { "table" }]);
         command.extend(day.iter().flat_map(|day| ["--day", day]));
-        // Four answers, each within its own patience, and the start of a container.
+        // Each answer within its own patience, and the start of a container.
         let patience = Duration::from_secs(self.patience.saturating_mul(5).saturating_add(60));
         let outcome = inside(stack, &command, patience).run(&Docker::connect()?)?;
         say::product(outcome.stdout.as_bytes());
@@ -134,9 +135,12 @@ fn server(deployment: &Deployment) -> Result<Result<SocketAddr, String>, Problem
     })
 }
 
-/// Where FlowETL's Airflow is, if it runs here.
+/// Where FlowETL's Airflow is, if it runs here: in this deployment, or, where each role has a supervisor of its own, by the word of who set up
+/// the host and named its program.
 fn etl(deployment: &Deployment) -> Result<Option<SocketAddr>, Problem> {
-    let here = runs(deployment, "flowetl") == Some(true);
+    let named = || deployment.site.settings.explicit().any(|(name, _)| name == "FLOWKIT_FLOWETL_PYTHON");
+    let apart = runs(deployment, "flowmachine") != Some(true) && named();
+    let here = runs(deployment, "flowetl") == Some(true) || apart;
     here.then(|| roles::flowetl::reached(deployment)).transpose()
 }
 
