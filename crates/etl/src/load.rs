@@ -1,5 +1,6 @@
 //! Several days side by side.
 
+use std::iter;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,7 +22,7 @@ const SESSION: &str = "SET timezone = 'UTC'; SET datestyle = 'ISO'; SET client_c
                        SET lock_timeout = '10min'; SET statement_timeout = 0; SET application_name = 'flowkit-etl'";
 /// Index builds at once that FlowDB's memory is planned for. While a day is sorted here, it builds none there: sorting takes the
 /// same share.
-const BUILDS: u64 = 2;
+const BUILDS: usize = 2;
 /// Least and most that a day may take for sorting, in bytes.
 const MEMORY: (u64, u64) = (16 << 20, 2 << 30);
 /// What the text beside a table begins with; the number is that of the loader's rules.
@@ -85,6 +86,21 @@ pub trait Progress: Send + Sync {
     fn check(&self);
 }
 
+/// A thread's connections.
+struct Sessions {
+    /// The one that does everything.
+    first: Client,
+    /// Those that build indexes beside it.
+    others: Vec<Client>,
+}
+
+impl Sessions {
+    /// All of them.
+    fn all(&self) -> Vec<&Client> {
+        iter::once(&self.first).chain(&self.others).collect()
+    }
+}
+
 /// Gives a new connection as the owner of the schema (`flowdb`), driven by a task of the runtime that it is asked in.
 pub trait Connect: AsyncFn() -> Result<Client, BoxedError> + Sync {}
 impl<C: AsyncFn() -> Result<Client, BoxedError> + Sync> Connect for C {}
@@ -99,8 +115,8 @@ pub fn load(
     options: &Options,
     progress: &Arc<dyn Progress>,
 ) -> Result<Vec<(Date, Outcome)>, Error> {
-    let one = async |client: &mut Client, memory: usize, day: &Day| {
-        let outcome = one(client, day, options, memory, progress).await?;
+    let one = async |sessions: &mut Sessions, memory: usize, day: &Day| {
+        let outcome = one(sessions, day, options, memory, progress).await?;
         progress.day(day.date, &outcome);
         Ok((day.date, outcome))
     };
@@ -113,7 +129,7 @@ pub fn load(
     if !there.is_empty() {
         progress.check();
     }
-    side_by_side(connect, options, &there, async |client: &mut Client, _, place: &Place| {
+    side_by_side(connect, options, &there, async |Sessions { first: client, .. }: &mut Sessions, _, place: &Place| {
         place.lock(client).await?;
         place.check(client).await?;
         place.unlock(client).await
@@ -121,24 +137,23 @@ pub fn load(
     Ok(done)
 }
 
-/// Does `work` for each item, on as many threads as are wanted, each with a connection of its own and a share of memory. After an
+/// Does `work` for each item, on as many threads as are wanted, each with connections of its own and a share of memory. After an
 /// error no new item is begun; the first error is returned.
 fn side_by_side<T, R, W>(connect: &impl Connect, options: &Options, items: &[T], work: W) -> Result<Vec<R>, Error>
 where
     T: Sync,
     R: Send,
-    W: AsyncFn(&mut Client, usize, &T) -> Result<R, Error> + Sync,
+    W: AsyncFn(&mut Sessions, usize, &T) -> Result<R, Error> + Sync,
 {
     let jobs = options.jobs.min(options.cpus).min(items.len());
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let until_done = async || -> Result<Vec<R>, Error> {
         let mut done = Vec::new();
-        let mut client = session(connect).await?;
-        let memory = share(&client, options.cpus, jobs).await?;
+        let (mut sessions, memory) = sessions(connect, options.cpus, jobs).await?;
         while !stop.load(Ordering::Relaxed)
             && let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed))
         {
-            done.push(work(&mut client, memory, item).await?);
+            done.push(work(&mut sessions, memory, item).await?);
         }
         Ok(done)
     };
@@ -155,28 +170,28 @@ where
 }
 
 async fn one(
-    client: &mut Client,
+    sessions: &mut Sessions,
     day: &Day,
     options: &Options,
     memory: usize,
     progress: &Arc<dyn Progress>,
 ) -> Result<Outcome, Error> {
     let place = Place { kind: options.kind, date: day.date };
-    place.lock(client).await?;
-    let outcome = locked(client, day, place, options, memory, progress).await?;
-    place.unlock(client).await?;
+    place.lock(&sessions.first).await?;
+    let outcome = locked(sessions, day, place, options, memory, progress).await?;
+    place.unlock(&sessions.first).await?;
     Ok(outcome)
 }
 
 async fn locked(
-    client: &mut Client,
+    sessions: &mut Sessions,
     day: &Day,
     place: Place,
     options: &Options,
     memory: usize,
     progress: &Arc<dyn Progress>,
 ) -> Result<Outcome, Error> {
-    let found = place.find(client).await?;
+    let found = place.find(&sessions.first).await?;
     let print = fingerprint(day, &options.decisive()).map_err(Error::file("look at the files of a day"))?;
     let about = format!("{MARK} ({})", print.as_deref().unwrap_or("standard input"));
     if found.table && print.is_some() && found.about.as_deref().is_some_and(|there| there.starts_with(&about)) {
@@ -196,17 +211,17 @@ async fn locked(
         read: Arc::new(move |bytes| told.read(bytes)),
     };
     match read(day, &wanted) {
-        Ok(rows) => put(client, place, rows, &found, &about, progress).await,
+        Ok(rows) => put(sessions, place, rows, &found, &about, progress).await,
         Err(error @ Unfit::Disk(_)) => Err(Error::Disk(error)),
         Err(unfit) => {
-            place.quarantine(client, &found).await?;
+            place.quarantine(&sessions.first, &found).await?;
             Ok(Outcome::Quarantined(unfit))
         }
     }
 }
 
 async fn put(
-    client: &mut Client,
+    sessions: &mut Sessions,
     place: Place,
     read: Read,
     found: &Found,
@@ -215,9 +230,10 @@ async fn put(
 ) -> Result<Outcome, Error> {
     let Read { mut rows, count, refused, rejects, locations, absent } = read;
     let about = format!("{about}: {count} rows, {refused} lines refused");
-    place.fill(client, &mut rows, count, &about).await?;
+    place.fill(&mut sessions.first, &mut rows, count, &about).await?;
     drop(rows);
-    place.attach(client, &locations, || progress.waiting(place.date)).await?;
+    place.index(&sessions.all()).await?;
+    place.attach(&mut sessions.first, &locations, || progress.waiting(place.date)).await?;
     Ok(Outcome::Loaded { rows: count, refused, rejects, replaced: found.table, absent })
 }
 
@@ -241,21 +257,34 @@ async fn session(connect: &impl Connect) -> Result<Client, Error> {
     Ok(client)
 }
 
-/// A day's share of what FlowDB's plan has for index builds, here and there, in bytes; and of the CPUs. Checks, which come when
-/// nothing is built or sorted any more, may take the same.
-async fn share(client: &Client, cpus: usize, jobs: usize) -> Result<usize, Error> {
+/// A thread's connections, with its share of what FlowDB's plan has for index builds, here and there, and of the CPUs; and how much of that
+/// sorting may take here, in bytes. Checks, which come when nothing is built or sorted any more, may take the same.
+async fn sessions(connect: &impl Connect, cpus: usize, jobs: usize) -> Result<(Sessions, usize), Error> {
     let failed = || Error::when("set up the session");
+    let first = session(connect).await?;
     let sql = "SELECT pg_size_bytes(current_setting('maintenance_work_mem'))";
-    let planned: i64 = client.query_one(sql, &[]).await.map_err(failed())?.get(0);
-    let memory = (planned.unsigned_abs() * BUILDS / jobs.max(BUILDS as usize) as u64).clamp(MEMORY.0, MEMORY.1);
-    let helpers = (cpus / jobs).saturating_sub(1);
+    let planned: i64 = first.query_one(sql, &[]).await.map_err(failed())?.get(0);
+    let builders = (cpus / jobs).clamp(1, BUILDS);
+    let share = |at_once: usize| {
+        (planned.unsigned_abs() * BUILDS as u64 / at_once.max(BUILDS) as u64).clamp(MEMORY.0, MEMORY.1)
+    };
+    let helpers = (cpus / jobs / builders).saturating_sub(1);
     let sql = format!(
-        "SET maintenance_work_mem = '{0}kB'; SET work_mem = '{0}kB'; SET hash_mem_multiplier = 1;
-         SET max_parallel_maintenance_workers = {helpers}; SET max_parallel_workers_per_gather = {helpers}",
-        memory / 1024
+        "SET maintenance_work_mem = '{}kB'; SET work_mem = '{}kB'; SET hash_mem_multiplier = 1;
+         SET max_parallel_maintenance_workers = {helpers}; SET max_parallel_workers_per_gather = {}",
+        share(jobs * builders) / 1024,
+        share(jobs) / 1024,
+        (cpus / jobs).saturating_sub(1)
     );
-    client.batch_execute(&sql).await.map_err(failed())?;
-    Ok(usize::try_from(memory).unwrap_or(usize::MAX))
+    let mut others = Vec::new();
+    for _ in 1..builders {
+        others.push(session(connect).await?);
+    }
+    let sessions = Sessions { first, others };
+    for client in sessions.all() {
+        client.batch_execute(&sql).await.map_err(failed())?;
+    }
+    Ok((sessions, usize::try_from(share(jobs)).unwrap_or(usize::MAX)))
 }
 
 /// Gathers statistics of the kind, its days included, if one of these has none. FlowETL does it after its newest day: autovacuum
