@@ -10,9 +10,9 @@ use super::host::{self, Purpose, Standing};
 use super::{HostError, Walls, accounts, takeover, walls};
 use crate::roles::Plan;
 use flowkit_core::Site;
-use flowkit_core::catalogue::{Secret, catalogue};
+use flowkit_core::catalogue::{Make, Secret, catalogue};
 use flowkit_core::config::{Origin, Problem, Problems, Settings, StateDir, bracketed, followed, from_here};
-use flowkit_core::secrets::{LookupError, Place, Store};
+use flowkit_core::secrets::{LookupError, Place, Store, made_from};
 use supervisor::{User, client};
 
 /// Everything that a role needs to know in order to say what it runs.
@@ -322,8 +322,14 @@ impl Deployment {
         let (optional, needed): (Vec<_>, Vec<_>) = catalogue()
             .secrets_of(role)
             .partition(|secret| secret.optional || secret.unless.as_ref().is_some_and(does_without));
+        // The password in a connection string of the operator's is nobody's secret beside it.
+        let in_another = |name: &&'static str| {
+            let whole = |other: &&Secret| matches!(other.make, Make::Template(_)) && !other.optional;
+            let own = |other: &&Secret| catalogue().owner(&other.name).is_some_and(|owner| owner.name == role.name);
+            made_from(name).filter(own).filter(whole).any(|other| there(&other.name.as_str()))
+        };
         let optional = optional.into_iter().chain(catalogue().certificates_of(role)).map(name).filter(there);
-        needed.into_iter().map(name).chain(optional).collect()
+        needed.into_iter().map(name).filter(|name| there(name) || !in_another(name)).chain(optional).collect()
     }
 
     /// The directory from outside in which all of these are files of their own names. A fixed value needs none: the program

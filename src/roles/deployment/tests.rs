@@ -38,6 +38,29 @@ fn secrets_are_copied_unless_they_come_from_outside_in_one_place() {
 }
 
 #[test]
+fn the_password_in_a_connection_string_of_the_operators_is_asked_of_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let deployment = || {
+        let mut deployment = Deployment::new(StateDir::new(dir.path()), Settings::default());
+        deployment.site.store = Store::only(dir.path());
+        deployment
+    };
+    let put =
+        |name: &str| fs::write(dir.path().join(name), "postgresql://airflow:pass@db.example.org/airflow").unwrap();
+    assert!(deployment().names_of_secrets("flowetl").contains(&"FLOWETL_POSTGRES_PASSWORD"));
+    put("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN");
+    let names = deployment().names_of_secrets("flowetl");
+    assert!(!names.contains(&"FLOWETL_POSTGRES_PASSWORD") && names.contains(&"AIRFLOW__CORE__FERNET_KEY"), "{names:?}");
+    put("FLOWETL_POSTGRES_PASSWORD");
+    assert!(deployment().names_of_secrets("flowetl").contains(&"FLOWETL_POSTGRES_PASSWORD"), "it is there");
+    // Another role's connection string is no reason, nor a certificate beside its key.
+    put("AIRFLOW_CONN_FLOWDB");
+    put("cert-flowkit.pem");
+    assert!(deployment().names_of_secrets("flowdb").contains(&"FLOWDB_POSTGRES_PASSWORD"));
+    assert!(deployment().names_of_secrets("flowapi").contains(&"key-flowkit.pem"));
+}
+
+#[test]
 fn a_role_sees_its_own_settings_and_no_others() {
     let mut settings = Settings::default();
     for (name, value) in [("FLOWDB_HOST_PORT", "9100"), ("FLOWKIT_PYTHON", "/python"), ("REDIS_PORT", "6400")] {
