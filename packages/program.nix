@@ -43,6 +43,8 @@ rustPlatform.buildRustPackage {
         ../Cargo.lock
         (compiled "src")
       ]
+      # Worked examples, which `flowkit verify` has in it.
+      ++ lib.optional (program == workspace.package.name) ../examples/notebooks
       ++ map (member: compiled member.key) closure
     );
   };

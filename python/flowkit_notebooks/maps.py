@@ -18,6 +18,10 @@ matplotlib.rcParams.update({
 })
 
 
+class TooLittle(Exception):
+    """There are too few days, or too few people, for this picture."""
+
+
 def connect(url=None):
     """A connection to FlowAPI: where ``url`` or FLOWAPI_URL says, with the token FLOWAPI_TOKEN and the certificate SSL_CERTIFICATE_FILE, as
     upstream's AutoFlow names them: secrets, or variables of the environment."""
@@ -27,15 +31,21 @@ def connect(url=None):
     )
 
 
-def days(connection):
-    """The days for which there are both calls and text messages, in order."""
+def days(connection, least=1):
+    """The days for which there are both calls and text messages, in order: ``least`` of them, or it is too little."""
     dates = flowclient.get_available_dates(connection=connection)
-    return sorted(set(dates.get("calls", [])) & set(dates.get("sms", [])))
+    found = sorted(set(dates.get("calls", [])) & set(dates.get("sms", [])))
+    if len(found) < least:
+        raise TooLittle(f"it takes {least} days of calls and text messages, and there are {len(found)}")
+    return found
 
 
 def result(query):
     """A query's rows."""
-    return query.get_result(poll_interval=0.2, disable_progress=True)
+    rows = query.get_result(poll_interval=0.2, disable_progress=True)
+    if not len(rows):
+        raise TooLittle(f"nowhere were more than {LEFT_OUT} people, and FlowAPI tells no smaller numbers")
+    return rows
 
 
 def areas(connection, unit):

@@ -1,10 +1,12 @@
 //! `flowkit verify`: does a running deployment give right answers?
 
+use std::fs;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use serde_json::json;
@@ -13,8 +15,10 @@ use time::Date;
 use super::{Failure, demo, table};
 use crate::roles::{self, Deployment, flowmachine};
 use crate::stack::{Docker, Job};
-use crate::verify::{Check, Error, Target, verify};
-use flowkit_core::config::Problem;
+use crate::verify::examples::{self, Place};
+use crate::verify::{Check, Error, Target, token_for_examples, verify};
+use flowkit_core::config::{Problem, bracketed};
+use flowkit_core::secrets::{Secret, Store};
 use say::{show, tell};
 use supervisor::client;
 
@@ -26,6 +30,9 @@ use supervisor::client;
 /// FlowMachine's library, as an analyst with a login that is made for it and removed afterwards; and to the database in plain SQL. Where
 /// FlowETL runs, a small day of its own (15 June 1972, before the first mobile phone) goes through a DAG into FlowDB first, is asked about,
 /// and is taken out again; no other day is touched. Exit status 0 when all agree; 1 when not, and then what differs is told.
+///
+/// With --examples the worked examples are run instead: notebooks that ask through FlowAPI, as analysts do. Their reports, with maps, are kept as PDF
+/// and HTML. On the records of `flowkit db demo` their figures are compared with plain SQL; on others it is told what could be drawn.
 #[derive(Args)]
 pub struct Verify {
     /// The day to ask about [default: the last one that is ingested]
@@ -43,6 +50,21 @@ pub struct Verify {
     /// A stack on Docker Swarm instead: the questions are asked from inside of it
     #[arg(long, value_name = "NAME")]
     stack: Option<String>,
+    /// Run the worked examples, and keep their reports
+    #[arg(long, conflicts_with_all = ["stack", "day"])]
+    examples: bool,
+    /// An example to run, instead of all; may be given several times
+    #[arg(long, value_name = "EXAMPLE", requires = "examples", value_parser = PossibleValuesParser::new(examples::names()))]
+    only: Vec<String>,
+    /// Where notebooks and reports are kept
+    #[arg(long, value_name = "DIR", requires = "examples", default_value = "flowkit-examples")]
+    reports: PathBuf,
+    /// A FlowAPI anywhere, such as a stack's or a machine's, asked with the token in FLOWAPI_TOKEN (a file may hold it: FLOWAPI_TOKEN_FILE)
+    #[arg(long, value_name = "URL", requires = "examples", conflicts_with = "dir")]
+    url: Option<String>,
+    /// Its certificate, as PEM, where no authority that this machine trusts has signed it
+    #[arg(long, value_name = "FILE", requires = "url")]
+    certificate: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -50,6 +72,9 @@ enum Format {
     Table,
     Json,
 }
+
+/// User and group that own nothing, on every Linux.
+const NOBODY: u32 = 65_534;
 
 /// A check that failed.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +90,9 @@ impl Verify {
         if let Some(stack) = &self.stack {
             return self.run_inside(stack);
         }
+        if let Some(url) = &self.url {
+            return self.run_examples_elsewhere(url);
+        }
         let deployment = Deployment::open_running(self.dir.as_deref()).map_err(Failure::mistake)?;
         let target = Target {
             site: &deployment.site,
@@ -76,12 +104,20 @@ impl Verify {
             python_as: deployment.user_of("flowmachine").map_err(Failure::mistake)?.map(|user| (user.uid, user.gid)),
             patience: Duration::from_secs(self.patience),
         };
+        if self.examples {
+            return self.run_examples_here(&deployment, &target);
+        }
+        Ok(self.show(|told| verify(&target, self.day, told)))
+    }
+
+    /// Does some checks, with a sign of life at a terminal, and shows what came of them.
+    fn show(&self, work: impl FnOnce(&dyn Fn(&Check)) -> Vec<Check>) -> ExitCode {
         let spinner = say::ERR.is_terminal().then(|| ProgressBar::new_spinner().with_message("asking"));
         if let Some(spinner) = &spinner {
             spinner.enable_steady_tick(Duration::from_millis(100));
         }
         let told = |check: &Check| _ = spinner.as_ref().map(|s| s.set_message(format!("asking; done: {}", check.what)));
-        let checks = verify(&target, self.day, told);
+        let checks = work(&told);
         if let Some(spinner) = spinner {
             spinner.finish_and_clear();
         }
@@ -94,8 +130,71 @@ impl Verify {
             .filter_map(|Check { what, outcome, .. }| Some(Wrong { what, source: outcome.err()? }.into()))
             .collect();
         wrong.iter().for_each(|failure| tell!("{failure}"));
-        Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
+
+    /// The examples before a deployment of this machine, with a token made for them.
+    fn run_examples_here(&self, deployment: &Deployment, target: &Target) -> Result<ExitCode, Failure> {
+        let away = |why: &String| Failure::mistake(Error::Away("FlowAPI", why.clone()));
+        let at = *target.flowapi.as_ref().map_err(away)?;
+        let plain = deployment.site.settings.flag("FLOWKIT_FLOWAPI_PLAIN_HTTP");
+        let host = if at.ip().is_loopback() { "localhost".to_owned() } else { bracketed(&at.ip().to_string()) };
+        let lifetime = target.patience.saturating_mul(u32::try_from(examples::names().count()).unwrap_or(u32::MAX));
+        let certificate = (!plain).then(|| deployment.site.store.get("cert-flowkit.pem")).transpose();
+        let place = Place {
+            url: format!("{}://{host}:{}", if plain { "http" } else { "https" }, at.port()),
+            token: token_for_examples(target, lifetime)?,
+            certificate: certificate.map_err(Failure::mistake)?,
+            python: &notebooks_python().map_err(Failure::mistake)?,
+            python_as: target.python_as,
+            reports: &self.reports()?,
+            patience: target.patience,
+        };
+        Ok(self.show(|told| examples::examples(&place, Some(target), &self.only, told)))
+    }
+
+    /// The examples before any FlowAPI, with a token that is given.
+    fn run_examples_elsewhere(&self, url: &str) -> Result<ExitCode, Failure> {
+        let store = Store::new(None);
+        let read = |path: &PathBuf| {
+            let unread = |error: std::io::Error| {
+                let problem = Problem::new("the certificate can't be read", "give FlowAPI's cert-flowkit.pem");
+                Failure::mistake(problem.value(format!("{}: {error}", path.display())))
+            };
+            fs::read_to_string(path).map(Secret::new).map_err(unread)
+        };
+        let place = Place {
+            url: url.trim_end_matches('/').to_owned(),
+            token: store.get("FLOWAPI_TOKEN").map_err(Failure::mistake)?,
+            certificate: self.certificate.as_ref().map(read).transpose()?,
+            python: &notebooks_python().map_err(Failure::mistake)?,
+            // What a server answers is read by somebody who may do nothing here.
+            python_as: rustix::process::geteuid().is_root().then_some((NOBODY, NOBODY)),
+            reports: &self.reports()?,
+            patience: Duration::from_secs(self.patience),
+        };
+        Ok(self.show(|told| examples::examples(&place, None, &self.only, told)))
+    }
+
+    fn reports(&self) -> Result<PathBuf, Failure> {
+        let absolute = std::path::absolute(&self.reports).and_then(|path| examples::make(&path).map(|()| path));
+        let problem = |error: std::io::Error| {
+            let problem = Problem::new("the directory of the reports can't be made", "give another one with --reports");
+            Failure::mistake(problem.value(format!("{}: {error}", self.reports.display())))
+        };
+        absolute.map_err(problem)
+    }
+}
+
+/// The Python of analysts' notebooks that `make setup` puts beside this program.
+fn notebooks_python() -> Result<PathBuf, Problem> {
+    let below = |prefix: &Path| prefix.join("lib/flowkit/notebooks/bin/python");
+    let beside = std::env::current_exe().ok().and_then(|program| program.ancestors().nth(2).map(below));
+    let path = beside.filter(|path| path.exists()).unwrap_or_else(|| below(Path::new("/usr/local")));
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(Problem::new("the notebooks' Python is not there", "run `make setup`").value(path.display().to_string()))
 }
 
 impl Verify {

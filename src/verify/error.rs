@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use time::Date;
@@ -217,6 +218,25 @@ pub enum Error {
         status: String,
         /// The last lines that it printed.
         said: String,
+    },
+    /// An example went wrong.
+    #[error("{said}")]
+    Example {
+        /// Which.
+        name: &'static str,
+        /// What it said.
+        said: String,
+    },
+    /// The figures of an example are not those of the records.
+    #[error("{} figures differ{}", .0.len(), .0.iter().take(10).map(|line| format!("\n  {line}")).collect::<String>())]
+    Figures(Vec<String>),
+    /// What an example needs or leaves can't be written.
+    #[error("{} can't be used", path.display())]
+    Place {
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
     },
     /// The process can't have what it needs of the system.
     #[error("cannot wait for answers")]

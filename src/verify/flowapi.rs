@@ -37,12 +37,23 @@ pub fn counts(target: &Target, question: &Question) -> Result<Result<Counts, Str
     target.wait(client.counts(question), || client.failed(io::ErrorKind::TimedOut.into())).map(Ok)
 }
 
+/// A token of the deployment's for the examples, good for as long as they may take.
+pub fn token_for_examples(target: &Target, lifetime: Duration) -> Result<Secret, Error> {
+    let key = target.site.store.get("PRIVATE_JWT_SIGNING_KEY")?;
+    let audience = target.site.store.get("FLOWAPI_IDENTIFIER")?;
+    mint(&key, audience.expose(), lifetime, super::examples::scopes()).map(Secret::new)
+}
+
 fn token(target: &Target, question: &Question, key: &Secret, audience: &str) -> Result<String, Error> {
+    mint(key, audience, target.patience, question.scopes.iter().map(|scope| (*scope).to_owned()).collect())
+}
+
+fn mint(key: &Secret, audience: &str, lifetime: Duration, scopes: Vec<String>) -> Result<String, Error> {
     let wish = Wish {
         user: "flowkit-verify".to_owned(),
         audience: audience.to_owned(),
-        lifetime: target.patience + SPARE,
-        roles: vec![("verify".to_owned(), question.scopes.iter().map(|scope| (*scope).to_owned()).collect())],
+        lifetime: lifetime + SPARE,
+        roles: vec![("verify".to_owned(), scopes)],
         ..Wish::default()
     };
     let minter = Minter::parse(key.expose()).map_err(|error| Error::Token(error.to_string()))?;

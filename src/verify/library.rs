@@ -63,17 +63,7 @@ fn run(target: &Target, day: Date, name: &str, password: &Secret) -> Result<Coun
         // Root's supplementary groups go with it.
         python.uid(uid).gid(gid);
     }
-    // It reads what others stored: no terminal into which it could type, and no way to more rights.
-    let alone = || {
-        rustix::process::setsid()?;
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-        Ok(rustix::thread::set_no_new_privs(true)?)
-    };
-    // SAFETY: the closure makes system calls only, and takes neither memory nor a lock.
-    #[expect(unsafe_code, reason = "what runs between fork and exec has no safe form")]
-    unsafe {
-        python.pre_exec(alone);
-    }
+    alone(&mut python);
     let mut child = python.spawn().map_err(failed)?;
     let written = child.stdin.take().map(|mut stdin| stdin.write_all(given.to_string().as_bytes()));
     let output = wait(child, target.patience).map_err(failed)?;
@@ -85,8 +75,22 @@ fn run(target: &Target, day: Date, name: &str, password: &Secret) -> Result<Coun
     serde_json::from_slice(&output.stdout).map_err(|_| ended())
 }
 
+/// What reads what others stored gets no terminal into which it could type, and no way to more rights; it ends with us.
+pub(super) fn alone(python: &mut Command) {
+    let alone = || {
+        rustix::process::setsid()?;
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        Ok(rustix::thread::set_no_new_privs(true)?)
+    };
+    // SAFETY: the closure makes system calls only, and takes neither memory nor a lock.
+    #[expect(unsafe_code, reason = "what runs between fork and exec has no safe form")]
+    unsafe {
+        python.pre_exec(alone);
+    }
+}
+
 /// Waits for a child and what it prints; kills it when patience ends.
-fn wait(mut child: Child, patience: Duration) -> io::Result<Output> {
+pub(super) fn wait(mut child: Child, patience: Duration) -> io::Result<Output> {
     let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
     let read = |pipe: Option<&mut dyn Read>| {
         let mut bytes = Vec::new();
@@ -113,7 +117,7 @@ fn wait(mut child: Child, patience: Duration) -> io::Result<Output> {
     })
 }
 
-fn last_lines(stderr: &[u8]) -> String {
+pub(super) fn last_lines(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(5)..].join("\n  ")

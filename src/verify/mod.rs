@@ -5,6 +5,7 @@
 //! flowapi    through FlowAPI, as an analyst with a token
 //! flowauth   the same with a token of FlowAuth's, from the role that allows it to the day it is revoked
 //! library    through FlowMachine's library, as an analyst with a new login of their own
+//! examples   worked examples, notebooks that an analyst runs through FlowAPI
 //! expected   in plain SQL over the call records, written without a look at FlowMachine's
 //! flowetl    before all that, where FlowETL runs: a day of our own, from its DAG to the answers about it, and out again
 //! ```
@@ -13,6 +14,7 @@
 
 mod airflow;
 mod error;
+pub mod examples;
 mod expected;
 mod flowapi;
 mod flowauth;
@@ -35,6 +37,7 @@ use flowkit_core::Site;
 
 pub use error::Error;
 pub use expected::{Difference, Expected};
+pub use flowapi::token_for_examples;
 
 /// People by area, as FlowMachine gives them.
 pub type Counts = BTreeMap<String, i64>;
