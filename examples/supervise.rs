@@ -185,6 +185,7 @@ impl Entry {
                 connect: Some(confined.connect.clone()),
                 plain: confined.plain,
                 datagrams: confined.datagrams,
+                unix: false,
             }),
         }
     }

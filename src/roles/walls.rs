@@ -235,6 +235,7 @@ fn network(needs: &Needs) -> Confinement {
         connect: needs.connect.clone(),
         plain: !needs.is_database,
         datagrams: needs.asks_names,
+        unix: false,
     }
 }
 

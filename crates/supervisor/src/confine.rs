@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, Ruleset, RulesetAttr,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, Ruleset, RulesetAttr, RulesetCreated,
     RulesetCreatedAttr, RulesetError, Scope, path_beneath_rules,
 };
 use seccompiler::{
@@ -36,13 +36,26 @@ pub struct Prepared {
 impl Prepared {
     /// Opens the paths and translates the rules.
     pub fn new(confinement: &Confinement) -> io::Result<Prepared> {
-        let ruleset = ruleset(confinement).map_err(io::Error::other)?.map(child::raise).transpose()?;
-        let filters = match confinement.plain && has_filters() {
-            true => filters(!confinement.datagrams).map_err(io::Error::other)?,
-            false => Vec::new(),
-        };
-        Ok(Prepared { ruleset, filters })
+        let ruleset: Option<OwnedFd> = ruleset(confinement).map_err(io::Error::other)?.into();
+        Ok(Prepared { ruleset: ruleset.map(child::raise).transpose()?, filters: filters_of(confinement)? })
     }
+}
+
+fn filters_of(confinement: &Confinement) -> io::Result<Vec<BpfProgram>> {
+    match confinement.plain && has_filters() {
+        true => filters(!confinement.datagrams, confinement.unix).map_err(io::Error::other),
+        false => Ok(Vec::new()),
+    }
+}
+
+/// Confines this process, which has one thread yet, and all that it starts: what a program may do to itself before it becomes another.
+///
+/// # Errors
+/// The kernel refuses what it said it has.
+pub fn confine_self(confinement: &Confinement) -> io::Result<()> {
+    let filters = filters_of(confinement)?;
+    ruleset(confinement).and_then(RulesetCreated::restrict_self).map_err(io::Error::other)?;
+    filters.iter().try_for_each(|filter| seccompiler::apply_filter(filter).map_err(io::Error::other))
 }
 
 /// What this kernel can't close to a confined service, in words.
@@ -59,7 +72,7 @@ pub fn gaps() -> Vec<&'static str> {
     closed.into_iter().filter(|(closed, _)| !closed).map(|(_, what)| what).collect()
 }
 
-fn ruleset(confinement: &Confinement) -> Result<Option<OwnedFd>, RulesetError> {
+fn ruleset(confinement: &Confinement) -> Result<RulesetCreated, RulesetError> {
     let mut attributes = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))?
@@ -78,7 +91,7 @@ fn ruleset(confinement: &Confinement) -> Result<Option<OwnedFd>, RulesetError> {
     for port in confinement.connect.iter().flatten() {
         created = created.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
     }
-    Ok(created.into())
+    Ok(created)
 }
 
 fn rights(reach: Reach) -> BitFlags<AccessFs> {
@@ -214,7 +227,7 @@ const NAMESPACES: [libc::c_int; 7] = [
 /// Requests that type into a terminal.
 const TYPING: [libc::c_ulong; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
 
-fn filters(no_datagrams: bool) -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
+fn filters(no_datagrams: bool, unix: bool) -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
     use SeccompCmpOp::{Eq, MaskedEq, Ne};
     let when = |argument: u8, op: SeccompCmpOp, value: u64| {
         SeccompCondition::new(argument, SeccompCmpArgLen::Dword, op, value)
@@ -223,7 +236,8 @@ fn filters(no_datagrams: bool) -> Result<Vec<BpfProgram>, seccompiler::BackendEr
         conditions.into_iter().map(|condition| SeccompRule::new(vec![condition?])).collect()
     };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
-    let others: Result<_, _> = SOCKETS.iter().map(|kind| when(0, Ne, *kind as u64)).collect();
+    let kinds = SOCKETS.iter().copied().chain(unix.then_some(libc::AF_UNIX));
+    let others: Result<_, _> = kinds.map(|kind| when(0, Ne, kind as u64)).collect();
     let mut sockets = vec![SeccompRule::new(others?)?];
     for family in [libc::AF_INET, libc::AF_INET6] {
         let protocols = PROTOCOLS.iter().map(|protocol| when(2, Ne, *protocol as u64));

@@ -97,8 +97,9 @@ fn wait(signals: &Signals, messages: &OwnedFd, kill_at: Option<Duration>) {
     let _ = poll(&mut fds, timeout.as_ref());
 }
 
-/// Kills every descendant until none is left. As their subreaper we inherit the orphans, so none can slip away.
-fn clear() {
+/// Kills every descendant of this process until none is left. As their subreaper, which it has to be, we inherit the orphans, so that none
+/// can slip away.
+pub fn clear() {
     let me = std::process::id() as i32;
     let mut pause = Duration::from_millis(1);
     loop {

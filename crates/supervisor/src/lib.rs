@@ -49,16 +49,18 @@ use rustix::process::{DumpableBehavior, Pid, Signal, set_child_subreaper, set_du
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 pub use client::Stopped;
-pub use confine::gaps;
+pub use confine::{confine_self, gaps};
 pub use detach::spawn_detached;
 use engine::{Engine, Parts};
 pub use error::Error;
+pub use guard::clear as end_descendants;
 pub use listener::connect_to_own;
 pub use options::{LogFormat, LogTarget, Options, Outcome};
 use say::tell;
 pub use service::{Alive, Command, Confinement, Kind, OnDependency, Probe, Reach, Restart, Service, StopStep, User};
 pub use status::{ServiceState, ServiceStatus, Status};
 pub use sys::Acting;
+pub use walk::{Seen, descendants};
 
 /// Runs the services until they are asked to stop or can't be kept up. The calling process becomes the guard.
 ///

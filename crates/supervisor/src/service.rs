@@ -86,6 +86,8 @@ pub struct Confinement {
     /// Of a plain one: whether it may send datagrams (UDP), which no rule about ports holds back. Without them it can't ask for
     /// the addresses of hosts.
     pub datagrams: bool,
+    /// Of a plain one: whether it may make unix sockets all the same.
+    pub unix: bool,
 }
 
 /// What may be done with a file, or what is below a directory.

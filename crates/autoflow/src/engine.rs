@@ -1,0 +1,415 @@
+//! What runs when. One task looks for new days and starts runs; each run is a task that says that it lives.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value};
+use time::Date;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::execute::{execute, stopped};
+use crate::flowapi::{self, counted, ends_soon, in_full};
+use crate::run::hash;
+use crate::start::Given;
+use crate::store::{self, End, Run, STALE, Store};
+use crate::workflows::{self, FILE, Faults, Workflow, Workflows};
+
+/// Time between two looks at whether there is something to do.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Time between two signs of life of a run.
+const BEAT: Duration = Duration::from_secs(10);
+
+/// Time between two looks for runs whose owner is dead, for files that it has left, and for what is to be tried again.
+const REAP: Duration = Duration::from_secs(10);
+
+/// Seconds after which FlowAPI is asked again where it did not answer; doubled each time.
+const AGAIN: u64 = 15;
+
+/// At most so many.
+const AGAIN_AT_MOST: u64 = 900;
+
+/// The longest file with workflows, in bytes.
+const LONGEST: u64 = 4 << 20;
+
+/// How AutoFlow stands, beside what the database says.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// What runs, out of the file as it was when it was last whole.
+    pub workflows: Option<Arc<Workflows>>,
+    /// What is wrong with the file as it is.
+    pub broken: Option<String>,
+    /// Why no days are known.
+    pub away: Option<String>,
+    /// What there is to say of the token.
+    pub token: Option<String>,
+    /// When days are asked for next.
+    pub next: Option<SystemTime>,
+}
+
+/// AutoFlow at work.
+pub struct Engine {
+    given: Arc<Given>,
+    store: Store,
+    owner: String,
+    standing: Arc<Mutex<Standing>>,
+    stop: watch::Receiver<bool>,
+    runs: JoinSet<()>,
+    queue: VecDeque<Task>,
+    /// The file as it was seen last.
+    seen: Option<Result<String, String>>,
+    looked: Looked,
+}
+
+/// When days were asked for.
+#[derive(Default)]
+struct Looked {
+    /// By this AutoFlow.
+    ever: bool,
+    failures: u32,
+    /// Not before, for it went wrong.
+    wait: Option<Instant>,
+}
+
+/// A run to come.
+struct Task {
+    workflow: String,
+    notebooks: Workflow,
+    reference: Date,
+    parameters: Map<String, Value>,
+}
+
+/// The time, in seconds since 1970.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Reads the file with workflows.
+///
+/// # Errors
+/// In words: it can't be read, or what is wrong with it.
+pub fn file(path: &Path) -> Result<String, String> {
+    let text = flowkit_core::config::file::read_anyones(path, LONGEST).map_err(|error| format!("{}: {error}", path.display()))?;
+    String::from_utf8(text.to_vec()).map_err(|_| format!("{} is not text", path.display()))
+}
+
+impl Engine {
+    /// One that stops when `stop` is true.
+    pub fn new(given: Arc<Given>, store: Store, owner: String, stop: watch::Receiver<bool>) -> Engine {
+        let standing = Arc::default();
+        let (runs, queue, looked) = (JoinSet::new(), VecDeque::new(), Looked::default());
+        Engine { given, store, owner, standing, stop, runs, queue, seen: None, looked }
+    }
+
+    /// How it stands; others look at it.
+    pub fn standing(&self) -> Arc<Mutex<Standing>> {
+        self.standing.clone()
+    }
+
+    /// Reads the file for the first time.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn begin(&mut self) -> Result<(), String> {
+        self.reread();
+        let standing = self.standing.lock().expect("nobody panics with it");
+        standing.broken.clone().map_or(Ok(()), Err)
+    }
+
+    /// Works until it is stopped; then no run of its own is left.
+    ///
+    /// # Errors
+    /// The database has gone for good.
+    pub async fn run(mut self) -> Result<(), store::Error> {
+        let freed = self.store.reap(Some(&self.owner), "AutoFlow was killed", true, self.given.retry).await?;
+        if freed > 0 {
+            tracing::warn!(runs = freed, "runs that an AutoFlow before this one did not end are tried again");
+        }
+        self.store.begin_looking().await?;
+        let mut reaped: Option<Instant> = None;
+        while !*self.stop.borrow() {
+            self.reread();
+            if reaped.is_none_or(|at| at.elapsed() >= REAP) {
+                reaped = Some(Instant::now());
+                self.tidy().await;
+                self.line_up_again().await;
+            }
+            if self.is_due().await {
+                self.look().await;
+            }
+            self.fill().await;
+            let mut stop = self.stop.clone();
+            tokio::select! {
+                () = stopped(&mut stop) => {}
+                Some(_) = self.runs.join_next() => {}
+                () = tokio::time::sleep(EVERY) => {}
+            }
+        }
+        // Each ends its child and then itself.
+        while self.runs.join_next().await.is_some() {}
+        self.store.reap(Some(&self.owner), "AutoFlow was stopped", false, self.given.retry).await?;
+        Ok(())
+    }
+
+    fn standing_now(&self, change: impl FnOnce(&mut Standing)) {
+        change(&mut self.standing.lock().expect("nobody panics with it"));
+    }
+
+    /// Looks at the file. One that is broken changes nothing.
+    fn reread(&mut self) {
+        let path = self.given.means.inputs.join(FILE);
+        let text = file(&path);
+        if self.seen.as_ref() == Some(&text) {
+            return;
+        }
+        let again = self.seen.is_some();
+        let read = text.clone().and_then(|text| {
+            let named = |Faults(faults): Faults| {
+                faults.iter().map(|fault| format!("{}, {fault}", path.display())).collect::<Vec<_>>().join("\n")
+            };
+            workflows::read(&text, &self.given.means.inputs).map_err(named)
+        });
+        self.seen = Some(text);
+        match read {
+            Ok(read) => {
+                if again {
+                    tracing::info!("{FILE} has changed, and is what counts from now on");
+                    // What waits was made of the old one.
+                    self.queue.clear();
+                }
+                self.standing_now(|standing| {
+                    standing.workflows = Some(Arc::new(read));
+                    standing.broken = None;
+                });
+            }
+            Err(why) => {
+                if again {
+                    tracing::error!("{FILE} has changed and is broken; what it said before still counts: {why}");
+                }
+                self.standing_now(|standing| standing.broken = Some(why));
+            }
+        }
+    }
+
+    fn workflows(&self) -> Option<Arc<Workflows>> {
+        self.standing.lock().expect("nobody panics with it").workflows.clone()
+    }
+
+    /// Frees what dead owners have left.
+    async fn tidy(&self) {
+        match self.store.reap(None, "whoever ran it has fallen silent", true, self.given.retry).await {
+            Ok(0) => {}
+            Ok(runs) => tracing::warn!(runs, "runs whose AutoFlow has fallen silent are tried again"),
+            Err(error) => tracing::error!("{}", in_full(&error)),
+        }
+        if let Err(error) = self.given.means.places.recover(&self.store).await {
+            tracing::error!("what was left of runs can't be put right: {}", in_full(&*error));
+        }
+    }
+
+    /// Whether days are to be asked for: the schedule says so, or has while nobody was here. Without one, once by each AutoFlow.
+    async fn is_due(&self) -> bool {
+        let Some(workflows) = self.workflows() else { return false };
+        let waits = self.looked.wait.is_some_and(|until| Instant::now() < until);
+        let Some(schedule) = &workflows.sensor.schedule else {
+            self.standing_now(|standing| standing.next = None);
+            return !self.looked.ever && !waits;
+        };
+        // Whoever shares the database may have asked.
+        let last = match self.store.last_look().await {
+            Ok(last) => last.map_or(0, |(at, _)| at),
+            Err(error) => {
+                tracing::error!("{}", in_full(&error));
+                return false;
+            }
+        };
+        let next = schedule.after(UNIX_EPOCH + Duration::from_secs(last.unsigned_abs()));
+        self.standing_now(|standing| standing.next = next);
+        next.is_some_and(|next| next <= SystemTime::now()) && !waits
+    }
+
+    /// Lines up what failed and has waited long enough, as far as the file still says that it runs.
+    async fn line_up_again(&mut self) {
+        let Some(workflows) = self.workflows() else { return };
+        let due = match self.store.due_again().await {
+            Ok(due) => due,
+            Err(error) => return tracing::error!("{}", in_full(&error)),
+        };
+        for run in due {
+            let Some(reference) = workflows::iso(&run.reference) else { continue };
+            let same = |configured: &&workflows::Configured| {
+                configured.name == run.workflow && configured.run_of(reference).is_some_and(|(parameters, _)| hash(&parameters) == run.hash)
+            };
+            let waits = self.queue.iter().any(|task| task.workflow == run.workflow && task.reference == reference);
+            if let Some(configured) = workflows.sensor.workflows.iter().find(same).filter(|_| !waits) {
+                let notebooks = workflows.workflows[&configured.name].clone();
+                self.queue.push_back(Task { workflow: run.workflow, notebooks, reference, parameters: run.parameters });
+            }
+        }
+    }
+
+    /// Asks for days, and lines up what is to run.
+    async fn look(&mut self) {
+        let Some(workflows) = self.workflows() else { return };
+        let handed = self.given.handed();
+        let token = handed.as_ref().ok().and_then(|handed| ends_soon(&handed.token, now()));
+        if let Some(token) = &token {
+            tracing::warn!("{token}");
+        }
+        let days = match &handed {
+            Ok(handed) => flowapi::days(&self.given.place, handed.certificate.as_deref(), &handed.token).await,
+            Err(why) => Err(why.clone()),
+        };
+        let said = match &days {
+            Ok(days) => format!("{} days", days.values().flatten().collect::<std::collections::BTreeSet<_>>().len()),
+            Err(why) => format!("failed: {why}"),
+        };
+        if let Err(error) = self.store.looked(&said, days.is_ok()).await {
+            tracing::error!("{}", in_full(&error));
+        }
+        self.standing_now(|standing| {
+            standing.token = token;
+            standing.away = days.as_ref().err().cloned();
+        });
+        match days {
+            Ok(days) => {
+                self.looked = Looked { ever: true, ..Looked::default() };
+                let (days, warnings) = counted(&days, &workflows.sensor);
+                warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+                self.queue = line_up(&workflows, &days).into();
+            }
+            Err(why) => {
+                let wait = AGAIN.checked_shl(self.looked.failures).unwrap_or(AGAIN_AT_MOST).min(AGAIN_AT_MOST);
+                self.looked.failures = (self.looked.failures + 1).min(16);
+                self.looked.wait = Some(Instant::now() + Duration::from_secs(wait));
+                tracing::error!(again_in_seconds = wait, "FlowAPI does not say which days there are: {why}");
+            }
+        }
+    }
+
+    /// Starts as many runs as there may be.
+    async fn fill(&mut self) {
+        while self.runs.len() < self.given.concurrency {
+            let Some(task) = self.queue.pop_front() else { return };
+            match self.store.claim(&task.workflow, task.reference, &task.parameters, &self.owner, false).await {
+                Ok(Some(run)) => {
+                    let (given, store, owner, stop) = (self.given.clone(), self.store.clone(), self.owner.clone(), self.stop.clone());
+                    self.runs.spawn(async move {
+                        attempt(&given, &store, &owner, &run, &task.notebooks, stop).await;
+                    });
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!("a run can't be begun: {}", in_full(&error));
+                    self.queue.push_front(task);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// What is to run for these days, the earliest first.
+fn line_up(workflows: &Workflows, days: &std::collections::BTreeSet<Date>) -> Vec<Task> {
+    let mut tasks: Vec<Task> = Vec::new();
+    for configured in &workflows.sensor.workflows {
+        let notebooks = &workflows.workflows[&configured.name];
+        tasks.extend(configured.due(days).map(|(reference, parameters)| Task {
+            workflow: configured.name.clone(),
+            notebooks: notebooks.clone(),
+            reference,
+            parameters,
+        }));
+    }
+    tasks.sort_by_key(|task| task.reference);
+    tasks
+}
+
+/// Runs what is claimed to its end, and writes down what came of it. `None`: it was broken off, or is somebody else's by now.
+pub async fn attempt(
+    given: &Given,
+    store: &Store,
+    owner: &str,
+    run: &Run,
+    notebooks: &Workflow,
+    stop: watch::Receiver<bool>,
+) -> Option<End> {
+    tracing::info!(workflow = run.workflow, day = run.reference, attempt = run.attempts, "a run begins");
+    let (cancel, mut cancelled) = watch::channel(false);
+    let handed = match given.handed() {
+        Ok(handed) => handed,
+        Err(why) => return end(given, store, owner, run, End { success: false, error: why, files: Vec::new() }).await,
+    };
+    let work = execute(&given.means, &handed, run, notebooks, &mut cancelled);
+    tokio::pin!(work);
+    let mut stop = stop;
+    let ended = tokio::select! {
+        ended = &mut work => ended,
+        () = until_lost(store, owner, run) => {
+            tracing::error!(workflow = run.workflow, day = run.reference, "the run is broken off: the database takes no sign of life of it");
+            let _ = cancel.send(true);
+            work.await
+        }
+        () = stopped(&mut stop) => {
+            let _ = cancel.send(true);
+            work.await
+        }
+    };
+    match ended {
+        Ok(ended) => end(given, store, owner, run, ended).await,
+        Err(_) => {
+            let _ = crate::places::remove(&given.means.places.running(&run.id));
+            None
+        }
+    }
+}
+
+async fn end(given: &Given, store: &Store, owner: &str, run: &Run, ended: End) -> Option<End> {
+    // A database that is being restarted must not cost an hour's work.
+    let mut patience = Duration::from_millis(500);
+    let kept = loop {
+        match store.finish(run, owner, &ended, given.retry).await {
+            Ok(kept) => break kept,
+            Err(error) if patience < Duration::from_secs(u64::try_from(STALE).unwrap_or(60)) => {
+                tracing::error!("the end of a run can't be written down: {}", in_full(&error));
+                tokio::time::sleep(patience).await;
+                patience *= 2;
+            }
+            Err(_) => break false,
+        }
+    };
+    if !kept {
+        tracing::error!(workflow = run.workflow, day = run.reference, "what a run has made is dropped: it is somebody else's by now");
+        let _ = crate::places::remove(&given.means.places.running(&run.id));
+        return None;
+    }
+    match ended.success {
+        true => tracing::info!(workflow = run.workflow, day = run.reference, "a run has ended well"),
+        false => tracing::error!(workflow = run.workflow, day = run.reference, attempt = run.attempts, "a run failed: {}", ended.error),
+    }
+    let whole = Run { files: ended.files.clone(), ..run.clone() };
+    if let Err(error) = given.means.places.settle(store, &whole).await {
+        tracing::error!("what a run has made is not in its place yet: {}", in_full(&error));
+    }
+    Some(ended)
+}
+
+/// Ready when the run is ours no more: somebody says so, or nobody could be told that it lives for so long that they will.
+async fn until_lost(store: &Store, owner: &str, run: &Run) {
+    let mut told = Instant::now();
+    loop {
+        tokio::time::sleep(BEAT).await;
+        match store.beat(&run.id, owner).await {
+            Ok(true) => told = Instant::now(),
+            Ok(false) => return,
+            Err(error) => tracing::error!("a run can't say that it lives: {}", in_full(&error)),
+        }
+        if told.elapsed() > Duration::from_secs(45) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! One run: its notebooks one after the other, then the reports, each in a child that is watched and walled in.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use flowkit_core::secrets::Secret;
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+
+use crate::child::{self, End, Job, Limits, Walls};
+use crate::places::{self, FILES, LOGS, NOTEBOOKS, Places, REPORTS};
+use crate::run::{stamp, tag};
+use crate::store::{self, Run};
+use crate::workflows::{FLOWAPI_URL, Notebook, Workflow};
+
+/// Programs, libraries and settings of the system, as far as every user may read them.
+const SYSTEM: &[&str] =
+    &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/nix/store", "/run/current-system", "/proc", "/sys"];
+
+/// Devices that every program may want.
+const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+
+/// What an installation of programs has beside its `bin`.
+const BESIDE: &[&str] = &["bin", "lib", "lib64", "share", "pyvenv.cfg"];
+
+/// How notebooks are run.
+#[derive(Clone, Debug)]
+pub struct Means {
+    /// The Python that has `flowkit_notebooks`.
+    pub python: PathBuf,
+    /// The directory with the notebooks.
+    pub inputs: PathBuf,
+    /// Where their results go.
+    pub places: Places,
+    /// Where they keep what they need for a moment.
+    pub scratch: PathBuf,
+    /// What each may take.
+    pub limits: Limits,
+    /// FlowAPI's address.
+    pub flowapi: String,
+    /// Its port, and whether its host has a name that is to be asked for.
+    pub port: (u16, bool),
+}
+
+/// What a run is given of the secrets, and no more.
+#[derive(Clone)]
+pub struct Given {
+    /// Its token.
+    pub token: Secret,
+    /// The certificate by which FlowAPI is known.
+    pub certificate: Option<String>,
+}
+
+/// Why a run was broken off: AutoFlow stops, or the run is somebody else's by now.
+#[derive(Debug)]
+pub struct Cancelled;
+
+/// Runs it, until it ends or `stop` is true. The files are left where they were made.
+///
+/// # Errors
+/// It was broken off.
+pub async fn execute(
+    means: &Means,
+    given: &Given,
+    run: &Run,
+    workflow: &Workflow,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<store::End, Cancelled> {
+    let scratch = means.scratch.join(&run.id);
+    let error = match Attempt::begin(means, given, run, &scratch) {
+        Ok(attempt) => attempt.all(workflow, stop).await?,
+        Err(error) => Some(format!("its directory can't be made: {error}")),
+    };
+    let _ = places::remove(&scratch);
+    let (files, lost) = match means.places.left(&run.id) {
+        Ok(files) => (files, None),
+        Err(error) => (Vec::new(), Some(format!("its files can't be found: {error}"))),
+    };
+    let error = error.or(lost);
+    Ok(store::End { success: error.is_none(), error: error.unwrap_or_default(), files })
+}
+
+struct Attempt<'a> {
+    means: &'a Means,
+    given: &'a Given,
+    run: &'a Run,
+    place: PathBuf,
+    scratch: &'a Path,
+    /// The rest of a file's name.
+    rest: String,
+}
+
+impl<'a> Attempt<'a> {
+    fn begin(means: &'a Means, given: &'a Given, run: &'a Run, scratch: &'a Path) -> io::Result<Attempt<'a>> {
+        let place = means.places.begin(&run.id)?;
+        places::remove(scratch)?;
+        std::fs::create_dir_all(scratch)?;
+        if let Some(certificate) = &given.certificate {
+            std::fs::write(place.join("flowapi.pem"), certificate)?;
+        }
+        let rest = format!("{}__{}", tag(&run.workflow, &run.reference, &run.hash), stamp(run.started));
+        std::fs::create_dir(place.join(FILES).join(&rest))?;
+        Ok(Attempt { means, given, run, place, scratch, rest })
+    }
+
+    /// Why it failed; `None`: it did not.
+    async fn all(&self, workflow: &Workflow, stop: &mut watch::Receiver<bool>) -> Result<Option<String>, Cancelled> {
+        let names = self.names(workflow);
+        for (notebook, name) in workflow.notebooks.iter().zip(&names) {
+            let output = self.executed(name);
+            let parameters = self.parameters(notebook, workflow, &names);
+            let mut job = self.job(name, &["execute".as_ref(), &*self.means.inputs.join(&notebook.filename), &*output]);
+            job.input = Value::from(parameters).to_string();
+            job.walls.change.push(self.place.join(NOTEBOOKS));
+            job.walls.run.push(self.place.join("flowapi.pem"));
+            job.walls.connect.push(self.means.port.0);
+            job.walls.datagrams = self.means.port.1;
+            job.env.insert("FLOWAPI_URL".to_owned(), self.means.flowapi.clone());
+            job.env.insert("FLOWAPI_TOKEN".to_owned(), self.given.token.expose().to_owned());
+            if self.given.certificate.is_some() {
+                let certificate = self.place.join("flowapi.pem").to_string_lossy().into_owned();
+                job.env.insert("SSL_CERTIFICATE_FILE".to_owned(), certificate);
+            }
+            if let Some(why) = self.child(job, stop).await? {
+                return Ok(Some(format!("{}: {why}", notebook.filename)));
+            }
+        }
+        for (notebook, name) in workflow.notebooks.iter().zip(&names) {
+            let Some(report) = &notebook.report else { continue };
+            let made = |suffix: &str| self.place.join(REPORTS).join(format!("{name}.{suffix}"));
+            let (html, pdf, template) = (made("html"), made("pdf"), report.template.as_ref().map(|name| self.means.inputs.join(name)));
+            let executed = self.executed(name);
+            let mut args: Vec<&Path> = vec!["report".as_ref(), &executed, "--html".as_ref(), &html, "--pdf".as_ref(), &pdf];
+            if let Some(template) = &template {
+                args.extend(["--template".as_ref(), template.as_path()]);
+            }
+            let mut job = self.job(name, &args);
+            job.walls.run.push(executed.clone());
+            job.walls.change.push(self.place.join(REPORTS));
+            if let Some(why) = self.child(job, stop).await? {
+                return Ok(Some(format!("the notebooks ran, but the report of {} could not be made: {why}", notebook.filename)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The names of the notebooks' results, without suffix: two notebooks of one file are told apart by their keys.
+    fn names(&self, workflow: &Workflow) -> Vec<String> {
+        let all = &workflow.notebooks;
+        let named = |notebook: &Notebook| {
+            let stem = Path::new(&notebook.filename).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let twice = all.iter().filter(|other| Path::new(&other.filename).file_stem() == Path::new(&notebook.filename).file_stem());
+            match twice.count() {
+                1 => format!("{stem}__{}", self.rest),
+                _ => format!("{stem}-{}__{}", notebook.key.replace('/', "-"), self.rest),
+            }
+        };
+        all.iter().map(named).collect()
+    }
+
+    fn executed(&self, name: &str) -> PathBuf {
+        self.place.join(NOTEBOOKS).join(format!("{name}.ipynb"))
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.place.join(LOGS).join(format!("{name}.log"))
+    }
+
+    /// What a notebook's variables are.
+    fn parameters(&self, notebook: &Notebook, workflow: &Workflow, names: &[String]) -> Map<String, Value> {
+        let value = |name: &String| {
+            if let Some(at) = workflow.notebooks.iter().position(|other| other.key == *name) {
+                return self.executed(&names[at]).to_string_lossy().into_owned().into();
+            }
+            match name.as_str() {
+                FLOWAPI_URL => self.means.flowapi.clone().into(),
+                name => self.run.parameters.get(name).cloned().unwrap_or_default(),
+            }
+        };
+        notebook.parameters.iter().map(|(variable, name)| (variable.clone(), value(name))).collect()
+    }
+
+    /// A child without network and secrets.
+    fn job(&self, name: &str, args: &[&Path]) -> Job {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let scratch = text(self.scratch);
+        let mut env: BTreeMap<String, String> = [
+            ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+            ("LANG", "C.UTF-8"),
+            ("TZ", "UTC"),
+            ("HOME", &scratch),
+            ("TMPDIR", &scratch),
+            ("XDG_CACHE_HOME", &scratch),
+            ("PYTHONDONTWRITEBYTECODE", "1"),
+            ("PYTHONUNBUFFERED", "1"),
+            ("PYTHONSAFEPATH", "1"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        // Fonts of a machine are where its settings say.
+        env.extend(std::env::var("FONTCONFIG_FILE").ok().map(|file| ("FONTCONFIG_FILE".to_owned(), file)));
+        let dir = self.place.join(FILES).join(&self.rest);
+        let run = SYSTEM.iter().map(PathBuf::from).chain(installation(&self.means.python)).chain([self.means.inputs.clone()]);
+        let change = DEVICES.iter().map(PathBuf::from).chain([self.scratch.to_owned(), dir.clone()]);
+        let module = ["-m".to_owned(), "flowkit_notebooks".to_owned()];
+        Job {
+            program: self.means.python.clone(),
+            args: module.into_iter().chain(args.iter().map(|arg| text(arg))).collect(),
+            env,
+            dir,
+            input: String::new(),
+            log: self.log(name),
+            limits: self.means.limits,
+            walls: Walls { run: run.collect(), change: change.collect(), ..Walls::default() },
+        }
+    }
+
+    /// Why a child failed; `None`: it did not.
+    async fn child(&self, job: Job, stop: &mut watch::Receiver<bool>) -> Result<Option<String>, Cancelled> {
+        let (wait, hold) = match child::start(&job) {
+            Ok(started) => started,
+            Err(error) => return Ok(Some(format!("it could not be started: {error}"))),
+        };
+        let mut ended = tokio::task::spawn_blocking(wait);
+        let end = tokio::select! {
+            end = &mut ended => end,
+            () = stopped(stop) => {
+                drop(hold);
+                let _ = ended.await;
+                return Err(Cancelled);
+            }
+        };
+        let limits = &job.limits;
+        Ok(match end {
+            Ok(Ok(End::Exit(0))) => None,
+            Ok(Ok(End::Exit(code))) => {
+                let said = places::last_line(&job.log).map(|line| line.trim_start_matches(&job.args[3]).trim_start_matches(": ").to_owned());
+                Some(said.unwrap_or_else(|| format!("its program ended with status {code} and said nothing")))
+            }
+            Ok(Ok(End::Signal(signal))) => Some(format!("its program was killed by signal {signal}")),
+            Ok(Ok(End::Time)) => Some(format!("it took longer than {} s (FLOWKIT_AUTOFLOW_TIMEOUT) and was ended", limits.seconds)),
+            Ok(Ok(End::Memory)) => {
+                Some(format!("it took more than {} MiB of memory (FLOWKIT_AUTOFLOW_MEMORY) and was ended", limits.memory >> 20))
+            }
+            Ok(Ok(End::Processes)) => Some(format!("it had more than {} processes at once and was ended", limits.processes)),
+            Ok(Ok(End::Failed(why))) => Some(format!("it could not be started: {why}")),
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(error) => Some(error.to_string()),
+        })
+    }
+}
+
+/// Ready when that is true, or nobody is left who could say so.
+pub async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// A program, and what its installation has for it.
+fn installation(program: &Path) -> Vec<PathBuf> {
+    let both = [Some(program.to_owned()), program.canonicalize().ok()].into_iter().flatten();
+    let beside = both.flat_map(|path| {
+        let prefix = path.parent().filter(|bin| bin.ends_with("bin")).and_then(Path::parent).map(Path::to_owned);
+        let beside = prefix.into_iter().flat_map(|prefix| BESIDE.iter().map(move |name| prefix.join(name)));
+        [path.clone()].into_iter().chain(beside).collect::<Vec<_>>()
+    });
+    beside.collect()
+}

@@ -1,0 +1,118 @@
+//! Which days of data there are, as FlowAPI says; and how long the token lives that is shown to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use flowkit_core::secrets::Secret;
+use http::{Request, StatusCode, header};
+use https::{Client, Place};
+use serde_json::Value;
+use time::Date;
+
+use crate::workflows::{Sensor, iso};
+
+/// The most that an answer may have, in bytes: a century of days of four kinds.
+const MOST: usize = 8 << 20;
+
+/// Longest wait for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Days by kinds of call records.
+pub type Days = BTreeMap<String, BTreeSet<Date>>;
+
+/// Asks FlowAPI for them.
+///
+/// # Errors
+/// In words: why there is no answer, without the token.
+pub async fn days(place: &Place, certificate: Option<&str>, token: &Secret) -> Result<Days, String> {
+    let trusted = match certificate {
+        Some(certificate) => certificate.to_owned(),
+        None => of_this_machine()?,
+    };
+    let request = Request::get("/api/0/available_dates")
+        .header(header::ACCEPT, "application/json")
+        .header(header::USER_AGENT, "autoflow")
+        .header(header::AUTHORIZATION, format!("Bearer {}", token.expose()))
+        .body(Bytes::new())
+        .map_err(|_| "FLOWAPI_TOKEN holds characters that can't be sent".to_owned())?;
+    let client = Client::issued(&*place.host, place.port, &trusted)?;
+    let answer = tokio::time::timeout(PATIENCE, client.send(request, MOST)).await;
+    let answer = answer.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?.map_err(|error| in_full(&error))?;
+    let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
+    match answer.status() {
+        StatusCode::OK => read(&body["available_dates"]).ok_or_else(|| "its answer holds no days".to_owned()),
+        status => Err(format!("it answers {status}: {}", body["msg"].as_str().unwrap_or_default())),
+    }
+}
+
+fn read(body: &Value) -> Option<Days> {
+    let kinds = body.as_object()?.iter();
+    let days = |days: &Value| days.as_array()?.iter().map(|day| iso(day.as_str()?)).collect::<Option<BTreeSet<_>>>();
+    kinds.map(|(kind, all)| Some((kind.clone(), days(all)?))).collect()
+}
+
+/// The days that count for a sensor: of any of its kinds. And what is worth a warning.
+pub fn counted(days: &Days, sensor: &Sensor) -> (BTreeSet<Date>, Vec<String>) {
+    let none = |kind: &&String| days.get(*kind).is_none_or(BTreeSet::is_empty);
+    let empty = sensor.cdr_types.iter().flatten().filter(none);
+    let warnings = empty.map(|kind| format!("there are no days of {kind}")).collect();
+    let counts = |kind: &String| sensor.cdr_types.as_ref().is_none_or(|kinds| kinds.contains(kind));
+    let all = days.iter().filter(|(kind, _)| counts(kind)).flat_map(|(_, days)| days).copied().collect();
+    (all, warnings)
+}
+
+/// An error and its causes, in a line.
+pub fn in_full(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |line, cause| match cause.to_string() {
+        cause if line.ends_with(&cause) => line,
+        cause => format!("{line}: {cause}"),
+    })
+}
+
+/// What this machine trusts, where it is usually kept.
+fn of_this_machine() -> Result<String, String> {
+    let places = ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/ca-bundle.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
+    let found = places.iter().find_map(|path| std::fs::read_to_string(path).ok());
+    found.ok_or_else(|| "this machine trusts no issuer of certificates: set SSL_CERTIFICATE_FILE".to_owned())
+}
+
+/// Days before its end from which on a token is talked about.
+const NEAR: i64 = 14;
+
+/// How long a token lives, in words, if that is near or past; it is read as it is, for only FlowAPI can say whether it is good.
+pub fn ends_soon(token: &Secret, now: i64) -> Option<String> {
+    let ends = access::Inspection::read(token.expose()).ok()?.token.expires?;
+    let left = ends - now;
+    let day = time::OffsetDateTime::from_unix_timestamp(ends).ok()?;
+    let at = format!("{} {:02}:{:02} UTC", day.date(), day.hour(), day.minute());
+    match left {
+        ..=0 => Some(format!("FLOWAPI_TOKEN ended at {at}: no run will succeed until there is another")),
+        _ if left < NEAR * 86_400 => Some(format!("FLOWAPI_TOKEN ends at {at}, in {} days: make another in FlowAuth and put it there", left / 86_400)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_day_of_one_kind_is_a_day_of_all_and_none_at_all_is_no_error() {
+        let days = read(&json!({"calls": ["2016-01-02"], "sms": ["2016-01-01"], "mds": []})).unwrap();
+        let sensor = |kinds: Option<&[&str]>| Sensor {
+            schedule: None,
+            cdr_types: kinds.map(|kinds| kinds.iter().map(|kind| (*kind).to_owned()).collect()),
+            workflows: Vec::new(),
+        };
+        let texts = |days: BTreeSet<Date>| days.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(texts(counted(&days, &sensor(None)).0), ["2016-01-01", "2016-01-02"]);
+        assert_eq!(texts(counted(&days, &sensor(Some(&["sms"]))).0), ["2016-01-01"]);
+        let (none, warnings) = counted(&days, &sensor(Some(&["mds", "topups"])));
+        assert_eq!((none.len(), warnings), (0, vec!["there are no days of mds".to_owned(), "there are no days of topups".to_owned()]));
+        assert_eq!(counted(&read(&json!({})).unwrap(), &sensor(None)), (BTreeSet::new(), Vec::new()), "an empty FlowKit");
+        assert!(read(&json!({"calls": ["soon"]})).is_none());
+    }
+}

@@ -1,0 +1,31 @@
+//! AutoFlow: notebooks that run when new days of data have arrived, and reports of them. Upstream's format, table and names of files; its
+//! faults mended.
+//!
+//! ```text
+//! start       what it is told: settings, secrets, places
+//! workflows   workflows.yml, checked
+//! flowapi     which days there are
+//! engine      what runs when: schedule, queue, signs of life
+//! store       what has run, over SQLite or PostgreSQL; several may share it
+//! execute     one run: notebooks in order, then reports
+//! child       the processes between AutoFlow and a notebook: limits and walls
+//! places      where files are, before and after
+//! page, table how it stands, for people
+//! ```
+
+// A dependency that nothing uses. Tests have some more, and each of their programs uses but a few.
+#![cfg_attr(not(test), warn(unused_crate_dependencies))]
+
+use clap as _; // of the program
+
+pub mod child;
+pub mod engine;
+pub mod execute;
+pub mod flowapi;
+pub mod page;
+pub mod places;
+pub mod run;
+pub mod start;
+pub mod store;
+pub mod table;
+pub mod workflows;
