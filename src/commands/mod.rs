@@ -1,6 +1,7 @@
 //! The subcommands of `flowkit`: one file each, with its arguments, its help and one function.
 
 mod auth;
+mod autoflow;
 mod begin;
 mod check_config;
 mod completions;
@@ -66,6 +67,7 @@ enum Command {
     #[command(subcommand)]
     Token(token::Token),
     Auth(auth::Auth),
+    Autoflow(autoflow::Autoflow),
     #[command(subcommand)]
     Image(image::Image),
     Completions(completions::Completions),
@@ -96,6 +98,7 @@ impl Command {
             Command::Verify(args) => args.run(),
             Command::Token(command) => command.run(),
             Command::Auth(args) => args.run(),
+            Command::Autoflow(args) => args.run(),
             Command::Image(command) => command.run(),
             Command::Completions(args) => args.run(),
             Command::Docs(command) => command.run(),

@@ -13,7 +13,7 @@ use super::begin::{begin, of_supervisor, tell_gaps};
 use super::follow;
 use super::table::{self, Live};
 use super::{Failure, demo};
-use crate::roles::{self, Deployment, Walls, flowetl};
+use crate::roles::{self, Deployment, Walls, autoflow, flowetl};
 use flowkit_core::catalogue::catalogue;
 use flowkit_core::secrets;
 use say::{show, tell};
@@ -25,10 +25,10 @@ const STOP_BUDGET: Duration = Duration::from_secs(100);
 /// Start a deployment on this host and keep it running.
 #[derive(Args)]
 pub struct Up {
-    /// Role to run; may be given several times [default: every role but FlowETL]
+    /// Role to run; may be given several times [default: every role but FlowETL and AutoFlow]
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
-    /// Role to run beside those; `flowkit up --with flowetl` runs them all
+    /// Role to run beside those; `flowkit up --with flowetl --with autoflow` runs them all
     #[arg(long, value_name = "ROLE")]
     with: Vec<String>,
     /// State directory [default: /var/lib/flowkit for root, the XDG state directory for others]
@@ -108,6 +108,10 @@ fn tell_clients(deployment: &Deployment) {
         let (port, dags) = (deployment.site.settings.port("FLOWETL_HOST_PORT"), flowetl::dags(deployment));
         tell!("FlowETL: http://localhost:{port}; its administrator's password is in {}", password.display());
         tell!("DAG files go to {}", dags.display());
+    }
+    if deployment.roles.iter().any(|role| role == "autoflow") {
+        let (port, outputs) = (deployment.site.settings.port("FLOWKIT_AUTOFLOW_PORT"), autoflow::outputs(deployment));
+        tell!("AutoFlow: http://localhost:{port}; notebooks and reports go to {}", outputs.display());
     }
     let certificate = deployment.site.state.secrets().join("cert-flowkit.pem");
     if deployment.roles.iter().any(|role| role == "flowapi") && certificate.exists() {

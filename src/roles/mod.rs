@@ -5,6 +5,7 @@
 //! is put together, and which environment it gets.
 
 mod accounts;
+pub(crate) mod autoflow;
 mod database;
 mod deployment;
 pub(crate) mod flowapi;
@@ -37,8 +38,15 @@ use say::show;
 use supervisor::{Command, Service};
 
 /// The roles that run, in the order in which a person thinks of them.
-static ROLES: [&Role; 6] =
-    [&flowdb::ROLE, &redis::ROLE, &flowmachine::ROLE, &flowapi::ROLE, &flowauth::ROLE, &flowetl::ROLE];
+static ROLES: [&Role; 7] = [
+    &flowdb::ROLE,
+    &redis::ROLE,
+    &flowmachine::ROLE,
+    &flowapi::ROLE,
+    &flowauth::ROLE,
+    &flowetl::ROLE,
+    &autoflow::ROLE,
+];
 
 /// What a role runs. Each has one, in its own file.
 struct Role {
@@ -78,9 +86,9 @@ pub fn built() -> impl Iterator<Item = &'static str> {
 }
 
 /// Names of the roles that a deployment has where nobody names any: all but FlowETL, which takes more memory than the others together and is of
-/// no use without files to load.
+/// no use without files to load, and AutoFlow, which needs workflows and a token.
 pub fn usual() -> impl Iterator<Item = &'static str> {
-    built().filter(|role| *role != flowetl::ROLE.name)
+    built().filter(|role| ![flowetl::ROLE.name, autoflow::ROLE.name].contains(role))
 }
 
 /// Names of all steps of all roles.

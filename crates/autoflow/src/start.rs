@@ -52,7 +52,7 @@ pub fn logging(settings: &Settings) -> trace::Options {
     let level = settings.text("AUTOFLOW_LOG_LEVEL").map(str::to_lowercase);
     let format = settings.text("FLOWKIT_LOG_FORMAT").and_then(trace::Format::named).unwrap_or_default();
     let defaults = trace::Options::default();
-    trace::Options { format, level: level.as_deref().and_then(trace::level).unwrap_or(defaults.level), ..defaults }
+    trace::Options { format, level: level.as_deref().and_then(trace::level).unwrap_or(defaults.level), always: &[], ..defaults }
 }
 
 /// The directory with `workflows.yml`.

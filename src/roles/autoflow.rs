@@ -1,0 +1,155 @@
+//! AutoFlow: one program, whose notebooks are its children. Its runs are in a SQLite file of its own unless the operator names a database.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use supervisor::{Alive, Command, Kind, OnDependency, Restart, Service, StopStep};
+
+use super::flowauth::Data;
+use super::{CREDENTIALS, Deployment, Held, MISTAKE, Needs, Role, Step, command, host, interpreter, is_program, step};
+use crate::failure::Failure;
+use flowkit_core::config::{Problem, Problems};
+use https::Get;
+
+const NAME: &str = "autoflow";
+const PORT: &str = "FLOWKIT_AUTOFLOW_PORT";
+const INPUTS: &str = "AUTOFLOW_INPUTS_DIR";
+const OUTPUTS: &str = "AUTOFLOW_OUTPUTS_DIR";
+
+/// Seconds in which it ends its notebooks, and itself.
+const STOP: u64 = 12;
+
+pub(super) static ROLE: Role = Role {
+    name: NAME,
+    services,
+    check: |_, _| Vec::new(),
+    restart: NAME,
+    follows: false,
+    held: Held::Everywhere,
+    needs,
+    steps: &[
+        Step { name: "autoflow-places", before_listening: false, run: make_places },
+        Step { name: "autoflow-await", before_listening: true, run: |_| Ok(ExitCode::SUCCESS) },
+    ],
+};
+
+/// Where workflows and notebooks are: what the setting names, else a directory of the role's own.
+pub(crate) fn inputs(deployment: &Deployment) -> PathBuf {
+    place(deployment, INPUTS, "inputs")
+}
+
+/// Where results go, likewise.
+pub(crate) fn outputs(deployment: &Deployment) -> PathBuf {
+    place(deployment, OUTPUTS, "outputs")
+}
+
+fn place(deployment: &Deployment, setting: &str, own: &str) -> PathBuf {
+    let given = deployment.site.settings.text(setting).map(PathBuf::from);
+    given.unwrap_or_else(|| deployment.site.state.role(NAME).join(own))
+}
+
+/// Makes the role's own directories: the program does not make those that it is told of.
+fn make_places(deployment: &Deployment) -> Result<ExitCode, Failure> {
+    for (setting, path) in [(OUTPUTS, outputs(deployment)), ("", deployment.site.state.role(NAME).join("data"))] {
+        if deployment.site.settings.text(setting).is_none() {
+            host::make_directory(&path, 0o755)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Its program with the role's settings and secrets, to do something else than to serve.
+pub(crate) fn program(deployment: &Deployment) -> Result<Command, Problems> {
+    let view = deployment.view_of(NAME)?;
+    let mut command = server(&view)?;
+    let secrets = deployment.site.state.secrets();
+    if !view.credentials_of(NAME).is_dir() && secrets.is_dir() {
+        command.env.insert(CREDENTIALS.into(), secrets.into());
+    }
+    command.env.insert("TMPDIR".into(), super::walls::temporary(&view, super::catalogue().role(NAME).expect("it is there")).into());
+    Ok(command)
+}
+
+fn server(deployment: &Deployment) -> Result<Command, Problems> {
+    let (settings, directory) = (&deployment.site.settings, deployment.site.state.role(NAME));
+    let given = settings.text("FLOWKIT_AUTOFLOW_SERVER").map(PathBuf::from);
+    let path = given.unwrap_or_else(|| deployment.program.with_file_name(NAME));
+    if !is_program(&path) {
+        let problem = Problem::new("AutoFlow's program is not there", "run `make install`, or set FLOWKIT_AUTOFLOW_SERVER");
+        return Err(problem.value(path.display().to_string()).into());
+    }
+    let python = interpreter(deployment, "FLOWKIT_AUTOFLOW_PYTHON", "notebooks", "AutoFlow")?;
+    let mut run = command(deployment, path, &[], &[], directory.clone());
+    run.env.extend(settings.explicit().map(|(name, value)| (name.into(), value.into())));
+    let told = [
+        (CREDENTIALS, deployment.credentials_of(NAME)),
+        ("STATE_DIRECTORY", directory.join("data")),
+        ("FLOWKIT_AUTOFLOW_PYTHON", python),
+        (INPUTS, inputs(deployment)),
+        (OUTPUTS, outputs(deployment)),
+    ];
+    run.env.extend(told.map(|(name, path)| (name.into(), path.into())));
+    Ok(run)
+}
+
+fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
+    let settings = &deployment.site.settings;
+    let run = server(deployment)?;
+    let mut problems = Problems::default();
+    if settings.text("FLOWAPI_URL").is_none() {
+        problems.0.push(Problem::new("FLOWAPI_URL is not set, and no FlowAPI runs beside AutoFlow", "give it as https://HOST:9090"));
+    }
+    let file = inputs(deployment).join("workflows.yml");
+    if !file.exists() {
+        let hint = "write it, and put the notebooks beside it: docs/autoflow.md has an example";
+        problems.0.push(Problem::new("AutoFlow has no workflows.yml", hint).value(file.display().to_string()));
+    }
+    problems.or(())?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, settings.port(PORT)));
+    let stop = settings.int("FLOWKIT_STOP_SECONDS").map_or(STOP, i64::unsigned_abs);
+    Ok(vec![Service {
+        name: NAME.to_owned(),
+        kind: Kind::Daemon,
+        before: ["autoflow-places", "autoflow-await"].map(|name| step(deployment, NAME, name)).into(),
+        command: run,
+        // FlowAPI may come and go.
+        needs: Vec::new(),
+        on_dependency: OnDependency::Keep,
+        ready: Some(Arc::new(Get::http(address, "/health/ready"))),
+        alive: Some(Alive {
+            probe: Arc::new(Get::http(address, "/health/live")),
+            every: Duration::from_secs(15),
+            patience: Duration::from_secs(10),
+            failures: 8,
+        }),
+        stop: vec![StopStep { signal: libc::SIGTERM, patience: Duration::from_secs(stop) }],
+        restart: Restart::default(),
+        success: vec![0],
+        hopeless: vec![MISTAKE],
+        address: Some(address.to_string()),
+        oom_score_adj: None,
+        open_files: 1_024,
+        // Each notebook has a limit of its own.
+        memory: None,
+    }])
+}
+
+/// It starts Python, whose kernels and their clients speak by unix sockets: its children are walled in more narrowly than itself.
+fn needs(view: &Deployment, _name: &str) -> Needs {
+    let needs = Needs::of(view, NAME);
+    let (mut connect, mut asks_names) = (needs.connect.clone().unwrap_or_default(), needs.asks_names);
+    match view.site.store.get("AUTOFLOW_DB_URI") {
+        Ok(uri) => {
+            if let Data::Tcp { port, named } = Data::of(uri.expose()) {
+                connect.push(port);
+                asks_names |= named;
+            }
+        }
+        Err(_) => {}
+    }
+    let renewed = &["SSL_CERTIFICATE_FILE"];
+    Needs { connect: Some(connect), asks_names, is_database: true, renewed, ..needs }
+}
