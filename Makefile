@@ -31,12 +31,12 @@ setup-tests:
 	@scripts/setup.sh --tests
 
 build:
-	cargo build --release --locked --package flowkit --package flowapi --package flowauth
+	cargo build --release --locked --package flowkit --package flowapi --package flowauth --package autoflow
 
 # Renamed into place: a running one keeps its file.
 install: $(if $(filter target/release/%,$(PROGRAM)),build)
 	@mkdir -p $(PREFIX)/bin
-	@for program in flowapi flowauth flowkit; do \
+	@for program in flowapi flowauth autoflow flowkit; do \
 		install -m 755 $(dir $(PROGRAM))$$program $(PREFIX)/bin/.$$program.new && \
 		mv $(PREFIX)/bin/.$$program.new $(PREFIX)/bin/$$program || exit 1; \
 	done

@@ -69,7 +69,10 @@ pub(crate) fn program(deployment: &Deployment) -> Result<Command, Problems> {
     if !view.credentials_of(NAME).is_dir() && secrets.is_dir() {
         command.env.insert(CREDENTIALS.into(), secrets.into());
     }
-    command.env.insert("TMPDIR".into(), super::walls::temporary(&view, super::catalogue().role(NAME).expect("it is there")).into());
+    command.env.insert(
+        "TMPDIR".into(),
+        super::walls::temporary(&view, super::catalogue().role(NAME).expect("it is there")).into(),
+    );
     Ok(command)
 }
 
@@ -78,7 +81,8 @@ fn server(deployment: &Deployment) -> Result<Command, Problems> {
     let given = settings.text("FLOWKIT_AUTOFLOW_SERVER").map(PathBuf::from);
     let path = given.unwrap_or_else(|| deployment.program.with_file_name(NAME));
     if !is_program(&path) {
-        let problem = Problem::new("AutoFlow's program is not there", "run `make install`, or set FLOWKIT_AUTOFLOW_SERVER");
+        let problem =
+            Problem::new("AutoFlow's program is not there", "run `make install`, or set FLOWKIT_AUTOFLOW_SERVER");
         return Err(problem.value(path.display().to_string()).into());
     }
     let python = interpreter(deployment, "FLOWKIT_AUTOFLOW_PYTHON", "notebooks", "AutoFlow")?;
@@ -100,7 +104,10 @@ fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
     let run = server(deployment)?;
     let mut problems = Problems::default();
     if settings.text("FLOWAPI_URL").is_none() {
-        problems.0.push(Problem::new("FLOWAPI_URL is not set, and no FlowAPI runs beside AutoFlow", "give it as https://HOST:9090"));
+        problems.0.push(Problem::new(
+            "FLOWAPI_URL is not set, and no FlowAPI runs beside AutoFlow",
+            "give it as https://HOST:9090",
+        ));
     }
     let file = inputs(deployment).join("workflows.yml");
     if !file.exists() {

@@ -38,15 +38,8 @@ use say::show;
 use supervisor::{Command, Service};
 
 /// The roles that run, in the order in which a person thinks of them.
-static ROLES: [&Role; 7] = [
-    &flowdb::ROLE,
-    &redis::ROLE,
-    &flowmachine::ROLE,
-    &flowapi::ROLE,
-    &flowauth::ROLE,
-    &flowetl::ROLE,
-    &autoflow::ROLE,
-];
+static ROLES: [&Role; 7] =
+    [&flowdb::ROLE, &redis::ROLE, &flowmachine::ROLE, &flowapi::ROLE, &flowauth::ROLE, &flowetl::ROLE, &autoflow::ROLE];
 
 /// What a role runs. Each has one, in its own file.
 struct Role {

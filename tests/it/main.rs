@@ -5,6 +5,7 @@
 
 mod apart;
 mod auth;
+mod autoflow;
 mod check_config;
 mod container;
 mod demo;

@@ -93,7 +93,8 @@ pub fn now() -> i64 {
 /// # Errors
 /// In words: it can't be read, or what is wrong with it.
 pub fn file(path: &Path) -> Result<String, String> {
-    let text = flowkit_core::config::file::read_anyones(path, LONGEST).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = flowkit_core::config::file::read_anyones(path, LONGEST)
+        .map_err(|error| format!("{}: {error}", path.display()))?;
     String::from_utf8(text.to_vec()).map_err(|_| format!("{} is not text", path.display()))
 }
 
@@ -242,7 +243,8 @@ impl Engine {
         for run in due {
             let Some(reference) = workflows::iso(&run.reference) else { continue };
             let same = |configured: &&workflows::Configured| {
-                configured.name == run.workflow && configured.run_of(reference).is_some_and(|(parameters, _)| hash(&parameters) == run.hash)
+                configured.name == run.workflow
+                    && configured.run_of(reference).is_some_and(|(parameters, _)| hash(&parameters) == run.hash)
             };
             let waits = self.queue.iter().any(|task| task.workflow == run.workflow && task.reference == reference);
             if let Some(configured) = workflows.sensor.workflows.iter().find(same).filter(|_| !waits) {
@@ -297,7 +299,8 @@ impl Engine {
             let Some(task) = self.queue.pop_front() else { return };
             match self.store.claim(&task.workflow, task.reference, &task.parameters, &self.owner, false).await {
                 Ok(Some(run)) => {
-                    let (given, store, owner, stop) = (self.given.clone(), self.store.clone(), self.owner.clone(), self.stop.clone());
+                    let (given, store, owner, stop) =
+                        (self.given.clone(), self.store.clone(), self.owner.clone(), self.stop.clone());
                     self.runs.spawn(async move {
                         attempt(&given, &store, &owner, &run, &task.notebooks, stop).await;
                     });
@@ -383,13 +386,23 @@ async fn end(given: &Given, store: &Store, owner: &str, run: &Run, ended: End) -
         }
     };
     if !kept {
-        tracing::error!(workflow = run.workflow, day = run.reference, "what a run has made is dropped: it is somebody else's by now");
+        tracing::error!(
+            workflow = run.workflow,
+            day = run.reference,
+            "what a run has made is dropped: it is somebody else's by now"
+        );
         let _ = crate::places::remove(&given.means.places.running(&run.id));
         return None;
     }
     match ended.success {
         true => tracing::info!(workflow = run.workflow, day = run.reference, "a run has ended well"),
-        false => tracing::error!(workflow = run.workflow, day = run.reference, attempt = run.attempts, "a run failed: {}", ended.error),
+        false => tracing::error!(
+            workflow = run.workflow,
+            day = run.reference,
+            attempt = run.attempts,
+            "a run failed: {}",
+            ended.error
+        ),
     }
     let whole = Run { files: ended.files.clone(), ..run.clone() };
     if let Err(error) = given.means.places.settle(store, &whole).await {

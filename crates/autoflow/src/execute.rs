@@ -15,8 +15,19 @@ use crate::store::{self, Run};
 use crate::workflows::{FLOWAPI_URL, Notebook, Workflow};
 
 /// Programs, libraries and settings of the system, as far as every user may read them.
-const SYSTEM: &[&str] =
-    &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/nix/store", "/run/current-system", "/proc", "/sys"];
+const SYSTEM: &[&str] = &[
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/etc",
+    "/nix/store",
+    "/run/current-system",
+    "/proc",
+    "/sys",
+];
 
 /// Devices that every program may want.
 const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
@@ -129,9 +140,11 @@ impl<'a> Attempt<'a> {
         for (notebook, name) in workflow.notebooks.iter().zip(&names) {
             let Some(report) = &notebook.report else { continue };
             let made = |suffix: &str| self.place.join(REPORTS).join(format!("{name}.{suffix}"));
-            let (html, pdf, template) = (made("html"), made("pdf"), report.template.as_ref().map(|name| self.means.inputs.join(name)));
+            let (html, pdf, template) =
+                (made("html"), made("pdf"), report.template.as_ref().map(|name| self.means.inputs.join(name)));
             let executed = self.executed(name);
-            let mut args: Vec<&Path> = vec!["report".as_ref(), &executed, "--html".as_ref(), &html, "--pdf".as_ref(), &pdf];
+            let mut args: Vec<&Path> =
+                vec!["report".as_ref(), &executed, "--html".as_ref(), &html, "--pdf".as_ref(), &pdf];
             if let Some(template) = &template {
                 args.extend(["--template".as_ref(), template.as_path()]);
             }
@@ -139,7 +152,10 @@ impl<'a> Attempt<'a> {
             job.walls.run.push(executed.clone());
             job.walls.change.push(self.place.join(REPORTS));
             if let Some(why) = self.child(job, stop).await? {
-                return Ok(Some(format!("the notebooks ran, but the report of {} could not be made: {why}", notebook.filename)));
+                return Ok(Some(format!(
+                    "the notebooks ran, but the report of {} could not be made: {why}",
+                    notebook.filename
+                )));
             }
         }
         Ok(None)
@@ -150,7 +166,9 @@ impl<'a> Attempt<'a> {
         let all = &workflow.notebooks;
         let named = |notebook: &Notebook| {
             let stem = Path::new(&notebook.filename).file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let twice = all.iter().filter(|other| Path::new(&other.filename).file_stem() == Path::new(&notebook.filename).file_stem());
+            let twice = all
+                .iter()
+                .filter(|other| Path::new(&other.filename).file_stem() == Path::new(&notebook.filename).file_stem());
             match twice.count() {
                 1 => format!("{stem}__{}", self.rest),
                 _ => format!("{stem}-{}__{}", notebook.key.replace('/', "-"), self.rest),
@@ -201,7 +219,8 @@ impl<'a> Attempt<'a> {
         // Fonts of a machine are where its settings say.
         env.extend(std::env::var("FONTCONFIG_FILE").ok().map(|file| ("FONTCONFIG_FILE".to_owned(), file)));
         let dir = self.place.join(FILES).join(&self.rest);
-        let run = SYSTEM.iter().map(PathBuf::from).chain(installation(&self.means.python)).chain([self.means.inputs.clone()]);
+        let run =
+            SYSTEM.iter().map(PathBuf::from).chain(installation(&self.means.python)).chain([self.means.inputs.clone()]);
         let change = DEVICES.iter().map(PathBuf::from).chain([self.scratch.to_owned(), dir.clone()]);
         let module = ["-m".to_owned(), "flowkit_notebooks".to_owned()];
         Job {
@@ -235,15 +254,21 @@ impl<'a> Attempt<'a> {
         Ok(match end {
             Ok(Ok(End::Exit(0))) => None,
             Ok(Ok(End::Exit(code))) => {
-                let said = places::last_line(&job.log).map(|line| line.trim_start_matches(&job.args[3]).trim_start_matches(": ").to_owned());
+                let said = places::last_line(&job.log)
+                    .map(|line| line.trim_start_matches(&job.args[3]).trim_start_matches(": ").to_owned());
                 Some(said.unwrap_or_else(|| format!("its program ended with status {code} and said nothing")))
             }
             Ok(Ok(End::Signal(signal))) => Some(format!("its program was killed by signal {signal}")),
-            Ok(Ok(End::Time)) => Some(format!("it took longer than {} s (FLOWKIT_AUTOFLOW_TIMEOUT) and was ended", limits.seconds)),
-            Ok(Ok(End::Memory)) => {
-                Some(format!("it took more than {} MiB of memory (FLOWKIT_AUTOFLOW_MEMORY) and was ended", limits.memory >> 20))
+            Ok(Ok(End::Time)) => {
+                Some(format!("it took longer than {} s (FLOWKIT_AUTOFLOW_TIMEOUT) and was ended", limits.seconds))
             }
-            Ok(Ok(End::Processes)) => Some(format!("it had more than {} processes at once and was ended", limits.processes)),
+            Ok(Ok(End::Memory)) => Some(format!(
+                "it took more than {} MiB of memory (FLOWKIT_AUTOFLOW_MEMORY) and was ended",
+                limits.memory >> 20
+            )),
+            Ok(Ok(End::Processes)) => {
+                Some(format!("it had more than {} processes at once and was ended", limits.processes))
+            }
             Ok(Ok(End::Failed(why))) => Some(format!("it could not be started: {why}")),
             Ok(Err(error)) => Some(error.to_string()),
             Err(error) => Some(error.to_string()),

@@ -38,7 +38,8 @@ pub async fn days(place: &Place, certificate: Option<&str>, token: &Secret) -> R
         .map_err(|_| "FLOWAPI_TOKEN holds characters that can't be sent".to_owned())?;
     let client = Client::issued(&*place.host, place.port, &trusted)?;
     let answer = tokio::time::timeout(PATIENCE, client.send(request, MOST)).await;
-    let answer = answer.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?.map_err(|error| in_full(&error))?;
+    let answer =
+        answer.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?.map_err(|error| in_full(&error))?;
     let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
     match answer.status() {
         StatusCode::OK => read(&body["available_dates"]).ok_or_else(|| "its answer holds no days".to_owned()),
@@ -73,7 +74,8 @@ pub fn in_full(error: &dyn std::error::Error) -> String {
 
 /// What this machine trusts, where it is usually kept.
 fn of_this_machine() -> Result<String, String> {
-    let places = ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/ca-bundle.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
+    let places =
+        ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/ca-bundle.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
     let found = places.iter().find_map(|path| std::fs::read_to_string(path).ok());
     found.ok_or_else(|| "this machine trusts no issuer of certificates: set SSL_CERTIFICATE_FILE".to_owned())
 }
@@ -89,7 +91,10 @@ pub fn ends_soon(token: &Secret, now: i64) -> Option<String> {
     let at = format!("{} {:02}:{:02} UTC", day.date(), day.hour(), day.minute());
     match left {
         ..=0 => Some(format!("FLOWAPI_TOKEN ended at {at}: no run will succeed until there is another")),
-        _ if left < NEAR * 86_400 => Some(format!("FLOWAPI_TOKEN ends at {at}, in {} days: make another in FlowAuth and put it there", left / 86_400)),
+        _ if left < NEAR * 86_400 => Some(format!(
+            "FLOWAPI_TOKEN ends at {at}, in {} days: make another in FlowAuth and put it there",
+            left / 86_400
+        )),
         _ => None,
     }
 }
@@ -111,8 +116,15 @@ mod tests {
         assert_eq!(texts(counted(&days, &sensor(None)).0), ["2016-01-01", "2016-01-02"]);
         assert_eq!(texts(counted(&days, &sensor(Some(&["sms"]))).0), ["2016-01-01"]);
         let (none, warnings) = counted(&days, &sensor(Some(&["mds", "topups"])));
-        assert_eq!((none.len(), warnings), (0, vec!["there are no days of mds".to_owned(), "there are no days of topups".to_owned()]));
-        assert_eq!(counted(&read(&json!({})).unwrap(), &sensor(None)), (BTreeSet::new(), Vec::new()), "an empty FlowKit");
+        assert_eq!(
+            (none.len(), warnings),
+            (0, vec!["there are no days of mds".to_owned(), "there are no days of topups".to_owned()])
+        );
+        assert_eq!(
+            counted(&read(&json!({})).unwrap(), &sensor(None)),
+            (BTreeSet::new(), Vec::new()),
+            "an empty FlowKit"
+        );
         assert!(read(&json!({"calls": ["soon"]})).is_none());
     }
 }

@@ -102,7 +102,11 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("the system gives threads")
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("the system gives threads")
 }
 
 fn broken(why: &str) -> Problems {
@@ -114,7 +118,10 @@ fn serve(secrets: &Secrets) -> Result<ExitCode, Problems> {
     let given = Arc::new(Given::read(&settings, secrets)?);
     let instance = Instance::take(&given.state)?;
     given.means.places.make().map_err(|error| {
-        Problem::new(format!("the directory of outputs can't be written: {error}"), "let AutoFlow's user write into AUTOFLOW_OUTPUTS_DIR")
+        Problem::new(
+            format!("the directory of outputs can't be written: {error}"),
+            "let AutoFlow's user write into AUTOFLOW_OUTPUTS_DIR",
+        )
     })?;
     let listener = given.listen()?;
     let path = given.means.inputs.join(FILE);
@@ -205,9 +212,8 @@ impl Status {
     fn run(self, secrets: &Secrets) -> Result<ExitCode, Problems> {
         let given = Given::read(&settings()?, secrets)?;
         let path = given.means.inputs.join(FILE);
-        let read = file(&path).and_then(|text| {
-            workflows::read(&text, &given.means.inputs).map_err(|faults| located(&path, &faults))
-        });
+        let read = file(&path)
+            .and_then(|text| workflows::read(&text, &given.means.inputs).map_err(|faults| located(&path, &faults)));
         let token = given.handed().map(|handed| ends_soon(&handed.token, now())).unwrap_or_else(Some);
         let found = runtime().block_on(async {
             let store = Store::open(&given.address).await?;
@@ -251,15 +257,20 @@ impl Run {
         let settings = settings()?;
         let given = Given::read(&settings, secrets)?;
         let dates = dates(&self.dates).ok_or_else(|| {
-            Problem::new("these are no dates", "write 2026-03-01, 2026-03-01,2026-03-05 or 2026-03-01..2026-03-05").value(&*self.dates)
+            Problem::new("these are no dates", "write 2026-03-01, 2026-03-01,2026-03-05 or 2026-03-01..2026-03-05")
+                .value(&*self.dates)
         })?;
         let path = given.means.inputs.join(FILE);
         let text = file(&path).map_err(|why| broken(&why))?;
         let read = workflows::read(&text, &given.means.inputs).map_err(|faults| broken(&located(&path, &faults)))?;
-        let configured: Vec<_> = read.sensor.workflows.iter().filter(|configured| configured.name == self.name).collect();
+        let configured: Vec<_> =
+            read.sensor.workflows.iter().filter(|configured| configured.name == self.name).collect();
         if configured.is_empty() {
             let names: Vec<&str> = read.sensor.workflows.iter().map(|configured| configured.name.as_str()).collect();
-            let problem = Problem::new("the sensor runs no workflow of this name", format!("those that it runs: {}", names.join(", ")));
+            let problem = Problem::new(
+                "the sensor runs no workflow of this name",
+                format!("those that it runs: {}", names.join(", ")),
+            );
             return Err(problem.value(self.name).into());
         }
         let Ok(_running) = trace::start(&logging(&settings)) else { return Ok(ExitCode::FAILURE) };

@@ -63,7 +63,10 @@ pub fn router(page: Page) -> Router {
 
 async fn by_its_name(request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit())).map_or(host, |(name, _)| name);
+    let name = host
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
+        .map_or(host, |(name, _)| name);
     match name {
         "localhost" | "127.0.0.1" | "[::1]" => next.run(request).await,
         _ => Error::new(StatusCode::FORBIDDEN, "This page is for this machine: call it localhost.").into_response(),
@@ -150,7 +153,8 @@ async fn file(State(page): State<Page>, Path((part, name)): Path<(String, String
         file.take(LARGEST).read_to_end(&mut bytes)?;
         Ok::<_, std::io::Error>(bytes)
     };
-    let bytes = tokio::task::spawn_blocking(read).await?.map_err(|error| Error::of(StatusCode::NOT_FOUND).because(error))?;
+    let bytes =
+        tokio::task::spawn_blocking(read).await?.map_err(|error| Error::of(StatusCode::NOT_FOUND).because(error))?;
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, kind.parse()?);
     headers.insert(header::CONTENT_SECURITY_POLICY, HELD.parse()?);

@@ -52,7 +52,12 @@ pub fn logging(settings: &Settings) -> trace::Options {
     let level = settings.text("AUTOFLOW_LOG_LEVEL").map(str::to_lowercase);
     let format = settings.text("FLOWKIT_LOG_FORMAT").and_then(trace::Format::named).unwrap_or_default();
     let defaults = trace::Options::default();
-    trace::Options { format, level: level.as_deref().and_then(trace::level).unwrap_or(defaults.level), always: &[], ..defaults }
+    trace::Options {
+        format,
+        level: level.as_deref().and_then(trace::level).unwrap_or(defaults.level),
+        always: &[],
+        ..defaults
+    }
 }
 
 /// The directory with `workflows.yml`.
@@ -73,7 +78,12 @@ impl Given {
         let mut keep = |problem: &Problem| problems.0.push(problem.clone());
         let state = state();
         let inputs = inputs(settings).inspect_err(&mut keep);
-        let outputs = directory(settings, "AUTOFLOW_OUTPUTS_DIR", "/mounts/outputs", "a directory for executed notebooks and reports");
+        let outputs = directory(
+            settings,
+            "AUTOFLOW_OUTPUTS_DIR",
+            "/mounts/outputs",
+            "a directory for executed notebooks and reports",
+        );
         let outputs = outputs.inspect_err(&mut keep);
         let place = flowapi(settings).inspect_err(&mut keep);
         let address = address(secrets, &state).inspect_err(&mut keep);
@@ -87,7 +97,11 @@ impl Given {
             inputs: inputs?,
             places: Places::of(&outputs?),
             scratch: std::env::temp_dir().join("runs"),
-            limits: Limits { seconds: int("FLOWKIT_AUTOFLOW_TIMEOUT"), memory: int("FLOWKIT_AUTOFLOW_MEMORY"), processes: PROCESSES },
+            limits: Limits {
+                seconds: int("FLOWKIT_AUTOFLOW_TIMEOUT"),
+                memory: int("FLOWKIT_AUTOFLOW_MEMORY"),
+                processes: PROCESSES,
+            },
             flowapi: settings.text("FLOWAPI_URL").unwrap_or_default().to_owned(),
             port: (place.port, named),
         };
@@ -116,7 +130,10 @@ impl Given {
     pub fn handed(&self) -> Result<Handed, String> {
         let token = self.secrets.get("FLOWAPI_TOKEN").map_err(|error| error.problem().to_string())?;
         let certificate = match &self.certificate {
-            Some(path) => Some(fs::read_to_string(path).map_err(|error| format!("SSL_CERTIFICATE_FILE, {}: {error}", path.display()))?),
+            Some(path) => Some(
+                fs::read_to_string(path)
+                    .map_err(|error| format!("SSL_CERTIFICATE_FILE, {}: {error}", path.display()))?,
+            ),
             None => match self.secrets.get("cert-flowkit.pem") {
                 Ok(certificate) => Some(certificate.expose().to_owned()),
                 Err(LookupError::Missing { .. }) => None,
@@ -153,14 +170,16 @@ impl Instance {
     /// Another AutoFlow runs with this directory; it can't be written.
     pub fn take(state: &Path) -> Result<Instance, Problem> {
         let path = state.join("instance");
-        let wrong = |what: String| Problem::new(what, "mend it, or give another directory").value(path.display().to_string());
+        let wrong =
+            |what: String| Problem::new(what, "mend it, or give another directory").value(path.display().to_string());
         let open = || {
             fs::create_dir_all(state)?;
             File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)
         };
         let mut held = open().map_err(|error| wrong(format!("AutoFlow can't write into its directory: {error}")))?;
         if flock(&held, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(Problem::new("another AutoFlow runs with this directory", "stop it first").value(path.display().to_string()));
+            return Err(Problem::new("another AutoFlow runs with this directory", "stop it first")
+                .value(path.display().to_string()));
         }
         let mut name = String::new();
         let read = held.read_to_string(&mut name);
@@ -182,23 +201,29 @@ fn state() -> PathBuf {
 }
 
 fn directory(settings: &Settings, name: &str, usual: &str, what: &str) -> Result<PathBuf, Problem> {
-    let path = settings.text(name).map(PathBuf::from).or_else(|| Some(PathBuf::from(usual)).filter(|path| path.is_dir()));
+    let path =
+        settings.text(name).map(PathBuf::from).or_else(|| Some(PathBuf::from(usual)).filter(|path| path.is_dir()));
     let path = path.ok_or_else(|| Problem::new(format!("{name} is not set"), format!("give {what}")))?;
     // The children work elsewhere.
     let path = std::path::absolute(&path).unwrap_or(path);
     if path.is_dir() {
         return Ok(path);
     }
-    let problem = Problem::new(format!("{name} is no directory that AutoFlow can see"), format!("make it, or give {what}"));
+    let problem =
+        Problem::new(format!("{name} is no directory that AutoFlow can see"), format!("make it, or give {what}"));
     Err(problem.value(path.display().to_string()).origin(settings.origin(name)))
 }
 
 fn flowapi(settings: &Settings) -> Result<Place, Problem> {
     const URL: &str = "FLOWAPI_URL";
-    let url = settings.text(URL).ok_or_else(|| Problem::new("FLOWAPI_URL is not set", "give FlowAPI's address as https://HOST:9090"))?;
-    let place = Place::parse(url).and_then(|place| if place.path == "/" { Ok(place) } else { Err("it has a path".to_owned()) });
+    let url = settings
+        .text(URL)
+        .ok_or_else(|| Problem::new("FLOWAPI_URL is not set", "give FlowAPI's address as https://HOST:9090"))?;
+    let place =
+        Place::parse(url).and_then(|place| if place.path == "/" { Ok(place) } else { Err("it has a path".to_owned()) });
     place.map_err(|why| {
-        let problem = Problem::new(format!("FLOWAPI_URL can't be used: {why}"), "give FlowAPI's address as https://HOST:9090");
+        let problem =
+            Problem::new(format!("FLOWAPI_URL can't be used: {why}"), "give FlowAPI's address as https://HOST:9090");
         problem.value(url).origin(settings.origin(URL))
     })
 }
@@ -213,7 +238,8 @@ fn python(settings: &Settings) -> Result<PathBuf, Problem> {
     if path.exists() {
         return Ok(path);
     }
-    let problem = Problem::new("the notebooks' Python is not there", "run `make setup`, or set FLOWKIT_AUTOFLOW_PYTHON");
+    let problem =
+        Problem::new("the notebooks' Python is not there", "run `make setup`, or set FLOWKIT_AUTOFLOW_PYTHON");
     Err(problem.value(path.display().to_string()))
 }
 

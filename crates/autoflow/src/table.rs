@@ -40,7 +40,9 @@ pub fn notes(standing: &Standing, looked: Option<&(i64, String)>) -> Vec<String>
         (Some(_), None) => notes.push("there is no schedule: they are asked for once".to_owned()),
         (None, _) => {}
     }
-    notes.extend(standing.broken.iter().map(|why| format!("workflows.yml is broken, and what it said before counts: {why}")));
+    notes.extend(
+        standing.broken.iter().map(|why| format!("workflows.yml is broken, and what it said before counts: {why}")),
+    );
     notes.extend(standing.token.clone());
     notes
 }

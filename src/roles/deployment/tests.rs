@@ -90,7 +90,7 @@ fn what_other_roles_and_their_databases_take_is_kept_from_flowdb() {
     let deployment = Deployment::new(StateDir::new(state.path()), Settings::default());
     let deployment = deployment.running(vec!["flowdb".to_owned(), "flowauth".to_owned()]);
     assert_eq!(deployment.site.settings.int("FLOWKIT_FLOWDB_SET_ASIDE"), Some(128 << 20));
-    let (programs, databases) = (64 + 512 + 128 + 512, 2 * postgres::tuning::small::SHARE as i64);
+    let (programs, databases) = (64 + 512 + 128 + 512, postgres::tuning::small::SHARE as i64);
     assert_eq!(aside(&["flowdb", "redis", "flowmachine", "flowauth", "autoflow"]), (programs << 20) + databases);
 }
 

@@ -23,6 +23,11 @@ pub fn flowauth() -> PathBuf {
     beside("flowauth")
 }
 
+/// AutoFlow, likewise.
+pub fn autoflow() -> PathBuf {
+    beside("autoflow")
+}
+
 fn beside(name: &str) -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_flowkit")).with_file_name(name);
     assert!(program.exists(), "{} is missing; `cargo build -p {name}`", program.display());

@@ -34,14 +34,20 @@ impl Address {
             },
             "postgresql" | "postgres" => {
                 let password = match (rest.contains("{}"), password) {
-                    (true, None) => return Err("AUTOFLOW_DB_URI has {} in it, and AUTOFLOW_DB_PASSWORD is not given".to_owned()),
-                    (_, password) => password.map(|password| utf8_percent_encode(password.expose(), NON_ALPHANUMERIC).to_string()),
+                    (true, None) => {
+                        return Err("AUTOFLOW_DB_URI has {} in it, and AUTOFLOW_DB_PASSWORD is not given".to_owned());
+                    }
+                    (_, password) => {
+                        password.map(|password| utf8_percent_encode(password.expose(), NON_ALPHANUMERIC).to_string())
+                    }
                 };
                 let rest = rest.replace("{}", &password.unwrap_or_default());
                 let address = Address::Server(Secret::new(format!("postgres://{rest}")));
                 address.options().map(|_| address).map_err(|_| "AUTOFLOW_DB_URI can't be read as a URI".to_owned())
             }
-            other => Err(format!("AUTOFLOW_DB_URI is of the kind {other:?}: AutoFlow keeps its runs in postgresql or sqlite")),
+            other => Err(format!(
+                "AUTOFLOW_DB_URI is of the kind {other:?}: AutoFlow keeps its runs in postgresql or sqlite"
+            )),
         }
     }
 

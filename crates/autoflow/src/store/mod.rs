@@ -218,12 +218,21 @@ impl Store {
             true => ["CAST(EXTRACT(EPOCH FROM now()) AS BIGINT)", "clock_timestamp()", "CAST($3 AS runstate)"],
             false => ["CAST(strftime('%s', 'now') AS INTEGER)", "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'", "$3"],
         };
-        let text = ["{now}", "{stamp}", "{state}"].iter().zip(words).fold(text.to_owned(), |text, (name, word)| text.replace(name, word));
+        let text = ["{now}", "{stamp}", "{state}"]
+            .iter()
+            .zip(words)
+            .fold(text.to_owned(), |text, (name, word)| text.replace(name, word));
         AssertSqlSafe(text).into_sql_str()
     }
 
     /// Adds to upstream's table.
-    async fn append(&self, change: &mut Transaction<'static, Any>, workflow: &str, hash: &str, state: State) -> Result<()> {
+    async fn append(
+        &self,
+        change: &mut Transaction<'static, Any>,
+        workflow: &str,
+        hash: &str,
+        state: State,
+    ) -> Result<()> {
         let text = "INSERT INTO workflow_runs (workflow_name, parameters_hash, state, timestamp) VALUES ($1, $2, {state}, {stamp})";
         sqlx::query(self.sql(text)).bind(workflow).bind(hash).bind(state.name()).execute(&mut **change).await?;
         Ok(())
@@ -247,7 +256,9 @@ impl Store {
         let known = "SELECT state, attempts, next_try, {now} AS now FROM autoflow_runs WHERE workflow_name = $1 AND parameters_hash = $2";
         let known = sqlx::query(self.sql(known)).bind(workflow).bind(&hash).fetch_optional(&mut *change).await?;
         let attempts = match known {
-            None if !again && self.upstreams(&mut change, workflow, &hash).await? == Some(State::Success) => return Ok(None),
+            None if !again && self.upstreams(&mut change, workflow, &hash).await? == Some(State::Success) => {
+                return Ok(None);
+            }
             None => 0,
             Some(row) => {
                 let (attempts, next): (i64, i64) = (row.try_get("attempts")?, row.try_get("next_try")?);
@@ -278,7 +289,12 @@ impl Store {
     }
 
     /// What upstream's table says last.
-    async fn upstreams(&self, change: &mut Transaction<'static, Any>, workflow: &str, hash: &str) -> Result<Option<State>> {
+    async fn upstreams(
+        &self,
+        change: &mut Transaction<'static, Any>,
+        workflow: &str,
+        hash: &str,
+    ) -> Result<Option<State>> {
         let text = "SELECT CAST(state AS TEXT) AS state FROM workflow_runs WHERE workflow_name = $1 AND parameters_hash = $2 \
                     ORDER BY timestamp DESC, id DESC LIMIT 1";
         let row = sqlx::query(text).bind(workflow).bind(hash).fetch_optional(&mut **change).await?;
@@ -306,7 +322,11 @@ impl Store {
         let text = "UPDATE autoflow_runs SET state = $3, ended = {now}, error = $4, files = $5, published = 0, \
                     next_try = CASE WHEN $6 < 0 THEN 0 ELSE {now} + $6 END WHERE run = $1 AND owner = $2 AND state = 'running'";
         let done = sqlx::query(self.sql(text)).bind(&run.id).bind(owner).bind(state.name()).bind(&end.error);
-        let done = done.bind(Value::from(end.files.clone()).to_string()).bind(wait.unwrap_or(-1)).execute(&mut *change).await?;
+        let done = done
+            .bind(Value::from(end.files.clone()).to_string())
+            .bind(wait.unwrap_or(-1))
+            .execute(&mut *change)
+            .await?;
         if done.rows_affected() != 1 {
             return Ok(false);
         }
@@ -334,7 +354,8 @@ impl Store {
         let text = "SELECT run, workflow_name, parameters_hash, attempts FROM autoflow_runs \
                     WHERE state = 'running' AND (owner = $1 OR heartbeat < {now} - $2)";
         let stale = if dead.is_some() && !counts { i64::from(u32::MAX) } else { STALE };
-        let rows = sqlx::query(self.sql(text)).bind(dead.unwrap_or_default()).bind(stale).fetch_all(&mut *change).await?;
+        let rows =
+            sqlx::query(self.sql(text)).bind(dead.unwrap_or_default()).bind(stale).fetch_all(&mut *change).await?;
         for row in &rows {
             let (run, workflow): (String, String) = (row.try_get("run")?, row.try_get("workflow_name")?);
             let (hash, attempts): (String, i64) = (row.try_get("parameters_hash")?, row.try_get("attempts")?);
@@ -354,7 +375,8 @@ impl Store {
     /// # Errors
     /// [`Error`].
     pub async fn find(&self, run: &str) -> Result<Option<Run>> {
-        let row = sqlx::query("SELECT * FROM autoflow_runs WHERE run = $1").bind(run).fetch_optional(&self.pool).await?;
+        let row =
+            sqlx::query("SELECT * FROM autoflow_runs WHERE run = $1").bind(run).fetch_optional(&self.pool).await?;
         row.as_ref().map(shown).transpose()
     }
 
@@ -381,7 +403,8 @@ impl Store {
     /// # Errors
     /// [`Error`].
     pub async fn begin_looking(&self) -> Result<()> {
-        let text = "INSERT INTO autoflow_sensor (id, looked, said) VALUES (1, {now}, 'not yet') ON CONFLICT (id) DO NOTHING";
+        let text =
+            "INSERT INTO autoflow_sensor (id, looked, said) VALUES (1, {now}, 'not yet') ON CONFLICT (id) DO NOTHING";
         sqlx::query(self.sql(text)).execute(&self.pool).await?;
         Ok(())
     }
@@ -404,7 +427,8 @@ impl Store {
     /// # Errors
     /// [`Error`].
     pub async fn last_look(&self) -> Result<Option<(i64, String)>> {
-        let row = sqlx::query("SELECT looked, said FROM autoflow_sensor WHERE id = 1").fetch_optional(&self.pool).await?;
+        let row =
+            sqlx::query("SELECT looked, said FROM autoflow_sensor WHERE id = 1").fetch_optional(&self.pool).await?;
         row.map(|row| Ok((row.try_get("looked")?, row.try_get("said")?))).transpose()
     }
 }

@@ -19,7 +19,8 @@ async fn over_sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn over_postgresql() {
     let server = postgres_rig::Server::start();
-    let socket = percent_encoding::utf8_percent_encode(server.socket().to_str().unwrap(), percent_encoding::NON_ALPHANUMERIC);
+    let socket =
+        percent_encoding::utf8_percent_encode(server.socket().to_str().unwrap(), percent_encoding::NON_ALPHANUMERIC);
     all(|name| {
         server.create(name);
         Address::parse(&format!("postgresql://postgres@localhost/{name}?host={socket}"), None).unwrap()
@@ -76,13 +77,19 @@ async fn change(address: &Address, text: &str) {
 }
 
 fn ended(success: bool) -> End {
-    End { success, error: if success { String::new() } else { "In [3]: ValueError: x".to_owned() }, files: vec!["notebooks/a.ipynb".to_owned()] }
+    End {
+        success,
+        error: if success { String::new() } else { "In [3]: ValueError: x".to_owned() },
+        files: vec!["notebooks/a.ipynb".to_owned()],
+    }
 }
 
 async fn a_run_is_done_once_however_many_would(store: &Store) {
     let claims = (0..20).map(|who| {
         let store = store.clone();
-        tokio::spawn(async move { store.claim("w", DAY, &parameters(1), &format!("o{who}"), false).await.unwrap().map(|run| (who, run)) })
+        tokio::spawn(async move {
+            store.claim("w", DAY, &parameters(1), &format!("o{who}"), false).await.unwrap().map(|run| (who, run))
+        })
     });
     let mut won = Vec::new();
     for claim in claims.collect::<Vec<_>>() {
@@ -96,7 +103,10 @@ async fn a_run_is_done_once_however_many_would(store: &Store) {
     assert!(store.claim("w", DAY, &parameters(1), "o98", true).await.unwrap().is_none(), "not even by force");
     assert!(store.finish(run, &owner, &ended(true), RETRY).await.unwrap());
     assert!(store.claim("w", DAY, &parameters(1), "o", false).await.unwrap().is_none(), "it is done");
-    assert!(store.claim("w", DAY, &parameters(2), "o", false).await.unwrap().is_some(), "other parameters are another run");
+    assert!(
+        store.claim("w", DAY, &parameters(2), "o", false).await.unwrap().is_some(),
+        "other parameters are another run"
+    );
     assert!(store.claim("v", DAY, &parameters(1), "o", false).await.unwrap().is_some(), "and so is another workflow");
     let again = store.claim("w", DAY, &parameters(1), "o", true).await.unwrap().expect("by hand it is done again");
     assert_eq!((again.attempts, again.state), (1, State::Running));
@@ -119,12 +129,16 @@ async fn what_fails_is_tried_again_later_and_not_for_ever(store: &Store, address
     assert!(store.claim("w", DAY, &parameters(1), "o", false).await.unwrap().is_none(), "it is given up");
     assert!(store.claim("w", DAY, &parameters(1), "o", true).await.unwrap().is_some(), "but not by hand");
     store.close().await;
-    assert_eq!((1..5).map(|attempts| Retry { most: 4, ..RETRY }.after(attempts)).collect::<Vec<_>>(), [Some(600), Some(1200), Some(2400), None]);
+    assert_eq!(
+        (1..5).map(|attempts| Retry { most: 4, ..RETRY }.after(attempts)).collect::<Vec<_>>(),
+        [Some(600), Some(1200), Some(2400), None]
+    );
     assert_eq!(Retry { most: 500, ..RETRY }.after(400), Some(86_400));
 }
 
 async fn a_dead_owners_runs_are_free_again_and_a_living_ones_are_not(store: &Store, address: &Address) {
-    let run = |n| store.claim("w", DAY, Box::leak(Box::new(parameters(n))), if n < 3 { "dead" } else { "alive" }, false);
+    let run =
+        |n| store.claim("w", DAY, Box::leak(Box::new(parameters(n))), if n < 3 { "dead" } else { "alive" }, false);
     for n in 1..=4 {
         run(n).await.unwrap().unwrap();
     }
@@ -146,7 +160,8 @@ async fn upstreams_table_is_believed_and_goes_on(store: &Store, address: &Addres
     store.finish(&run, "o", &ended(true), RETRY).await.unwrap();
     store.published(&run.id).await.unwrap();
     let mut connection: AnyConnection = address.options().unwrap().connect().await.unwrap();
-    let text = "SELECT CAST(state AS TEXT) AS state FROM workflow_runs WHERE workflow_name = 'dead' ORDER BY timestamp, id";
+    let text =
+        "SELECT CAST(state AS TEXT) AS state FROM workflow_runs WHERE workflow_name = 'dead' ORDER BY timestamp, id";
     let rows = sqlx::query(text).fetch_all(&mut connection).await.unwrap();
     let states: Vec<String> = rows.iter().map(|row| row.get("state")).collect();
     assert_eq!(states, ["running", "running", "success"]);

@@ -8,8 +8,8 @@ use time::Date;
 
 use super::yaml::{self, Node, Value};
 use super::{
-    Configured, DATE_RANGES, Element, FLOWAPI_URL, Fault, Faults, Notebook, Point, REFERENCE_DATE, Report, Schedule, Sensor, Workflow,
-    Workflows,
+    Configured, DATE_RANGES, Element, FLOWAPI_URL, Fault, Faults, Notebook, Point, REFERENCE_DATE, Report, Schedule,
+    Sensor, Workflow, Workflows,
 };
 
 /// Kinds of call records.
@@ -57,7 +57,8 @@ impl Reader<'_> {
             self.fault(root, "", "Input file does not have a 'workflows' section.");
             return None;
         };
-        let section = |name: &str| pairs.iter().find(|(key, _)| key.value == Value::Text(name.to_owned())).map(|(_, node)| node);
+        let section =
+            |name: &str| pairs.iter().find(|(key, _)| key.value == Value::Text(name.to_owned())).map(|(_, node)| node);
         let (workflows, sensor) = (section("workflows"), section("available_dates_sensor"));
         for (name, found) in [("workflows", workflows), ("available_dates_sensor", sensor)] {
             if found.is_none() {
@@ -75,7 +76,9 @@ impl Reader<'_> {
         let mut names = BTreeSet::new();
         for (index, item) in self.list(node, "workflows")?.iter().enumerate() {
             let path = format!("workflows[{index}]");
-            let Some(fields) = self.fields(item, &path, &["name", "notebooks"], &["name", "notebooks"]) else { continue };
+            let Some(fields) = self.fields(item, &path, &["name", "notebooks"], &["name", "notebooks"]) else {
+                continue;
+            };
             let name = fields.get("name").and_then(|node| self.name(node, &format!("{path}.name")));
             if let Some(name) = &name
                 && !names.insert(name.clone())
@@ -93,8 +96,16 @@ impl Reader<'_> {
     /// A name of a workflow, which is a part of names of files.
     fn name(&mut self, node: &Node, path: &str) -> Option<String> {
         let name = self.text(node, path)?;
-        if name.is_empty() || name.len() > 100 || name.starts_with('.') || name.contains(|c: char| c == '/' || c.is_control()) {
-            self.fault(node, path, "Names of files are made of it: it has to have 1 to 100 bytes, no slash, and no dot in front.");
+        if name.is_empty()
+            || name.len() > 100
+            || name.starts_with('.')
+            || name.contains(|c: char| c == '/' || c.is_control())
+        {
+            self.fault(
+                node,
+                path,
+                "Names of files are made of it: it has to have 1 to 100 bytes, no slash, and no dot in front.",
+            );
             return None;
         }
         Some(name)
@@ -127,7 +138,9 @@ impl Reader<'_> {
             self.fault(node, path, "Notebook specifications contain circular dependencies.");
             return None;
         };
-        let given = |name: &&String| !keys.contains(*name) && ![REFERENCE_DATE, DATE_RANGES, FLOWAPI_URL].contains(&name.as_str());
+        let given = |name: &&String| {
+            !keys.contains(*name) && ![REFERENCE_DATE, DATE_RANGES, FLOWAPI_URL].contains(&name.as_str())
+        };
         let asks = notebooks.iter().flat_map(|notebook| notebook.parameters.values()).filter(given).cloned().collect();
         Some(Workflow { notebooks, asks })
     }
@@ -175,7 +188,9 @@ impl Reader<'_> {
     }
 
     fn output(&mut self, node: &Node, path: &str) -> Report {
-        let Some(fields) = self.fields(node, path, &["format", "template"], &["format"]) else { return Report::default() };
+        let Some(fields) = self.fields(node, path, &["format", "template"], &["format"]) else {
+            return Report::default();
+        };
         if let Some(node) = fields.get("format")
             && node.value != Value::Text("pdf".to_owned())
         {
@@ -262,7 +277,11 @@ impl Reader<'_> {
         let made = |name: &&String| ![REFERENCE_DATE, DATE_RANGES].contains(&name.as_str());
         let unexpected: Vec<_> = given.difference(&workflow.asks).filter(made).collect();
         if !unexpected.is_empty() {
-            self.fault(at, &path, format!("Unexpected parameters provided for workflow '{name}': {}.", set(&unexpected)));
+            self.fault(
+                at,
+                &path,
+                format!("Unexpected parameters provided for workflow '{name}': {}.", set(&unexpected)),
+            );
         }
         Some(Configured { name, parameters, earliest, stencil })
     }

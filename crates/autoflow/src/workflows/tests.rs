@@ -103,37 +103,87 @@ fn a_run_waits_for_all_of_its_days() {
 fn every_message_stands_at_its_line_and_key() {
     let notebooks = "      run_flows:\n        filename: run_flows.ipynb";
     for (text, says) in [
-        ("available_dates_sensor: {schedule: null, workflows: []}".to_owned(), "line 1, column 1: Input file does not have a 'workflows' section."),
+        (
+            "available_dates_sensor: {schedule: null, workflows: []}".to_owned(),
+            "line 1, column 1: Input file does not have a 'workflows' section.",
+        ),
         ("workflows: []".to_owned(), "line 1, column 1: Input file does not have a 'available_dates_sensor' section."),
         (String::new(), "Input file does not have a 'workflows' section."),
         ("- 1".to_owned(), "Input file does not have a 'workflows' section."),
-        (with("workflows:\n  - name: flows_above_normal\n", "workflows:\n  - {name: flows_above_normal, notebooks: {a: {filename: run_flows.ipynb}}}\n  - name: flows_above_normal\n"),
-            "line 4, column 11, workflows[1].name: Duplicate workflow name."),
+        (
+            with(
+                "workflows:\n  - name: flows_above_normal\n",
+                "workflows:\n  - {name: flows_above_normal, notebooks: {a: {filename: run_flows.ipynb}}}\n  - name: flows_above_normal\n",
+            ),
+            "line 4, column 11, workflows[1].name: Duplicate workflow name.",
+        ),
         (with("run_flows:\n", "date_ranges:\n"), "workflows[0].notebooks.date_ranges: 'date_ranges' is a name"),
-        (with("aggregation_unit: unit", "aggregation_unit: report"), "line 5, column 7, workflows[0].notebooks: Notebook specifications contain circular dependencies."),
-        (with(notebooks, "      run_flows:\n        filename: notes.txt"), "line 10, column 19, workflows[0].notebooks.run_flows.filename: File 'notes.txt' is not a Jupyter notebook."),
+        (
+            with("aggregation_unit: unit", "aggregation_unit: report"),
+            "line 5, column 7, workflows[0].notebooks: Notebook specifications contain circular dependencies.",
+        ),
+        (
+            with(notebooks, "      run_flows:\n        filename: notes.txt"),
+            "line 10, column 19, workflows[0].notebooks.run_flows.filename: File 'notes.txt' is not a Jupyter notebook.",
+        ),
         (with(notebooks, "      run_flows:\n        filename: other.ipynb"), "Notebook 'other.ipynb' not found."),
-        (with(notebooks, "      run_flows:\n        filename: ../run_flows.ipynb"), "Notebook '../run_flows.ipynb' not found."),
+        (
+            with(notebooks, "      run_flows:\n        filename: ../run_flows.ipynb"),
+            "Notebook '../run_flows.ipynb' not found.",
+        ),
         (with("format: pdf", "format: html"), "workflows[0].notebooks.report.output.format: Must be one of: pdf."),
         (with("template: template.tpl", "template: none.tpl"), "Asciidoc template file 'none.tpl' not found."),
-        (with("{format: pdf, template: template.tpl}", "{}"), "workflows[0].notebooks.report.output.format: Missing data for required field."),
-        (with("parameters: {previous_notebook: run_flows, url: flowapi_url}", "parameters: {n: 3}"), "workflows[0].notebooks.report.parameters.n: Not a valid string."),
-        (with("        output:", "        outputs: 1\n        output:"), "workflows[0].notebooks.report.outputs: Unknown field."),
+        (
+            with("{format: pdf, template: template.tpl}", "{}"),
+            "workflows[0].notebooks.report.output.format: Missing data for required field.",
+        ),
+        (
+            with("parameters: {previous_notebook: run_flows, url: flowapi_url}", "parameters: {n: 3}"),
+            "workflows[0].notebooks.report.parameters.n: Not a valid string.",
+        ),
+        (
+            with("        output:", "        outputs: 1\n        output:"),
+            "workflows[0].notebooks.report.outputs: Unknown field.",
+        ),
         (with("  schedule: \"0 0 * * *\"\n", ""), "available_dates_sensor.schedule: Missing data for required field."),
-        (with("0 0 * * *", "0 0 * *"), "line 16, column 13, available_dates_sensor.schedule: Invalid cron string: '0 0 * *'."),
+        (
+            with("0 0 * * *", "0 0 * *"),
+            "line 16, column 13, available_dates_sensor.schedule: Invalid cron string: '0 0 * *'.",
+        ),
         (with("0 0 * * *", "0 0 0 * * *"), "Invalid cron string: '0 0 0 * * *'."),
         (with("0 0 * * *", "61 0 * * *"), "Invalid cron string: '61 0 * * *'."),
-        (with("[calls, sms]", "[calls, faxes]"), "available_dates_sensor.cdr_types: Must be one of: calls, sms, mds, topups."),
-        (with("workflow_name: flows_above_normal", "workflow_name: flows"), "available_dates_sensor.workflows[0].workflow_name: Workflow does not exist in this storage."),
-        (with("{unit: admin2}", "{}"), "line 20, column 19, available_dates_sensor.workflows[0].parameters: Missing required parameters {'unit'} for workflow 'flows_above_normal'."),
-        (with("{unit: admin2}", "{unit: admin2, b: 1, a: 2}"), "Unexpected parameters provided for workflow 'flows_above_normal': {'a', 'b'}."),
+        (
+            with("[calls, sms]", "[calls, faxes]"),
+            "available_dates_sensor.cdr_types: Must be one of: calls, sms, mds, topups.",
+        ),
+        (
+            with("workflow_name: flows_above_normal", "workflow_name: flows"),
+            "available_dates_sensor.workflows[0].workflow_name: Workflow does not exist in this storage.",
+        ),
+        (
+            with("{unit: admin2}", "{}"),
+            "line 20, column 19, available_dates_sensor.workflows[0].parameters: Missing required parameters {'unit'} for workflow 'flows_above_normal'.",
+        ),
+        (
+            with("{unit: admin2}", "{unit: admin2, b: 1, a: 2}"),
+            "Unexpected parameters provided for workflow 'flows_above_normal': {'a', 'b'}.",
+        ),
         (with("{unit: admin2}", "{unit: admin2, reference_date: 2016-01-01}"), "'reference_date' is set by AutoFlow"),
         (with("2016-01-05", "yesterday"), "available_dates_sensor.workflows[0].earliest_date: Not a valid date."),
         (with("2016-01-05", "2016-02-30"), "there is no day 2016-02-30"),
-        (with("[2016-01-01, 2016-01-03]", "[1, 2, 3]"), "available_dates_sensor.workflows[0].date_stencil[0]: Expected date interval to have length 2 (in format [start, end]), but got sequence of length 3."),
-        (with("-1, 0]", "-1, 'x']"), "line 22, column 52, available_dates_sensor.workflows[0].date_stencil[2]: 'x' is not an integer or date."),
+        (
+            with("[2016-01-01, 2016-01-03]", "[1, 2, 3]"),
+            "available_dates_sensor.workflows[0].date_stencil[0]: Expected date interval to have length 2 (in format [start, end]), but got sequence of length 3.",
+        ),
+        (
+            with("-1, 0]", "-1, 'x']"),
+            "line 22, column 52, available_dates_sensor.workflows[0].date_stencil[2]: 'x' is not an integer or date.",
+        ),
         (with("-1, 0]", "-1, 0.5]"), "0.5 is not an integer or date."),
-        (with("[2016-01-01, 2016-01-03]", "[2016-01-03, 2016-01-03]"), "Date stencil contains invalid interval (2016-01-03, 2016-01-03)."),
+        (
+            with("[2016-01-01, 2016-01-03]", "[2016-01-03, 2016-01-03]"),
+            "Date stencil contains invalid interval (2016-01-03, 2016-01-03).",
+        ),
         (with("[2016-01-01, 2016-01-03]", "[0, -1]"), "Date stencil contains invalid interval (0, -1)."),
         (with("name: flows_above_normal", "name: ../flows"), "workflows[0].name: Names of files are made of it"),
         (with("name: flows_above_normal", "name: [a"), "it is not YAML"),
@@ -159,14 +209,20 @@ fn scalars_are_what_they_are_to_python() {
     };
     let offset = |days| Element::Day(Point::Offset(days));
     assert_eq!(stencil("[true, no, 010, 0x10, 1_0, +3, 1:30]"), [1, 0, 8, 16, 10, 3, 90].map(offset));
-    assert_eq!(stencil("[2016-01-01 10:00:00, 2016-1-2t10:00:00]"), ["2016-01-01", "2016-01-02"].map(|text| Element::Day(Point::Date(day(text)))));
+    assert_eq!(
+        stencil("[2016-01-01 10:00:00, 2016-1-2t10:00:00]"),
+        ["2016-01-01", "2016-01-02"].map(|text| Element::Day(Point::Date(day(text))))
+    );
     // Where the two ends are of two kinds it depends on the day whether that is an interval.
     let mixed = stencil("[[2016-01-03, 0]]");
     assert_eq!(ranges(&mixed, day("2016-01-03")), None);
     assert_eq!(ranges(&mixed, day("2016-01-05")), Some(vec![(day("2016-01-03"), day("2016-01-05"))]));
     assert_eq!(ranges(&[Element::Day(Point::Offset(i64::MAX))], day("2016-01-05")), None);
     let dir = inputs();
-    let text = with("{unit: admin2}", "{unit: {a: [1, 1.5, yes, ~, 'yes', 2016-01-01, 1e3], 2: &x {b: 1}, c: {<<: *x, d: 2}}}");
+    let text = with(
+        "{unit: admin2}",
+        "{unit: {a: [1, 1.5, yes, ~, 'yes', 2016-01-01, 1e3], 2: &x {b: 1}, c: {<<: *x, d: 2}}}",
+    );
     let read = read(&text, dir.path()).unwrap();
     let unit = &read.sensor.workflows[0].parameters["unit"];
     let a = json!([1, 1.5, true, null, "yes", "2016-01-01", "1e3"]);

@@ -52,7 +52,8 @@ pub(super) struct Broken {
 
 /// The first document's tree; of an empty one, a null.
 pub(super) fn parse(text: &str) -> Result<Node, Broken> {
-    let mut builder = Builder { parser: Parser::new_from_str_with_options(text, options()), known: HashMap::new(), nodes: 0 };
+    let mut builder =
+        Builder { parser: Parser::new_from_str_with_options(text, options()), known: HashMap::new(), nodes: 0 };
     let mut root = None;
     while let Some((event, span)) = builder.next()? {
         match event {
@@ -92,7 +93,11 @@ impl<'a> Builder<'a> {
                 Some(Ok(next)) => return Ok(Some(next)),
                 Some(Err(error)) => {
                     let at = error.marker();
-                    return Err(Broken { line: at.line(), column: at.col() + 1, what: format!("it is not YAML: {}", error.info()) });
+                    return Err(Broken {
+                        line: at.line(),
+                        column: at.col() + 1,
+                        what: format!("it is not YAML: {}", error.info()),
+                    });
                 }
             }
         }
@@ -162,7 +167,11 @@ impl<'a> Builder<'a> {
                 }
             };
             if pairs.iter().any(|(other, _)| *other == key) {
-                return Err(Broken { line: key.line, column: key.column, what: format!("the key {} is there twice", key.value) });
+                return Err(Broken {
+                    line: key.line,
+                    column: key.column,
+                    what: format!("the key {} is there twice", key.value),
+                });
             }
             pairs.push((key, value));
         }
@@ -206,7 +215,9 @@ fn merge(node: Node) -> Result<Vec<(Node, Node)>, Broken> {
 
 fn of_kind(tag: Option<&Tag>, kind: &str, span: Span) -> Result<(), Broken> {
     match tag {
-        Some(tag) if !tag.is_yaml_core_schema_tag(kind) => Err(broken(span, format!("the tag {} means nothing here", tag.original()))),
+        Some(tag) if !tag.is_yaml_core_schema_tag(kind) => {
+            Err(broken(span, format!("the tag {} means nothing here", tag.original())))
+        }
         _ => Ok(()),
     }
 }
@@ -271,7 +282,8 @@ fn int(text: &str) -> Option<Option<i64>> {
         let first = parts.next().filter(|first| only(first, 10))?;
         let mut number = read(first, 10);
         for part in parts {
-            let part = part.parse::<i64>().ok().filter(|_| part.len() <= 2 && only(part, 10)).filter(|part| *part < 60)?;
+            let part =
+                part.parse::<i64>().ok().filter(|_| part.len() <= 2 && only(part, 10)).filter(|part| *part < 60)?;
             number = number.and_then(|number| number.checked_mul(60)?.checked_add(part));
         }
         number
@@ -301,7 +313,11 @@ fn float(text: &str) -> Option<f64> {
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
     let first = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
     let signed = |text: &str| text.strip_prefix(['+', '-']).is_some_and(|rest| first(rest) && digits(rest));
-    if !digits(whole) || !digits(rest) || !(first(whole) || (whole.is_empty() && first(rest))) || exponent.is_some_and(|exponent| !signed(exponent)) {
+    if !digits(whole)
+        || !digits(rest)
+        || !(first(whole) || (whole.is_empty() && first(rest)))
+        || exponent.is_some_and(|exponent| !signed(exponent))
+    {
         return None;
     }
     unsigned.replace('_', "").parse::<f64>().ok().map(|number| sign * number)
@@ -319,12 +335,20 @@ fn moment(text: &str) -> Result<Option<Value>, String> {
     }
     let Some((day, rest)) = text.split_once(['T', 't', ' ']).filter(|(day, _)| day.is_ascii()) else { return Ok(None) };
     let mut parts = day.split('-');
-    let (Some(year), Some(month), Some(of_month), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+    let (Some(year), Some(month), Some(of_month), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         return Ok(None);
     };
-    let number = |text: &str, longest| (1..=longest).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number =
+        |text: &str, longest| (1..=longest).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     let hour = rest.trim_start().split(':').next().is_some_and(|hour| number(hour, 2));
-    if year.len() != 4 || !number(year, 4) || !number(month, 2) || !number(of_month, 2) || !hour || rest.matches(':').count() < 2 {
+    if year.len() != 4
+        || !number(year, 4)
+        || !number(month, 2)
+        || !number(of_month, 2)
+        || !hour
+        || rest.matches(':').count() < 2
+    {
         return Ok(None);
     }
     let day = iso(&format!("{year}-{month:0>2}-{of_month:0>2}")).ok_or_else(|| format!("there is no day {day}"))?;

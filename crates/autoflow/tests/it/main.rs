@@ -12,7 +12,9 @@ use serde_json::Value;
 
 /// A workflow of one notebook.
 fn one(name: &str, filename: &str) -> String {
-    format!("  - {{name: {name}, notebooks: {{n: {{filename: {filename}.ipynb, parameters: {{day: reference_date}}}}}}}}\n")
+    format!(
+        "  - {{name: {name}, notebooks: {{n: {{filename: {filename}.ipynb, parameters: {{day: reference_date}}}}}}}}\n"
+    )
 }
 
 /// Workflows of one notebook each, whose names they have, run by a schedule.
@@ -67,7 +69,10 @@ async fn a_new_day_runs_and_its_files_are_whole_and_named_as_upstream_does() {
     let hash = runs[0]["parameters_hash"].as_str().unwrap();
     wait(&rig, "the files", || rig.outputs(".running").is_empty());
     let [report, flows] = &rig.outputs("notebooks")[..] else { panic!("{:?}", rig.outputs("notebooks")) };
-    assert!(flows.starts_with(&format!("run_flows__flows_2016-01-02_{hash}__20")) && flows.ends_with("Z.ipynb"), "{flows}");
+    assert!(
+        flows.starts_with(&format!("run_flows__flows_2016-01-02_{hash}__20")) && flows.ends_with("Z.ipynb"),
+        "{flows}"
+    );
     let stem = report.strip_suffix(".ipynb").unwrap();
     assert_eq!(rig.outputs("reports"), [format!("{stem}.html"), format!("{stem}.pdf")]);
     let read = |name: &str| fs::read_to_string(rig.path("outputs/notebooks").join(name)).unwrap();
@@ -75,13 +80,29 @@ async fn a_new_day_runs_and_its_files_are_whole_and_named_as_upstream_does() {
     let said = flows["said"].as_array().unwrap();
     assert_eq!(said[0], "admin2 2016-01-02 [['2016-01-01', '2016-01-02'], ['2016-01-02', '2016-01-03']]");
     let environment: Vec<&str> = said[1].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    let known = ["FLOWAPI_TOKEN", "FLOWAPI_URL", "FONTCONFIG_FILE", "HOME", "LANG", "LC_CTYPE", "PATH", "PYTHONDONTWRITEBYTECODE"];
+    let known = [
+        "FLOWAPI_TOKEN",
+        "FLOWAPI_URL",
+        "FONTCONFIG_FILE",
+        "HOME",
+        "LANG",
+        "LC_CTYPE",
+        "PATH",
+        "PYTHONDONTWRITEBYTECODE",
+    ];
     let more = ["PYTHONSAFEPATH", "PYTHONUNBUFFERED", "SSL_CERTIFICATE_FILE", "TMPDIR", "TZ", "XDG_CACHE_HOME"];
-    assert!(environment.iter().all(|name| known.contains(name) || more.contains(name)), "made from nothing: {environment:?}");
+    assert!(
+        environment.iter().all(|name| known.contains(name) || more.contains(name)),
+        "made from nothing: {environment:?}"
+    );
     let given = fs::read_to_string(rig.path("secrets/FLOWAPI_TOKEN")).unwrap();
     assert_eq!((&said[2], &said[3]), (&given.into(), &"-----BEGIN CERTIFICATE-----".into()));
     let second: Value = serde_json::from_str(&read(report)).unwrap();
-    assert_eq!(second["said"], serde_json::json!(["admin2", rig.settings["FLOWAPI_URL"]]), "it has found the first's result");
+    assert_eq!(
+        second["said"],
+        serde_json::json!(["admin2", rig.settings["FLOWAPI_URL"]]),
+        "it has found the first's result"
+    );
     // What a notebook writes beside is kept; no link of its is.
     let [beside] = &rig.outputs("files")[..] else { panic!("one") };
     assert_eq!(rig.outputs(&format!("files/{beside}")), ["table.csv"]);
@@ -102,10 +123,16 @@ async fn a_new_day_runs_and_its_files_are_whole_and_named_as_upstream_does() {
     // The page.
     let page = running.get("/", "localhost").unwrap();
     assert!(!page.contains("FLOWAPI_TOKEN"), "its end is far away now");
-    assert!(page.contains("2016-01-03") && page.contains(&format!("/outputs/reports/{}%2Epdf", stem.replace('_', "%5F").replace('-', "%2D"))), "{page}");
+    assert!(
+        page.contains("2016-01-03")
+            && page.contains(&format!("/outputs/reports/{}%2Epdf", stem.replace('_', "%5F").replace('-', "%2D"))),
+        "{page}"
+    );
     assert!(running.get(&format!("/outputs/reports/{stem}.pdf"), "127.0.0.1:1").is_some());
     assert!(running.get("/", "rebound.example").is_none(), "a foreign page can't read it by a name of its own");
-    for other in ["/outputs/files/x", "/outputs/notebooks/..%2F..%2Fsecrets%2FFLOWAPI_TOKEN", "/outputs/notebooks/.running"] {
+    for other in
+        ["/outputs/files/x", "/outputs/notebooks/..%2F..%2Fsecrets%2FFLOWAPI_TOKEN", "/outputs/notebooks/.running"]
+    {
         assert!(running.get(other, "localhost").is_none(), "{other}");
     }
 
@@ -126,7 +153,10 @@ async fn a_new_day_runs_and_its_files_are_whole_and_named_as_upstream_does() {
 
     // By hand, and what it says of itself without a server.
     let again = rig.autoflow(&["run", "flows", "--dates", "2016-01-04"]);
-    assert!(again.status.success() && String::from_utf8_lossy(&again.stdout).contains("flows 2016-01-04: success"), "{again:?}");
+    assert!(
+        again.status.success() && String::from_utf8_lossy(&again.stdout).contains("flows 2016-01-04: success"),
+        "{again:?}"
+    );
     let status = rig.autoflow(&["status", "--json"]);
     let status: Value = serde_json::from_slice(&status.stdout).unwrap_or_else(|_| panic!("{status:?}"));
     assert_eq!(status["runs"].as_array().unwrap().len(), 4);
@@ -165,15 +195,19 @@ fn what_misbehaves_is_one_clear_entry_and_harms_nobody() {
     let datagram = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM)";
     let kill = "import os; os.kill(AUTOFLOW, 9)";
     let environment = "open(f'/proc/{AUTOFLOW}/environ').read()";
-    let fork = "import os, time\nfor _ in range(400):\n    if os.fork() == 0:\n        time.sleep(600)\ntime.sleep(600)";
+    let fork =
+        "import os, time\nfor _ in range(400):\n    if os.fork() == 0:\n        time.sleep(600)\ntime.sleep(600)";
     // A daemon that outlives its notebook.
     let leave = "import subprocess, sys; subprocess.Popen(['/usr/bin/sleep', '31234'], start_new_session=True)";
     let bad = [
         ("raise", "raise ValueError('no\\nnumbers')", "ValueError: no numbers"),
         ("hang", "import time; time.sleep(600)", "hang.ipynb: it took longer than 15 s (FLOWKIT_AUTOFLOW_TIMEOUT)"),
         ("memory", "x = bytearray(400 << 20)", "MemoryError"),
-        ("share", "import os, time\nfor _ in range(4):\n    if os.fork() == 0:\n        x = bytearray(b'x') * (100 << 20)\n        time.sleep(600)\ntime.sleep(600)",
-            "share.ipynb: it took more than 256 MiB of memory (FLOWKIT_AUTOFLOW_MEMORY)"),
+        (
+            "share",
+            "import os, time\nfor _ in range(4):\n    if os.fork() == 0:\n        x = bytearray(b'x') * (100 << 20)\n        time.sleep(600)\ntime.sleep(600)",
+            "share.ipynb: it took more than 256 MiB of memory (FLOWKIT_AUTOFLOW_MEMORY)",
+        ),
         ("fork", fork, "fork.ipynb: it had more than 256 processes at once"),
         ("die", "import os; os.kill(os.getpid(), 9)", "die.ipynb: its program was killed by signal 9"),
         ("outside", outside, "PermissionError"),
@@ -200,25 +234,33 @@ fn what_misbehaves_is_one_clear_entry_and_harms_nobody() {
         rig.settings.insert(format!("FLOWKIT_AUTOFLOW_{name}"), value.to_owned());
     }
     for (name, text) in notebooks {
-        let text = text.replace("ROOT", &format!("{:?}", rig.dir.path())).replace("AUTOFLOW", "__import__('os').getppid()");
+        let text =
+            text.replace("ROOT", &format!("{:?}", rig.dir.path())).replace("AUTOFLOW", "__import__('os').getppid()");
         // The guard is the parent, and has AutoFlow's user as AutoFlow has.
         rig.put(&format!("inputs/{name}.ipynb"), &text);
     }
     let running = rig.start();
-    let mut wanted: Vec<String> = names.iter().map(|name| {
-        format!("{name} 2016-01-01 {}", if ["leave", "good"].contains(name) { "success" } else { "failed" })
-    }).collect();
+    let mut wanted: Vec<String> = names
+        .iter()
+        .map(|name| {
+            format!("{name} 2016-01-01 {}", if ["leave", "good"].contains(name) { "success" } else { "failed" })
+        })
+        .collect();
     wanted.sort();
     let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
     let runs = running.wait_for(&rig, &wanted);
-    let errors: BTreeMap<String, String> = runs.iter().map(|run| (short(run), run["error"].as_str().unwrap_or_default().to_owned())).collect();
+    let errors: BTreeMap<String, String> =
+        runs.iter().map(|run| (short(run), run["error"].as_str().unwrap_or_default().to_owned())).collect();
     for (name, _, says) in &bad {
         let error = &errors[&format!("{name} 2016-01-01 failed")];
         assert!(error.contains(says) && !error.contains('\n'), "{name}: {error}");
         assert!(error.starts_with(&format!("{name}.ipynb: ")), "{error}");
     }
     let paper = &errors["paper 2016-01-01 failed"];
-    assert_eq!(paper, "the notebooks ran, but the report of paper.ipynb could not be made: ValueError: it has no pages");
+    assert_eq!(
+        paper,
+        "the notebooks ran, but the report of paper.ipynb could not be made: ValueError: it has no pages"
+    );
     assert!(rig.outputs("notebooks").iter().any(|name| name.starts_with("raise__")), "as far as it came");
     wait(&rig, "all is in its place", || rig.outputs(".running").is_empty());
     assert_eq!(rig.outputs("notebooks").len(), names.len(), "each once");
@@ -244,7 +286,9 @@ fn killed_at_any_moment_it_loses_nothing_and_runs_nothing_twice() {
     }
     let running = rig.start();
     running.wait_for(&rig, &wanted);
-    wait(&rig, "all is in its place", || rig.outputs("notebooks").len() == days.len() && rig.outputs(".running").is_empty());
+    wait(&rig, "all is in its place", || {
+        rig.outputs("notebooks").len() == days.len() && rig.outputs(".running").is_empty()
+    });
     wait(&rig, "nothing is left", || processes_with(&rig.path("env")).is_empty());
     running.stop();
     assert_eq!(rig.outputs("notebooks").len(), days.len(), "each once");
@@ -259,7 +303,10 @@ fn two_on_one_database_share_the_work() {
     rig.put("secrets/AUTOFLOW_DB_URI", &uri);
     let first = rig.start();
     let refused = rig.autoflow(&[]);
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("another AutoFlow runs with this directory"), "{refused:?}");
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("another AutoFlow runs with this directory"),
+        "{refused:?}"
+    );
     for part in ["state", "tmp"] {
         let other = rig.path(&format!("other-{part}"));
         fs::create_dir(&other).unwrap();

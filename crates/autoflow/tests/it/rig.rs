@@ -105,7 +105,12 @@ impl Rig {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_autoflow"));
-        command.args(args).env_clear().envs(&self.settings).env("PATH", "/usr/bin:/bin").env("DEPLOYMENTS_SECRET", "hunter2");
+        command
+            .args(args)
+            .env_clear()
+            .envs(&self.settings)
+            .env("PATH", "/usr/bin:/bin")
+            .env("DEPLOYMENTS_SECRET", "hunter2");
         command
     }
 
@@ -120,7 +125,11 @@ impl Rig {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
             let mut command = self.command(&[]);
-            command.env("FLOWKIT_AUTOFLOW_PORT", port.to_string()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+            command
+                .env("FLOWKIT_AUTOFLOW_PORT", port.to_string())
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(log);
             let mut running = Running { child: command.spawn().unwrap(), port };
             let until = Instant::now() + PATIENCE;
             loop {
@@ -250,7 +259,8 @@ fn flowapi(known: Shared) -> (u16, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let shown = certificate.clone();
-    let tls = web::Tls::of(move || Ok(web::Pair { certificate: shown.clone().into(), key: key.clone().into() })).unwrap();
+    let tls =
+        web::Tls::of(move || Ok(web::Pair { certificate: shown.clone().into(), key: key.clone().into() })).unwrap();
     let options = web::Options { tls: Some(tls), ..web::Options::default() };
     let router = Router::new().route("/api/0/available_dates", get(days)).with_state(known);
     std::thread::spawn(move || {
