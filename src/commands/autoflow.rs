@@ -1,7 +1,7 @@
 //! `flowkit autoflow`.
 
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::{Args, Subcommand};
@@ -51,22 +51,27 @@ impl Autoflow {
     /// Runs the command.
     pub fn run(self) -> Result<ExitCode, Failure> {
         let deployment = Deployment::open_running(self.dir.as_deref()).map_err(Failure::mistake)?;
+        let args = match &self.command {
+            What::Validate { file } => return validate(&deployment, file.as_deref()),
+            What::Status { limit, json } => {
+                let json = json.then(|| "--json".to_owned());
+                ["status".to_owned(), "--limit".to_owned(), limit.to_string()].into_iter().chain(json).collect()
+            }
+            What::Run { name, dates } => vec!["run".to_owned(), name.clone(), "--dates".to_owned(), dates.clone()],
+        };
         let program = autoflow::program(&deployment).map_err(Failure::mistake)?;
         let mut command = Command::new(&program.program);
-        command.env_clear().envs(&program.env);
-        match self.command {
-            What::Status { limit, json } => {
-                command.args(["status", "--limit", &limit.to_string()]).args(json.then_some("--json"));
-            }
-            What::Run { name, dates } => {
-                command.args(["run", &*name, "--dates", &*dates]);
-            }
-            What::Validate { file } => {
-                command.arg("validate").args(file.map(|file| std::path::absolute(&file).unwrap_or(file)));
-            }
-        }
+        command.env_clear().envs(&program.env).args(args);
         // What it makes is the role's, as what the service makes.
         deployment.become_role("autoflow").map_err(Failure::mistake)?;
         Err(command.exec().into())
     }
+}
+
+fn validate(deployment: &Deployment, file: Option<&Path>) -> Result<ExitCode, Failure> {
+    let program = autoflow::validator(deployment).map_err(Failure::mistake)?;
+    let mut command = Command::new(&program.program);
+    command.env_clear().envs(&program.env).arg("validate");
+    command.args(file.map(|file| std::path::absolute(file).unwrap_or_else(|_| file.to_owned())));
+    Err(command.exec().into())
 }

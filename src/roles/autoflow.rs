@@ -53,10 +53,9 @@ fn place(deployment: &Deployment, setting: &str, own: &str) -> PathBuf {
 
 /// Makes the role's own directories: the program does not make those that it is told of.
 fn make_places(deployment: &Deployment) -> Result<ExitCode, Failure> {
-    for (setting, path) in [(OUTPUTS, outputs(deployment)), ("", deployment.site.state.role(NAME).join("data"))] {
-        if deployment.site.settings.text(setting).is_none() {
-            host::make_directory(&path, 0o755)?;
-        }
+    host::make_directory(&deployment.site.state.role(NAME).join("data"), 0o700)?;
+    if deployment.site.settings.text(OUTPUTS).is_none() {
+        host::make_directory(&outputs(deployment), 0o755)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -76,15 +75,28 @@ pub(crate) fn program(deployment: &Deployment) -> Result<Command, Problems> {
     Ok(command)
 }
 
+/// What checks a file with workflows, for which neither the role's user nor its secrets are needed.
+pub(crate) fn validator(deployment: &Deployment) -> Result<Command, Problems> {
+    let told = inputs(deployment);
+    let mut command = command(deployment, binary(deployment)?, &[], &[], PathBuf::from("/"));
+    command.env.insert(INPUTS.into(), told.into());
+    Ok(command)
+}
+
+/// Its program: the one that a setting names, else the one beside this one.
+fn binary(deployment: &Deployment) -> Result<PathBuf, Problem> {
+    let given = deployment.site.settings.text("FLOWKIT_AUTOFLOW_SERVER").map(PathBuf::from);
+    let path = given.unwrap_or_else(|| deployment.program.with_file_name(NAME));
+    if is_program(&path) {
+        return Ok(path);
+    }
+    let hint = "run `make install`, or set FLOWKIT_AUTOFLOW_SERVER";
+    Err(Problem::new("AutoFlow's program is not there", hint).value(path.display().to_string()))
+}
+
 fn server(deployment: &Deployment) -> Result<Command, Problems> {
     let (settings, directory) = (&deployment.site.settings, deployment.site.state.role(NAME));
-    let given = settings.text("FLOWKIT_AUTOFLOW_SERVER").map(PathBuf::from);
-    let path = given.unwrap_or_else(|| deployment.program.with_file_name(NAME));
-    if !is_program(&path) {
-        let problem =
-            Problem::new("AutoFlow's program is not there", "run `make install`, or set FLOWKIT_AUTOFLOW_SERVER");
-        return Err(problem.value(path.display().to_string()).into());
-    }
+    let path = binary(deployment)?;
     let python = interpreter(deployment, "FLOWKIT_AUTOFLOW_PYTHON", "notebooks", "AutoFlow")?;
     let mut run = command(deployment, path, &[], &[], directory.clone());
     run.env.extend(settings.explicit().map(|(name, value)| (name.into(), value.into())));

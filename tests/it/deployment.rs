@@ -339,7 +339,7 @@ fn mistakes_are_one_clear_error_each() {
     let deployment = Deployment::new();
     let up = |args: &[&str]| deployment.flowkit(&[&["up", "--detach"], args].concat());
 
-    refused(&up(&["--role", "autoflow"]), &["FLOWAPI_URL is not set", "no workflows.yml"]);
+    refused(&up(&["--role", "autoflow"]), &["FLOWAPI_TOKEN is missing", "log in to FlowAuth"]);
     refused(&up(&["--role", "flowdeebee"]), &["flowdeebee", "flowdb, redis, flowmachine, flowapi, flowauth"]);
     refused(&up(&["--set", "FLOWDB_PORT=eighty"]), &["FLOWDB_PORT", "eighty"]);
     refused(&up(&["--set", "FLOWDB_PROT=9000"]), &["FLOWDB_PROT"]);
