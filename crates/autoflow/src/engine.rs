@@ -260,7 +260,8 @@ impl Engine {
         let handed = self.given.handed();
         let token = handed.as_ref().ok().and_then(|handed| ends_soon(&handed.token, now()));
         if let Some(token) = &token {
-            tracing::warn!("{token}");
+            // Where only errors are logged, too: nothing runs once it has ended.
+            tracing::error!("{token}");
         }
         let days = match &handed {
             Ok(handed) => flowapi::days(&self.given.place, handed.certificate.as_deref(), &handed.token).await,

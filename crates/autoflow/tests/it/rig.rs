@@ -19,7 +19,7 @@ use web::axum::routing::get;
 use web::axum::{Json, Router};
 
 /// Longest wait for anything: machines may be slow.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What the FlowAPI knows: days of calls, and the token that it takes.
 #[derive(Default)]
