@@ -19,6 +19,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, set_child_subreaper, setrlimit};
+use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use serde::{Deserialize, Serialize};
 use supervisor::{Confinement, Reach};
 
@@ -221,6 +222,10 @@ fn close(walls: &Walls) -> io::Result<()> {
     // What fails of these is no wall.
     let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     let _ = rustix::process::nice(NICE);
+    for number in 0..64 {
+        // Root's too: by them it could look into every process.
+        let _ = remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number));
+    }
     let limit = |most: u64| Rlimit { current: Some(most), maximum: Some(most) };
     let lower = |resource: Resource, most: u64| {
         let most = rustix::process::getrlimit(resource).maximum.map_or(most, |now| now.min(most));

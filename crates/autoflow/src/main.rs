@@ -81,6 +81,8 @@ struct Validate {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Nobody of our user, a notebook least, looks into our memory and environment.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     let secrets = Secrets::new(std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from));
     let done = match cli.command {
         Some(Command::Guard) => return child::guard(),

@@ -194,7 +194,10 @@ fn what_misbehaves_is_one_clear_entry_and_harms_nobody() {
     let network = "import socket; socket.create_connection(('127.0.0.1', 1))";
     let datagram = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM)";
     let kill = "import os; os.kill(AUTOFLOW, 9)";
-    let environment = "open('/proc/%d/environ' % AUTOFLOW).read()";
+    // The guard's parent is AutoFlow, which has a secret in its environment.
+    let environment = "up = int(open('/proc/%d/stat' % AUTOFLOW).read().split()[3])\n\
+                       text = open('/proc/%d/environ' % up).read()\n\
+                       assert 'hunter2' not in text\nraise PermissionError('nothing to see')";
     let fork =
         "import os, time\nfor _ in range(400):\n    if os.fork() == 0:\n        time.sleep(600)\ntime.sleep(600)";
     // A daemon that outlives its notebook.
