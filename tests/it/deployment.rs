@@ -19,7 +19,9 @@ use crate::support::deployment::{Deployment, kill, pids, show};
 use crate::support::flowapi;
 use crate::support::flowauth;
 use crate::support::flowdb::{Cluster, FLOWMACHINE};
+use crate::support::notebooks::text_of_pdf;
 use crate::support::poll::{until, wait};
+use crate::support::programs;
 use crate::support::skip::{Lack, skip};
 
 /// How a client of PostgreSQL's asks for TLS.
@@ -62,6 +64,7 @@ fn a_deployment_comes_up_answers_recovers_and_goes_down() {
         assert_eq!(unread(deployment.command(args)).code(), Some(0), "{args:?} into a closed pipe");
     }
     the_guides_example_works(&deployment);
+    the_worked_examples_are_drawn_with_the_figures_of_the_records(&deployment);
     a_token_of_flowauth_works_until_it_is_revoked(&deployment);
     refused(&deployment.flowkit(&["health", "flowetl"]), &["no role `flowetl` runs here"]);
 
@@ -114,6 +117,35 @@ fn a_flowmachine_that_is_not_let_in_waits_and_ends_nobody() {
     deployment.done(&["restart", "flowdb-schema"]);
     deployment.wait_ready(Duration::from_secs(90));
     assert_eq!(deployment.status().unwrap()["supervisor"], supervisor);
+}
+
+/// One of them, another one for which three days from a Friday on are too few, and the first again as somebody asks who knows the address alone.
+fn the_worked_examples_are_drawn_with_the_figures_of_the_records(deployment: &Deployment) {
+    let reports = tempfile::tempdir().unwrap();
+    let path = |name: &str| reports.path().join(name);
+    let [here, there] = ["here", "there"].map(|name| path(name).to_str().unwrap().to_owned());
+    let examples = ["verify", "--examples", "--only", "daily_locations"];
+    let said = deployment.done(&[&examples[..], &["--only", "commuting", "--reports", &here]].concat());
+    assert!(said.contains("equal in all ") && said.contains("here/daily_locations.pdf"), "{said}");
+    assert!(said.contains("not drawn: there is no Wednesday among the days"), "{said}");
+    let pdf = text_of_pdf(&path("here/daily_locations.pdf"));
+    assert!(pdf.contains("people were seen in") && pdf.contains("2016-01-03"), "{pdf}");
+
+    let role = format!("analyst={}", flowkit::verify::examples::scopes().join(","));
+    let token = deployment.done(&["token", "make", "--user", "ann", "--role", &role]);
+    let [_, _, _, flowapi, ..] = deployment.ports;
+    let mut elsewhere = Command::new(programs::flowkit());
+    elsewhere.args(examples).args(["--url", &format!("https://localhost:{flowapi}"), "--reports", &there]);
+    elsewhere.arg("--certificate").arg(deployment.state().join("secrets/cert-flowkit.pem"));
+    elsewhere.env_clear().env("PATH", "/usr/bin:/bin").env("FLOWAPI_TOKEN", token.trim());
+    let output = elsewhere.output().unwrap();
+    assert!(output.status.success(), "{}", show(&output));
+    assert!(text(&output.stdout).contains("figures, with nothing to compare them with"), "{}", show(&output));
+    assert_eq!(text_of_pdf(&path("there/daily_locations.pdf")), pdf);
+    // What is no token is not sent anywhere.
+    let refused = elsewhere.env("FLOWAPI_TOKEN", "no").output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{}", show(&refused));
+    assert!(text(&refused.stderr).contains("FLOWAPI_TOKEN is not a token"), "{}", show(&refused));
 }
 
 /// `verify` made a server, a role and users in FlowAuth, and has removed them; what it did is in the log for ever.
