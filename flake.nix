@@ -8,9 +8,12 @@
     let
       inherit (nixpkgs) lib;
       roles = lib.attrNames (import ./src/roles);
-      each = lib.genAttrs roles;
+      # Those of them that are NixOS services.
+      services = lib.attrNames (import ./modules/lib/catalogue.nix).roles;
       # One output a role, of a name that says what it is.
-      named = suffix: value: lib.mapAttrs' (role: lib.nameValuePair "${role}-${suffix}") (each value);
+      named =
+        suffix: roles: value:
+        lib.mapAttrs' (role: lib.nameValuePair "${role}-${suffix}") (lib.genAttrs roles value);
 
       # What the outputs of one system are made of.
       systems = lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] (system: rec {
@@ -19,7 +22,8 @@
         packages = import ./packages { inherit pkgs; };
         images = import ./images { inherit pkgs packages; };
         machines = import ./images/machines.nix {
-          inherit pkgs roles;
+          inherit pkgs;
+          roles = services;
           inherit (lib) nixosSystem;
           modules = [ self.nixosModules.default ];
         };
@@ -30,8 +34,8 @@
     {
       packages = eachSystem (
         system:
-        named "image" (role: system.images.${role})
-        // named "vm" (role: (build system.machines.${role}).runner)
+        named "image" roles (role: system.images.${role})
+        // named "vm" services (role: (build system.machines.${role}).runner)
         // {
           inherit (system.packages)
             flowapi
@@ -59,7 +63,7 @@
         };
       });
 
-      nixosModules = each (role: ./modules + "/${role}.nix") // {
+      nixosModules = lib.genAttrs services (role: ./modules + "/${role}.nix") // {
         default = ./modules;
         single-host = ./modules/presets/single-host.nix;
         flowauth-outside = ./modules/presets/flowauth-outside.nix;

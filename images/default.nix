@@ -107,7 +107,10 @@ let
           WorkingDir = "/";
           StopSignal = "SIGTERM";
           ExposedPorts = lib.listToAttrs (
-            map (port: lib.nameValuePair "${toString port.container}/tcp" { }) (role.port or [ ])
+            map (port: lib.nameValuePair "${toString port.container}/tcp" { }) (
+              # What has no address to listen at is of the loopback.
+              lib.filter (port: port ? listen) (role.port or [ ])
+            )
           );
           Volumes = lib.genAttrs (map (volume: volume.container) (written role)) (_: { });
           Healthcheck = {

@@ -23,8 +23,15 @@ let
     from: role: map (name: from.${name}) (builtins.filter (name: from ? ${name}) (role.uses or [ ]));
 in
 rec {
-  # Roles that can be run, by name.
-  roles = import dir;
+  # Roles that can be run and have a module, by name.
+  roles =
+    let
+      built = import dir;
+      have = builtins.filter (name: builtins.pathExists (../. + "/${name}.nix")) (
+        builtins.attrNames built
+      );
+    in
+    byName (map (name: built.${name}) have);
 
   # Every secret and every setting, by its own name, with the role that owns it.
   secrets = owned "secret";

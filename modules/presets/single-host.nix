@@ -6,5 +6,5 @@
   services.flowkit = {
     makeSecrets = lib.mkDefault true;
   }
-  // lib.mapAttrs (_: _: { enable = lib.mkDefault true; }) (import ../../src/roles);
+  // lib.mapAttrs (_: _: { enable = lib.mkDefault true; }) (import ../lib/catalogue.nix).roles;
 }

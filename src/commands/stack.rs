@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Failure;
-use crate::roles::Deployment;
+use crate::roles::{self, Deployment};
 use crate::stack::{self, Given, Wish};
 use flowkit_core::catalogue::Scenario;
-use flowkit_core::config::{Origin, Settings};
+use flowkit_core::config::{Origin, Problems, Settings};
 use say::tell;
 
 /// Print the stack file of a deployment on Docker Swarm
@@ -102,7 +102,7 @@ impl Roles {
     /// The wish and the settings, both checked.
     pub(super) fn wish(&self) -> Result<(Wish, Settings), Failure> {
         let (given, settings) = self.read()?;
-        Ok((checked(&given)?, settings))
+        Ok((checked(&given, &settings)?, settings))
     }
 }
 
@@ -117,14 +117,26 @@ impl Layout {
             encrypted: self.encrypted,
             ..given
         };
-        Ok((checked(&given)?, settings))
+        Ok((checked(&given, &settings)?, settings))
     }
 }
 
-fn checked(given: &Given) -> Result<Wish, Failure> {
+fn checked(given: &Given, settings: &Settings) -> Result<Wish, Failure> {
     let wish = Wish::new(given).map_err(Failure::mistake)?;
+    let wrong = wish.roles.iter().flat_map(|role| roles::check(&role.name, settings, true));
+    Problems(wrong.collect()).or(()).map_err(Failure::mistake)?;
     for role in &wish.left_out {
         tell!("note: {} has no image yet and is left out", role.name);
+    }
+    let given = |name: &str| settings.given_text(name).is_some();
+    for role in &wish.roles {
+        let ports = role.ports.iter().filter(|port| port.plain).filter_map(|port| port.published.as_deref());
+        for name in ports.filter(|name| !given(name)) {
+            tell!("note: {} speaks HTTP and is not published; where that is safe: --set {name}=PORT", role.title);
+        }
+    }
+    if wish.has("flowetl") && !given("FLOWETL_HOST_DAG_DIR") {
+        tell!("note: FlowETL has no DAG files; they are in the directory that FLOWETL_HOST_DAG_DIR names");
     }
     Ok(wish)
 }

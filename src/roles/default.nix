@@ -1,4 +1,4 @@
-# The catalogue for Nix: the roles that images and modules are made of, by name, each as `<role>.toml` says it. Needs no package set.
+# The catalogue for Nix: the roles that images are made of, by name, each as `<role>.toml` says it. Needs no package set.
 let
   files = builtins.readDir ./.;
   role = file: builtins.fromTOML (builtins.readFile (./. + "/${file}"));

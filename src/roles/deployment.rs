@@ -224,8 +224,9 @@ impl Deployment {
                 takeover::make_way(&place)?;
                 host::make_directory(&place, 0o700)?;
             }
-            let places = role.volumes.iter().filter_map(|volume| self.site.settings.text(volume.place.as_ref()?));
-            places.into_iter().try_for_each(|place| host::make_directory(Path::new(place), 0o700))?;
+            let written = role.volumes.iter().filter(|volume| !volume.read_only);
+            let mut places = written.filter_map(|volume| self.site.settings.text(volume.place.as_ref()?));
+            places.try_for_each(|place| host::make_directory(Path::new(place), 0o700))?;
         }
         Ok(())
     }

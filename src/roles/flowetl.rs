@@ -48,7 +48,7 @@ const OWN: Own = Own {
     title: "FlowETL's database",
     server: SERVER,
     prepare: "flowetl-cluster",
-    data: None,
+    data: Some("FLOWKIT_FLOWETL_DATA"),
     port: "FLOWKIT_FLOWETL_DB_PORT",
     password: "FLOWETL_POSTGRES_PASSWORD",
     // As FlowAuth's, and Airflow's schema.

@@ -206,7 +206,8 @@ fn everything(
         }
     }
     files.extend([&view.program, command].into_iter().flat_map(&with).map(run));
-    let places: Vec<&str> = role.volumes.iter().filter_map(|volume| volume.place.as_deref()).collect();
+    let written = role.volumes.iter().filter(|volume| !volume.read_only);
+    let places: Vec<&str> = written.filter_map(|volume| volume.place.as_deref()).collect();
     for (name, value) in view.site.settings.explicit() {
         match catalogue().setting(name).map(|setting| setting.r#type) {
             Some(_) if places.contains(&name) => files.extend(needs.writes.is_none().then(|| change(value.into()))),

@@ -108,7 +108,7 @@ fn service(role: &str, made: compose::Service, here: &Here) -> Service {
         security_opt: vec!["no-new-privileges:true"],
         environment: made.environment,
         networks: made.networks,
-        ports: made.ports.iter().map(|port| format!("{}:{}/{}", port.published, port.target, port.protocol)).collect(),
+        ports: made.ports.iter().map(compose::Port::alone).collect(),
         volumes: made.volumes,
         secrets: made.secrets.into_iter().map(|secret| secret.source).collect(),
         healthcheck: HealthCheck { test: check(role).map(str::to_owned), interval, timeout, retries, start_period },

@@ -58,6 +58,17 @@ pub struct Port {
     pub(super) published: u16,
     pub(super) protocol: &'static str,
     pub(super) mode: &'static str,
+    /// Whether only the loopback of the one engine's host leads there; a swarm can't say so.
+    #[serde(skip)]
+    pub(super) near: bool,
+}
+
+impl Port {
+    /// As one engine is told.
+    pub(super) fn alone(&self) -> String {
+        let Port { target, published, protocol, near, .. } = self;
+        format!("{}{published}:{target}/{protocol}", if *near { "127.0.0.1:" } else { "" })
+    }
 }
 
 /// Something mounted, in the long form.

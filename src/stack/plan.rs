@@ -17,7 +17,7 @@ use super::compose::{
 };
 use super::wish::Wish;
 use crate::tuning::{self, Database};
-use flowkit_core::catalogue::{Make, Role, Scope, Secret, Setting, Talk, Type, catalogue};
+use flowkit_core::catalogue::{Role, Scope, Secret, Setting, Talk, Type, catalogue};
 use flowkit_core::config::{Origin, Problem, Problems, Settings};
 use flowkit_core::hardware::{Disk, Fact, Hardware, HugePages};
 use flowkit_core::size::MIB;
@@ -95,8 +95,7 @@ pub fn inside(wish: &Wish, settings: &Settings) -> Result<Settings, Problems> {
 
 /// Secrets that a role gets in a stack: those that it can't do without.
 pub(super) fn secrets_of(role: &'static Role) -> impl Iterator<Item = &'static Secret> {
-    let needed = |secret: &&Secret| !(secret.optional && matches!(secret.make, Make::Operator(_)));
-    catalogue().secrets_of(role).filter(needed)
+    catalogue().secrets_of(role).filter(|secret| !secret.optional)
 }
 
 /// The network in which a role is reached, if any role reaches it.
@@ -166,10 +165,11 @@ impl<'a> Builder<'a> {
         let mut problems = Problems::default();
         let layout = |name: &str| {
             self.role.ports.iter().any(|port| port.setting == name || port.listen.as_deref() == Some(name))
+                || self.role.volumes.iter().any(|volume| volume.place.as_deref() == Some(name))
                 || self.role.settings.iter().any(|own| own.name == name && own.r#type == Type::Host)
         };
         let reads = |name: &str| {
-            self.role.passes(name)
+            (self.role.passes(name) && !layout(name))
                 || catalogue().settings_of(self.role).find(|setting| setting.name == name).is_some_and(|setting| {
                     let places = setting.r#type == Type::Path && name.starts_with("FLOWKIT_");
                     setting.scope == Scope::Service && !places && !layout(name)
@@ -263,10 +263,13 @@ impl<'a> Builder<'a> {
         }
         let published = |port: &flowkit_core::catalogue::Port| {
             let name = port.published.as_deref()?;
+            if port.plain && self.settings.given_text(name).is_none() {
+                return None;
+            }
             // A plain host's port when no other is given.
             let number = self.settings.int(name).and_then(|number| u16::try_from(number).ok());
             let published = number.unwrap_or_else(|| self.settings.port(&port.setting));
-            Some(Port { target: port.container, published, protocol: "tcp", mode: "host" })
+            Some(Port { target: port.container, published, protocol: "tcp", mode: "host", near: port.plain })
         };
         self.role.ports.iter().filter_map(published).collect()
     }

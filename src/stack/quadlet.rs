@@ -88,7 +88,7 @@ fn container(stack: &File, role: &str, service: &Service, head: &str) -> Unit {
         unit.key("Network", format!("{PREFIX}{name}.network{aliases}"));
     }
     for port in &service.ports {
-        unit.key("PublishPort", format!("{}:{}/{}", port.published, port.target, port.protocol));
+        unit.key("PublishPort", port.alone());
     }
     service.volumes.iter().for_each(|mount| mounted(&mut unit, mount));
     for SecretFile { source, target, uid, gid, mode } in &service.secrets {

@@ -176,7 +176,7 @@ fn the_guides_variables_lay_out_the_host() {
     assert_eq!(mounts["/var/lib/postgresql/data"]["source"], "/srv/flowdb");
     assert_eq!(mounts["/var/lib/postgresql/data"]["type"], "bind");
     assert_eq!(mounts["/etl"]["read_only"], true);
-    assert_eq!(keys(&file["volumes"]), ["flowauth-data"], "FlowDB has none");
+    assert_eq!(keys(&file["volumes"]), ["flowauth-data", "flowetl-data", "flowetl-logs"], "FlowDB has none");
 }
 
 #[test]
@@ -184,12 +184,59 @@ fn without_them_data_are_in_a_volume_on_a_manager() {
     let file = parsed(&given(), &[]);
     let flowdb = &file["services"]["flowdb"];
     assert_eq!(flowdb["volumes"][0]["source"], "flowdb-data");
-    assert_eq!(keys(&file["volumes"]), ["flowauth-data", "flowdb-data"]);
+    assert_eq!(keys(&file["volumes"]), ["flowauth-data", "flowdb-data", "flowetl-data", "flowetl-logs"]);
     assert_eq!(flowdb["volumes"][1], serde_json::json!({ "type": "tmpfs", "target": "/dev/shm" }));
     assert_eq!(flowdb["deploy"]["placement"]["constraints"][0], "node.role == manager");
     assert_eq!(flowdb["stop_grace_period"], "120s");
     assert_eq!(flowdb["deploy"]["resources"]["reservations"]["memory"], "512M");
     assert!(flowdb["deploy"]["resources"].get("limits").is_none());
+}
+
+/// Passwords of its pages are in clear: they are published when somebody says where.
+#[test]
+fn flowetl_has_its_directories_and_its_pages_are_published_on_demand() {
+    let file = parsed(&Given { scenario: Some(Scenario::FlowdbEtl), ..given() }, &[]);
+    assert_eq!(keys(&file["services"]), ["flowdb", "flowetl"]);
+    let flowetl = &file["services"]["flowetl"];
+    assert!(flowetl.get("ports").is_none(), "{flowetl}");
+    assert_eq!(keys(&flowetl["networks"]), ["flowdb"]);
+    let held: Vec<&str> = flowetl["secrets"].as_array().unwrap().iter().flat_map(|it| it["target"].as_str()).collect();
+    assert_eq!(held.len(), 9, "{held:?}");
+    assert!(held.contains(&"AIRFLOW_CONN_FLOWDB") && !held.contains(&"FLOWDB_POSTGRES_PASSWORD"), "{held:?}");
+    let values = [
+        ("FLOWETL_HOST_PORT", "8081"),
+        ("FLOWETL_HOST_DAG_DIR", "/srv/dags"),
+        ("FLOWETL_HOST_USER_ID", "1234"),
+        ("FLOWETL_HOST_GROUP_ID", "2345"),
+        // Where they are on a host is nothing for a container; the rest of Airflow's is.
+        ("AIRFLOW__CORE__DAGS_FOLDER", "/srv/others"),
+        ("AIRFLOW__CORE__PARALLELISM", "3"),
+    ];
+    let file = parsed(&given(), &values);
+    let flowetl = &file["services"]["flowetl"];
+    assert_eq!(
+        flowetl["ports"],
+        serde_json::json!([{ "target": 8080, "published": 8081, "protocol": "tcp", "mode": "host" }])
+    );
+    assert_eq!(keys(&flowetl["networks"]), ["flowdb", "flowetl-outside"]);
+    assert_eq!(flowetl["user"], "1234:2345");
+    assert_eq!(
+        keys(&flowetl["environment"]),
+        ["AIRFLOW__CORE__PARALLELISM", "FLOWDB_HOST", "FLOWDB_PORT", "FLOWKIT_STOP_SECONDS"]
+    );
+    let mounts: Vec<(&str, &str)> = flowetl["volumes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mount| (mount["source"].as_str().unwrap(), mount["target"].as_str().unwrap()))
+        .collect();
+    let expected = [
+        ("/srv/dags", "/opt/airflow/dags"),
+        ("flowetl-logs", "/opt/airflow/logs"),
+        ("flowetl-data", "/var/lib/postgresql/data"),
+    ];
+    assert_eq!(mounts, expected);
+    assert_eq!(flowetl["volumes"][0]["read_only"], true);
 }
 
 #[test]
@@ -310,7 +357,7 @@ fn dollars_are_no_variables_of_the_file() {
 #[test]
 fn everything_wrong_is_told_at_once() {
     let wrong = Given {
-        roles: vec!["flowdb".into(), "flowbd".into(), "flowetl".into()],
+        roles: vec!["flowdb".into(), "flowbd".into(), "autoflow".into()],
         memory: vec!["flowdb=1MiB".into(), "flowdb=much".into(), "redis=1GiB".into(), "nonsense".into()],
         cpus: vec!["flowdb=0".into()],
         secret_versions: vec!["REDIS_PASWORD=2".into(), "REDIS_PASSWORD=0".into()],

@@ -3,7 +3,7 @@
 { pkgs, packages }:
 let
   inherit (pkgs) lib;
-  roles = lib.attrNames (import ../../src/roles);
+  roles = lib.attrNames (import ../../modules/lib/catalogue.nix).roles;
   evaluate = import ./lib/evaluate.nix { inherit lib pkgs packages; };
   units =
     modules:

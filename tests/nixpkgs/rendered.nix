@@ -3,7 +3,7 @@
 let
   packages = flake.packages.x86_64-linux;
   inherit (flake.nixosConfigurations.appliance) config;
-  roles = lib.attrNames (import ../../src/roles);
+  roles = lib.attrNames (import ../../modules/lib/catalogue.nix).roles;
   ours = lib.filterAttrs (name: _: lib.hasPrefix "flowkit-" name);
   # tests/debian keeps its units among all files.
   unit =

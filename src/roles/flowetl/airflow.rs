@@ -71,8 +71,14 @@ impl Program {
         let (settings, home) = (&deployment.site.settings, deployment.site.state.role("flowetl"));
         let args: Vec<&str> = ["-m", "flowkit_flowetl"].iter().chain(args).copied().collect();
         // Its directory is no place for programs, and that of the DAG files need not be its own.
-        let python = [("PYTHONUNBUFFERED", "1"), ("PYTHONDONTWRITEBYTECODE", "1"), ("PYTHONSAFEPATH", "1")];
-        let mut made = command(deployment, self.python.clone(), &args, &python, home.clone());
+        // In a container its user may have no name, without which Airflow does nothing.
+        let env = [
+            ("PYTHONUNBUFFERED", "1"),
+            ("PYTHONDONTWRITEBYTECODE", "1"),
+            ("PYTHONSAFEPATH", "1"),
+            ("LOGNAME", "flowetl"),
+        ];
+        let mut made = command(deployment, self.python.clone(), &args, &env, home.clone());
         let mut tell = |name: &str, value: &str| made.env.insert(name.into(), value.into());
         for (name, value) in TOLD {
             tell(name, value);

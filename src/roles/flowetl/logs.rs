@@ -21,7 +21,8 @@ const READ: Duration = Duration::from_secs(3_600);
 
 /// Where they are.
 pub(super) fn directory(deployment: &Deployment) -> PathBuf {
-    deployment.site.state.role("flowetl").join("logs")
+    let given = deployment.site.settings.text("AIRFLOW__LOGGING__BASE_LOG_FOLDER");
+    given.map_or_else(|| deployment.site.state.role("flowetl").join("logs"), PathBuf::from)
 }
 
 /// Removes, for as long as it runs, logs that are old, and the oldest while all together are too large.

@@ -24,7 +24,7 @@ fn without_swarm_a_role_is_the_same() {
     assert_eq!(file["secrets"]["REDIS_PASSWORD"]["file"], "./a$$b/REDIS_PASSWORD");
     assert_eq!(file["networks"]["redis"]["internal"], true);
     assert!(file["networks"]["redis-outside"].get("internal").is_none());
-    assert_eq!(keys(&file["volumes"]), ["flowauth-data", "flowdb-data"]);
+    assert_eq!(keys(&file["volumes"]), ["flowauth-data", "flowdb-data", "flowetl-data", "flowetl-logs"]);
     assert_eq!(keys(&file["services"]["flowmachine"]["networks"]), ["flowdb", "flowmachine", "redis"]);
 }
 
@@ -153,6 +153,26 @@ fn podman_gets_the_same_as_quadlet_files() {
         assert!(flowmachine.lines().any(|is| is == line), "{line} in {flowmachine}");
     }
     assert!(!flowmachine.contains("PublishPort"), "whoever reaches it can run any query");
+}
+
+/// Where passwords come in clear, one engine lets in its own host.
+#[test]
+fn flowetls_pages_are_for_the_host_itself() {
+    let values = [("FLOWETL_HOST_PORT", "8081"), ("FLOWETL_HOST_DAG_DIR", "/srv/dags")];
+    let here = Here { secrets: "s".into(), user: (1000, 1000) };
+    let file: Value = serde_saphyr::from_str(&alone(made(&given(), &values).unwrap(), &here).text("")).unwrap();
+    assert_eq!(file["services"]["flowetl"]["ports"], serde_json::json!(["127.0.0.1:8081:8080/tcp"]));
+    let units = quadlet(&made(&given(), &values).unwrap(), "");
+    let unit = &units.iter().find(|unit| unit.name == "flowkit-flowetl.container").unwrap().text;
+    for line in [
+        "After=flowkit-flowdb.service",
+        "PublishPort=127.0.0.1:8081:8080/tcp",
+        "Volume=/srv/dags:/opt/airflow/dags:ro,z",
+        "Volume=flowkit-flowetl-data.volume:/var/lib/postgresql/data",
+        "StopTimeout=120",
+    ] {
+        assert!(unit.lines().any(|is| is == line), "{line} in {unit}");
+    }
 }
 
 #[test]

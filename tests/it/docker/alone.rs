@@ -23,7 +23,9 @@ fn every_image_runs_as_any_user_without_capabilities_on_a_read_only_root() {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
     engine.docker(&["network", "create", "flowkit"]);
 
-    for role in ROLES {
+    // FlowETL takes half a minute to start: `docker::stack` runs it so, once.
+    let roles = ROLES.into_iter().filter(|role| *role != "flowetl");
+    for role in roles.clone() {
         engine.docker(&["load", "--input", images.join(format!("{role}-image")).to_str().unwrap()]);
         let image = format!("flowkit/{role}:{}", env!("CARGO_PKG_VERSION"));
         let mount = format!("{dir}:/run/secrets:ro");
@@ -59,7 +61,7 @@ fn every_image_runs_as_any_user_without_capabilities_on_a_read_only_root() {
         engine.wait_healthy(role, Duration::from_secs(120));
         say::tell!("{role}: from docker run to healthy in {:.1} s", began.elapsed().as_secs_f64());
     }
-    for role in ROLES {
+    for role in roles.clone() {
         let format =
             "{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.Config.User}} {{.HostConfig.Privileged}}";
         assert_eq!(engine.docker(&["inspect", "--format", format, role]), format!("true [ALL] {USER} false"));
@@ -67,7 +69,7 @@ fn every_image_runs_as_any_user_without_capabilities_on_a_read_only_root() {
         assert!(top.lines().skip(1).all(|line| line.trim_start().starts_with("12345 ")), "{top}");
     }
     // The last that was started talks to the others; Docker's own grace of 10 s is enough for each.
-    for role in ROLES.iter().rev() {
+    for role in roles.rev() {
         let began = Instant::now();
         engine.docker(&["stop", role]);
         let took = began.elapsed();

@@ -148,7 +148,7 @@ fn listener(engine: &Engine, stack: &str, from: &str, (role, port): (&str, u16))
 }
 
 /// The names by which a service's secrets are files.
-const HELD: &str = "{{range .Spec.TaskTemplate.ContainerSpec.Secrets}}{{.File.Name}} {{end}}";
+pub(super) const HELD: &str = "{{range .Spec.TaskTemplate.ContainerSpec.Secrets}}{{.File.Name}} {{end}}";
 
 /// Root with all that an engine can give, beside FlowDB: gets everything that the burglar tries.
 fn gets_it_all_without_walls(engine: &Engine, stack: &str, secrets: &Path) {
@@ -181,7 +181,7 @@ fn gets_it_all_without_walls(engine: &Engine, stack: &str, secrets: &Path) {
     run.extend(kit.volumes());
     run.push(image);
     engine.docker(&run.iter().map(String::as_str).collect::<Vec<_>>());
-    let got = burglary_of(engine, "burglar", "state/flowmachine").expect("it is over").0;
+    let got = of_container(engine, "burglar", "state/flowmachine", Duration::from_secs(60));
     engine.docker(&["rm", "--force", "burglar"]);
     assert_eq!(got.len(), 18, "{got:#?}");
 }
@@ -198,13 +198,50 @@ fn burglary(engine: &Engine, service: &str, directory: &str) -> (Vec<String>, Pa
     found.unwrap()
 }
 
-fn burglary_of(engine: &Engine, container: &str, directory: &str) -> Option<(Vec<String>, PathBuf)> {
+/// Puts it among the DAG files, to be run by a task: with its own libraries, as FlowETL's image has others.
+pub(super) fn among_tasks(dags: &Path, secrets: &Path, own: &[String]) {
+    let others = names(secrets).into_iter().filter(|name| !own.contains(name));
+    let kit = Kit::new(others.map(|name| format!("/run/secrets/{name}")), Some("flowdb:5432"));
+    let place = dags.join("burglar");
+    fs::create_dir(&place).unwrap();
+    for (from, to) in kit.places().into_iter().filter(|(from, _)| from.is_file()) {
+        fs::copy(from, place.join(Path::new(&to).file_name().unwrap())).unwrap();
+    }
+    fs::copy(burglar(), place.join("burglar")).unwrap();
+    let told = fs::read_to_string(kit.0.path().join("bin/others")).unwrap();
+    fs::write(place.join("others"), told + "leave\n").unwrap();
+    let loader =
+        names(&place).into_iter().find(|name| name.starts_with("ld-linux")).expect("the loader of the burglar");
+    fs::write(dags.join("burglar.py"), TASK.replace("LOADER", &loader)).unwrap();
+}
+
+const TASK: &str = r#"
+import subprocess
+from datetime import datetime
+from airflow.sdk import dag, task
+
+PLACE = "/opt/airflow/dags/burglar"
+
+@dag(schedule="@once", start_date=datetime(2016, 1, 1), is_paused_upon_creation=False)
+def burglar():
+    @task
+    def burgle():
+        command = [f"{PLACE}/LOADER", "--library-path", PLACE, f"{PLACE}/burglar"]
+        subprocess.run(command, cwd="/dev/shm/flowkit/flowetl", check=True)
+
+    burgle()
+
+burglar()
+"#;
+
+/// What it says that it got in a container that has been there all the time.
+pub(super) fn of_container(engine: &Engine, container: &str, directory: &str, patience: Duration) -> Vec<String> {
     let mut found = None;
-    wait(Duration::from_secs(60), "the burglary", || {
+    wait(patience, "the burglary", || {
         found = look(engine, container, directory);
         found.is_some()
     });
-    found
+    found.unwrap().0
 }
 
 fn look(engine: &Engine, container: &str, directory: &str) -> Option<(Vec<String>, PathBuf)> {

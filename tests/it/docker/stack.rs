@@ -1,10 +1,12 @@
 //! The complete stack on a swarm of one node: up by one command, verified, rotated, killed, and none the worse for it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use super::burglary;
 use crate::flowapi::{CLIENT, INJECTIONS, RESULTS, every_type_has_the_same, nothing_arrived};
 use crate::support::deployment::show;
 use crate::support::engine::{Engine, ROLES, images, wait_for_another};
@@ -13,13 +15,21 @@ use crate::support::poll::wait;
 
 const STACK: &str = "fk";
 
+/// Longest wait for Airflow, which takes half a minute to start on a machine that does nothing else.
+const AIRFLOW: Duration = Duration::from_secs(900);
+
 #[test]
 fn quickstart_brings_up_a_stack_that_survives_rotation_and_kills() {
     let Some(engine) = Engine::start() else { return };
     let images = images();
     let secrets = tempfile::Builder::new().prefix("fks").tempdir_in("/tmp").unwrap();
     let values = secrets.path().join("values");
-    let up = Up { engine: &engine, images: images.to_str().unwrap(), secrets: values.to_str().unwrap() };
+    for open in ["etl", "dags"].map(|name| secrets.path().join(name)) {
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let (images, values) = (images.to_str().unwrap(), values.to_str().unwrap());
+    let up = Up { engine: &engine, images, secrets: values, place: secrets.path() };
 
     let (stdout, stderr) = up.quickstart(&["--demo", "--demo-days", "2", "--memory", "flowdb=1GiB"]);
     assert!(stderr.contains("made a swarm of this node"), "{stderr}");
@@ -35,17 +45,19 @@ fn quickstart_brings_up_a_stack_that_survives_rotation_and_kills() {
     // Again: nothing is made, nothing is restarted.
     let containers = up.containers();
     let (stdout, stderr) = up.quickstart(&["--memory", "flowdb=1GiB"]);
-    assert!(stderr.contains("secrets: 0 made, 18 kept"), "{stderr}");
+    assert!(stderr.contains("secrets: 0 made, 27 kept"), "{stderr}");
     assert_eq!(stdout.matches("equal in all 70 areas").count(), 2, "{stdout}");
     assert_eq!(up.containers(), containers);
 
     rotation_loses_nothing(&up);
-    for role in ROLES {
+    // FlowETL's restart is `flowetl::`'s.
+    for role in ROLES.into_iter().filter(|role| *role != "flowetl") {
         kill_recovers(&up, role);
     }
     assert_eq!(up.rows(), rows);
     let (stdout, _) = engine.flowkit(&["verify", "--stack", STACK, "--day", "2016-01-01"]);
     assert_eq!(stdout.matches("equal in all 70 areas").count(), 2, "{stdout}");
+    a_day_goes_through_a_dag(&up);
     stops_within_its_grace(&up, rows);
 }
 
@@ -54,14 +66,26 @@ struct Up<'a> {
     engine: &'a Engine,
     images: &'a str,
     secrets: &'a str,
+    /// Directories that containers are shown.
+    place: &'a Path,
 }
 
 impl Up<'_> {
     fn quickstart(&self, more: &[&str]) -> (String, String) {
         let began = Instant::now();
         let base = ["quickstart", "--stack", STACK, "--images", self.images, "--secrets", self.secrets];
-        let told = self.engine.flowkit(&[&base[..], more].concat());
-        say::tell!("quickstart {more:?}: {:.1} s\n{}", began.elapsed().as_secs_f64(), told.1);
+        // FlowETL as a user that no image knows.
+        let place = |name: &str| self.place.join(name).display().to_string();
+        let set = [
+            format!("FLOWDB_ETL_DIR={}", place("etl")),
+            format!("FLOWETL_HOST_DAG_DIR={}", place("dags")),
+            "FLOWETL_HOST_PORT=8080".to_owned(),
+            "FLOWETL_HOST_USER_ID=12345".to_owned(),
+            "FLOWETL_HOST_GROUP_ID=12345".to_owned(),
+        ];
+        let set: Vec<&str> = set.iter().flat_map(|set| ["--set", set]).collect();
+        let told = self.engine.flowkit(&[&base[..], &set, more].concat());
+        say::tell!("quickstart {more:?}: {:.1} s\n{}{}", began.elapsed().as_secs_f64(), told.1, told.0);
         told
     }
 
@@ -180,8 +204,46 @@ fn kill_recovers(up: &Up, role: &str) {
     let (before, began) = (up.container(role), Instant::now());
     up.engine.docker(&["kill", "--signal", "KILL", &before]);
     wait_for_another(up.engine, &service(role), &before);
-    wait(Duration::from_secs(120), "every role healthy", || up.containers().iter().all(Option::is_some));
+    wait(AIRFLOW, "every role healthy", || up.containers().iter().all(Option::is_some));
     say::tell!("kill -9 of {role}: all healthy again in {:.1} s", began.elapsed().as_secs_f64());
+}
+
+/// A file that was delivered, by the DAG that is written for such files, in FlowETL's container; and a burglar among the tasks there:
+/// who writes DAG files could be one.
+fn a_day_goes_through_a_dag(up: &Up) {
+    let (began, day) = (Instant::now(), up.place.join("etl/mds_20160301.csv"));
+    let lines = (0..20).map(|i| format!("{i},2016-03-01T{i:02}:15:00Z,m{i},c{},{i}.5\n", i % 7));
+    fs::write(&day, "id,datetime,msisdn,location_id,volume_total\n".to_owned() + &lines.collect::<String>()).unwrap();
+    let new = ["etl", "new", "mds", "--csv", day.to_str().unwrap(), "--directory", "/etl"];
+    let (dag, _) = up.engine.flowkit(&new);
+    // One day, at once; the checks, half of its tasks, are `flowetl::`'s.
+    let shorter = "    end_date=datetime(2016, 3, 1),\n    flux_check_wait_interval=1,\n    cluster_field=";
+    assert!(dag.contains("    cluster_field="), "{dag}");
+    let dag = dag.replace("    cluster_field=", shorter);
+    let unchecked = "import flowetl.util\nflowetl.util.get_qa_checks = lambda **_: []\n";
+    burglary::among_tasks(&up.place.join("dags"), Path::new(up.secrets), &held(up, "flowetl"));
+    fs::write(up.place.join("dags/mds.py"), format!("{unchecked}{dag}\ndag.is_paused_upon_creation = False\n"))
+        .unwrap();
+
+    let ingested = "select count(*) from etl.etl_records where state = 'ingested' and cdr_date = '2016-03-01'";
+    wait(AIRFLOW, "the day is ingested", || up.number(ingested) == 1);
+    assert_eq!(up.number("select count(*) from events.mds_20160301"), 20);
+    say::tell!("a day through FlowETL's container: {:.1} s", began.elapsed().as_secs_f64());
+    let got = burglary::of_container(up.engine, &up.container("flowetl"), "dev/shm/flowkit/flowetl", AIRFLOW);
+    // What it takes for FlowDB's files is the database of its own container, and of its own user; FlowDB is what the role may ask.
+    assert_eq!(got, ["FlowDB's files: /var/lib/postgresql/data", "others' ports: flowdb:5432"]);
+    // From the node itself, at the port that was asked for.
+    let ask =
+        "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8080/api/v2/monitor/health').read().decode())";
+    let health = up.engine.on_node("/usr/bin/python3").args(["-Ic", ask]).output().unwrap();
+    let parts = String::from_utf8_lossy(&health.stdout).matches("\"healthy\"").count();
+    assert_eq!(parts, 4, "{}", show(&health));
+}
+
+/// The names of a service's secrets.
+fn held(up: &Up, role: &str) -> Vec<String> {
+    let told = up.engine.docker(&["service", "inspect", "--format", burglary::HELD, &service(role)]);
+    told.split_whitespace().map(str::to_owned).collect()
 }
 
 /// Scaled to none, FlowDB gets SIGTERM and its grace; it ends by itself, and starts again with its data.

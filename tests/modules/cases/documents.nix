@@ -7,7 +7,7 @@ let
   template = ../../../templates/default;
   holds = part: text: builtins.replaceStrings [ part ] [ "" ] text != text;
   shown = file: holds (builtins.readFile file) manual;
-  roles = lib.attrNames (import ../../../src/roles);
+  roles = lib.attrNames (import ../../../modules/lib/catalogue.nix).roles;
 
   # The template's flake with our modules and an evaluation in place of NixOS'; the host's own configuration is not ours.
   outputs = (import (template + "/flake.nix")).outputs {

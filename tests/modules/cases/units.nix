@@ -4,7 +4,7 @@ let
   single = ../../../modules/presets/single-host.nix;
   all = ../../../modules;
   hardening = import ../../../modules/lib/hardening.nix { inherit lib; };
-  roles = lib.attrNames (import ../../../src/roles);
+  roles = lib.attrNames (import ../../../modules/lib/catalogue.nix).roles;
   has = line: text: lib.elem line (lib.splitString "\n" text);
   service = host: role: host.config.systemd.services."flowkit-${role}";
 

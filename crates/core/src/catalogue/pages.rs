@@ -233,6 +233,7 @@ fn address(port: &Port) -> String {
 
 fn in_container(port: &Port) -> String {
     match &port.published {
+        Some(name) if port.plain => format!("{}, published as `{name}` where that is given", port.container),
         Some(name) => format!("{}, published as `{name}`", port.container),
         None => format!("{}, not published", port.container),
     }

@@ -14,7 +14,7 @@ pub struct Role {
     pub summary: String,
     /// Whether this program can run it; data about roles to come is here already.
     pub built: bool,
-    /// Whether it has an image, a NixOS module and a place in stacks, too.
+    /// Whether it has an image and a place in stacks, too.
     #[serde(default = "yes")]
     pub packaged: bool,
     /// Ways of deploying FlowKit, of those that its guide describes, that this role is part of.
@@ -307,6 +307,9 @@ pub struct Port {
     pub container: u16,
     /// The setting with the port of the host at which a stack publishes it; without it a stack keeps it private.
     pub published: Option<String>,
+    /// Whether passwords come there in clear: it is published only where that setting is given, on one engine at its loopback.
+    #[serde(default)]
+    pub plain: bool,
     /// What is spoken there, and how it is protected.
     pub protocol: String,
 }
