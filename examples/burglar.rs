@@ -30,13 +30,17 @@ fn main() -> io::Result<()> {
     let role = own.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let others = if told.alone { strangers() } else { deployment() };
     let within = |file: &str| others.iter().map(|pid| PathBuf::from(format!("/proc/{pid}/{file}"))).collect::<Vec<_>>();
+    // A number may have become a new process of its own container's since.
+    let still = |pid: i32| !told.alone || stranger(pid);
+    let still_of = |path: &Path| path.iter().nth(2).and_then(|pid| pid.to_str()?.parse().ok()).is_some_and(still);
+    let open = |path: &Path| File::options().read(true).write(true).open(path).is_ok();
     let tries: [(&str, Option<String>); 18] = [
         ("secrets", first([files(&state.join("secrets")), told.secrets].concat(), readable)),
         ("others' credentials", first(others_credentials(&state, &role), readable)),
-        ("environments", first(within("environ"), readable)),
-        ("memory", first(within("mem"), |path| File::options().read(true).write(true).open(path).is_ok())),
-        ("ptrace", first(others.clone(), |pid| traced(*pid))),
-        ("signals", first(others.clone(), |pid| signalled(*pid))),
+        ("environments", first(within("environ"), |path| readable(path) && still_of(path))),
+        ("memory", first(within("mem"), |path| open(path) && still_of(path))),
+        ("ptrace", first(others.clone(), |pid| traced(*pid) && still(*pid))),
+        ("signals", first(others.clone(), |pid| signalled(*pid) && still(*pid) && signalled(*pid))),
         ("FlowDB's files", first(anothers(&role, "flowdb", &state), |path| fs::read_dir(path).is_ok())),
         ("FlowDB's socket", first(sockets(&role, &state), |path| UnixStream::connect(path).is_ok())),
         ("redis' files", first(anothers(&role, "redis", &state), |path| fs::read_dir(path).is_ok())),
@@ -182,7 +186,6 @@ fn anothers(role: &str, other: &str, state: &Path) -> Vec<PathBuf> {
 /// Processes that are not in its own container or unit, nor those that run it there. Who may not even look is a stranger, too;
 /// who can't be seen is guessed.
 fn strangers() -> Vec<i32> {
-    let place = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
     let me = std::process::id() as i32;
     let above = |pid: &i32| {
         let above = parent(*pid)?;
@@ -197,7 +200,15 @@ fn strangers() -> Vec<i32> {
         status.lines().find_map(|line| line.strip_prefix("Tgid:")).is_none_or(|leader| leader.trim() == pid.to_string())
     };
     let all = (1..=me + 100).filter(whole);
-    all.filter(|pid| !own.contains(pid) && place(*pid).is_none_or(|there| Some(there) != place(me))).collect()
+    all.filter(|pid| !own.contains(pid) && stranger(*pid)).collect()
+}
+
+/// Whether a process is in another container or unit, or can't be seen. One that has ended is in none, and nobody any more.
+fn stranger(pid: i32) -> bool {
+    let place = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    let there = place(&pid.to_string());
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    there.is_none_or(|there| Some(there) != place("self")) && !status.contains("State:\tZ")
 }
 
 /// The deployment's other processes: guard, supervisor, and what that has started.
