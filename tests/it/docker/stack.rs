@@ -229,7 +229,9 @@ fn a_day_goes_through_a_dag(up: &Up) {
     wait(AIRFLOW, "the day is ingested", || up.number(ingested) == 1);
     assert_eq!(up.number("select count(*) from events.mds_20160301"), 20);
     say::tell!("a day through FlowETL's container: {:.1} s", began.elapsed().as_secs_f64());
-    let got = burglary::of_container(up.engine, &up.container("flowetl"), "dev/shm/flowkit/flowetl", AIRFLOW);
+    let mut got = burglary::of_container(up.engine, &up.container("flowetl"), "dev/shm/flowkit/flowetl", AIRFLOW);
+    // Whom it signals are who watch over other tasks beside it: Airflow lets nobody look at them, so that it takes them for strangers.
+    got.retain(|what| !what.starts_with("signals: "));
     // What it takes for FlowDB's files is the database of its own container, and of its own user; FlowDB is what the role may ask.
     assert_eq!(got, ["FlowDB's files: /var/lib/postgresql/data", "others' ports: flowdb:5432"]);
     // From the node itself, at the port that was asked for.
