@@ -15,8 +15,12 @@ let
   own = builtins.all (secret: running ? ${secret.owner} || !(catalogue.roles ? ${secret.owner})) (
     lib.concatMap catalogue.secretsOf (lib.attrValues running)
   );
-  # What others may reach: the ports that the guide publishes.
-  published = role: lib.filter (port: port ? published) (role.port or [ ]);
+  # What others may reach: the ports that the guide publishes. What asks for passwords by HTTP is not for a network.
+  published =
+    role:
+    lib.filter (port: port ? published && (cfg.publishPlain || !(port.plain or false))) (
+      role.port or [ ]
+    );
   # The settings of a role that name programs, and where another role is that it does without.
   programs = lib.filterAttrs (
     name: value:
@@ -32,6 +36,13 @@ let
   offered = "/mnt/flowkit-secrets";
 in
 {
+  options.services.flowkit.publishPlain = lib.mkOption {
+    type = lib.types.bool;
+    internal = true;
+    default = false;
+    description = "Whether others are no further away than the host that the machine runs on.";
+  };
+
   options.services.flowkit.published = lib.mkOption {
     type = lib.types.listOf lib.types.attrs;
     internal = true;

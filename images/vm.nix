@@ -24,8 +24,11 @@ in
 
   networking.hostName = lib.mkDefault "flowkit";
 
-  # What is not in the machine is looked for on the host.
-  services.flowkit = lib.mapAttrs (_: role: {
+  # What is not in the machine is looked for on the host, which alone reaches it.
+  services.flowkit = {
+    publishPlain = true;
+  }
+  // lib.mapAttrs (_: role: {
     settings = lib.listToAttrs (
       map (setting: lib.nameValuePair setting.name (lib.mkDefault "10.0.2.2")) (
         lib.filter (

@@ -41,8 +41,8 @@ in
       apply = given: import ../../packages { inherit pkgs; } // given;
       example = lib.literalExpression "{ redis = pkgs.valkey; }";
       description = ''
-        What FlowKit is made of: `flowkit`, `postgresql` (FlowDB's, with its extensions), `plain-postgresql` (FlowAuth's),
-        `redis`, `flowmachine` (a Python interpreter that has it), `flowapi` and `flowauth`. What is not given is made from this host's package set.
+        What FlowKit is made of: `flowkit`, `postgresql` (FlowDB's, with its extensions), `plain-postgresql` (FlowAuth's and FlowETL's),
+        `redis`, `flowmachine` and `flowetl` (Python interpreters that have them), `flowapi` and `flowauth`. What is not given is made from this host's package set.
       '';
     };
 

@@ -54,7 +54,7 @@ rec {
   relaxations = {
     # PostgreSQL compiles queries to machine code.
     jit.MemoryDenyWriteExecute = false;
-    # FlowDB is tuned to the machine: /proc/meminfo, /proc/sys.
+    # What belongs to no process: FlowDB is tuned to the machine (/proc/meminfo, /proc/sys), psutil reads /proc/stat.
     machine.ProcSubset = "all";
     # ZeroMQ asks the kernel for the names of network interfaces and gives up for good without an answer.
     netlink.RestrictAddressFamilies = strict.RestrictAddressFamilies ++ [ "AF_NETLINK" ];

@@ -144,7 +144,8 @@ rec {
   directory =
     volume: settings:
     mkOption {
-      type = types.nullOr secretPath;
+      # What is only read may come with the configuration, as DAG files do.
+      type = types.nullOr (if volume.read-only or false then absolute else secretPath);
       default = null;
       example = "/srv/${lib.toLower (lib.replaceStrings [ "_" ] [ "-" ] volume.setting)}";
       description = sentence settings.${volume.setting}.purpose + "\n\nWhat is in it: ${volume.purpose}.";

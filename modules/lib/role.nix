@@ -24,6 +24,9 @@ let
   flowkit = config.services.flowkit;
   cfg = flowkit.${name};
 
+  # Whether any variable may be a secret of its name.
+  anyVariable = role.any-variable or false;
+
   # Whether a role runs on this host; it may not even be imported.
   here = other: (flowkit.${other} or { enable = false; }).enable;
 
@@ -175,17 +178,24 @@ in
     };
 
     secrets = lib.mkOption {
-      type = lib.types.submodule {
-        options = lib.listToAttrs (
-          map (secret: lib.nameValuePair secret.name (make.secret secret cfg.secretsDir)) secrets
-        );
-      };
+      type = lib.types.submodule (
+        {
+          options = lib.listToAttrs (
+            map (secret: lib.nameValuePair secret.name (make.secret secret cfg.secretsDir)) secrets
+          );
+        }
+        // lib.optionalAttrs anyVariable { freeformType = lib.types.attrsOf make.secretPath; }
+      );
       default = { };
       example = lib.literalExpression "{ ${(lib.last secrets).name} = config.sops.secrets.${(lib.last secrets).name}.path; }";
       description = ''
         Where each secret of ${role.title} is, when it is not in `secretsDir`. systemd reads the files as root and shows
         copies to the unit alone, so they may stay closed to everybody. Files in a directory `credstore.encrypted` are
         those of `systemd-creds encrypt`, and are decrypted for the unit.
+      ''
+      + lib.optionalString anyVariable ''
+
+        A file under any other name becomes a variable of that name, which nobody else sees.
       '';
     };
 

@@ -42,10 +42,16 @@ let
   escape = lib.replaceStrings [ "%" ] [ "%%" ];
   environment = lib.mapAttrs (_: value: escape (text value)) settings;
 
+  # Variables of the operator's own that are secrets.
+  variables = lib.mapAttrsToList (name: path: { inherit name path; }) (
+    removeAttrs cfg.secrets (map (secret: secret.name) secrets)
+  );
+
   talks = lib.filter (talk: here talk.role) (role.talks-to or [ ]);
   # Its own, and the certificates by which it knows who else is here.
   loaded = lib.filter (secret: secret.path != null) (
     map (secret: secret // { path = cfg.secrets.${secret.name}; }) secrets
+    ++ variables
     ++ map (
       talk:
       catalogue.secrets.${talk.certificate}

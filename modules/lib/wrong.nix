@@ -91,6 +91,11 @@ let
   ) secrets;
   names = lib.concatMapStringsSep ", " (secret: secret.name);
 
+  # Variables have names that are theirs.
+  unnameable = lib.filter (it: builtins.match "[A-Z_][A-Z0-9_]*" it == null) (
+    lib.subtractLists (map (secret: secret.name) secrets) (lib.attrNames cfg.secrets)
+  );
+
   homes = lib.filter (
     directory:
     directory != null
@@ -123,6 +128,9 @@ in
         lib.concatMapStringsSep ", " catalogue.title (lib.unique (map (secret: secret.owner) foreign))
       } on another host and must be the same there. Copy them from there, and give their files as ${option}.secrets.${(lib.head foreign).name} and so on."
     )
+    ++ map (
+      it: fault "${option}.secrets.${it} is no name of a variable: capitals, digits and _ only."
+    ) unnameable
     ++ map (
       directory:
       fault "${option}.directories: the unit cannot see ${directory}, as it is kept out of everybody's home directories. Choose a place such as /srv/${name}."

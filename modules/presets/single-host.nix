@@ -1,4 +1,5 @@
-# Every role on one host, with secrets that are made at first start. Each part can be switched off or set otherwise.
+# Every role on one host but FlowETL, which takes more memory than the others together and is of no use without files to load;
+# `services.flowkit.flowetl.enable = true` adds it. Secrets are made at first start. Each part can be switched off or set otherwise.
 { lib, ... }:
 {
   imports = [ ../. ];
@@ -6,5 +7,7 @@
   services.flowkit = {
     makeSecrets = lib.mkDefault true;
   }
-  // lib.mapAttrs (_: _: { enable = lib.mkDefault true; }) (import ../lib/catalogue.nix).roles;
+  // lib.mapAttrs (_: _: { enable = lib.mkDefault true; }) (
+    removeAttrs (import ../lib/catalogue.nix).roles [ "flowetl" ]
+  );
 }

@@ -7,7 +7,13 @@ let
   evaluate = import ./lib/evaluate.nix { inherit lib pkgs packages; };
   units =
     modules:
-    (evaluate.host ([ ../../modules/presets/single-host.nix ] ++ modules)).config.systemd.services;
+    (evaluate.host (
+      [
+        ../../modules/presets/single-host.nix
+        { services.flowkit.flowetl.enable = true; }
+      ]
+      ++ modules
+    )).config.systemd.services;
   checked = modules: role: (units modules)."flowkit-${role}".restartTriggers;
 
   # Every option's example: what the reference shows is accepted.

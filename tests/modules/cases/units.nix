@@ -19,7 +19,10 @@ let
 in
 {
   "one host, every role" = {
-    modules = [ single ];
+    modules = [
+      single
+      { services.flowkit.flowetl.enable = true; }
+    ];
     holds = host: {
       "a unit for each role, and one that makes secrets" =
         lib.attrNames host.units
@@ -61,7 +64,11 @@ in
         && has ''Environment="FLOWKIT_PYTHON=/nix/store/00000000000000000000000000000000-flowmachine/bin/python"'' host.units.flowkit-flowmachine
         && has ''Environment="FLOWKIT_FLOWAPI_SERVER=/nix/store/00000000000000000000000000000000-flowapi/bin/flowapi"'' host.units.flowkit-flowapi
         && has ''Environment="FLOWKIT_FLOWAUTH_SERVER=/nix/store/00000000000000000000000000000000-flowauth/bin/flowauth"'' host.units.flowkit-flowauth
-        && has ''Environment="FLOWKIT_POSTGRES_BIN=/nix/store/00000000000000000000000000000000-plain-postgresql/bin"'' host.units.flowkit-flowauth;
+        && has ''Environment="FLOWKIT_POSTGRES_BIN=/nix/store/00000000000000000000000000000000-plain-postgresql/bin"'' host.units.flowkit-flowauth
+        && has ''Environment="FLOWKIT_FLOWETL_PYTHON=/nix/store/00000000000000000000000000000000-flowetl/bin/python"'' host.units.flowkit-flowetl
+        && has ''Environment="FLOWKIT_POSTGRES_BIN=/nix/store/00000000000000000000000000000000-plain-postgresql/bin"'' host.units.flowkit-flowetl;
+      "FlowETL comes after FlowDB" =
+        has "After=network.target flowkit-flowdb.service flowkit-secrets.service" host.units.flowkit-flowetl;
       "FlowAPI and FlowAuth are told of each other, and wait for nobody because of it" =
         has ''Environment="FLOWKIT_FLOWAPI_REVOCATIONS_URL=https://127.0.0.1:9091/revocations"'' host.units.flowkit-flowapi
         && has ''Environment="FLOWKIT_FLOWAUTH_FLOWAPI_URL=https://127.0.0.1:9090"'' host.units.flowkit-flowauth
@@ -83,10 +90,46 @@ in
     };
   };
 
-  "hardening, and what each role is given back" = {
+  "FlowETL runs where it is asked for" = {
     modules = [ single ];
     holds = host: {
+      "the preset leaves it out" = !(host.units ? flowkit-flowetl);
+    };
+  };
+
+  "FlowETL reads DAG files of the configuration, and any variable as a secret" = {
+    modules = [
+      single
+      {
+        services.flowkit.flowetl = {
+          enable = true;
+          directories.FLOWETL_HOST_DAG_DIR = "/nix/store/00000000000000000000000000000000-dags";
+          settings.AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY = 8;
+          secrets.AIRFLOW_CONN_SFTP = "/run/keys/sftp";
+        };
+      }
+    ];
+    holds = host: {
+      "DAG files are where they are" =
+        has ''Environment="AIRFLOW__CORE__DAGS_FOLDER=/nix/store/00000000000000000000000000000000-dags"'' host.units.flowkit-flowetl;
+      "any setting of Airflow's" =
+        has ''Environment="AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY=8"'' host.units.flowkit-flowetl;
+      "the variable is a credential, and of this unit alone" =
+        has "LoadCredential=AIRFLOW_CONN_SFTP:/run/keys/sftp" host.units.flowkit-flowetl
+        && !(has "LoadCredential=AIRFLOW_CONN_SFTP:/run/keys/sftp" host.units.flowkit-flowdb);
+      "no secret of Celery's, which is not there" =
+        !(lib.hasInfix "FLOWETL_REDIS_PASSWORD" host.units.flowkit-flowetl);
+    };
+  };
+
+  "hardening, and what each role is given back" = {
+    modules = [
+      single
+      { services.flowkit.flowetl.enable = true; }
+    ];
+    holds = host: {
       "FlowDB looks at the machine" = allowed host "flowdb" [ "machine" ];
+      "so does FlowETL" = allowed host "flowetl" [ "machine" ];
       "redis nothing" = allowed host "redis" [ ];
       "nor FlowAPI" = allowed host "flowapi" [ ];
       "nor FlowAuth" = allowed host "flowauth" [ ];

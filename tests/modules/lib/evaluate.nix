@@ -9,6 +9,7 @@
     "plain-postgresql"
     "redis"
     "flowmachine"
+    "flowetl"
     "flowapi"
     "flowauth"
   ] pkgs.named,
