@@ -160,14 +160,11 @@ fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
 fn needs(view: &Deployment, _name: &str) -> Needs {
     let needs = Needs::of(view, NAME);
     let (mut connect, mut asks_names) = (needs.connect.clone().unwrap_or_default(), needs.asks_names);
-    match view.site.store.get("AUTOFLOW_DB_URI") {
-        Ok(uri) => {
-            if let Data::Tcp { port, named } = Data::of(uri.expose()) {
-                connect.push(port);
-                asks_names |= named;
-            }
-        }
-        Err(_) => {}
+    if let Ok(uri) = view.site.store.get("AUTOFLOW_DB_URI")
+        && let Data::Tcp { port, named } = Data::of(uri.expose())
+    {
+        connect.push(port);
+        asks_names |= named;
     }
     let renewed = &["SSL_CERTIFICATE_FILE"];
     Needs { connect: Some(connect), asks_names, is_database: true, renewed, ..needs }

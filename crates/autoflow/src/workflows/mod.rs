@@ -138,9 +138,12 @@ impl fmt::Display for Faults {
     }
 }
 
+/// Days from the first up to, and without, the second.
+pub type Days = (Date, Date);
+
 impl Configured {
     /// The parameters of its run for a day, and the days that it needs; `None` where its stencil can't be laid on that day.
-    pub fn run_of(&self, reference: Date) -> Option<(Map<String, Value>, Vec<(Date, Date)>)> {
+    pub fn run_of(&self, reference: Date) -> Option<(Map<String, Value>, Vec<Days>)> {
         let needed = ranges(&self.stencil, reference)?;
         let mut parameters = self.parameters.clone();
         let pairs = needed.iter().map(|(from, to)| Value::from(vec![from.to_string(), to.to_string()]));
@@ -154,7 +157,7 @@ impl Configured {
         let from = self.earliest.unwrap_or(Date::MIN);
         days.range(from..).filter_map(move |day| {
             let (parameters, needed) = self.run_of(*day)?;
-            let there = |(from, to): &(Date, Date)| {
+            let there = |(from, to): &Days| {
                 let all = std::iter::successors(Some(*from), |day| day.next_day()).take_while(|day| day < to);
                 all.into_iter().all(|day| days.contains(&day))
             };

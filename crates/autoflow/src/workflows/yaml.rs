@@ -150,7 +150,8 @@ impl<'a> Builder<'a> {
 
     /// Keys and values, with those that `<<` merges in after the map's own.
     fn pairs(&mut self, span: Span, depth: usize) -> Result<Vec<(Node, Node)>, Broken> {
-        let (mut pairs, mut merged): (Vec<(Node, Node)>, Vec<(Node, Node)>) = (Vec::new(), Vec::new());
+        let mut pairs: Vec<(Node, Node)> = Vec::new();
+        let mut merged = Vec::new();
         loop {
             let (key, value) = match self.inside(span)? {
                 (Event::MappingEnd, _) => break,
