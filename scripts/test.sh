@@ -19,7 +19,15 @@ parts=${FLOWKIT_TEST_PARTS:-modules artefacts tests fresh flake nixpkgs}
 log=$(mktemp)
 # Where a test that can't run here says so (tests/it/support/skip.rs); a runner keeps what a passed test prints.
 export FLOWKIT_TEST_SKIPS=$log.skips
-trap 'rm -f "$log" "$FLOWKIT_TEST_SKIPS"' EXIT
+# Parts that run beside others, by the number of their processes' group.
+declare -A begun=()
+end() {
+    local group
+    for group in "${begun[@]}"; do kill -- "-$group" 2>/dev/null; done
+    rm -f "$log" "$log".* "$FLOWKIT_TEST_SKIPS"
+}
+trap end EXIT
+trap 'exit 143' TERM INT HUP
 : >"$FLOWKIT_TEST_SKIPS"
 status=0
 summary=()
@@ -62,22 +70,28 @@ begin() {
     local start=$SECONDS
     asked_for "$1" || return 0
     printf '\n== %s: begun\n' "$1"
+    # A group of its own, which can be ended whole.
+    set -m
     (
         outcome=passed
         "$1" || outcome=FAILED
         printf '\n%s %s\n' "$outcome" $((SECONDS - start))
-    ) >"$log.$1" 2>&1 &
+    ) >"$log.$1" 2>&1 </dev/null &
+    begun[$1]=$!
+    set +m
 }
 
 finish() {
     local outcome took
-    [ -e "$log.$1" ] || return 0
-    wait
+    [ -n "${begun[$1]:-}" ] || return 0
+    wait "${begun[$1]}"
+    unset "begun[$1]"
     printf '\n== %s\n' "$1"
     sed '$d' "$log.$1"
     read -r outcome took < <(tail -n1 "$log.$1")
     rm "$log.$1"
-    came_to "$1" "$outcome" "$took"
+    # What was ended before it could say how it went has not passed.
+    came_to "$1" "${outcome:-FAILED}" "${took:-0}"
 }
 
 # cargo-nextest runs each test in a process of its own and reports better; plain `cargo test` does too.

@@ -49,6 +49,8 @@ PAGE = """<!DOCTYPE html>
 
 def report(notebook, html, pdf, template):
     """Writes both files; neither is touched when one can't be made."""
+    notebook, html, pdf, template = (path and os.path.abspath(path) for path in (notebook, html, pdf, template))
+    without_templates_of_others()
     nb = files.read(notebook)
     page = rendered(shown(nb), template, title(nb) or os.path.splitext(os.path.basename(notebook))[0])
     # Here, as what is refused before should not wait for it.
@@ -59,6 +61,14 @@ def report(notebook, html, pdf, template):
     printed = HTML(string=page, base_url=None, url_fetcher=URLFetcher(allowed_protocols=("data",))).write_pdf()
     files.write(pdf, printed)
     files.write(html, page.encode())
+
+
+def without_templates_of_others():
+    """nbconvert runs the code of templates, and takes them from where it works and from its user's directories too: whoever ran the notebook
+    may have left some there."""
+    os.chdir("/")
+    os.environ.update(JUPYTER_PREFER_ENV_PATH="1", JUPYTER_DATA_DIR="/nowhere", JUPYTER_CONFIG_DIR="/nowhere", JUPYTER_NO_CONFIG="1")
+    os.environ.pop("JUPYTER_PATH", None)
 
 
 def title(nb):
@@ -103,7 +113,7 @@ def rendered(nb, template, title):
     config.NbConvertBase.display_data_priority = SHOWN
     chosen = {"template_name": "basic"} if template is None else {"template_file": checked(template)}
     exporter = HTMLExporter(
-        config=config, **chosen, sanitize_html=True, exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True,
+        config=config, **chosen, extra_template_basedirs=[], sanitize_html=True, exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True,
         exclude_anchor_links=True, filters={"clean_html": clean},
     )
     try:

@@ -175,9 +175,14 @@ impl<'a> Builder<'a> {
                     setting.scope == Scope::Service && !places && !layout(name)
                 })
         };
-        let given = self.settings.explicit().filter(|(name, _)| reads(name));
+        let given = || self.settings.explicit().filter(|(name, _)| reads(name));
+        for (name, _) in given().filter(|(name, _)| self.role.passes(name) && is_secret(name)) {
+            let what = format!("{name} would stand in the file, which everybody may read");
+            let hint = "make it a secret of that name, which the service is given beside the others";
+            problems.0.push(Problem::new(what, hint).origin(self.settings.origin(name)));
+        }
         let mut environment: BTreeMap<String, String> =
-            given.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            given().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         for talk in self.role.talks_to.iter().filter(|talk| self.talks(talk)) {
             match self.neighbour(talk) {
                 Ok(places) => environment.extend(places),
@@ -406,4 +411,11 @@ fn shared_memory(memory: u64, cpus: Option<&f64>, settings: &Settings) -> Result
     let newest = Database::new(*tuning::MAJORS.end());
     let need = tuning::plan(&hardware, settings, &newest)?.demand.dynamic_shared_memory();
     Ok(need.max(memory / 4))
+}
+
+/// Whether a setting that only its program knows is one that is not to be seen, by how such settings end (Airflow's "sensitive" ones, and
+/// addresses that have a password in them).
+fn is_secret(name: &str) -> bool {
+    let ends = ["PASSWORD", "_KEY", "_SECRET", "_TOKEN", "_CONN", "BROKER_URL", "RESULT_BACKEND", "CREDENTIALS"];
+    ends.iter().any(|end| name.ends_with(end))
 }

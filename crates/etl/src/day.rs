@@ -141,6 +141,11 @@ impl Place {
         clients[0].batch_execute(&cluster).await.map_err(failed())
     }
 
+    /// Removes a day's table that comes to nothing: where the disk is full, it would stay full. What was wrong is said already.
+    pub async fn discard(&self, client: &Client) {
+        let _ = client.batch_execute(&format!("DROP TABLE IF EXISTS etl.{}", self.work())).await;
+    }
+
     /// Sends the rows; says how many there are then.
     async fn send(&self, transaction: &Transaction<'_>, rows: &mut Sorted) -> Result<u64, Error> {
         let failed = || Error::when(format!("send {} of {} to FlowDB", self.kind, self.date));

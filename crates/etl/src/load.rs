@@ -232,8 +232,14 @@ async fn put(
     let about = format!("{about}: {count} rows, {refused} lines refused");
     place.fill(&mut sessions.first, &mut rows, count, &about).await?;
     drop(rows);
-    place.index(&sessions.all()).await?;
-    place.attach(&mut sessions.first, &locations, || progress.waiting(place.date)).await?;
+    let made = async {
+        place.index(&sessions.all()).await?;
+        place.attach(&mut sessions.first, &locations, || progress.waiting(place.date)).await
+    };
+    if let Err(error) = made.await {
+        place.discard(&sessions.first).await;
+        return Err(error);
+    }
     Ok(Outcome::Loaded { rows: count, refused, rejects, replaced: found.table, absent })
 }
 

@@ -66,6 +66,16 @@ fn a_day_that_is_unfit_is_put_in_quarantine() {
     assert_eq!(rig.value("SELECT count(*) FROM etl.available_dates WHERE cdr_date = '2016-01-20'"), "1");
     assert_eq!(rig.value("SELECT count(*) FROM events.calls_20160120"), "50");
 
+    // What FlowDB refuses in the middle leaves nothing that takes room.
+    let stands = "CREATE TABLE etl.load_calls_20160121_tac_idx ()";
+    rig.cluster.run(SUPERUSER, stands).expect("something in the way of an index");
+    let failing = rig.file("calls_2016-01-21.csv", calls(21, 50));
+    let said = rig.run(&["load", "calls"], &[&failing]);
+    assert!(said.status != Some(0) && said.stderr.contains("make the indexes of calls of 2016-01-21"), "{said:?}");
+    assert_eq!(rig.value("SELECT count(*) FROM pg_class WHERE relname = 'load_calls_20160121'"), "0");
+    rig.cluster.run(SUPERUSER, "DROP TABLE etl.load_calls_20160121_tac_idx").expect("it goes");
+    rig.load(&["calls"], &[&failing]);
+
     // `check` says the same without a FlowDB.
     let said = rig.run(&["check", "calls"], &[&files[0], &sound]);
     assert_eq!(said.status, Some(1), "{said:?}");

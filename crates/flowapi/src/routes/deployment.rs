@@ -43,8 +43,12 @@ pub async fn get(State(app): State<Arc<App>>, caller: Caller, id: RequestId) -> 
 
 async fn figures(app: &App, id: &RequestId) -> Result<Row, String> {
     let lease = app.database.lease(app.open_asker(id).until).await.map_err(|error| error.to_string())?;
-    let client: &Client = lease.borrow();
-    client.query_one(FIGURES, &[]).await.map_err(|error| in_full(&error))
+    // Who hangs up leaves no connection behind that still works, for the next one to wait for.
+    let asked = tokio::spawn(async move {
+        let client: &Client = lease.borrow();
+        client.query_one(FIGURES, &[]).await.map_err(|error| in_full(&error))
+    });
+    asked.await.map_err(|error| error.to_string())?
 }
 
 fn told(row: &Row) -> Value {
