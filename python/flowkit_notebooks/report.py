@@ -49,7 +49,6 @@ PAGE = """<!DOCTYPE html>
 
 def report(notebook, html, pdf, template):
     """Writes both files; neither is touched when one can't be made."""
-    notebook, html, pdf, template = (path and os.path.abspath(path) for path in (notebook, html, pdf, template))
     without_templates_of_others()
     nb = files.read(notebook)
     page = rendered(shown(nb), template, title(nb) or os.path.splitext(os.path.basename(notebook))[0])
@@ -64,9 +63,8 @@ def report(notebook, html, pdf, template):
 
 
 def without_templates_of_others():
-    """nbconvert runs the code of templates, and takes them from where it works and from its user's directories too: whoever ran the notebook
-    may have left some there."""
-    os.chdir("/")
+    """nbconvert runs the code of templates, and takes them from its user's directories too (and from where it works; see below): whoever ran the
+    notebook may have left some there."""
     os.environ.update(JUPYTER_PREFER_ENV_PATH="1", JUPYTER_DATA_DIR="/nowhere", JUPYTER_CONFIG_DIR="/nowhere", JUPYTER_NO_CONFIG="1")
     os.environ.pop("JUPYTER_PATH", None)
 

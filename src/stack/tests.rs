@@ -213,7 +213,10 @@ fn flowetl_has_its_directories_and_its_pages_are_published_on_demand() {
         ("AIRFLOW__CORE__PARALLELISM", "3"),
     ];
     let told = made(&given(), &[("AIRFLOW__SMTP__SMTP_PASSWORD", "geheim")]).unwrap_err();
-    assert!(told.starts_with("AIRFLOW__SMTP__SMTP_PASSWORD would stand in the file, which everybody may read"), "{told}");
+    assert!(
+        told.starts_with("AIRFLOW__SMTP__SMTP_PASSWORD would stand in the file, which everybody may read"),
+        "{told}"
+    );
     assert!(!told.contains("geheim"), "{told}");
     let file = parsed(&given(), &values);
     let flowetl = &file["services"]["flowetl"];

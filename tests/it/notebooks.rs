@@ -54,6 +54,11 @@ fn parameters_arrive_values_pass_and_the_report_shows_what_was_put_out() {
              found = before.scraps['flows'].data['a'] + [before.scraps.data_dict['day'], before.parameters['units'][1]]\nfound",
         ),
         code("import matplotlib.pyplot as plot\nplot.plot([1, 2]);"),
+        // At a socket's path nobody asks for a password; not even another thread gets there.
+        code(
+            "import socket, time\nsaid = []\ndef unix():\n    try:\n        said.append(socket.socket(socket.AF_UNIX))\n    except OSError as error:\n        said.append(error.strerror)\n\
+             get_ipython().kernel.iopub_thread.schedule(unix)\nunix()\nwhile len(said) < 2:\n    time.sleep(0.1)\nsaid",
+        ),
         code("from get_secret_or_env_var import environ, getenv\nimport flowclient, geopandas, os\nsorted(os.environ)"),
     ];
     rig.write("second.ipynb", &notebook(&cells));
@@ -62,7 +67,8 @@ fn parameters_arrive_values_pass_and_the_report_shows_what_was_put_out() {
     good(&rig.report("done", &[]));
 
     let (html, pdf) = (rig.text("done.html"), text_of_pdf(&rig.path("done.pdf")));
-    for shown in ["Flows of one day", "1234567", "[1, 2.5, None, '2016-01-05', 'it\\'s \"quoted\"']"] {
+    let refused = "['Operation not permitted', 'Operation not permitted']";
+    for shown in [refused, "Flows of one day", "1234567", "[1, 2.5, None, '2016-01-05', 'it\\'s \"quoted\"']"] {
         assert!(pdf.contains(shown), "{shown}: {pdf}");
     }
     assert!(html.contains("<title>Flows of one day</title>") && html.contains("data:image/png;base64,"), "{html}");
@@ -154,6 +160,9 @@ fn a_report_has_nothing_from_outside_of_its_notebook() {
         ran("text/html", &"<p>many</p>".repeat(30_000)),
     ];
     rig.write("hostile.ipynb", &notebook(&cells));
+    // A template is a program: one that the notebook has left where the report is made is none.
+    fs::create_dir(rig.path("basic")).unwrap();
+    fs::write(rig.path("basic/index.html.j2"), "<head></head>planted {{ 1 / 0 }}").unwrap();
     good(&rig.report("hostile", &[]));
 
     let (html, pdf) = (rig.text("hostile.html"), text_of_pdf(&rig.path("hostile.pdf")));
