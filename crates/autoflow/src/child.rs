@@ -86,6 +86,8 @@ pub struct Walls {
     pub connect: Vec<u16>,
     /// Whether it has to ask where hosts are.
     pub datagrams: bool,
+    /// Whether it may make unix sockets.
+    pub unix: bool,
     /// Bytes of memory for one process.
     pub memory: u64,
 }
@@ -243,8 +245,7 @@ fn close(walls: &Walls) -> io::Result<()> {
         connect: Some(walls.connect.clone()),
         plain: true,
         datagrams: walls.datagrams,
-        // A kernel and whoever asks it speak by these, in a directory of theirs.
-        unix: true,
+        unix: walls.unix,
     })
 }
 

@@ -1,6 +1,6 @@
 //! What runs when. One task looks for new days and starts runs; each run is a task that says that it lives.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,9 +12,10 @@ use tokio::task::JoinSet;
 
 use crate::execute::{execute, stopped};
 use crate::flowapi::{self, counted, ends_soon, in_full};
+use crate::places::Tries;
 use crate::run::hash;
 use crate::start::Given;
-use crate::store::{self, End, Run, STALE, Store};
+use crate::store::{self, Dead, End, NOT_YET, Run, STALE, Store};
 use crate::workflows::{self, FILE, Faults, Workflow, Workflows};
 
 /// Time between two looks at whether there is something to do.
@@ -22,6 +23,12 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// Time between two signs of life of a run.
 const BEAT: Duration = Duration::from_secs(10);
+
+/// Longest wait for one to be taken.
+const TAKEN: Duration = Duration::from_secs(10);
+
+/// After so long without one a run is broken off: well before others take it for dead.
+const LOST: Duration = Duration::from_secs(35);
 
 /// Time between two looks for runs whose owner is dead, for files that it has left, and for what is to be tried again.
 const REAP: Duration = Duration::from_secs(10);
@@ -58,16 +65,32 @@ pub struct Engine {
     standing: Arc<Mutex<Standing>>,
     stop: watch::Receiver<bool>,
     runs: JoinSet<()>,
+    /// Their names.
+    alive: Alive,
+    /// What of runs before could not be put right.
+    tries: Tries,
     queue: VecDeque<Task>,
     /// The file as it was seen last.
     seen: Option<Result<String, String>>,
     looked: Looked,
 }
 
+/// Names of the runs that have a task here.
+type Alive = Arc<Mutex<BTreeSet<String>>>;
+
+/// One of them, for as long as its task is there.
+struct Living(Alive, String);
+
+impl Drop for Living {
+    fn drop(&mut self) {
+        self.0.lock().expect("nobody panics with it").remove(&self.1);
+    }
+}
+
 /// When days were asked for.
 #[derive(Default)]
 struct Looked {
-    /// By this AutoFlow.
+    /// By this AutoFlow, for the file as it is.
     ever: bool,
     failures: u32,
     /// Not before, for it went wrong.
@@ -103,7 +126,8 @@ impl Engine {
     pub fn new(given: Arc<Given>, store: Store, owner: String, stop: watch::Receiver<bool>) -> Engine {
         let standing = Arc::default();
         let (runs, queue, looked) = (JoinSet::new(), VecDeque::new(), Looked::default());
-        Engine { given, store, owner, standing, stop, runs, queue, seen: None, looked }
+        let (alive, tries) = (Alive::default(), Tries::new());
+        Engine { given, store, owner, standing, stop, runs, alive, tries, queue, seen: None, looked }
     }
 
     /// How it stands; others look at it.
@@ -126,7 +150,7 @@ impl Engine {
     /// # Errors
     /// The database has gone for good.
     pub async fn run(mut self) -> Result<(), store::Error> {
-        let freed = self.store.reap(Some(&self.owner), "AutoFlow was killed", true, self.given.retry).await?;
+        let freed = self.store.reap(Dead::Owner(&self.owner), "AutoFlow was killed", true, self.given.retry).await?;
         if freed > 0 {
             tracing::warn!(runs = freed, "runs that an AutoFlow before this one did not end are tried again");
         }
@@ -152,7 +176,7 @@ impl Engine {
         }
         // Each ends its child and then itself.
         while self.runs.join_next().await.is_some() {}
-        self.store.reap(Some(&self.owner), "AutoFlow was stopped", false, self.given.retry).await?;
+        self.store.reap(Dead::Owner(&self.owner), "AutoFlow was stopped", false, self.given.retry).await?;
         Ok(())
     }
 
@@ -179,8 +203,9 @@ impl Engine {
             Ok(read) => {
                 if again {
                     tracing::info!("{FILE} has changed, and is what counts from now on");
-                    // What waits was made of the old one.
+                    // What waits was made of the old one, and is made anew of this one.
                     self.queue.clear();
+                    self.looked = Looked::default();
                 }
                 self.standing_now(|standing| {
                     standing.workflows = Some(Arc::new(read));
@@ -201,18 +226,25 @@ impl Engine {
     }
 
     /// Frees what dead owners have left.
-    async fn tidy(&self) {
-        match self.store.reap(None, "whoever ran it has fallen silent", true, self.given.retry).await {
+    async fn tidy(&mut self) {
+        let alive = self.alive.lock().expect("nobody panics with it").clone();
+        match self
+            .store
+            .reap(Dead::Silent { but: &alive }, "whoever ran it has fallen silent", true, self.given.retry)
+            .await
+        {
             Ok(0) => {}
             Ok(runs) => tracing::warn!(runs, "runs whose AutoFlow has fallen silent are tried again"),
             Err(error) => tracing::error!("{}", in_full(&error)),
         }
-        if let Err(error) = self.given.means.places.recover(&self.store).await {
-            tracing::error!("what was left of runs can't be put right: {}", in_full(&*error));
+        let means = &self.given.means;
+        if let Err(error) = means.places.recover(&self.store, &means.scratch, &mut self.tries).await {
+            tracing::error!("what was left of runs can't be put right: {}", in_full(&error));
         }
     }
 
-    /// Whether days are to be asked for: the schedule says so, or has while nobody was here. Without one, once by each AutoFlow.
+    /// Whether days are to be asked for: the schedule says so, or has while nobody was here; and once by each AutoFlow and for each file, for
+    /// what waited before is known to nobody else. What was never asked for waits for its moment, if there is one.
     async fn is_due(&self) -> bool {
         let Some(workflows) = self.workflows() else { return false };
         let waits = self.looked.wait.is_some_and(|until| Instant::now() < until);
@@ -221,25 +253,30 @@ impl Engine {
             return !self.looked.ever && !waits;
         };
         // Whoever shares the database may have asked.
-        let last = match self.store.last_look().await {
-            Ok(last) => last.map_or(0, |(at, _)| at),
+        let (last, said) = match self.store.last_look().await {
+            Ok(last) => last.unwrap_or_default(),
             Err(error) => {
                 tracing::error!("{}", in_full(&error));
                 return false;
             }
         };
+        // By a clock that was wrong, it may have been in what is the future again.
+        let last = last.clamp(0, now());
         let next = schedule.after(UNIX_EPOCH + Duration::from_secs(last.unsigned_abs()));
         self.standing_now(|standing| standing.next = next);
-        next.is_some_and(|next| next <= SystemTime::now()) && !waits
+        let backlog = !self.looked.ever && said != NOT_YET;
+        (backlog || next.is_some_and(|next| next <= SystemTime::now())) && !waits
     }
 
-    /// Lines up what failed and has waited long enough, as far as the file still says that it runs.
+    /// Lines up what failed and has waited long enough, as far as the file still says that it runs; unless FlowAPI is away, which would cost
+    /// each of them an attempt.
     async fn line_up_again(&mut self) {
         let Some(workflows) = self.workflows() else { return };
         let due = match self.store.due_again().await {
             Ok(due) => due,
             Err(error) => return tracing::error!("{}", in_full(&error)),
         };
+        let mut again = Vec::new();
         for run in due {
             let Some(reference) = workflows::iso(&run.reference) else { continue };
             let same = |configured: &&workflows::Configured| {
@@ -249,8 +286,19 @@ impl Engine {
             let waits = self.queue.iter().any(|task| task.workflow == run.workflow && task.reference == reference);
             if let Some(configured) = workflows.sensor.workflows.iter().find(same).filter(|_| !waits) {
                 let notebooks = workflows.workflows[&configured.name].clone();
-                self.queue.push_back(Task { workflow: run.workflow, notebooks, reference, parameters: run.parameters });
+                again.push(Task { workflow: run.workflow, notebooks, reference, parameters: run.parameters });
             }
+        }
+        if again.is_empty() || self.looked.wait.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
+        self.look().await;
+        if self.looked.wait.is_none() {
+            let lined_up = |task: &Task| {
+                self.queue.iter().any(|other| other.workflow == task.workflow && other.parameters == task.parameters)
+            };
+            again.retain(|task| !lined_up(task));
+            self.queue.extend(again);
         }
     }
 
@@ -268,7 +316,7 @@ impl Engine {
             Err(why) => Err(why.clone()),
         };
         let said = match &days {
-            Ok(days) => format!("{} days", days.values().flatten().collect::<std::collections::BTreeSet<_>>().len()),
+            Ok(days) => format!("{} days", days.values().flatten().collect::<BTreeSet<_>>().len()),
             Err(why) => format!("failed: {why}"),
         };
         if let Err(error) = self.store.looked(&said, days.is_ok()).await {
@@ -302,7 +350,10 @@ impl Engine {
                 Ok(Some(run)) => {
                     let (given, store, owner, stop) =
                         (self.given.clone(), self.store.clone(), self.owner.clone(), self.stop.clone());
+                    self.alive.lock().expect("nobody panics with it").insert(run.id.clone());
+                    let living = Living(self.alive.clone(), run.id.clone());
                     self.runs.spawn(async move {
+                        let _living = living;
                         attempt(&given, &store, &owner, &run, &task.notebooks, stop).await;
                     });
                 }
@@ -318,7 +369,7 @@ impl Engine {
 }
 
 /// What is to run for these days, the earliest first.
-fn line_up(workflows: &Workflows, days: &std::collections::BTreeSet<Date>) -> Vec<Task> {
+fn line_up(workflows: &Workflows, days: &BTreeSet<Date>) -> Vec<Task> {
     let mut tasks: Vec<Task> = Vec::new();
     for configured in &workflows.sensor.workflows {
         let notebooks = &workflows.workflows[&configured.name];
@@ -366,7 +417,7 @@ pub async fn attempt(
     match ended {
         Ok(ended) => end(given, store, owner, run, ended).await,
         Err(_) => {
-            let _ = crate::places::remove(&given.means.places.running(&run.id));
+            let _ = tokio::task::block_in_place(|| crate::places::remove(&given.means.places.running(&run.id)));
             None
         }
     }
@@ -392,7 +443,7 @@ async fn end(given: &Given, store: &Store, owner: &str, run: &Run, ended: End) -
             day = run.reference,
             "what a run has made is dropped: it is somebody else's by now"
         );
-        let _ = crate::places::remove(&given.means.places.running(&run.id));
+        let _ = tokio::task::block_in_place(|| crate::places::remove(&given.means.places.running(&run.id)));
         return None;
     }
     match ended.success {
@@ -417,12 +468,15 @@ async fn until_lost(store: &Store, owner: &str, run: &Run) {
     let mut told = Instant::now();
     loop {
         tokio::time::sleep(BEAT).await;
-        match store.beat(&run.id, owner).await {
-            Ok(true) => told = Instant::now(),
-            Ok(false) => return,
-            Err(error) => tracing::error!("a run can't say that it lives: {}", in_full(&error)),
+        // Before it is asked: from then on others count.
+        let asked = Instant::now();
+        match tokio::time::timeout(TAKEN, store.beat(&run.id, owner)).await {
+            Ok(Ok(true)) => told = asked,
+            Ok(Ok(false)) => return,
+            Ok(Err(error)) => tracing::error!("a run can't say that it lives: {}", in_full(&error)),
+            Err(_) => tracing::error!("a run can't say that it lives: the database does not answer"),
         }
-        if told.elapsed() > Duration::from_secs(45) {
+        if told.elapsed() > LOST {
             return;
         }
     }

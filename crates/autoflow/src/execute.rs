@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use crate::child::{self, End, Job, Limits, Walls};
-use crate::places::{self, FILES, LOGS, NOTEBOOKS, Places, REPORTS};
+use crate::places::{self, FILES, LOGS, NOTEBOOKS, Places, REPORTS, WORK};
 use crate::run::{stamp, tag};
 use crate::store::{self, Run};
 use crate::workflows::{FLOWAPI_URL, Notebook, Workflow};
@@ -79,17 +79,33 @@ pub async fn execute(
     stop: &mut watch::Receiver<bool>,
 ) -> Result<store::End, Cancelled> {
     let scratch = means.scratch.join(&run.id);
-    let error = match Attempt::begin(means, given, run, &scratch) {
-        Ok(attempt) => attempt.all(workflow, stop).await?,
-        Err(error) => Some(format!("its directory can't be made: {error}")),
+    let rest = rest(means, run, workflow);
+    let error = match Attempt::begin(means, given, run, &scratch, &rest) {
+        Ok(attempt) => attempt.all(workflow, stop).await,
+        Err(error) => Ok(Some(format!("its directory can't be made: {error}"))),
     };
-    let _ = places::remove(&scratch);
-    let (files, lost) = match means.places.left(&run.id) {
+    let left = tokio::task::block_in_place(|| {
+        let _ = places::remove(&scratch);
+        if error.is_err() {
+            return Ok(Vec::new());
+        }
+        means.places.left(&run.id, &workflow.names(&rest), &rest)
+    });
+    let error = error?;
+    let (files, lost) = match left {
         Ok(files) => (files, None),
         Err(error) => (Vec::new(), Some(format!("its files can't be found: {error}"))),
     };
     let error = error.or(lost);
     Ok(store::End { success: error.is_none(), error: error.unwrap_or_default(), files })
+}
+
+/// The rest of its files' names, which no file in its place has yet: of two attempts within a second, too, each keeps its own.
+fn rest(means: &Means, run: &Run, workflow: &Workflow) -> String {
+    let tag = tag(&run.workflow, &run.reference, &run.hash);
+    let rest = |later: i64| format!("{tag}__{}", stamp(run.started + later));
+    let free = |rest: &String| !means.places.are_there(&workflow.names(rest), rest);
+    (0..60).map(rest).find(free).unwrap_or_else(|| rest(60))
 }
 
 struct Attempt<'a> {
@@ -99,32 +115,47 @@ struct Attempt<'a> {
     place: PathBuf,
     scratch: &'a Path,
     /// The rest of a file's name.
-    rest: String,
+    rest: &'a str,
 }
 
 impl<'a> Attempt<'a> {
-    fn begin(means: &'a Means, given: &'a Given, run: &'a Run, scratch: &'a Path) -> io::Result<Attempt<'a>> {
+    fn begin(
+        means: &'a Means,
+        given: &'a Given,
+        run: &'a Run,
+        scratch: &'a Path,
+        rest: &'a str,
+    ) -> io::Result<Attempt<'a>> {
         let place = means.places.begin(&run.id)?;
         places::remove(scratch)?;
         std::fs::create_dir_all(scratch)?;
         if let Some(certificate) = &given.certificate {
             std::fs::write(place.join("flowapi.pem"), certificate)?;
         }
-        let rest = format!("{}__{}", tag(&run.workflow, &run.reference, &run.hash), stamp(run.started));
-        std::fs::create_dir(place.join(FILES).join(&rest))?;
+        std::fs::create_dir(place.join(FILES).join(rest))?;
         Ok(Attempt { means, given, run, place, scratch, rest })
     }
 
     /// Why it failed; `None`: it did not.
     async fn all(&self, workflow: &Workflow, stop: &mut watch::Receiver<bool>) -> Result<Option<String>, Cancelled> {
-        let names = self.names(workflow);
-        for (notebook, name) in workflow.notebooks.iter().zip(&names) {
-            let output = self.executed(name);
+        let names = workflow.names(self.rest);
+        for (index, (notebook, name)) in workflow.notebooks.iter().zip(&names).enumerate() {
+            let work = self.place.join(WORK).join(index.to_string());
+            let output = work.join(format!("{name}.ipynb"));
+            let own = self.scratch.join(index.to_string());
+            if let Err(error) = std::fs::create_dir(&work).and_then(|()| std::fs::create_dir(&own)) {
+                return Ok(Some(format!("{}: its directory can't be made: {error}", notebook.filename)));
+            }
             let parameters = self.parameters(notebook, workflow, &names);
-            let mut job = self.job(name, &["execute".as_ref(), &*self.means.inputs.join(&notebook.filename), &*output]);
+            let args = ["execute".as_ref(), &*self.means.inputs.join(&notebook.filename), &*output];
+            let files = self.place.join(FILES).join(self.rest);
+            let mut job = self.job(name, &args, &files, &own);
             job.input = Value::from(parameters).to_string();
-            job.walls.change.push(self.place.join(NOTEBOOKS));
-            job.walls.run.push(self.place.join("flowapi.pem"));
+            job.walls.change.extend([files, work]);
+            // Of those before it.
+            job.walls.run.extend([self.place.join(NOTEBOOKS), self.place.join("flowapi.pem")]);
+            // A kernel and whoever asks it speak by these, in a directory of theirs.
+            job.walls.unix = true;
             job.walls.connect.push(self.means.port.0);
             job.walls.datagrams = self.means.port.1;
             job.env.insert("FLOWAPI_URL".to_owned(), self.means.flowapi.clone());
@@ -133,11 +164,15 @@ impl<'a> Attempt<'a> {
                 let certificate = self.place.join("flowapi.pem").to_string_lossy().into_owned();
                 job.env.insert("SSL_CERTIFICATE_FILE".to_owned(), certificate);
             }
-            if let Some(why) = self.child(job, stop).await? {
+            let why = self.child(job, stop).await?;
+            // All that it has started has ended. What it has left for its result may be anything.
+            let kept = tokio::task::block_in_place(|| places::copy(&output, &self.executed(name)));
+            let why = why.or(kept.err().map(|error| format!("what was executed can't be kept: {error}")));
+            if let Some(why) = why {
                 return Ok(Some(format!("{}: {why}", notebook.filename)));
             }
         }
-        for (notebook, name) in workflow.notebooks.iter().zip(&names) {
+        for (index, (notebook, name)) in workflow.notebooks.iter().zip(&names).enumerate() {
             let Some(report) = &notebook.report else { continue };
             let made = |suffix: &str| self.place.join(REPORTS).join(format!("{name}.{suffix}"));
             let (html, pdf, template) =
@@ -148,7 +183,17 @@ impl<'a> Attempt<'a> {
             if let Some(template) = &template {
                 args.extend(["--template".as_ref(), template.as_path()]);
             }
-            let mut job = self.job(name, &args);
+            // Nothing in these is a notebook's: a program finds settings, templates and modules where it works and at home.
+            let own = self.scratch.join(format!("report-{index}"));
+            let (files, empty) = (own.join("work"), own.join("empty"));
+            if let Err(error) = [&own, &files, &empty].into_iter().try_for_each(std::fs::create_dir) {
+                return Ok(Some(format!("the report of {}: its directory can't be made: {error}", notebook.filename)));
+            }
+            let mut job = self.job(name, &args, &files, &own);
+            for variable in ["JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "XDG_DATA_HOME"] {
+                job.env.insert(variable.to_owned(), empty.to_string_lossy().into_owned());
+            }
+            job.env.insert("JUPYTER_PREFER_ENV_PATH".to_owned(), "1".to_owned());
             job.walls.run.push(executed.clone());
             job.walls.change.push(self.place.join(REPORTS));
             if let Some(why) = self.child(job, stop).await? {
@@ -159,22 +204,6 @@ impl<'a> Attempt<'a> {
             }
         }
         Ok(None)
-    }
-
-    /// The names of the notebooks' results, without suffix: two notebooks of one file are told apart by their keys.
-    fn names(&self, workflow: &Workflow) -> Vec<String> {
-        let all = &workflow.notebooks;
-        let named = |notebook: &Notebook| {
-            let stem = Path::new(&notebook.filename).file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let twice = all
-                .iter()
-                .filter(|other| Path::new(&other.filename).file_stem() == Path::new(&notebook.filename).file_stem());
-            match twice.count() {
-                1 => format!("{stem}__{}", self.rest),
-                _ => format!("{stem}-{}__{}", notebook.key.replace('/', "-"), self.rest),
-            }
-        };
-        all.iter().map(named).collect()
     }
 
     fn executed(&self, name: &str) -> PathBuf {
@@ -199,10 +228,10 @@ impl<'a> Attempt<'a> {
         notebook.parameters.iter().map(|(variable, name)| (variable.clone(), value(name))).collect()
     }
 
-    /// A child without network and secrets.
-    fn job(&self, name: &str, args: &[&Path]) -> Job {
+    /// A child without network and secrets, that works in a directory and has another for itself.
+    fn job(&self, name: &str, args: &[&Path], dir: &Path, own: &Path) -> Job {
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        let scratch = text(self.scratch);
+        let scratch = text(own);
         let mut env: BTreeMap<String, String> = [
             ("PATH", "/usr/local/bin:/usr/bin:/bin"),
             ("LANG", "C.UTF-8"),
@@ -218,16 +247,15 @@ impl<'a> Attempt<'a> {
         .into();
         // Fonts of a machine are where its settings say.
         env.extend(std::env::var("FONTCONFIG_FILE").ok().map(|file| ("FONTCONFIG_FILE".to_owned(), file)));
-        let dir = self.place.join(FILES).join(&self.rest);
         let run =
             SYSTEM.iter().map(PathBuf::from).chain(installation(&self.means.python)).chain([self.means.inputs.clone()]);
-        let change = DEVICES.iter().map(PathBuf::from).chain([self.scratch.to_owned(), dir.clone()]);
+        let change = DEVICES.iter().map(PathBuf::from).chain([own.to_owned()]);
         let module = ["-m".to_owned(), "flowkit_notebooks".to_owned()];
         Job {
             program: self.means.python.clone(),
             args: module.into_iter().chain(args.iter().map(|arg| text(arg))).collect(),
             env,
-            dir,
+            dir: dir.to_owned(),
             input: String::new(),
             log: self.log(name),
             limits: self.means.limits,

@@ -10,7 +10,7 @@ use autoflow::engine::{Engine, Standing, attempt, file, now};
 use autoflow::flowapi::{ends_soon, in_full};
 use autoflow::page::{Page, router};
 use autoflow::start::{Given, Instance, inputs, logging, owner, settings};
-use autoflow::store::Store;
+use autoflow::store::{Dead, Store};
 use autoflow::table::{json_of, moment, notes, outlook};
 use autoflow::workflows::{self, FILE};
 use clap::{Args, Parser, Subcommand};
@@ -130,8 +130,6 @@ fn serve(secrets: &Secrets) -> Result<ExitCode, Problems> {
     let text = file(&path).map_err(|why| broken(&why))?;
     workflows::read(&text, &given.means.inputs).map_err(|faults| broken(&located(&path, &faults)))?;
     let Ok(_running) = trace::start(&logging(&settings)) else { return Ok(ExitCode::FAILURE) };
-    // Of runs before this one nothing is left: their guards have ended them.
-    let _ = autoflow::places::remove(&given.means.scratch);
     let work = async {
         let stop = web::stop_signal()?;
         let (tell, told) = watch::channel(false);
@@ -296,7 +294,7 @@ impl Run {
                     all &= one(&given, &store, &owner, configured, &read, date, &told).await?;
                 }
             }
-            store.reap(Some(&owner), "it was stopped", false, given.retry).await?;
+            store.reap(Dead::Owner(&owner), "it was stopped", false, given.retry).await?;
             store.close().await;
             Ok::<_, Box<dyn std::error::Error + Send + Sync>>(all)
         };

@@ -1,13 +1,15 @@
 //! A page for people on this machine: runs, their states, their results and logs. It only shows. It listens on the loopback alone, and
 //! answers only whoever calls it by one of the loopback's names: a page of somebody else's in a browser can't read it under another.
 
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use maud::{DOCTYPE, Markup, html};
 use serde_json::json;
+use web::axum::body::Body;
 use web::axum::extract::{Path, Request, State};
 use web::axum::middleware::{Next, from_fn};
 use web::axum::response::{Html, IntoResponse, Response};
@@ -23,8 +25,8 @@ use crate::table::{json_of, moment, notes, outlook};
 /// Runs on the page.
 const MOST: i64 = 200;
 
-/// The largest file that is shown, in bytes.
-const LARGEST: u64 = 256 << 20;
+/// Bytes of a file that are read at once.
+const PIECE: usize = 64 << 10;
 
 /// Reports bring all that they need with them; nothing in them runs or is loaded.
 const HELD: &str = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:";
@@ -144,19 +146,26 @@ async fn file(State(page): State<Page>, Path((part, name)): Path<(String, String
         Some("ipynb") => "application/x-ipynb+json",
         _ => "text/plain; charset=utf-8",
     };
-    let read = move || {
+    let open = move || {
         let file = page.places.open(&part, &name)?;
-        if file.metadata()?.len() > LARGEST {
-            return Err(std::io::ErrorKind::FileTooLarge.into());
-        }
-        let mut bytes = Vec::new();
-        file.take(LARGEST).read_to_end(&mut bytes)?;
-        Ok::<_, std::io::Error>(bytes)
+        let length = file.metadata()?.len();
+        Ok::<_, io::Error>((file.take(length), length))
     };
-    let bytes =
-        tokio::task::spawn_blocking(read).await?.map_err(|error| Error::of(StatusCode::NOT_FOUND).because(error))?;
+    let (file, length) =
+        tokio::task::spawn_blocking(open).await?.map_err(|error| Error::of(StatusCode::NOT_FOUND).because(error))?;
+    // A file may be larger than the memory.
+    let pieces = futures_util::stream::try_unfold(file, |mut file| async {
+        let read = move || {
+            let mut piece = vec![0; PIECE];
+            let length = file.read(&mut piece)?;
+            piece.truncate(length);
+            Ok::<_, io::Error>((length > 0).then_some((Bytes::from(piece), file)))
+        };
+        tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
+    });
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, kind.parse()?);
     headers.insert(header::CONTENT_SECURITY_POLICY, HELD.parse()?);
-    Ok((headers, bytes).into_response())
+    headers.insert(header::CONTENT_LENGTH, length.into());
+    Ok((headers, Body::from_stream(pieces)).into_response())
 }

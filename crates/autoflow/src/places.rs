@@ -6,13 +6,20 @@
 //! logs/STEM__TAG__TIME.log           what the programs said, if anything
 //! files/TAG__TIME/                   what the notebooks wrote beside, where they work
 //! .running/ID/…                      the same of a run that has not ended
+//! .running/ID/work/N/                where its notebook N writes what is copied to notebooks/
+//! .running/lost-ID/…                 of a run that could not be put in its place
 //! ```
-//! What a notebook could have put there is not trusted: no link is followed, and none is handed on.
+//! A notebook writes in work/N and in files/TAG__TIME, and into its log. What it could have put there is not trusted: no link is followed,
+//! none is handed on, and nothing but what has a name of the run's own leaves the directory.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, openat, renameat, renameat_with, unlinkat};
+use rustix::io::Errno;
 
 use crate::child::no_follow;
 use crate::store::{self, Run, State, Store};
@@ -27,6 +34,20 @@ pub const REPORTS: &str = "reports";
 pub const LOGS: &str = "logs";
 /// See above.
 pub const FILES: &str = "files";
+/// See above.
+pub const WORK: &str = "work";
+
+/// What comes before the name of a run whose files could not be put in their place.
+const LOST: &str = "lost-";
+
+/// The largest executed notebook, in bytes.
+const LARGEST: u64 = 512 << 20;
+
+/// The deepest directory that is kept of what a notebook wrote beside.
+const DEEPEST: usize = 16;
+
+/// Names that are read at once.
+const BATCH: usize = 1024;
 
 /// The directory of outputs.
 #[derive(Clone, Debug)]
@@ -64,65 +85,110 @@ impl Places {
         let place = self.running(id);
         remove(&place)?;
         directory(&place, 0o700)?;
-        [NOTEBOOKS, REPORTS, LOGS, FILES].iter().try_for_each(|part| directory(&place.join(part), 0o700))?;
+        [NOTEBOOKS, REPORTS, LOGS, FILES, WORK].iter().try_for_each(|part| directory(&place.join(part), 0o700))?;
         Ok(place)
     }
 
-    /// Which files a run has left, relative to the outputs: whole files and no links.
+    /// Whether a file or directory of one of these names is in its place.
+    pub fn are_there(&self, names: &[String], rest: &str) -> bool {
+        of_its_own(names, rest).any(|file| self.outputs.join(file).symlink_metadata().is_ok())
+    }
+
+    /// Which files of its own names a run has left, relative to the outputs: whole files and no links, and readable for those whom the
+    /// operator lets into the directory of outputs.
     ///
     /// # Errors
-    /// A directory can't be read.
-    pub fn left(&self, id: &str) -> io::Result<Vec<String>> {
+    /// One can't be looked at.
+    pub fn left(&self, id: &str, names: &[String], rest: &str) -> io::Result<Vec<String>> {
         let place = self.running(id);
         let mut left = Vec::new();
-        for part in [NOTEBOOKS, REPORTS, LOGS] {
-            for entry in fs::read_dir(place.join(part))? {
-                let entry = entry?;
-                // An empty log says nothing.
-                if entry.file_type()?.is_file() && entry.metadata()?.len() > 0 {
-                    left.extend(entry.file_name().to_str().map(|name| format!("{part}/{name}")));
-                }
-            }
-        }
-        for entry in fs::read_dir(place.join(FILES))? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() && fs::read_dir(entry.path())?.next().is_some() {
-                left.extend(entry.file_name().to_str().map(|name| format!("{FILES}/{name}")));
+        for name in of_its_own(names, rest) {
+            let path = place.join(&name);
+            let kind = match fs::symlink_metadata(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                seen => seen?,
+            };
+            if kind.is_file() && kind.len() > 0 {
+                // Nobody but us has written there, but a notebook may have changed the mode of its log.
+                fs::set_permissions(&path, Permissions::from_mode(0o644))?;
+                File::options().read(true).custom_flags(no_follow()).open(&path)?.sync_all()?;
+                left.push(name);
+            } else if kind.is_dir() {
+                let dir = enter(CWD, &path, 0o755)?;
+                open_up(&dir, DEEPEST)?;
+                // An empty one says nothing.
+                left.extend((!names_in(&dir)?.is_empty()).then_some(name));
             }
         }
         left.sort_unstable();
         Ok(left)
     }
 
-    /// Puts the files of a run that has ended in their place. May be done again after it was broken off.
+    /// Puts the files of a run that has ended in their place. May be done again after it was broken off. Returns those that are there: one
+    /// whose name another run's file has stays out.
     ///
     /// # Errors
     /// A file can't be put there.
-    pub fn publish(&self, run: &Run) -> io::Result<()> {
+    pub fn publish(&self, run: &Run) -> io::Result<Vec<String>> {
         let place = self.running(&run.id);
+        let mut there = Vec::new();
         for file in &run.files {
-            let from = place.join(file);
-            match fs::symlink_metadata(&from) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-                Ok(_) => open_up(&from)?,
+            match rename(&place.join(file), &self.outputs.join(file)) {
+                // It is there by now, or was never.
+                Err(Errno::NOENT) if !self.outputs.join(file).exists() => continue,
+                Err(Errno::NOENT) => {}
+                Err(Errno::EXIST | Errno::NOTEMPTY) => {
+                    tracing::error!(file, "a run's file is dropped: another run's has its name");
+                    continue;
+                }
+                done => done?,
             }
-            fs::rename(&from, self.outputs.join(file))?;
+            there.push(file.clone());
         }
-        remove(&place)
+        Ok(there)
     }
 
-    /// Ends what a kill has broken off: files of runs that have ended are put in their place, those of runs that nobody runs removed.
+    /// Ends what a kill has broken off: files of runs that have ended are put in their place, those of runs that nobody runs removed, here and
+    /// in `scratch`. What can't be done for one run keeps no other waiting. `tries` counts what failed.
     ///
     /// # Errors
-    /// The database can't be asked; a file can't be moved.
-    pub async fn recover(&self, store: &Store) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        for entry in fs::read_dir(self.outputs.join(RUNNING))? {
-            let Ok(id) = entry?.file_name().into_string() else { continue };
-            match store.find(&id).await? {
-                Some(run) if run.state == State::Running => {}
-                Some(run) if !run.published => self.settle(store, &run).await?,
-                _ => remove(&self.running(&id))?,
+    /// The database can't be asked, or the directories not be read.
+    pub async fn recover(&self, store: &Store, scratch: &Path, tries: &mut Tries) -> Result<(), Settle> {
+        for (place, mine) in [(self.outputs.join(RUNNING), true), (scratch.to_owned(), false)] {
+            let entries = match fs::read_dir(&place) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries?,
+            };
+            for entry in entries {
+                let Ok(id) = entry?.file_name().into_string() else { continue };
+                let path = place.join(&id);
+                let tried = tries.get(&path).copied().unwrap_or_default();
+                if id.starts_with(LOST) || tried > TRIES {
+                    continue;
+                }
+                let done = match store.find(&id).await? {
+                    Some(run) if run.state == State::Running => continue,
+                    Some(run) if !run.published && mine => match self.settle(store, &run).await {
+                        Err(Settle::Files(error)) if tried == TRIES => {
+                            let _ = fs::rename(&path, place.join(format!("{LOST}{id}")));
+                            let note = format!(
+                                "its files can't be put in their place, and are in {RUNNING}/{LOST}{id}: {error}"
+                            );
+                            store.published(&id, &[], &note).await?;
+                            Err(error)
+                        }
+                        Err(Settle::Files(error)) => Err(error),
+                        done => Ok(done?),
+                    },
+                    _ => tokio::task::block_in_place(|| remove(&path)),
+                };
+                match done {
+                    Ok(()) => drop(tries.remove(&path)),
+                    Err(error) => {
+                        tracing::error!(place = %path.display(), "what was left of a run can't be put right: {error}");
+                        tries.insert(path, tried + 1);
+                    }
+                }
             }
         }
         Ok(())
@@ -133,8 +199,12 @@ impl Places {
     /// # Errors
     /// As above.
     pub async fn settle(&self, store: &Store, run: &Run) -> Result<(), Settle> {
-        self.publish(run)?;
-        store.published(&run.id).await?;
+        let there = self.publish(run)?;
+        store.published(&run.id, &there, "").await?;
+        // What it has left beside is nobody's; where it can't be removed now, that is tried again.
+        if let Err(error) = tokio::task::block_in_place(|| remove(&self.running(&run.id))) {
+            tracing::error!(run = run.id, "what a run has left can't be removed yet: {error}");
+        }
         Ok(())
     }
 
@@ -177,12 +247,155 @@ pub fn last_line(log: &Path) -> Option<String> {
     Some(line.chars().take(1000).collect())
 }
 
-/// Removes a directory with all that is in it, if it is there.
-pub fn remove(place: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(place) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+/// All names that a run of these may give its files, relative to the outputs.
+fn of_its_own<'a>(names: &'a [String], rest: &'a str) -> impl Iterator<Item = String> + 'a {
+    let parts = [(NOTEBOOKS, "ipynb"), (REPORTS, "html"), (REPORTS, "pdf"), (LOGS, "log")];
+    let files = names.iter().flat_map(move |name| parts.map(|(part, suffix)| format!("{part}/{name}.{suffix}")));
+    files.chain([format!("{FILES}/{rest}")])
+}
+
+/// Copies what a notebook has left for its result, if it is a file, to where only we write.
+///
+/// # Errors
+/// It is none, or is not to be read; nothing is left where it should be then.
+pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let flags = no_follow() | OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(from).map_err(|error| {
+        let is_link = error.raw_os_error() == Some(Errno::LOOP.raw_os_error());
+        if is_link { io::Error::other("it has become a link") } else { error }
+    })?;
+    let seen = file.metadata()?;
+    if !seen.is_file() {
+        return Err(io::Error::other("it is no file any more"));
     }
+    let most = LARGEST >> 20;
+    let too_large = || io::Error::other(format!("it has more than {most} MiB"));
+    if seen.len() > LARGEST {
+        return Err(too_large());
+    }
+    let mut copy = File::options().write(true).create_new(true).mode(0o600).open(to)?;
+    let done = io::copy(&mut file.take(LARGEST + 1), &mut copy);
+    match done {
+        Ok(bytes) if bytes <= LARGEST => Ok(()),
+        other => {
+            let _ = fs::remove_file(to);
+            Err(other.err().unwrap_or_else(too_large))
+        }
+    }
+}
+
+/// As `rename`, but nothing gives way to it.
+fn rename(from: &Path, to: &Path) -> Result<(), Errno> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // This filesystem can't: nobody else makes files there at the same moment.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if to.symlink_metadata().is_ok() => Err(Errno::EXIST),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => renameat(CWD, from, CWD, to),
+        done => done,
+    }
+}
+
+/// How often it was tried in vain to put right what is left of a run, by its directory.
+pub type Tries = std::collections::HashMap<PathBuf, u32>;
+
+/// Tries, ten seconds from each other, until the files of a run are given up: a disk that is full is full for a while.
+const TRIES: u32 = 60;
+
+/// Removes a directory with all that is in it, if it is there: whatever modes somebody has given what is in it, and however deep it is. Each
+/// directory inside is brought up before it is emptied, so that no path is long and few files are open.
+///
+/// # Errors
+/// Something in it can't be removed.
+pub fn remove(place: &Path) -> io::Result<()> {
+    match remove_at(CWD, place) {
+        // Somebody else removes it too.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+fn remove_at<P: rustix::path::Arg + Copy>(at: impl AsFd + Copy, place: P) -> io::Result<()> {
+    let top = match enter(at, place, 0o700) {
+        Err(error) if error.raw_os_error() == Some(Errno::NOTDIR.raw_os_error()) => {
+            return Ok(unlinkat(at, place, AtFlags::empty())?);
+        }
+        top => top?,
+    };
+    let mut brought_up = 0_u64;
+    loop {
+        let names = names_in(&top)?;
+        if names.is_empty() {
+            return Ok(unlinkat(at, place, AtFlags::REMOVEDIR)?);
+        }
+        for (name, kind) in names {
+            if kind != FileType::Directory {
+                unlinkat(&top, &*name, AtFlags::empty())?;
+                continue;
+            }
+            let dir = enter(&top, &*name, 0o700)?;
+            loop {
+                let names = names_in(&dir)?;
+                if names.is_empty() {
+                    break;
+                }
+                for (name, kind) in names {
+                    if kind != FileType::Directory {
+                        unlinkat(&dir, &*name, AtFlags::empty())?;
+                        continue;
+                    }
+                    drop(enter(&dir, &*name, 0o700)?);
+                    renameat(&dir, &*name, &top, free(&top, &mut brought_up))?;
+                }
+            }
+            unlinkat(&top, &*name, AtFlags::REMOVEDIR)?;
+        }
+    }
+}
+
+/// A name that nothing has there.
+fn free(dir: &OwnedFd, last: &mut u64) -> String {
+    loop {
+        *last += 1;
+        let name = format!(".{last}");
+        if rustix::fs::statat(dir, &*name, AtFlags::SYMLINK_NOFOLLOW).is_err() {
+            return name;
+        }
+    }
+}
+
+/// Opens a directory of ours, whatever mode somebody has given it, after giving it this one. No link is followed.
+fn enter<P: rustix::path::Arg>(at: impl AsFd, path: P, mode: u32) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let found = openat(at, path, flags | OFlags::PATH, Mode::empty())?;
+    give(&found, mode)?;
+    Ok(openat(&found, ".", flags, Mode::empty())?)
+}
+
+/// Gives a mode to what was found, not opened.
+fn give(found: &OwnedFd, mode: u32) -> io::Result<()> {
+    fs::set_permissions(format!("/proc/self/fd/{}", found.as_raw_fd()), Permissions::from_mode(mode))
+}
+
+/// Some names in a directory and what they are, from its beginning.
+fn names_in(dir: &OwnedFd) -> io::Result<Vec<(std::ffi::CString, FileType)>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        if [c".", c".."].contains(&entry.file_name()) {
+            continue;
+        }
+        let kind = match entry.file_type() {
+            FileType::Unknown => {
+                let seen = rustix::fs::statat(dir, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)?;
+                FileType::from_raw_mode(seen.st_mode)
+            }
+            kind => kind,
+        };
+        names.push((entry.file_name().to_owned(), kind));
+        if names.len() >= BATCH {
+            break;
+        }
+    }
+    Ok(names)
 }
 
 /// A directory, with exactly that mode where it is made.
@@ -194,17 +407,24 @@ fn directory(path: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
-/// Makes what a run has written readable for those whom the operator lets into the directory of outputs; links go.
-fn open_up(path: &Path) -> io::Result<()> {
-    let kind = fs::symlink_metadata(path)?.file_type();
-    if kind.is_dir() {
-        fs::set_permissions(path, Permissions::from_mode(0o755))?;
-        fs::read_dir(path)?.try_for_each(|entry| open_up(&entry?.path()))
-    } else if kind.is_file() {
-        let file = File::options().read(true).custom_flags(no_follow()).open(path)?;
-        file.set_permissions(Permissions::from_mode(0o644))?;
-        file.sync_all()
-    } else {
-        fs::remove_file(path)
+/// Makes what notebooks have written readable for those whom the operator lets into the directory of outputs. Links and what else is no file
+/// go, and so does what is deeper than `deeper` directories.
+fn open_up(dir: &OwnedFd, deeper: usize) -> io::Result<()> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        if ![c".", c".."].contains(&entry.file_name()) {
+            names.push(entry.file_name().to_owned());
+        }
     }
+    for name in names {
+        let found = openat(dir, &*name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        match FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) {
+            FileType::Directory if deeper > 0 => open_up(&enter(dir, &*name, 0o755)?, deeper - 1)?,
+            FileType::Directory => remove_at(dir, &*name)?,
+            FileType::RegularFile => give(&found, 0o644)?,
+            _ => unlinkat(dir, &*name, AtFlags::empty())?,
+        }
+    }
+    Ok(())
 }

@@ -47,7 +47,20 @@ fn write(value: &Value, text: &mut String) {
             text.push('}');
         }
         Value::String(string) => quote(string, text),
+        Value::Number(number) if number.is_f64() => text.push_str(&float(number.as_f64().unwrap_or_default())),
         other => text.push_str(&other.to_string()),
+    }
+}
+
+/// As Python's `repr`: the fewest digits, and an exponent of two or more where it is below -4 or above 15.
+fn float(number: f64) -> String {
+    let short = format!("{number:e}");
+    match short.split_once('e').map(|(digits, exponent)| (digits, exponent.parse::<i32>())) {
+        Some((digits, Ok(exponent))) if !(-4..16).contains(&exponent) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.abs())
+        }
+        _ => format!("{number:?}"),
     }
 }
 
@@ -75,6 +88,21 @@ mod tests {
             "aggregation_unit": "admin2", "name": "Kédougou \"😀\"\n", "b": {"z": 1.5, "a": [true, null]}, "a": [],
         });
         assert_eq!(hash(parameters.as_object().unwrap()), "5af607a6bedae3c875d0ad2147325dfa");
+        let floats =
+            [0.0, -0.0, 1.0, 1e-4, 1e-5, 1.5e-5, 1e15, 1e16, 1.234_567_890_123_456_8e17, -2.5e-300, 1e300, 0.1];
+        let as_python = [
+            "0.0",
+            "-0.0",
+            "1.0",
+            "0.0001",
+            "1e-05",
+            "1.5e-05",
+            "1000000000000000.0",
+            "1e+16",
+            "1.2345678901234568e+17",
+        ];
+        let as_python = as_python.into_iter().chain(["-2.5e-300", "1e+300", "0.1"]);
+        assert!(floats.iter().map(|number| float(*number)).eq(as_python));
         assert_eq!(stamp(1_577_836_803), "20200101T000003Z");
     }
 }

@@ -13,6 +13,7 @@ mod address;
 mod tests;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use address::Address;
@@ -32,6 +33,9 @@ const CONNECTIONS: u32 = 3;
 
 /// After so many seconds without a heartbeat nobody runs it any more.
 pub const STALE: i64 = 60;
+
+/// What is said of days that were never asked for.
+pub const NOT_YET: &str = "not yet";
 
 /// Names our lock among PostgreSQL's advisory locks: "autoflow", in short.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7310575217300)";
@@ -146,6 +150,18 @@ pub struct End {
     pub error: String,
     /// Its files, relative to the directory of outputs.
     pub files: Vec<String>,
+}
+
+/// Whose runs nobody runs any more.
+#[derive(Clone, Copy, Debug)]
+pub enum Dead<'a> {
+    /// All of an owner's.
+    Owner(&'a str),
+    /// Those that have not said for a minute that they live, but these: who asks knows that they do.
+    Silent {
+        /// Names of attempts.
+        but: &'a BTreeSet<String>,
+    },
 }
 
 /// The database.
@@ -335,29 +351,43 @@ impl Store {
         Ok(true)
     }
 
-    /// Its files are in their place.
+    /// These files of its are in their place; and what there is to say of the others.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn published(&self, run: &str) -> Result<()> {
-        sqlx::query("UPDATE autoflow_runs SET published = 1 WHERE run = $1").bind(run).execute(&self.pool).await?;
+    pub async fn published(&self, run: &str, files: &[String], note: &str) -> Result<()> {
+        let text = "UPDATE autoflow_runs SET published = 1, files = $2, error = CASE WHEN $3 = '' THEN error ELSE $3 END WHERE run = $1";
+        let text = sqlx::query(text).bind(run).bind(Value::from(files.to_vec()).to_string()).bind(note);
+        text.execute(&self.pool).await?;
         Ok(())
     }
 
-    /// Frees the runs of a dead owner, or those that have fallen silent: they are tried again at once, unless that was their last attempt.
+    /// Frees the runs of the dead: they are tried again at once, unless that was their last attempt.
     /// `counts`: whether the attempt was one. Returns how many.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn reap(&self, dead: Option<&str>, why: &str, counts: bool, retry: Retry) -> Result<usize> {
+    pub async fn reap(&self, dead: Dead<'_>, why: &str, counts: bool, retry: Retry) -> Result<usize> {
         let mut change = self.change().await?;
-        let text = "SELECT run, workflow_name, parameters_hash, attempts FROM autoflow_runs \
-                    WHERE state = 'running' AND (owner = $1 OR heartbeat < {now} - $2)";
-        let stale = if dead.is_some() && !counts { i64::from(u32::MAX) } else { STALE };
-        let rows =
-            sqlx::query(self.sql(text)).bind(dead.unwrap_or_default()).bind(stale).fetch_all(&mut *change).await?;
+        let text =
+            "SELECT run, workflow_name, parameters_hash, attempts FROM autoflow_runs WHERE state = 'running' AND ";
+        let rows = match dead {
+            Dead::Owner(owner) => {
+                let text = self.sql(&format!("{text} owner = $1"));
+                sqlx::query(text).bind(owner).fetch_all(&mut *change).await?
+            }
+            Dead::Silent { .. } => {
+                let text = self.sql(&format!("{text} heartbeat < {{now}} - $1"));
+                sqlx::query(text).bind(STALE).fetch_all(&mut *change).await?
+            }
+        };
+        let mut reaped = 0;
         for row in &rows {
             let (run, workflow): (String, String) = (row.try_get("run")?, row.try_get("workflow_name")?);
+            if matches!(dead, Dead::Silent { but } if but.contains(&run)) {
+                continue;
+            }
+            reaped += 1;
             let (hash, attempts): (String, i64) = (row.try_get("parameters_hash")?, row.try_get("attempts")?);
             let attempts = if counts { attempts } else { attempts - 1 };
             let next = if attempts >= retry.most { "0" } else { "{now}" };
@@ -367,7 +397,7 @@ impl Store {
             self.append(&mut change, &workflow, &hash, State::Failed).await?;
         }
         change.commit().await?;
-        Ok(rows.len())
+        Ok(reaped)
     }
 
     /// What is known of an attempt, unless another has taken its place.
@@ -403,9 +433,8 @@ impl Store {
     /// # Errors
     /// [`Error`].
     pub async fn begin_looking(&self) -> Result<()> {
-        let text =
-            "INSERT INTO autoflow_sensor (id, looked, said) VALUES (1, {now}, 'not yet') ON CONFLICT (id) DO NOTHING";
-        sqlx::query(self.sql(text)).execute(&self.pool).await?;
+        let text = "INSERT INTO autoflow_sensor (id, looked, said) VALUES (1, {now}, $1) ON CONFLICT (id) DO NOTHING";
+        sqlx::query(self.sql(text)).bind(NOT_YET).execute(&self.pool).await?;
         Ok(())
     }
 

@@ -1,5 +1,3 @@
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value, json};
 use sqlx::AnyConnection;
 use time::macros::date;
@@ -142,14 +140,20 @@ async fn a_dead_owners_runs_are_free_again_and_a_living_ones_are_not(store: &Sto
     for n in 1..=4 {
         run(n).await.unwrap().unwrap();
     }
-    assert_eq!(store.reap(None, "silent", true, RETRY).await.unwrap(), 0, "all have just begun");
-    assert_eq!(store.reap(Some("dead"), "AutoFlow was killed", true, RETRY).await.unwrap(), 2);
+    let none = BTreeSet::new();
+    assert_eq!(store.reap(Dead::Silent { but: &none }, "silent", true, RETRY).await.unwrap(), 0, "all have just begun");
+    assert_eq!(store.reap(Dead::Owner("dead"), "AutoFlow was killed", true, RETRY).await.unwrap(), 2);
     change(address, "UPDATE autoflow_runs SET heartbeat = heartbeat - 61 WHERE parameters LIKE '%3%'").await;
-    assert_eq!(store.reap(None, "silent", true, RETRY).await.unwrap(), 1);
+    assert_eq!(store.reap(Dead::Silent { but: &none }, "silent", true, RETRY).await.unwrap(), 1);
+    change(address, "UPDATE autoflow_runs SET heartbeat = heartbeat - 61 WHERE parameters LIKE '%4%'").await;
+    let id = store.latest(10).await.unwrap().into_iter().find(|run| run.state == State::Running).unwrap().id;
+    let ours = BTreeSet::from([id]);
+    let silent = Dead::Silent { but: &ours };
+    assert_eq!(store.reap(silent, "silent", true, RETRY).await.unwrap(), 0, "who asks knows that it lives");
     let due: BTreeSet<String> = store.due_again().await.unwrap().into_iter().map(|run| run.error).collect();
     assert_eq!(due, BTreeSet::from(["AutoFlow was killed".to_owned(), "silent".to_owned()]));
     assert_eq!(run(1).await.unwrap().unwrap().attempts, 2, "the attempt counts: the run itself may have killed it");
-    assert_eq!(store.reap(Some("alive"), "AutoFlow was stopped", false, RETRY).await.unwrap(), 1);
+    assert_eq!(store.reap(Dead::Owner("alive"), "AutoFlow was stopped", false, RETRY).await.unwrap(), 1);
     assert_eq!(run(4).await.unwrap().unwrap().attempts, 1, "who was stopped has not failed");
     store.close().await;
 }
@@ -158,7 +162,7 @@ async fn upstreams_table_is_believed_and_goes_on(store: &Store, address: &Addres
     assert!(store.claim("old", DAY, &parameters(1), "o", false).await.unwrap().is_none(), "upstream has run it");
     let run = store.claim("dead", DAY, &parameters(1), "o", false).await.unwrap().expect("upstream's died with it");
     store.finish(&run, "o", &ended(true), RETRY).await.unwrap();
-    store.published(&run.id).await.unwrap();
+    store.published(&run.id, &["notebooks/a".to_owned()], "").await.unwrap();
     let mut connection: AnyConnection = address.options().unwrap().connect().await.unwrap();
     let text =
         "SELECT CAST(state AS TEXT) AS state FROM workflow_runs WHERE workflow_name = 'dead' ORDER BY timestamp, id";

@@ -17,6 +17,7 @@ mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 
 use serde_json::{Map, Value};
 use time::Date;
@@ -140,6 +141,23 @@ impl fmt::Display for Faults {
 
 /// Days from the first up to, and without, the second.
 pub type Days = (Date, Date);
+
+impl Workflow {
+    /// The names of its notebooks' results, without suffix and before `rest`: two notebooks of one file are told apart by their keys.
+    pub fn names(&self, rest: &str) -> Vec<String> {
+        let stem = |notebook: &Notebook| {
+            Path::new(&notebook.filename).file_stem().unwrap_or_default().to_string_lossy().into_owned()
+        };
+        let named = |notebook: &Notebook| {
+            let stem_of_it = stem(notebook);
+            match self.notebooks.iter().filter(|other| stem(other) == stem_of_it).count() {
+                1 => format!("{stem_of_it}__{rest}"),
+                _ => format!("{stem_of_it}-{}__{rest}", notebook.key.replace('/', "-")),
+            }
+        };
+        self.notebooks.iter().map(named).collect()
+    }
+}
 
 impl Configured {
     /// The parameters of its run for a day, and the days that it needs; `None` where its stencil can't be laid on that day.

@@ -6,6 +6,8 @@ use std::path::{Component, Path};
 use serde_json::Map;
 use time::Date;
 
+use crate::run::{stamp, tag};
+
 use super::yaml::{self, Node, Value};
 use super::{
     Configured, DATE_RANGES, Element, FLOWAPI_URL, Fault, Faults, Notebook, Point, REFERENCE_DATE, Report, Schedule,
@@ -14,6 +16,10 @@ use super::{
 
 /// Kinds of call records.
 const CDR_TYPES: [&str; 4] = ["calls", "sms", "mds", "topups"];
+
+/// The longest name of a result, in bytes and without its suffix: of the 255 that a file's name may have, the suffix takes 6, and a file that
+/// is being written 9.
+const LONGEST: usize = 240;
 
 const REQUIRED: &str = "Missing data for required field.";
 
@@ -85,7 +91,9 @@ impl Reader<'_> {
             {
                 self.fault(fields["name"], &format!("{path}.name"), "Duplicate workflow name.");
             }
-            let workflow = fields.get("notebooks").and_then(|node| self.notebooks(node, &format!("{path}.notebooks")));
+            let workflow = fields
+                .get("notebooks")
+                .and_then(|node| self.notebooks(node, name.as_deref(), &format!("{path}.notebooks")));
             if let Some(name) = name {
                 found.entry(name).or_insert(workflow);
             }
@@ -111,7 +119,7 @@ impl Reader<'_> {
         Some(name)
     }
 
-    fn notebooks(&mut self, node: &Node, path: &str) -> Option<Workflow> {
+    fn notebooks(&mut self, node: &Node, workflow: Option<&str>, path: &str) -> Option<Workflow> {
         let Value::Map(pairs) = &node.value else {
             self.fault(node, path, "Not a valid mapping type.");
             return None;
@@ -128,6 +136,9 @@ impl Reader<'_> {
             if [REFERENCE_DATE, DATE_RANGES, FLOWAPI_URL].contains(&name.as_str()) {
                 self.fault(key, &path, format!("'{name}' is a name of AutoFlow's own: a notebook can't have it."));
             }
+            if name.contains(char::is_control) {
+                self.fault(key, &path, "A name with control characters can't be a part of a file's name.");
+            }
             notebooks.extend(self.notebook(value, name, &path));
         }
         if self.faults.len() > before {
@@ -142,7 +153,30 @@ impl Reader<'_> {
             !keys.contains(*name) && ![REFERENCE_DATE, DATE_RANGES, FLOWAPI_URL].contains(&name.as_str())
         };
         let asks = notebooks.iter().flat_map(|notebook| notebook.parameters.values()).filter(given).cloned().collect();
-        Some(Workflow { notebooks, asks })
+        let found = Workflow { notebooks, asks };
+        self.results(&found, workflow?, node, path)?;
+        Some(found)
+    }
+
+    /// Whether its results have names that can be, and each has its own.
+    fn results(&mut self, workflow: &Workflow, name: &str, node: &Node, path: &str) -> Option<()> {
+        let rest = format!("{}__{}", tag(name, "2016-01-01", &"0".repeat(32)), stamp(0));
+        let mut known = BTreeSet::new();
+        let before = self.faults.len();
+        for (notebook, result) in workflow.notebooks.iter().zip(workflow.names(&rest)) {
+            let (path, stem) = (format!("{path}.{}", notebook.key), result.trim_end_matches(&rest).to_owned());
+            if result.len() > LONGEST {
+                let more = result.len() - LONGEST;
+                self.fault(node, &path, format!("The name of its result would be too long by {more} bytes: shorten the names of workflow and file."));
+            }
+            if !known.insert(result) {
+                let what = format!(
+                    "Two notebooks would have results of one name, '{stem}…': name their files or keys otherwise."
+                );
+                self.fault(node, &path, what);
+            }
+        }
+        (self.faults.len() == before).then_some(())
     }
 
     fn notebook(&mut self, node: &Node, key: String, path: &str) -> Option<Notebook> {
@@ -170,6 +204,10 @@ impl Reader<'_> {
 
     fn filename(&mut self, node: &Node, path: &str) -> Option<String> {
         let name = self.text(node, path)?;
+        if name.contains(char::is_control) {
+            self.fault(node, path, "A name with control characters can't be a part of a file's name.");
+            return None;
+        }
         if Path::new(&name).extension().is_none_or(|suffix| suffix != "ipynb") {
             self.fault(node, path, format!("File '{name}' is not a Jupyter notebook."));
             return None;

@@ -195,6 +195,30 @@ fn every_message_stands_at_its_line_and_key() {
 }
 
 #[test]
+fn each_result_has_a_name_of_its_own_that_a_file_can_have() {
+    let two = |one: &str, other: &str| {
+        let notebooks =
+            format!("      {one}: {{filename: run_flows.ipynb}}\n      {other}: {{filename: run_flows.ipynb}}\n");
+        let sensor = "available_dates_sensor: {schedule: null, workflows: []}\n";
+        format!("workflows:\n  - name: w\n    notebooks:\n{notebooks}{sensor}")
+    };
+    let dir = inputs();
+    assert!(read(&two("a", "b"), dir.path()).is_ok());
+    assert!(read(&two("a", &"b".repeat(150)), dir.path()).is_ok());
+    for (text, says) in [
+        (two("a/b", "a-b"), "Two notebooks would have results of one name, 'run_flows-a-b__…'"),
+        (two("a", &"b".repeat(200)), "The name of its result would be too long by"),
+        (two("a", r#""b\tc""#), "A name with control characters"),
+    ] {
+        let faults = faults(&text);
+        assert!(faults.iter().any(|fault| fault.contains(says)), "{says}\n{faults:#?}");
+    }
+    // As many keys as may be: comparing each with each took minutes.
+    let keys: String = (0..49_000).map(|key| format!("          k{key}: 1\n")).collect();
+    assert!(!faults(&with("      parameters: {unit: admin2}\n", &format!("      parameters:\n{keys}"))).is_empty());
+}
+
+#[test]
 fn all_that_is_wrong_is_said_at_once() {
     let text = with("format: pdf", "format: html").replace("[calls, sms]", "[fax]").replace("2016-01-05", "later");
     assert_eq!(faults(&text).len(), 3);

@@ -1,7 +1,7 @@
 //! A YAML document as a tree whose nodes know where they stand, with scalars read as Python's `yaml.safe_load` reads them: upstream's files
 //! were written for it. (YAML 1.1: `yes` and `on` are true, `010` is eight, `1:30` is ninety, `2016-01-01` is a day.)
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, Span, Tag};
 use time::{Date, Month};
@@ -151,6 +151,8 @@ impl<'a> Builder<'a> {
     /// Keys and values, with those that `<<` merges in after the map's own.
     fn pairs(&mut self, span: Span, depth: usize) -> Result<Vec<(Node, Node)>, Broken> {
         let mut pairs: Vec<(Node, Node)> = Vec::new();
+        // Scalars, as they are shown: comparing each with each would take minutes.
+        let mut known = HashSet::new();
         let mut merged = Vec::new();
         loop {
             let (key, value) = match self.inside(span)? {
@@ -167,7 +169,14 @@ impl<'a> Builder<'a> {
                     (key, value)
                 }
             };
-            if pairs.iter().any(|(other, _)| *other == key) {
+            if matches!(key.value, Value::List(_) | Value::Map(_)) {
+                return Err(Broken {
+                    line: key.line,
+                    column: key.column,
+                    what: "a list or map can't be a key".to_owned(),
+                });
+            }
+            if !known.insert(format!("{:?}", key.value)) {
                 return Err(Broken {
                     line: key.line,
                     column: key.column,
@@ -177,7 +186,7 @@ impl<'a> Builder<'a> {
             pairs.push((key, value));
         }
         for (key, value) in merged {
-            if pairs.iter().all(|(other, _)| *other != key) {
+            if known.insert(format!("{:?}", key.value)) {
                 pairs.push((key, value));
             }
         }

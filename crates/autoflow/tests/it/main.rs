@@ -130,6 +130,11 @@ async fn a_new_day_runs_and_its_files_are_whole_and_named_as_upstream_does() {
     );
     assert!(running.get(&format!("/outputs/reports/{stem}.pdf"), "127.0.0.1:1").is_some());
     assert!(running.get("/", "rebound.example").is_none(), "a foreign page can't read it by a name of its own");
+    // One that is larger than what there is of memory, perhaps.
+    let large = fs::File::create(rig.path("outputs/notebooks/large.ipynb")).unwrap();
+    large.set_len(1 << 40).unwrap();
+    assert!(running.begins("/outputs/notebooks/large.ipynb").starts_with("HTTP/1.1 200"));
+    fs::remove_file(rig.path("outputs/notebooks/large.ipynb")).unwrap();
     for other in
         ["/outputs/files/x", "/outputs/notebooks/..%2F..%2Fsecrets%2FFLOWAPI_TOKEN", "/outputs/notebooks/.running"]
     {
@@ -145,7 +150,7 @@ async fn a_new_day_runs_and_its_files_are_whole_and_named_as_upstream_does() {
     running.wait_for(&rig, &["flows 2016-01-02 success", "flows 2016-01-03 success", "flows 2016-01-04 success"]);
     rig.put("inputs/workflows.yml", &TWO.replace("admin2", "admin3").replace("[-1, 0]", "[-3, 0]"));
     wait(&rig, "it is told", || rig.log().contains("is what counts from now on"));
-    rig.come_due().await;
+    // Days are asked for anew, though the schedule's moment has not come: what had waited has been dropped.
     let days = ["2016-01-02", "2016-01-03", "2016-01-04"].map(|day| format!("flows {day} success"));
     // With other parameters it is another run.
     running.wait_for(&rig, &[&*days[0], &*days[1], &*days[2], &*days[2]]);
@@ -198,6 +203,14 @@ fn what_misbehaves_is_one_clear_entry_and_harms_nobody() {
     let environment = "up = int(open('/proc/%d/stat' % AUTOFLOW).read().split()[3])\n\
                        text = open('/proc/%d/environ' % up).read()\n\
                        assert 'hunter2' not in text\nraise PermissionError('nothing to see')";
+    // A link in the place of its result: what is read of it must not become a page.
+    let plant = "import os, sys\nout = sys.argv[5]\nos.remove(out)\nos.symlink(ROOT + '/secrets/FLOWAPI_TOKEN', out)\nos._exit(0)";
+    // By these modes nobody may look; another mode it can't give.
+    let litter = "import os, sys\nos.close(os.open('closed', os.O_CREAT | os.O_WRONLY, 0))\nos.symlink('/etc/passwd', 'link')\n\
+                  os.mkdir('odd', 0o300)\nopen('odd/x', 'w').close()\n\
+                  open(os.path.dirname(sys.argv[5]) + '/raise__other.ipynb', 'w').close()\n\
+                  for at in (os.getcwd(), os.environ['TMPDIR']):\n    os.chdir(at)\n    for _ in range(1900):\n        \
+                  os.mkdir('d', 0o300)\n        os.chdir('d')";
     let fork =
         "import os, time\nfor _ in range(400):\n    if os.fork() == 0:\n        time.sleep(600)\ntime.sleep(600)";
     // A daemon that outlives its notebook.
@@ -213,6 +226,7 @@ fn what_misbehaves_is_one_clear_entry_and_harms_nobody() {
         ),
         ("fork", fork, "fork.ipynb: it had more than 256 processes at once"),
         ("die", "import os; os.kill(os.getpid(), 9)", "die.ipynb: its program was killed by signal 9"),
+        ("plant", plant, "plant.ipynb: what was executed can't be kept: it has become a link"),
         ("outside", outside, "PermissionError"),
         ("secret", secret, "PermissionError"),
         ("state", state, "PermissionError"),
@@ -224,14 +238,18 @@ fn what_misbehaves_is_one_clear_entry_and_harms_nobody() {
     ];
     let walls = ["outside", "secret", "state", "others", "network", "datagram", "kill", "environment"];
     let bad: Vec<_> = bad.into_iter().filter(|(name, ..)| gaps.is_empty() || !walls.contains(name)).collect();
-    let names: Vec<&str> = bad.iter().map(|(name, ..)| *name).chain(["leave", "good", "paper"]).collect();
+    let names: Vec<&str> = bad.iter().map(|(name, ..)| *name).chain(["leave", "litter", "good", "paper"]).collect();
     let notebooks: Vec<(&str, &str)> = bad.iter().map(|(name, text, _)| (*name, *text)).collect();
     let mut rig = Rig::new(&["2016-01-01"], "", &notebooks);
     rig.put("inputs/leave.ipynb", leave);
+    rig.put("inputs/litter.ipynb", litter);
     rig.put("inputs/good.ipynb", "say(day)");
     rig.put("inputs/paper.ipynb", "say('no report')");
-    let paper = "filename: paper.ipynb, parameters";
-    let file = all(&names, "null").replace(paper, "filename: paper.ipynb, output: {format: pdf}, parameters");
+    let mut file = all(&names, "null");
+    for name in ["paper", "plant", "litter"] {
+        let plain = format!("filename: {name}.ipynb, parameters");
+        file = file.replace(&plain, &format!("filename: {name}.ipynb, output: {{format: pdf}}, parameters"));
+    }
     rig.put("inputs/workflows.yml", &file);
     for (name, value) in [("TIMEOUT", "15"), ("MEMORY", "268435456"), ("ATTEMPTS", "1"), ("CONCURRENCY", "3")] {
         rig.settings.insert(format!("FLOWKIT_AUTOFLOW_{name}"), value.to_owned());
@@ -246,7 +264,10 @@ fn what_misbehaves_is_one_clear_entry_and_harms_nobody() {
     let mut wanted: Vec<String> = names
         .iter()
         .map(|name| {
-            format!("{name} 2016-01-01 {}", if ["leave", "good"].contains(name) { "success" } else { "failed" })
+            format!(
+                "{name} 2016-01-01 {}",
+                if ["leave", "litter", "good"].contains(name) { "success" } else { "failed" }
+            )
         })
         .collect();
     wanted.sort();
@@ -266,23 +287,41 @@ fn what_misbehaves_is_one_clear_entry_and_harms_nobody() {
     );
     assert!(rig.outputs("notebooks").iter().any(|name| name.starts_with("raise__")), "as far as it came");
     wait(&rig, "all is in its place", || rig.outputs(".running").is_empty());
-    assert_eq!(rig.outputs("notebooks").len(), names.len(), "each once");
+    assert_eq!(rig.outputs("notebooks").len(), names.len() - 1, "each once, but what was planted");
+    let reports = rig.outputs("reports");
+    assert!(reports.len() == 2 && reports.iter().all(|name| name.starts_with("litter__")), "{reports:?}");
+    let beside = rig.outputs("files").into_iter().find(|name| name.starts_with("litter_")).expect("what it wrote");
+    assert_eq!(rig.outputs(&format!("files/{beside}")), ["closed", "d", "odd"]);
+    let mode =
+        |name: &str| fs::metadata(rig.path("outputs/files").join(&beside).join(name)).unwrap().permissions().mode();
+    assert_eq!(
+        [mode("closed"), mode("odd"), mode("odd/x"), mode("")].map(|mode| mode & 0o777),
+        [0o644, 0o755, 0o644, 0o755]
+    );
+    assert!(fs::read_dir(rig.path("tmp/runs")).unwrap().next().is_none());
+    if gaps.is_empty() {
+        assert!(!rig.outputs("logs").iter().any(|name| name.starts_with("litter__")), "a report needs no unix sockets");
+    }
     assert_eq!(processes_with("31234".as_ref()), [""; 0], "nothing outlives its notebook");
     assert_eq!(processes_with(&rig.path("env")), [""; 0]);
     running.stop();
 }
 
-#[test]
-fn killed_at_any_moment_it_loses_nothing_and_runs_nothing_twice() {
+#[tokio::test]
+async fn killed_at_any_moment_it_loses_nothing_and_runs_nothing_twice() {
     let days: Vec<String> = (1..=12).map(|day| format!("2016-01-{day:02}")).collect();
     let days: Vec<&str> = days.iter().map(String::as_str).collect();
-    let mut rig = Rig::new(&days, &all(&["a"], "null"), &[("a", "import time; time.sleep(0.05)")]);
+    let mut rig = Rig::new(&days, &all(&["a"], "'0 0 1 1 *'"), &[("a", "import time; time.sleep(0.05)")]);
     rig.settings.insert("FLOWKIT_AUTOFLOW_ATTEMPTS".to_owned(), "100".to_owned());
     rig.settings.insert("FLOWKIT_AUTOFLOW_CONCURRENCY".to_owned(), "2".to_owned());
     let wanted: Vec<String> = days.iter().map(|day| format!("a {day} success")).collect();
     let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
     for round in 0..6u64 {
         let mut running = rig.start();
+        if round == 0 {
+            // Once: from then on what waits is made up for, whatever the schedule says.
+            rig.come_due().await;
+        }
         std::thread::sleep(std::time::Duration::from_millis(120 + round * 130 % 500));
         running.signal(if round % 3 == 2 { Signal::TERM } else { Signal::KILL });
         let _ = running.child.wait();
@@ -301,7 +340,11 @@ fn killed_at_any_moment_it_loses_nothing_and_runs_nothing_twice() {
 fn two_on_one_database_share_the_work() {
     let days: Vec<String> = (1..=8).map(|day| format!("2016-01-{day:02}")).collect();
     let days: Vec<&str> = days.iter().map(String::as_str).collect();
-    let mut rig = Rig::new(&days, &all(&["a"], "null"), &[("a", "import time; time.sleep(0.1)")]);
+    let mut rig = Rig::new(
+        &days,
+        &all(&["a"], "null"),
+        &[("a", "import os, time; time.sleep(0.1); open(os.environ['TMPDIR'] + '/x', 'w')")],
+    );
     let uri = format!("sqlite:///{}", rig.path("shared.sqlite").display());
     rig.put("secrets/AUTOFLOW_DB_URI", &uri);
     let first = rig.start();
@@ -310,12 +353,10 @@ fn two_on_one_database_share_the_work() {
         String::from_utf8_lossy(&refused.stderr).contains("another AutoFlow runs with this directory"),
         "{refused:?}"
     );
-    for part in ["state", "tmp"] {
-        let other = rig.path(&format!("other-{part}"));
-        fs::create_dir(&other).unwrap();
-        let name = if part == "state" { "STATE_DIRECTORY" } else { "TMPDIR" };
-        rig.settings.insert(name.to_owned(), other.to_str().unwrap().to_owned());
-    }
+    // What one keeps for a moment is not the other's to remove.
+    let other = rig.path("other-state");
+    fs::create_dir(&other).unwrap();
+    rig.settings.insert("STATE_DIRECTORY".to_owned(), other.to_str().unwrap().to_owned());
     let second = rig.start();
     let wanted: Vec<String> = days.iter().map(|day| format!("a {day} success")).collect();
     let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();

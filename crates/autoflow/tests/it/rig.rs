@@ -166,7 +166,12 @@ impl Rig {
         let uri = format!("sqlite://{}", self.path("state/autoflow.sqlite").display());
         sqlx::any::install_default_drivers();
         let pool = sqlx::AnyPool::connect(&uri).await.unwrap();
-        sqlx::query("UPDATE autoflow_sensor SET looked = 0").execute(&pool).await.unwrap();
+        let until = Instant::now() + PATIENCE;
+        // An AutoFlow that has just begun may not have made it yet.
+        while sqlx::query("UPDATE autoflow_sensor SET looked = 0").execute(&pool).await.unwrap().rows_affected() == 0 {
+            assert!(Instant::now() < until, "{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         pool.close().await;
     }
 }
@@ -180,6 +185,15 @@ impl Running {
         stream.read_to_string(&mut answer).ok()?;
         let (head, body) = answer.split_once("\r\n\r\n")?;
         head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
+    }
+
+    /// The beginning of an answer.
+    pub fn begins(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = vec![0; 64];
+        stream.read_exact(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
     }
 
     pub fn runs(&self) -> Vec<Value> {
