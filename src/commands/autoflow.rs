@@ -64,6 +64,8 @@ impl Autoflow {
         command.env_clear().envs(&program.env).args(args);
         // What it makes is the role's, as what the service makes.
         deployment.become_role("autoflow").map_err(Failure::mistake)?;
+        // Notebooks are its children here too.
+        program.confinement.iter().try_for_each(supervisor::confine_self)?;
         Err(command.exec().into())
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use supervisor::{Alive, Command, Kind, OnDependency, Restart, Service, StopStep};
+use supervisor::{Alive, Command, Kind, OnDependency, Reach, Restart, Service, StopStep};
 
 use super::flowauth::Data;
 use super::{CREDENTIALS, Deployment, Held, MISTAKE, Needs, Role, Step, command, host, interpreter, is_program, step};
@@ -60,18 +60,18 @@ fn make_places(deployment: &Deployment) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Its program with the role's settings and secrets, to do something else than to serve.
+/// Its program with the role's settings, secrets and walls, to do something else than to serve.
 pub(crate) fn program(deployment: &Deployment) -> Result<Command, Problems> {
     let view = deployment.view_of(NAME)?;
     let mut command = server(&view)?;
+    let role = super::catalogue().role(NAME).expect("it is there");
+    command.confinement = super::walls::of_command(deployment, &view, role, &command.program);
     let secrets = deployment.site.state.secrets();
     if !view.credentials_of(NAME).is_dir() && secrets.is_dir() {
+        command.confinement.iter_mut().for_each(|walls| walls.files.push((secrets.clone(), Reach::Run)));
         command.env.insert(CREDENTIALS.into(), secrets.into());
     }
-    command.env.insert(
-        "TMPDIR".into(),
-        super::walls::temporary(&view, super::catalogue().role(NAME).expect("it is there")).into(),
-    );
+    command.env.insert("TMPDIR".into(), super::walls::temporary(&view, role).into());
     Ok(command)
 }
 

@@ -151,6 +151,14 @@ pub(super) fn confine(whole: &Deployment, view: &Deployment, role: &Role, servic
     }
 }
 
+/// What a command of a role may reach on a host that nobody's service is, but whose work is a service's. `None`: it is not confined.
+pub(super) fn of_command(whole: &Deployment, view: &Deployment, role: &Role, command: &Path) -> Option<Confinement> {
+    let runs = super::role(&role.name).filter(|_| is_confined(role, view.user.is_some()))?;
+    let state = whole.site.state.root();
+    let closed = state.canonicalize().unwrap_or_else(|_| state.to_owned());
+    Some(everything(whole, view, role, &(runs.needs)(view, &role.name), command, &closed))
+}
+
 /// What a command is: the step, or the service itself.
 fn name_of<'a>(view: &Deployment, service: &'a str, command: &'a Command) -> &'a str {
     let step = || command.args.get(1).and_then(|name| name.to_str());

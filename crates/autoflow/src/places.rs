@@ -114,10 +114,18 @@ impl Places {
                 File::options().read(true).custom_flags(no_follow()).open(&path)?.sync_all()?;
                 left.push(name);
             } else if kind.is_dir() {
-                let dir = enter(CWD, &path, 0o755)?;
-                open_up(&dir, DEEPEST)?;
-                // An empty one says nothing.
-                left.extend((!names_in(&dir)?.is_empty()).then_some(name));
+                let is_empty = || {
+                    let dir = enter(CWD, &path, 0o755)?;
+                    open_up(&dir, DEEPEST)?;
+                    Ok::<_, io::Error>(names_in(&dir)?.is_empty())
+                };
+                match is_empty() {
+                    // It says nothing.
+                    Ok(true) => {}
+                    Ok(false) => left.push(name),
+                    // What a notebook wrote beside costs nobody its result.
+                    Err(error) => tracing::error!(name, "what notebooks wrote beside is dropped: {error}"),
+                }
             }
         }
         left.sort_unstable();
