@@ -16,7 +16,7 @@ use super::{Failure, demo, table};
 use crate::roles::{self, Deployment, flowmachine};
 use crate::stack::{Docker, Job};
 use crate::verify::examples::{self, Place};
-use crate::verify::{Check, Error, Target, token_for_examples, verify};
+use crate::verify::{Check, Error, Pages, Target, token_for_examples, verify};
 use flowkit_core::config::{Problem, bracketed};
 use flowkit_core::secrets::{Secret, Store};
 use say::{show, tell};
@@ -28,7 +28,7 @@ use supervisor::client;
 /// FlowAPI's login to the database; to FlowAPI itself, where PRIVATE_JWT_SIGNING_KEY is at hand to make a token with, and with a
 /// token of FlowAuth's, where its administrator's first password still holds: a user and a role are made there, and removed afterwards; to
 /// FlowMachine's library, as an analyst with a login that is made for it and removed afterwards; and to the database in plain SQL. Where
-/// FlowETL runs, a small day of its own (15 June 1972, before the first mobile phone) goes through a DAG into FlowDB first, is asked about,
+/// FlowETL runs on this host, a small day of its own (15 June 1972, before the first mobile phone) goes through a DAG into FlowDB first, is asked about,
 /// and is taken out again; no other day is touched. Exit status 0 when all agree; 1 when not, and then what differs is told.
 ///
 /// With --examples the worked examples are run instead: notebooks that ask through FlowAPI, as analysts do. Their reports, with maps, are kept as PDF
@@ -236,11 +236,15 @@ fn server(deployment: &Deployment) -> Result<Result<SocketAddr, String>, Problem
 
 /// Where FlowETL's Airflow is, if it runs here: in this deployment, or, where each role has a supervisor of its own, by the word of who set up
 /// the host and named its program.
-fn etl(deployment: &Deployment) -> Result<Option<SocketAddr>, Problem> {
+fn etl(deployment: &Deployment) -> Result<Option<Pages>, Problem> {
     let named = || deployment.site.settings.explicit().any(|(name, _)| name == "FLOWKIT_FLOWETL_PYTHON");
     let apart = runs(deployment, "flowmachine") != Some(true) && named();
     let here = runs(deployment, "flowetl") == Some(true) || apart;
-    here.then(|| roles::flowetl::reached(deployment)).transpose()
+    let pages = || {
+        let owner = deployment.user_of("flowetl")?.map_or(rustix::process::geteuid().as_raw(), |user| user.uid);
+        Ok(Pages { address: roles::flowetl::reached(deployment)?, owner })
+    };
+    here.then(pages).transpose()
 }
 
 /// Whether a role is among those that run in this deployment, if any does.

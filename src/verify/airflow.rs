@@ -26,23 +26,42 @@ const UNREAD: Duration = Duration::from_secs(120);
 /// A task that is told to end does so within seconds.
 const ENDING: Duration = Duration::from_secs(90);
 
+/// A task hears that it has failed when it tells next that it lives, every 5 s, and is killed where it does not end by itself: after 5 s, and 5 s.
+const HEARING: Duration = Duration::from_secs(16);
+
+/// For a connection on this machine.
+const CONNECTING: Duration = Duration::from_secs(10);
+
+/// Where Airflow's pages are.
+#[derive(Clone, Copy, Debug)]
+pub struct Pages {
+    /// Of this machine.
+    pub address: SocketAddr,
+    /// The user that Airflow runs as. While it is down anybody may listen in its place, and would get the password in clear.
+    pub owner: u32,
+}
+
 pub(super) struct Airflow {
-    address: SocketAddr,
+    pages: Pages,
     http: https::Client,
     token: String,
 }
 
 impl Airflow {
     /// Signs in as the administrator whom `flowkit` makes.
-    pub async fn sign_in(target: &Target<'_>, address: SocketAddr) -> Result<Airflow, Error> {
+    pub async fn sign_in(target: &Target<'_>, pages: Pages) -> Result<Airflow, Error> {
         let secret = |name: &str| target.site.store.get(name);
         let (name, password) = (secret("FLOWETL_AIRFLOW_ADMIN_USERNAME")?, secret("FLOWETL_AIRFLOW_ADMIN_PASSWORD")?);
-        let http = https::Client::plain(address.ip().to_string(), address.port());
-        let mut airflow = Airflow { address, http, token: String::new() };
+        let mut airflow = Airflow::at(pages);
         let who = json!({ "username": name.expose(), "password": password.expose() });
         let token = airflow.ask(Method::POST, "/auth/token", Some(&who)).await?;
         token["access_token"].as_str().ok_or_else(|| strange("/auth/token"))?.clone_into(&mut airflow.token);
         Ok(airflow)
+    }
+
+    fn at(pages: Pages) -> Airflow {
+        let http = https::Client::plain(pages.address.ip().to_string(), pages.address.port());
+        Airflow { pages, http, token: String::new() }
     }
 
     /// Waits until Airflow has read the DAG, and lets it run.
@@ -116,6 +135,7 @@ impl Airflow {
             }
             tokio::time::sleep(PAUSE).await;
         }
+        tokio::time::sleep(HEARING).await;
         Ok(())
     }
 
@@ -141,8 +161,9 @@ impl Airflow {
         Ok(Error::Dag { task: id.to_owned(), said: said.unwrap_or_else(|| "its log says why".to_owned()) })
     }
 
+    /// Nothing is sent to anybody but Airflow's user.
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Error> {
-        let failed = |source| Error::Silent { of: "Airflow", address: self.address, source };
+        let failed = |source| Error::Silent { of: "Airflow", address: self.pages.address, source };
         let mut request = Request::builder().method(method).uri(path).header(header::ACCEPT, "application/json");
         if !self.token.is_empty() {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", self.token));
@@ -152,7 +173,9 @@ impl Airflow {
         }
         let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
         let request = request.body(body).map_err(|error| failed(io::Error::other(error)))?;
-        let answer = self.http.send(request, MOST).await.map_err(failed)?;
+        let Pages { address, owner } = self.pages;
+        let stream = supervisor::connect_to_user(owner, address, CONNECTING).map_err(failed)?;
+        let answer = self.http.send_over(stream, request, MOST).await.map_err(failed)?;
         let said = answer.body();
         match answer.status() {
             StatusCode::NO_CONTENT => Ok(Value::Null),
@@ -188,6 +211,20 @@ fn last_error(log: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stranger_in_airflows_place_is_sent_nothing() {
+        let stranger = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        stranger.set_nonblocking(true).unwrap();
+        let (us, address) = (rustix::process::geteuid().as_raw(), stranger.local_addr().unwrap());
+        let airflow = Airflow::at(Pages { address, owner: us + 1 });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let who = json!({ "username": "admin", "password": "secret" });
+        let failed = runtime.block_on(airflow.ask(Method::POST, "/auth/token", Some(&who))).unwrap_err();
+        let Error::Silent { source, .. } = failed else { panic!("{failed}") };
+        assert_eq!(source.to_string(), format!("a process of user {us} listens at {address}"));
+        assert_eq!(stranger.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
 
     #[test]
     fn the_exception_that_ended_a_task_is_told_in_a_line() {

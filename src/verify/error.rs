@@ -139,9 +139,27 @@ pub enum Error {
     },
     /// Something of the day is still there.
     #[error(
-        "{0} things of the day of `flowkit verify` are still in FlowDB: tables like mds_19720615, records of 1972-06-15"
+        "of the invented day of `flowkit verify` there is still in FlowDB: {left}{holders}; the next `flowkit verify` removes it, or, by hand, \
+         DROP TABLE IF EXISTS events.mds_19720615, etl.extract_mds_19720615, etl.flowkit_verify"
     )]
-    Left(i64),
+    Left {
+        /// Tables and rows.
+        left: String,
+        /// Who is in the way, after a semicolon.
+        holders: String,
+        /// Why they could not be dropped.
+        source: Option<tokio_postgres::Error>,
+    },
+    /// The day could not be taken out again.
+    #[error(
+        "events.mds can't be locked, as the day must be taken out of it again: nothing was sent through FlowETL{holders}"
+    )]
+    InTheWay {
+        /// Who is in the way, after a semicolon.
+        holders: String,
+        /// What PostgreSQL says.
+        source: tokio_postgres::Error,
+    },
     /// FlowMachine's cache could not be cleared of it.
     #[error("FlowMachine still has its answers about the day")]
     Remembered(#[from] flowmachine::repair::Error),

@@ -13,6 +13,7 @@
 //! The question is where people were at the end of a day: their last event of the day, counted by ward (admin3).
 
 mod airflow;
+mod day;
 mod error;
 pub mod examples;
 mod expected;
@@ -35,6 +36,7 @@ use self::question::Question;
 use crate::flowdb::{self, SUPERUSER};
 use flowkit_core::Site;
 
+pub use airflow::Pages;
 pub use error::Error;
 pub use expected::{Difference, Expected};
 pub use flowapi::token_for_examples;
@@ -53,7 +55,7 @@ pub struct Target<'a> {
     /// The same of FlowAuth.
     pub flowauth: Result<SocketAddr, String>,
     /// Where FlowETL's Airflow listens, if a day is to be sent through it.
-    pub flowetl: Option<SocketAddr>,
+    pub flowetl: Option<Pages>,
     /// FlowMachine's Python.
     pub python: &'a Path,
     /// User and group that the Python runs as; `None` for those of this process.
@@ -89,8 +91,8 @@ struct Checks<'a> {
 
 impl Checks<'_> {
     fn all(&mut self, target: &Target, day: Option<Date>) -> Option<()> {
-        if let Some(address) = target.flowetl {
-            self.flowetl(target, address);
+        if let Some(pages) = target.flowetl {
+            self.flowetl(target, pages);
         }
         if let (Err(why), Some(_)) = (&target.flowmachine, target.flowetl) {
             return self.check("where people were", || Ok(((), format!("not asked of FlowMachine: {why}"))));
@@ -143,10 +145,8 @@ impl Checks<'_> {
     }
 
     /// A day of our own; it is taken out again whatever comes of it.
-    fn flowetl(&mut self, target: &Target, address: SocketAddr) -> Option<()> {
-        let mut trial = self.check("FlowETL can be given a small day", || {
-            flowetl::Trial::begin(target, address).map(|trial| (trial, "it can".to_owned()))
-        })?;
+    fn flowetl(&mut self, target: &Target, pages: Pages) -> Option<()> {
+        let mut trial = self.check("FlowETL can be given a small day", || flowetl::Trial::begin(target, pages))?;
         let loaded = self.check("the small day, through FlowETL's DAG into FlowDB", || Ok(((), trial.load()?)));
         if loaded.is_some() && target.flowmachine.is_ok() {
             self.check("how often people are in it, asked of the server", || Ok(((), trial.ask_server()?)));

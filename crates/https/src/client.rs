@@ -112,12 +112,31 @@ impl Client {
     ///
     /// # Errors
     /// There is no connection, no trust, no answer, or too much of it.
-    pub async fn send(&self, mut request: Request<Bytes>, most: usize) -> io::Result<Response<Bytes>> {
+    pub async fn send(&self, request: Request<Bytes>, most: usize) -> io::Result<Response<Bytes>> {
+        let Client { host, port, .. } = self;
+        let reached = |error| io::Error::other(format!("{host}:{port} can't be reached: {error}"));
+        let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(reached)?;
+        self.over(stream, request, most).await
+    }
+
+    /// The same, over a connection to it that there is.
+    ///
+    /// # Errors
+    /// There is no trust, no answer, or too much of it.
+    pub async fn send_over(
+        &self,
+        stream: std::net::TcpStream,
+        request: Request<Bytes>,
+        most: usize,
+    ) -> io::Result<Response<Bytes>> {
+        stream.set_nonblocking(true)?;
+        self.over(TcpStream::from_std(stream)?, request, most).await
+    }
+
+    async fn over(&self, stream: TcpStream, mut request: Request<Bytes>, most: usize) -> io::Result<Response<Bytes>> {
         let Client { host, port, .. } = self;
         let name = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         request.headers_mut().insert(header::HOST, HeaderValue::try_from(name).map_err(io::Error::other)?);
-        let reached = |error| io::Error::other(format!("{host}:{port} can't be reached: {error}"));
-        let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(reached)?;
         match &self.tls {
             None => exchange(stream, request, most).await,
             Some(tls) => {

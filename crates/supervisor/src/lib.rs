@@ -54,7 +54,7 @@ pub use detach::spawn_detached;
 use engine::{Engine, Parts};
 pub use error::Error;
 pub use guard::clear as end_descendants;
-pub use listener::connect_to_own;
+pub use listener::{connect_to_own, connect_to_user};
 pub use options::{LogFormat, LogTarget, Options, Outcome};
 use say::tell;
 pub use service::{Alive, Command, Confinement, Kind, OnDependency, Probe, Reach, Restart, Service, StopStep, User};

@@ -14,28 +14,35 @@ struct Listener {
     inode: u64,
 }
 
-/// Connects to a server of the user that this thread works as, and to nobody else: while a service is down, anybody may
-/// listen in its place. The same socket listened before and after, so it is the one that was reached.
+/// [`connect_to_user`], with the user that this thread works as.
+///
+/// # Errors
+/// As there.
+pub fn connect_to_own(address: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
+    connect_to_user(rustix::process::geteuid().as_raw(), address, patience)
+}
+
+/// Connects to a server of a user's, and to nobody else: while a service is down, anybody may listen in its place. The same socket
+/// listened before and after, so it is the one that was reached.
 ///
 /// # Errors
 /// Nobody listens there, or somebody else does; nothing was sent.
-pub fn connect_to_own(address: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
-    let before = own(address)?;
+pub fn connect_to_user(uid: u32, address: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
+    let before = listener_of(uid, address)?;
     let stream = TcpStream::connect_timeout(&address, patience)?;
-    match own(address)? {
+    match listener_of(uid, address)? {
         after if after == before => Ok(stream),
         _ => Err(io::Error::other(format!("another process listens at {address} since a moment ago"))),
     }
 }
 
-fn own(address: SocketAddr) -> io::Result<Listener> {
-    let us = rustix::process::geteuid().as_raw();
+fn listener_of(user: u32, address: SocketAddr) -> io::Result<Listener> {
     // Below /proc/self: units hide what stands in /proc itself (ProcSubset=pid). A kernel without IPv6 has no second one.
     let all =
         fs::read_to_string("/proc/self/net/tcp")? + &fs::read_to_string("/proc/self/net/tcp6").unwrap_or_default();
     match find(&all, address) {
         None => Err(io::ErrorKind::ConnectionRefused.into()),
-        Some(listener) if listener.uid == us => Ok(listener),
+        Some(listener) if listener.uid == user => Ok(listener),
         Some(Listener { uid, .. }) => Err(io::Error::other(format!("a process of user {uid} listens at {address}"))),
     }
 }
@@ -86,6 +93,16 @@ mod tests {
             assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused, "{address}");
             drop(stream);
         }
+    }
+
+    #[test]
+    fn a_listener_of_another_user_is_not_even_connected_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let (us, address) = (rustix::process::geteuid().as_raw(), listener.local_addr().unwrap());
+        let refused = connect_to_user(us + 1, address, Duration::from_secs(1)).unwrap_err().to_string();
+        assert_eq!(refused, format!("a process of user {us} listens at {address}"));
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

@@ -144,7 +144,11 @@ impl FlowEtl {
 
     /// What `flowkit verify` says of the small day, check by check.
     fn verified(&self) -> Vec<(String, bool, String)> {
-        let output = self.deployment.flowkit(&["verify", "--patience", "900", "--format", "json"]);
+        self.verified_within("900")
+    }
+
+    fn verified_within(&self, patience: &str) -> Vec<(String, bool, String)> {
+        let output = self.deployment.flowkit(&["verify", "--patience", patience, "--format", "json"]);
         let checks: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", show(&output)));
         let text = |check: &Value, of: &str| check[of].as_str().unwrap().to_owned();
         let one = |check: &Value| (text(check, "check"), check["ok"] == true, text(check, "result"));
@@ -206,7 +210,10 @@ fn a_day_goes_through_a_real_dag_into_flowdb() {
 
 /// A small day of its own through a real DAG, asked about, and gone; and the same where the DAG fails.
 fn verify_leaves_nothing_behind(etl: &FlowEtl) {
+    // The DAG says that there are locations, and everything is to be as it was.
+    etl.cluster.run("flowdb", "UPDATE available_tables SET has_locations = false WHERE table_name = 'mds'").unwrap();
     let before = etl.everything();
+    a_killed_one_has_left(etl);
     let checks = etl.verified();
     let names: Vec<&str> = checks.iter().map(|(name, ..)| name.as_str()).collect();
     assert_eq!(
@@ -220,6 +227,8 @@ fn verify_leaves_nothing_behind(etl: &FlowEtl) {
         ],
         "{checks:?}"
     );
+    let went = "it can; views of others that read mds_19720615 went with it: public.second, public.\"First\"";
+    assert_eq!(checks[0].2, went);
     let results: Vec<&str> = checks[..5].iter().map(|(.., result)| result.as_str()).collect();
     assert!(checks[..5].iter().all(|(_, ok, _)| *ok), "{checks:?}");
     assert!(results[1].ends_with(" records, 16 checks of them"), "{results:?}");
@@ -244,6 +253,34 @@ fn verify_leaves_nothing_behind(etl: &FlowEtl) {
     let (_, ok, result) = &etl.verified()[0];
     assert!(!ok && result.contains("events.mds has 1 records of 1972-06-15 that are not"), "{result}");
     assert_eq!(etl.value("SELECT count(*) FROM events.mds_odd"), "1");
+}
+
+/// The day, what is written down of it and what others made of it; a query is in the way of its table, and only of that.
+fn a_killed_one_has_left(etl: &FlowEtl) {
+    let left = "
+        CREATE TABLE events.mds_19720615 PARTITION OF events.mds FOR VALUES FROM ('1972-06-15 00:00+00') TO ('1972-06-16 00:00+00');
+        INSERT INTO events.mds (id, datetime, msisdn) VALUES ('a', '1972-06-15 12:00+00', 'flowkit-verify-1-1');
+        INSERT INTO etl.etl_records (cdr_type, cdr_date, state, timestamp) VALUES ('mds', '1972-06-15', 'ingested', now());
+        CREATE VIEW public.\"First\" AS SELECT msisdn FROM events.mds_19720615;
+        CREATE MATERIALIZED VIEW public.second AS SELECT * FROM public.\"First\";
+        CREATE TABLE etl.flowkit_verify_since AS SELECT now() AS moment, '{}'::int[] AS loads;
+        CREATE TABLE cache.xundated (); CREATE TABLE cache.xdated ();
+        INSERT INTO cache.cached (query_id, query, created, schema, tablename) VALUES
+            ('undated', 'SELECT count(*) FROM events.mds', now(), 'cache', 'xundated'),
+            ('dated', E'SELECT 1 FROM events.mds \\nWHERE events.mds.datetime >= ''2016-01-01 00:00:00''', now(), 'cache', 'xdated');
+        ALTER TABLE cache.xundated OWNER TO flowmachine; ALTER TABLE cache.xdated OWNER TO flowmachine";
+    etl.cluster.run("flowdb", left).unwrap();
+    let reader = etl.cluster.connect("flowdb");
+    let reads = reader.batch_execute("BEGIN; LOCK TABLE events.mds IN ACCESS SHARE MODE");
+    etl.cluster.runtime.block_on(reads).unwrap();
+    let checks = etl.verified_within("3");
+    etl.cluster.runtime.block_on(reader.batch_execute("ROLLBACK")).unwrap();
+    let (_, ok, result) = &checks[0];
+    let told = "there is still in FlowDB: etl.flowkit_verify_since, events.mds_19720615; in use by flowdb (process ";
+    assert!(!ok && result.contains(told) && result.contains("DROP TABLE IF EXISTS events.mds_19720615"), "{result}");
+    assert_eq!(etl.value("SELECT count(*) FROM etl.etl_records WHERE cdr_date = '1972-06-15'"), "0");
+    assert_eq!(etl.value("SELECT string_agg(query_id, ' ') FROM cache.cached WHERE query_id LIKE '%dated'"), "dated");
+    etl.cluster.run("flowdb", "DROP TABLE cache.xdated; DELETE FROM cache.cached WHERE query_id = 'dated'").unwrap();
 }
 
 #[test]
