@@ -58,12 +58,14 @@ const WRITTEN: &str = "
     DELETE FROM etl.post_etl_queries WHERE cdr_type = 'mds' AND cdr_date = '1972-06-15';
     DELETE FROM events.location_ids WHERE cdr_type = 'mds' AND location_id = 'flowkit-verify';
     DO $$ BEGIN
-        IF to_regclass('etl.flowkit_verify_before') IS NOT NULL AND to_regclass('etl.flowkit_verify_since') IS NOT NULL
-            AND NOT EXISTS (
+        -- What is inside is looked at only then.
+        IF to_regclass('etl.flowkit_verify_before') IS NOT NULL AND to_regclass('etl.flowkit_verify_since') IS NOT NULL THEN
+            IF NOT EXISTS (
                 SELECT FROM etl.etl_records, etl.flowkit_verify_since WHERE cdr_type = 'mds' AND NOT id = ANY (loads)
             ) THEN
-            DELETE FROM public.available_tables WHERE table_name = 'mds';
-            INSERT INTO public.available_tables SELECT * FROM etl.flowkit_verify_before;
+                DELETE FROM public.available_tables WHERE table_name = 'mds';
+                INSERT INTO public.available_tables SELECT * FROM etl.flowkit_verify_before;
+            END IF;
         END IF;
     END $$";
 
