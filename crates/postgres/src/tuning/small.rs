@@ -94,7 +94,7 @@ mod tests {
     fn the_catalogue_keeps_a_share_for_each_role_with_a_database() {
         let shares = catalogue().roles().iter().map(|role| u64::from(role.needs.database_mib) * MIB);
         let shares: Vec<u64> = shares.filter(|share| *share > 0).collect();
-        assert_eq!(shares, [SHARE; 3], "FlowAuth's, FlowETL's, AutoFlow's");
+        assert_eq!(shares, [SHARE; 2], "FlowAuth's and FlowETL's; AutoFlow runs none");
     }
 
     #[test]
