@@ -179,7 +179,7 @@ impl<'a> Builder<'a> {
         for (name, _) in given().filter(|(name, _)| self.role.passes(name) && is_secret(name)) {
             let what = format!("{name} would stand in the file, which everybody may read");
             let hint = "make it a secret of that name, which the service is given beside the others";
-            problems.0.push(Problem::new(what, hint).origin(self.settings.origin(name)));
+            problems.0.push(Problem::new(what, hint));
         }
         let mut environment: BTreeMap<String, String> =
             given().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
