@@ -1,7 +1,8 @@
 //! FlowMachine's queries under our settings beside PostgreSQL's defaults and everybody else's.
 //!
 //! `cargo bench --bench tuning -- --queries flowmachine-claim` takes the SQL that FlowMachine's library generates, on the demo's
-//! data; without it, the queries are ours, on data of ours.
+//! data; without it, the queries are ours, on data of ours. With `--layout flowetl,sorted` what differs are not the settings but how each
+//! day's rows are sorted and indexed.
 //!
 //! `cargo bench --bench tuning` is a quick look (about five minutes); `-- --days 60 --calls 60000 --memory
 //! 512MiB,1GiB,4GiB,16GiB` is what docs/tuning.md reports. Method: one data directory, one binary, one run; a server
@@ -11,6 +12,7 @@
 mod cgroup;
 mod data;
 mod flowmachine;
+mod layout;
 mod peak;
 #[path = "../../tests/it/support/ports.rs"]
 mod ports;
@@ -45,6 +47,9 @@ struct Arguments {
     /// Configurations: a name, then changes, as in `ours+work_mem=4MB`
     #[arg(long, value_delimiter = ',', default_values = rivals::ALL)]
     config: Vec<String>,
+    /// Ways to lay out a day (layout.rs), instead of configurations; the queries are FlowMachine's
+    #[arg(long, value_delimiter = ',')]
+    layout: Vec<String>,
     /// Set of queries: known (chose the rules), decide (settled a question), claim (held out); flowmachine-look, flowmachine-claim
     #[arg(long, default_value = "claim")]
     queries: String,
@@ -112,6 +117,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     report::heading(&cluster, &what, bytes, place.as_ref().map(Place::describe).map_err(String::clone));
     if arguments.measure != Measure::Peak {
         report::legend(&set);
+    }
+    if !arguments.layout.is_empty() {
+        let layouts = layout::named(&arguments.layout)?;
+        let memory = arguments.memory.last().copied().unwrap_or_default();
+        let ours = rivals::settings("ours", &inputs(&cluster, memory, bytes));
+        let results = layout::compare(&cluster, &layouts, &ours, &set, arguments.rounds, arguments.timeout).await?;
+        report::queries(memory, &results, arguments.timeout);
+        report::load_average("at the end");
+        return Ok(());
     }
     for &memory in &arguments.memory {
         let inputs = inputs(&cluster, memory, bytes);

@@ -173,6 +173,13 @@ pub fn peaks(memory: u64, rows: &[(String, Result<Peak, String>)]) {
     }
 }
 
+/// What each layout takes.
+pub fn layouts(rows: &[[String; 4]]) {
+    let mut table = table(["layout", "seconds to make", "rows, MiB", "indexes, MiB"]);
+    rows.iter().for_each(|row| drop(table.add_row(row)));
+    say::show!("{table}");
+}
+
 /// Versions, machine and data.
 pub fn heading(cluster: &Cluster, data: &str, bytes: u64, place: Result<String, String>) {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();

@@ -30,6 +30,8 @@ pub struct Cluster {
 pub struct Server<'a> {
     cluster: &'a Cluster,
     child: Child,
+    /// Which database is asked.
+    pub database: String,
     // Removed after the server has gone.
     pub group: Option<Group>,
 }
@@ -131,7 +133,7 @@ impl Cluster {
             .stderr(log)
             .spawn()
             .map_err(say)?;
-        let mut server = Server { cluster: self, child, group };
+        let mut server = Server { cluster: self, child, database: self.database.to_owned(), group };
         server.wait().await.map(|_| server)
     }
 
@@ -167,7 +169,7 @@ impl Server<'_> {
     /// A connection, now.
     pub async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
         let mut config = Config::new();
-        config.host_path(&self.cluster.dir).user("flowdb").dbname(self.cluster.database);
+        config.host_path(&self.cluster.dir).user("flowdb").dbname(&self.database);
         let (client, connection) = config.connect(NoTls).await?;
         tokio::spawn(connection);
         Ok(client)
