@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use supervisor::{Alive, Command, Kind, OnDependency, Reach, Restart, Service, StopStep};
 
-use super::flowauth::Data;
+use super::walls::is_asked_for;
 use super::{CREDENTIALS, Deployment, Held, MISTAKE, Needs, Role, Step, command, host, interpreter, is_program, step};
 use crate::failure::Failure;
 use flowkit_core::config::{Problem, Problems};
+use flowkit_core::database::Way;
 use https::Get;
 
 const NAME: &str = "autoflow";
@@ -161,10 +162,10 @@ fn needs(view: &Deployment, _name: &str) -> Needs {
     let needs = Needs::of(view, NAME);
     let (mut connect, mut asks_names) = (needs.connect.clone().unwrap_or_default(), needs.asks_names);
     if let Ok(uri) = view.site.store.get("AUTOFLOW_DB_URI")
-        && let Data::Tcp { port, named } = Data::of(uri.expose())
+        && let Way::Tcp { host, port } = Way::of(uri.expose())
     {
         connect.push(port);
-        asks_names |= named;
+        asks_names |= is_asked_for(&host);
     }
     let renewed = &["SSL_CERTIFICATE_FILE"];
     Needs { connect: Some(connect), asks_names, is_database: true, renewed, ..needs }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -15,6 +15,7 @@ use super::walls::{is_asked_for, port_of};
 use crate::failure::Failure;
 use crate::roles::{CREDENTIALS, Deployment, Held, Needs, Role, Step, step};
 use flowkit_core::config::{Problem, Problems};
+use flowkit_core::database::Way;
 use flowkit_core::secrets::{LookupError, Secret};
 
 /// The service that is its database's server.
@@ -135,7 +136,7 @@ fn needs(view: &Deployment, name: &str) -> Needs {
         return Needs { listen: vec![port], connect: Some(vec![port]), is_database: true, ..needs };
     }
     let uri = elsewhere(view).ok().flatten();
-    let place = uri.as_ref().map_or(Data::Tcp { port, named: false }, |uri| Data::of(uri.expose()));
+    let place = uri.map_or(Way::Tcp { host: "localhost".to_owned(), port }, |uri| Way::of(uri.expose()));
     let (mut connect, mut asks_names) = (needs.connect.clone().unwrap_or_default(), needs.asks_names);
     // What the provider says of itself may name other hosts, at the usual port.
     if let Some(issuer) = view.site.settings.text("FLOWKIT_FLOWAUTH_OIDC_ISSUER") {
@@ -148,72 +149,14 @@ fn needs(view: &Deployment, name: &str) -> Needs {
         asks_names = true;
     }
     let (mut writes, is_database) = match place {
-        Data::Tcp { port, named } => {
+        Way::Tcp { host, port } => {
             connect.push(port);
-            asks_names |= named;
+            asks_names |= is_asked_for(&host);
             (Vec::new(), false)
         }
-        Data::Socket => (Vec::new(), true),
-        Data::File(directory) => (vec![directory], false),
+        Way::Socket => (Vec::new(), true),
+        Way::File(directory) => (vec![directory], false),
     };
     writes.extend(certificates(view));
     Needs { connect: Some(connect), asks_names, writes: Some(writes), is_database, is_ours: true, ..needs }
-}
-
-/// How a database is reached.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Data {
-    /// At a port of a host, whose name may have to be asked for.
-    Tcp {
-        port: u16,
-        named: bool,
-    },
-    Socket,
-    /// A file in this directory.
-    File(PathBuf),
-}
-
-impl Data {
-    /// By its URI, as far as walls ask; FlowAuth itself says what is wrong with one.
-    pub(super) fn of(uri: &str) -> Data {
-        let rest = uri.trim().split_once("://").map_or("", |(_, rest)| rest);
-        if uri.trim().starts_with("sqlite") {
-            let file = Path::new(rest.strip_prefix('/').unwrap_or(rest));
-            return Data::File(file.parent().unwrap_or(file).to_owned());
-        }
-        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let given = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-        if given("host").is_some_and(|host| host.starts_with('/') || host.to_lowercase().starts_with("%2f")) {
-            return Data::Socket;
-        }
-        let host = place.rsplit('@').next().unwrap_or(place).split('/').next().unwrap_or_default();
-        let (name, port) = match host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
-            Some((name, port)) => (name, Some(port)),
-            None => (host, None),
-        };
-        let port = given("port").or(port).and_then(|port| port.parse().ok()).unwrap_or(5432);
-        Data::Tcp { port, named: is_asked_for(given("host").unwrap_or(name)) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn walls_leave_open_the_way_to_the_database_and_no_other() {
-        let at = |port, named| Data::Tcp { port, named };
-        for (uri, data) in [
-            ("postgresql://flowauth:{}@db.example.org:6543/flowauth", at(6543, true)),
-            ("postgresql://flowauth:p%40s@db/flowauth?sslmode=require", at(5432, true)),
-            ("postgres://flowauth:{}@[::1]:7000/flowauth", at(7000, false)),
-            ("postgres://flowauth:{}@[::1]/flowauth", at(5432, false)),
-            ("postgresql://flowauth:{}@db/flowauth?port=7001", at(7001, true)),
-            ("postgresql://flowauth@localhost/flowauth?host=/run/postgresql", Data::Socket),
-            ("postgresql://flowauth@localhost/flowauth?host=%2Frun%2Fpostgresql", Data::Socket),
-            ("sqlite:////srv/flowauth/flowauth.sqlite", Data::File("/srv/flowauth".into())),
-        ] {
-            assert_eq!(Data::of(uri), data, "{uri}");
-        }
-    }
 }

@@ -24,10 +24,11 @@ use supervisor::{Alive, Command, Kind, OnDependency, Restart, Service, StopStep}
 
 use self::airflow::{Part, Program};
 use super::database::Own;
-use super::flowauth::Data;
+use super::walls::is_asked_for;
 use crate::roles::{Deployment, Held, MISTAKE, Needs, Role, Step, interpreter, step};
 use flowkit_core::Site;
 use flowkit_core::config::{Problem, Problems, Settings, from_here};
+use flowkit_core::database::Way;
 use flowkit_core::secrets::{self, LookupError};
 use https::Get;
 
@@ -207,12 +208,12 @@ fn needs(view: &Deployment, name: &str) -> Needs {
     let settings = &view.site.settings;
     let own = settings.port(OWN.port);
     let place = match view.site.store.get(DATABASE) {
-        Ok(uri) if !is_own(&view.site).unwrap_or(false) => Data::of(uri.expose()),
-        _ => Data::Tcp { port: own, named: false },
+        Ok(uri) if !is_own(&view.site).unwrap_or(false) => Way::of(uri.expose()),
+        _ => Way::Tcp { host: "localhost".to_owned(), port: own },
     };
     let (port, named) = match place {
-        Data::Tcp { port, named } => (port, named),
-        Data::Socket | Data::File(_) => (own, false),
+        Way::Tcp { host, port } => (port, is_asked_for(&host)),
+        Way::Socket | Way::File(_) => (own, false),
     };
     // Python's queues between processes are memory shared by name, and Airflow's processes speak by unix sockets.
     let airflow = Needs { connect: Some(vec![port]), asks_names: named, is_database: true, ..needs };

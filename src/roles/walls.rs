@@ -6,25 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::Deployment;
 use flowkit_core::catalogue::{Role, Type, catalogue};
+use supervisor::system::{DEVICES, SYSTEM, alone, installation};
 use supervisor::{Command, Confinement, Reach, Service};
 
-/// Programs, libraries and settings of the system, as far as every user may read them.
-const SYSTEM: &[&str] = &[
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/etc",
-    "/opt",
-    "/nix/store",
-    "/run/current-system",
-    "/proc",
-    "/sys",
-];
-
-/// What a server of our own needs of it: libraries, and how hosts are found. None of the system's programs.
+/// What a server of our own needs of the system: libraries, and how hosts are found. None of the system's programs.
 const LIBRARIES: &[&str] = &[
     "/lib",
     "/lib32",
@@ -37,12 +22,6 @@ const LIBRARIES: &[&str] = &[
     "/proc",
     "/sys/fs/cgroup",
 ];
-
-/// Devices that every program may want.
-const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
-
-/// What an installation of programs has beside its `bin`.
-const BESIDE: &[&str] = &["bin", "lib", "lib64", "libexec", "share", "pyvenv.cfg"];
 
 /// How far services are kept from what their work does not need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -199,7 +178,7 @@ fn everything(
 ) -> Confinement {
     let run = |path: PathBuf| (path, Reach::Run);
     let change = |path: PathBuf| (path, Reach::Change);
-    let with: fn(&Path) -> Vec<PathBuf> = if needs.is_ours { alone } else { program };
+    let with: fn(&Path) -> Vec<PathBuf> = if needs.is_ours { alone } else { installation };
     let system = if needs.is_ours { LIBRARIES } else { SYSTEM };
     let mut files: Vec<(PathBuf, Reach)> = system.iter().map(|path| run(path.into())).collect();
     // Where names of hosts are asked for may stand elsewhere, and is written anew from time to time.
@@ -266,22 +245,6 @@ pub(super) fn port_of(url: &str) -> Option<u16> {
     url.host().map(|_| url.port_u16().unwrap_or(443))
 }
 
-/// A program by its name, and as the file that it is.
-fn alone(path: &Path) -> Vec<PathBuf> {
-    [Some(path.to_owned()), path.canonicalize().ok()].into_iter().flatten().collect()
-}
-
-/// A program, and what its installation has for it.
-fn program(path: &Path) -> Vec<PathBuf> {
-    let beside = alone(path).into_iter().flat_map(|path| {
-        let bin = path.ancestors().take(2).find(|path| path.ends_with("bin"));
-        let prefix = bin.and_then(Path::parent).map(Path::to_owned);
-        let beside = prefix.into_iter().flat_map(|prefix| BESIDE.iter().map(move |name| prefix.join(name)));
-        [path.clone()].into_iter().chain(beside).collect::<Vec<_>>()
-    });
-    beside.collect()
-}
-
 /// What is there of a path, but for `closed`: where that is below it, everything beside.
 fn around(path: &Path, closed: &Path) -> Vec<PathBuf> {
     let Ok(path) = path.canonicalize() else { return Vec::new() };
@@ -329,15 +292,5 @@ mod tests {
         for named in ["flowdb", "db.example.org", "https://auth.example.org/list", "https://auth.example.org:9091"] {
             assert!(is_asked_for(host_of(named).unwrap_or(named)), "{named}");
         }
-    }
-
-    #[test]
-    fn a_program_comes_with_its_installation_and_no_more() {
-        let python: Vec<PathBuf> = program(Path::new("/home/ada/venv/bin/python"));
-        for path in ["/home/ada/venv/bin/python", "/home/ada/venv/lib", "/home/ada/venv/pyvenv.cfg"] {
-            assert!(python.contains(&path.into()), "{path}");
-        }
-        assert!(!python.contains(&"/home/ada/venv".into()));
-        assert_eq!(program(Path::new("/home/ada/redis-server")), [PathBuf::from("/home/ada/redis-server")]);
     }
 }

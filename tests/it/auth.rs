@@ -107,6 +107,8 @@ impl Drop for Sandbox {
 fn from_the_first_key_to_a_machines_token() {
     let sandbox = Sandbox::new();
     let at = format!("https://127.0.0.1:{}", sandbox.port);
+    let elsewhere = ["auth", "--dir", "state", "--url", &at, "key", "first"];
+    sandbox.run(&elsewhere).refused(2, "a first key is made where FlowAuth runs");
     sandbox.run(&["auth", "--dir", "state", "key", "first", "--out", "k"]).ok();
     assert_eq!(fs::metadata(sandbox.path("k")).unwrap().permissions().mode() & 0o777, 0o600);
 
@@ -124,6 +126,8 @@ fn from_the_first_key_to_a_machines_token() {
 
     let link = sandbox.auth("k", "user create ann --role analyst").ok();
     assert!(link.starts_with(&format!("{at}/invitation/")), "{link}");
+    // Whom a provider may take over is never given a link.
+    assert_eq!(sandbox.auth("k", "user create bea --by-provider").ok(), "");
     sandbox.auth("k", "user create nightly --machine").ok();
     sandbox.auth("k", "role grant analyst nightly").ok();
     sandbox.auth("k", "key make nightly --out m").ok();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use flowkit_core::secrets::Secret;
 use serde_json::{Map, Value};
+use supervisor::system::{DEVICES, SYSTEM, installation};
 use tokio::sync::watch;
 
 use crate::child::{self, End, Job, Limits, Walls};
@@ -13,27 +14,6 @@ use crate::places::{self, FILES, LOGS, NOTEBOOKS, Places, REPORTS, WORK};
 use crate::run::{stamp, tag};
 use crate::store::{self, Run};
 use crate::workflows::{FLOWAPI_URL, Notebook, Workflow};
-
-/// Programs, libraries and settings of the system, as far as every user may read them.
-const SYSTEM: &[&str] = &[
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/etc",
-    "/nix/store",
-    "/run/current-system",
-    "/proc",
-    "/sys",
-];
-
-/// Devices that every program may want.
-const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
-
-/// What an installation of programs has beside its `bin`.
-const BESIDE: &[&str] = &["bin", "lib", "lib64", "share", "pyvenv.cfg"];
 
 /// How notebooks are run.
 #[derive(Clone, Debug)]
@@ -307,15 +287,4 @@ impl<'a> Attempt<'a> {
 /// Ready when that is true, or nobody is left who could say so.
 pub async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-/// A program, and what its installation has for it.
-fn installation(program: &Path) -> Vec<PathBuf> {
-    let both = [Some(program.to_owned()), program.canonicalize().ok()].into_iter().flatten();
-    let beside = both.flat_map(|path| {
-        let prefix = path.parent().filter(|bin| bin.ends_with("bin")).and_then(Path::parent).map(Path::to_owned);
-        let beside = prefix.into_iter().flat_map(|prefix| BESIDE.iter().map(move |name| prefix.join(name)));
-        [path.clone()].into_iter().chain(beside).collect::<Vec<_>>()
-    });
-    beside.collect()
 }

@@ -252,5 +252,6 @@ fn address(secrets: &Secrets, state: &Path) -> Result<Address, Problem> {
     };
     let password = secrets.get("AUTOFLOW_DB_PASSWORD").ok();
     let hint = "write it as postgresql://autoflow:{}@HOST:5432/autoflow, or sqlite:////PATH";
-    Address::parse(uri.expose(), password.as_ref()).map_err(|what| Problem::new(what, hint))
+    Address::parse("AUTOFLOW_DB_URI", uri.expose(), ("AUTOFLOW_DB_PASSWORD", password.as_ref()))
+        .map_err(|what| Problem::new(what, hint))
 }

@@ -9,6 +9,7 @@
 //! catalogue   reads `src/roles/*.toml`: every name, default and port is said there once
 //! hardware    what the machine, or its cgroup, has
 //! size        sizes as people write them
+//! database    where a server of ours keeps its data (feature `database`)
 //! ```
 
 // A dependency that nothing uses. Tests have some more, and each of their programs uses but a few.
@@ -16,6 +17,8 @@
 
 pub mod catalogue;
 pub mod config;
+#[cfg(feature = "database")]
+pub mod database;
 pub mod hardware;
 pub mod secrets;
 mod site;

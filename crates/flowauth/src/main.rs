@@ -161,8 +161,7 @@ impl Import {
             return Ok((Source::File(PathBuf::from(&self.from)), None));
         }
         let password = self.password_file.as_deref().map(read).transpose()?;
-        let address = Address::parse(&self.from, password.as_ref()).map_err(|why| {
-            let why = why.replace("DB_URI", "it").replace("FLOWAUTH_DB_PASSWORD", "--password-file");
+        let address = Address::parse("it", &self.from, ("--password-file", password.as_ref())).map_err(|why| {
             Problem::new(
                 format!("this is no database to import: {why}"),
                 "write it as postgresql://USER:{}@HOST/NAME, or name a file",

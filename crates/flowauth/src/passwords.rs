@@ -1,11 +1,12 @@
 //! Passwords: Argon2id, and which are good enough.
 
-use std::sync::LazyLock;
+use std::cell::RefCell;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::password_hash::{CustomizedPasswordHasher, Error, PasswordVerifier as _};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 use zxcvbn::{Score, zxcvbn};
@@ -25,8 +26,56 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Hashes and checks, so many at once. One of upstream's takes the places of several: it wants 64 MiB.
 pub struct Passwords {
-    places: Semaphore,
+    places: Arc<Semaphore>,
     most: u32,
+    rooms: Arc<Mutex<Vec<Room>>>,
+}
+
+/// Argon2 in memory that is used again. What is allocated for each hash anew, glibc's allocator keeps, in as many places as there are
+/// threads: after some hundred sign-ins that were 500 MB.
+#[derive(Default)]
+struct Room(RefCell<Vec<Block>>);
+
+impl CustomizedPasswordHasher<PasswordHash> for Room {
+    type Params = Params;
+
+    fn hash_password_customized(
+        &self,
+        password: &[u8],
+        salt: &[u8],
+        algorithm: Option<&str>,
+        version: Option<u32>,
+        params: Params,
+    ) -> Result<PasswordHash, Error> {
+        let algorithm = algorithm.map(Algorithm::try_from).transpose()?.unwrap_or_default();
+        let version = version.map(Version::try_from).transpose()?.unwrap_or_default();
+        let salt = Salt::new(salt)?;
+        let mut buffer = [0; Output::MAX_LENGTH];
+        let length = params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
+        let out = buffer.get_mut(..length).ok_or(Error::OutputSize)?;
+        let mut memory = self.0.borrow_mut();
+        memory.resize(params.block_count(), Block::default());
+        let argon2 = Argon2::new(algorithm, version, params.clone());
+        argon2.hash_password_into_with_memory(password, &salt, out, &mut **memory)?;
+        Ok(PasswordHash {
+            algorithm: algorithm.ident(),
+            version: Some(version.into()),
+            params: ParamsString::try_from(&params)?,
+            salt: Some(salt),
+            hash: Some(Output::new(out)?),
+        })
+    }
+}
+
+impl Room {
+    fn hash(&self, password: &[u8]) -> Result<String, Error> {
+        let salt: [u8; Salt::RECOMMENDED_LENGTH] = rand::random();
+        self.hash_password_with_params(password, &salt, today()).map(|hash| hash.to_string())
+    }
+
+    fn check(&self, password: &[u8], hash: &str) -> bool {
+        PasswordHash::new(hash).is_ok_and(|hash| self.verify_password(password, &hash).is_ok())
+    }
 }
 
 /// Why a password is not known to be right or wrong.
@@ -37,18 +86,18 @@ pub enum Failure {
     Busy,
     /// It can't be hashed.
     #[error("the password can't be hashed: {0}")]
-    Hash(argon2::password_hash::Error),
+    Hash(Error),
 }
 
 /// A hash of no password that anybody knows: checking against it takes as long as against a real one.
 static NOBODYS: LazyLock<String> = LazyLock::new(|| {
     let password: [u8; 32] = rand::random();
-    argon2().hash_password(&password).map(|hash| hash.to_string()).unwrap_or_default()
+    Room::default().hash(&password).unwrap_or_default()
 });
 
-fn argon2() -> Argon2<'static> {
-    let params = Params::new(MEMORY_KIB, ROUNDS, 1, None).expect("they are in range");
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+/// How hashes are made now.
+fn today() -> Params {
+    Params::new(MEMORY_KIB, ROUNDS, 1, None).expect("they are in range")
 }
 
 impl Default for Passwords {
@@ -56,7 +105,11 @@ impl Default for Passwords {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         LazyLock::force(&NOBODYS);
         let most = cores.min(MOST);
-        Passwords { places: Semaphore::new(most), most: u32::try_from(most).unwrap_or(1) }
+        Passwords {
+            places: Arc::new(Semaphore::new(most)),
+            most: u32::try_from(most).unwrap_or(1),
+            rooms: Arc::default(),
+        }
     }
 }
 
@@ -67,9 +120,7 @@ impl Passwords {
     /// [`Failure`].
     pub async fn hash(&self, password: &str) -> Result<String, Failure> {
         let password = Zeroizing::new(password.to_owned());
-        self.apart(1, move || argon2().hash_password(password.as_bytes()).map(|hash| hash.to_string()))
-            .await?
-            .map_err(Failure::Hash)
+        self.apart(1, move |room| room.hash(password.as_bytes())).await?.map_err(Failure::Hash)
     }
 
     /// Whether the password is that of a hash. Kind and parameters are the hash's own, so upstream's older ones do. Without a hash it
@@ -84,20 +135,35 @@ impl Passwords {
         let hash = hash.map_or_else(|| NOBODYS.clone(), str::to_owned);
         let memory = PasswordHash::new(&hash).ok().and_then(|hash| hash.params.get_decimal("m"));
         let places = memory.map_or(1, |kib| kib.div_ceil(MEMORY_KIB)).clamp(1, self.most);
-        let fits = move || {
-            PasswordHash::new(&hash).is_ok_and(|hash| argon2().verify_password(password.as_bytes(), &hash).is_ok())
-        };
-        Ok(self.apart(places, fits).await? && known)
+        Ok(self.apart(places, move |room| room.check(password.as_bytes(), &hash)).await? && known)
+    }
+
+    /// Whether a hash was made otherwise than one is made today: by upstream, or by us before we asked for more.
+    pub fn is_old(hash: &str) -> bool {
+        let made = PasswordHash::new(hash).ok().and_then(|hash| Params::try_from(&hash).ok());
+        let of = |params: Params| (params.m_cost(), params.t_cost(), params.p_cost());
+        made.map(of) != Some(of(today()))
     }
 
     async fn apart<T: Send + 'static>(
         &self,
         places: u32,
-        work: impl FnOnce() -> T + Send + 'static,
+        work: impl FnOnce(&Room) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        let _place = match tokio::time::timeout(PATIENCE, self.places.acquire_many(places)).await {
-            Ok(Ok(place)) => place,
-            _ => return Err(Failure::Busy),
+        let places = Arc::clone(&self.places).acquire_many_owned(places);
+        let Ok(Ok(place)) = tokio::time::timeout(PATIENCE, places).await else { return Err(Failure::Busy) };
+        let rooms = Arc::clone(&self.rooms);
+        // The place is kept until the work is done, also where whoever asked has gone meanwhile.
+        let work = move || {
+            let rooms = || rooms.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = rooms().pop().unwrap_or_default();
+            let done = work(&room);
+            // One that upstream's hash has made larger is not kept.
+            if room.0.borrow().capacity() <= today().block_count() {
+                rooms().push(room);
+            }
+            drop(place);
+            done
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| Failure::Busy)
     }
@@ -135,6 +201,7 @@ impl Strength {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use argon2::password_hash::PasswordHasher as _;
 
     #[tokio::test]
     async fn only_the_password_itself_fits_and_nobodys_never_does() {
@@ -157,6 +224,7 @@ mod tests {
         // Hashed by upstream's library with other parameters.
         let theirs = Argon2::new(Algorithm::Argon2i, Version::V0x13, Params::new(64, 3, 4, None).unwrap());
         let theirs = theirs.hash_password(b"correct horse").unwrap().to_string();
+        assert!(Passwords::is_old(&theirs) && !Passwords::is_old(&hash));
         assert!(passwords.check("correct horse", Some(&theirs)).await.unwrap());
     }
 

@@ -267,7 +267,8 @@ fn address(secrets: &Secrets) -> Result<Address, Problem> {
     };
     let password = secrets.get("FLOWAUTH_DB_PASSWORD").ok();
     let hint = "write it as postgresql://flowauth:{}@HOST:5432/flowauth, or sqlite:////PATH";
-    Address::parse(uri.expose(), password.as_ref()).map_err(|what| Problem::new(what, hint))
+    Address::parse("DB_URI", uri.expose(), ("FLOWAUTH_DB_PASSWORD", password.as_ref()))
+        .map_err(|what| Problem::new(what, hint))
 }
 
 fn listener(settings: &Settings) -> Result<TcpListener, Problem> {

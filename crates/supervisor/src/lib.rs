@@ -38,6 +38,7 @@ mod service;
 mod set;
 mod status;
 mod sys;
+pub mod system;
 mod view;
 mod walk;
 

@@ -8,17 +8,17 @@
 //! A run belongs to whoever claimed it for as long as it says that it lives (a heartbeat, by the database's clock); one that has fallen
 //! silent is free again. What has ended is written down before its files are put in their place: a kill in between loses nothing.
 
-mod address;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::str::FromStr as _;
 use std::time::Duration;
 
-pub use address::Address;
+pub use flowkit_core::database::Address;
 use serde_json::{Map, Value};
-use sqlx::any::{AnyPoolOptions, AnyRow};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{Any, AnyPool, AssertSqlSafe, ConnectOptions as _, Row as _, SqlSafeStr as _, Transaction};
 use time::Date;
@@ -200,7 +200,7 @@ impl Store {
                     Ok(())
                 })
             })
-            .connect_with(address.options()?.disable_statement_logging())
+            .connect_with(AnyConnectOptions::from_str(address.uri().expose())?.disable_statement_logging())
             .await?;
         let text = match server {
             true => include_str!("V1__begin.postgres.sql"),

@@ -21,7 +21,8 @@ async fn over_postgresql() {
         percent_encoding::utf8_percent_encode(server.socket().to_str().unwrap(), percent_encoding::NON_ALPHANUMERIC);
     all(|name| {
         server.create(name);
-        Address::parse(&format!("postgresql://postgres@localhost/{name}?host={socket}"), None).unwrap()
+        let uri = format!("postgresql://postgres@localhost/{name}?host={socket}");
+        Address::parse("it", &uri, ("", None)).unwrap()
     })
     .await;
 }
@@ -49,7 +50,7 @@ async fn upstreams(address: &Address) {
     if let Address::File(path) = address {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     }
-    let mut connection = address.options().unwrap().connect().await.unwrap();
+    let mut connection = AnyConnectOptions::from_str(address.uri().expose()).unwrap().connect().await.unwrap();
     let (kind, key, state) = match address {
         Address::File(_) => ("", "INTEGER NOT NULL", "VARCHAR(7)"),
         Address::Server(_) => ("CREATE TYPE runstate AS ENUM ('running', 'success', 'failed');", "SERIAL", "runstate"),
@@ -70,7 +71,8 @@ fn parameters(n: i64) -> Map<String, Value> {
 }
 
 async fn change(address: &Address, text: &str) {
-    let mut connection: AnyConnection = address.options().unwrap().connect().await.unwrap();
+    let mut connection: AnyConnection =
+        AnyConnectOptions::from_str(address.uri().expose()).unwrap().connect().await.unwrap();
     sqlx::query(AssertSqlSafe(text.to_owned())).execute(&mut connection).await.unwrap();
 }
 
@@ -163,7 +165,8 @@ async fn upstreams_table_is_believed_and_goes_on(store: &Store, address: &Addres
     let run = store.claim("dead", DAY, &parameters(1), "o", false).await.unwrap().expect("upstream's died with it");
     store.finish(&run, "o", &ended(true), RETRY).await.unwrap();
     store.published(&run.id, &["notebooks/a".to_owned()], "").await.unwrap();
-    let mut connection: AnyConnection = address.options().unwrap().connect().await.unwrap();
+    let mut connection: AnyConnection =
+        AnyConnectOptions::from_str(address.uri().expose()).unwrap().connect().await.unwrap();
     let text =
         "SELECT CAST(state AS TEXT) AS state FROM workflow_runs WHERE workflow_name = 'dead' ORDER BY timestamp, id";
     let rows = sqlx::query(text).fetch_all(&mut connection).await.unwrap();

@@ -49,8 +49,9 @@ pub fn name(text: Option<&str>, field: &str, too_short: &'static str) -> Result<
     if text.chars().count() > LONGEST_NAME {
         return Err(wrong_as("too-long", field, format!("A name has at most {LONGEST_NAME} characters.")));
     }
-    if text.chars().any(char::is_control) {
-        return Err(wrong_as("control", field, "A name has no control characters."));
+    // What turns the direction of a line makes one name look like another.
+    if text.chars().any(say::is_unseen) {
+        return Err(wrong_as("control", field, "A name has no characters that can't be seen."));
     }
     Ok(text.to_owned())
 }

@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::caller::{self, Caller};
 use crate::codes;
 use crate::passkeys::{Answer, Expected, Refusal};
+use crate::passwords::Passwords;
 use crate::store::audit::Actor;
 use crate::store::users::User;
 use crate::store::{Change, attempts, factors, now, passkeys, sessions, users};
@@ -42,8 +43,16 @@ pub async fn known(app: &App, actor: &Actor, name: &str, password: &str) -> Resu
     let hash = found.as_ref().and_then(|(_, hash)| hash.as_deref());
     let fits = app.passwords.check(password, hash).await.map_err(busy)?;
     match found.filter(|(user, _)| fits && user.disabled_at.is_none() && !user.is_machine) {
-        Some((user, _)) => {
+        Some((user, hash)) => {
+            // Now and never again the password is known: what is kept of it becomes what is kept of others'.
+            let better = match hash.filter(|hash| Passwords::is_old(hash)) {
+                Some(old) => Some((old, app.passwords.hash(password).await.map_err(busy)?)),
+                None => None,
+            };
             let mut db = app.store.read().await?;
+            if let Some((old, new)) = better {
+                users::rehash(&mut db, user.id, &old, &new).await?;
+            }
             attempts::forget(&mut db, &counted[0]).await?;
             for who in &counted[1..] {
                 attempts::take_back(&mut db, who).await?;

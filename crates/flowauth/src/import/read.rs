@@ -79,7 +79,7 @@ impl Upstream {
                         .replace("%2F", "/");
                 AnyConnectOptions::from_str(&format!("sqlite://{path}?mode=ro"))
             }
-            Source::Server(address) => address.options(),
+            Source::Server(address) => AnyConnectOptions::from_str(address.uri().expose()),
         };
         let mut db = AnyConnection::connect_with(&options.map_err(Error::Source)?).await.map_err(Error::Source)?;
         let begin: &[&'static str] = match source {

@@ -10,6 +10,9 @@ use crate::caller::must_set_up;
 use crate::routes::{Answer, Table};
 use crate::store::{keys, sessions};
 
+/// Sessions that are named: a program that never signs out has thousands.
+const SHOWN: usize = 20;
+
 pub fn enter(table: Table) -> Table {
     table
         .page("/account", Account, show)
@@ -22,7 +25,7 @@ async fn show(page: Page) -> Answer {
     let user = page.user()?;
     let mut db = page.app.store.read().await?;
     let keys = keys::of_user(&mut db, user.id).await?.len();
-    let sessions = sessions::of_user(&mut db, user.id).await?;
+    let sessions = sessions::of_user(&mut db, user.id, SHOWN + 1).await?;
     let body = html! {
         dl .facts {
             dt { (page.t("account.name")) } dd { (user.name) }
@@ -49,7 +52,7 @@ async fn show(page: Page) -> Answer {
         h2 { (page.t("sessions.title")) }
         p { (page.t("sessions.about")) }
         ul .rows {
-            @for session in &sessions {
+            @for session in sessions.iter().take(SHOWN) {
                 li {
                     div {
                         b { (session.address) }
@@ -60,6 +63,7 @@ async fn show(page: Page) -> Answer {
                 }
             }
         }
+        @if sessions.len() > SHOWN { p { (page.t("sessions.further")) } }
         @if sessions.len() > 1 { (page.button("/account/sessions/end", "", "", page.t("sessions.end"))) }
     };
     page.show(page.t("account.title"), body)

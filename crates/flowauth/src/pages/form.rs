@@ -106,6 +106,9 @@ mod tests {
             Content-Disposition: form-data; name=\"file\"; filename=\"o.json\"\r\nContent-Type: application/json\r\n\r\n{}\r\n--B--\r\n";
         let file = read("multipart/form-data; boundary=B", body).await.unwrap();
         assert_eq!((file.text("csrf"), file.text("file")), ("t", "{}"));
+        let many: &'static str = "a&".repeat(MOST + 1).leak();
+        assert_eq!(read("application/x-www-form-urlencoded", many).await.unwrap_err().status(), 413);
+        assert!(read("application/x-www-form-urlencoded", &many[2..]).await.is_ok());
         assert!(read("multipart/form-data; boundary=B", "--B\r\nContent").await.is_err());
         assert!(read("multipart/form-data", "x").await.is_err());
         assert!(!read("application/json", "a=1").await.unwrap().ticked("a"));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use maud::html;
+use maud::{Markup, html};
 
 use super::{Form, Page, Wrongs, quoted};
 use crate::acts::{missing, roles as acts};
@@ -16,20 +16,45 @@ use crate::store::users::{self, User};
 pub const FEW: usize = 15;
 
 /// Users on a page.
-const PAGE: usize = 50;
+pub const PAGE: usize = 50;
 
 pub fn enter(table: Table) -> Table {
     table.page("/manage/roles/{id}/members", Admin, show).form("/manage/roles/{id}/members", Admin, change)
 }
 
 /// What is looked for, and from where on it is shown.
-fn asked(page: &Page) -> (String, usize) {
+pub fn asked(page: &Page) -> (String, usize) {
     let find = page.query("find").unwrap_or_default().trim().to_lowercase();
     (find, page.query("from").and_then(|from| from.parse().ok()).unwrap_or(0))
 }
 
-fn at(id: i64, find: &str, from: usize) -> String {
-    format!("/manage/roles/{id}/members?find={}&from={from}", quoted(find))
+/// The address of a page of those whose names have `find` in them.
+pub fn part(path: &str, find: &str, from: usize) -> String {
+    format!("{path}?find={}&from={from}", quoted(find))
+}
+
+/// The field to find users by their names.
+pub fn finder(page: &Page, path: &str, find: &str) -> Markup {
+    html! {
+        form method="get" action=(path) .filter {
+            div { label for="find" { (page.t("users.search")) } input #find name="find" value=(find) autocomplete="off"; }
+            button { (page.t("audit.find")) }
+        }
+    }
+}
+
+/// Where those before and behind these are.
+pub fn neighbours(page: &Page, path: &str, find: &str, from: usize, found: usize) -> Markup {
+    html! {
+        p .actions {
+            @if from > 0 { a .button href=(part(path, find, from.saturating_sub(PAGE))) { (page.t("roles.before")) } }
+            @if found > from.saturating_add(PAGE) { a .button href=(part(path, find, from + PAGE)) { (page.t("roles.more")) } }
+        }
+    }
+}
+
+fn at(id: i64) -> String {
+    format!("/manage/roles/{id}/members")
 }
 
 async fn show(page: Page, Id(id): Id<i64>) -> Answer {
@@ -43,11 +68,8 @@ async fn show(page: Page, Id(id): Id<i64>) -> Answer {
     let name = &role.wanted.name;
     let body = html! {
         p { (page.n("roles.members", members.len())) }
-        form method="get" action={ "/manage/roles/" (id) "/members" } .filter {
-            div { label for="find" { (page.t("users.search")) } input #find name="find" value=(find) autocomplete="off"; }
-            button { (page.t("audit.find")) }
-        }
-        form method="post" action=(at(id, &find, from)) {
+        (finder(&page, &at(id), &find))
+        form method="post" action=(part(&at(id), &find, from)) {
             (page.hidden())
             (page.group(&Wrongs::default(), "users", page.t("roles.who"), page.t("roles.who-hint"), html! {
                 @for user in found.iter().skip(from).take(PAGE) {
@@ -58,10 +80,7 @@ async fn show(page: Page, Id(id): Id<i64>) -> Answer {
             @if found.is_empty() { p .empty { (page.t("roles.nobody")) } }
             div .actions { button .main { (page.t("form.save")) } a href={ "/manage/roles/" (id) } { (page.t("form.cancel")) } }
         }
-        p .actions {
-            @if from > 0 { a .button href=(at(id, &find, from.saturating_sub(PAGE))) { (page.t("roles.before")) } }
-            @if found.len() > from.saturating_add(PAGE) { a .button href=(at(id, &find, from + PAGE)) { (page.t("roles.more")) } }
-        }
+        (neighbours(&page, &at(id), &find, from, found.len()))
     };
     page.show(&page.f("roles.members-of", &[("name", name)]), body)
 }
@@ -76,5 +95,5 @@ async fn change(page: Page, Id(id): Id<i64>, form: Form) -> Answer {
     };
     acts::change(&page.app, &page.caller.actor, id, wanted).await?;
     let (find, from) = asked(&page);
-    page.done("saved", &at(id, &find, from))
+    page.done("saved", &part(&at(id), &find, from))
 }

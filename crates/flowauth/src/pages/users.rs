@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::members::{PAGE, asked, finder, neighbours};
 use super::{Form, Input, Page, Wrongs};
 use crate::acts::missing;
 use crate::acts::users::{self as acts, Changes};
@@ -37,15 +38,21 @@ fn badges(page: &Page, user: &User) -> Markup {
 }
 
 async fn list(page: Page) -> Answer {
+    const HERE: &str = "/manage/users";
     let mut db = page.app.store.read().await?;
     let users = users::all(&mut db).await?;
     let roles = roles::some(&mut db, Which::All).await?;
+    let (find, from) = asked(&page);
+    let found: Vec<&User> = users.iter().filter(|user| user.name.to_lowercase().contains(&find)).collect();
     let body = html! {
         p { (page.t("users.about")) }
         div .actions { a #new .button.main href="/manage/users/new" { (page.t("users.new")) } }
         @if users.len() == 1 { p .empty { (page.t("users.empty")) } }
-        ul .rows data-filter=(page.t("users.search")) {
-            @for user in &users {
+        @if users.len() > PAGE { (finder(&page, HERE, &find)) }
+        @if found.is_empty() { p .empty { (page.t("roles.nobody")) } }
+        // A list that is there whole is searched while one types.
+        ul .rows data-filter=[(users.len() <= PAGE).then(|| page.t("users.search"))] {
+            @for user in found.iter().skip(from).take(PAGE) {
                 @let names: Vec<&str> = roles.iter().filter(|role| role.wanted.members.contains(&user.id)).map(|role| role.wanted.name.as_str()).collect();
                 li {
                     div { a href={ "/manage/users/" (user.id) } { (user.name) } (badges(&page, user)) }
@@ -53,6 +60,7 @@ async fn list(page: Page) -> Answer {
                 }
             }
         }
+        (neighbours(&page, HERE, &find, from, found.len()))
     };
     page.show(page.t("users.title"), body)
 }

@@ -12,7 +12,6 @@
 //! Functions that read take a connection, functions that write a [`Change`]: nothing is changed that the log lacks. Of what is no
 //! decision of anybody's (when a session was seen last, how often a password was wrong) no log is kept.
 
-pub mod address;
 pub mod attempts;
 pub mod audit;
 pub mod factors;
@@ -29,11 +28,12 @@ pub mod tokens;
 pub mod users;
 
 use std::ops::{Deref, DerefMut};
+use std::str::FromStr as _;
 use std::time::{Duration, SystemTime};
 
-pub use address::{Address, Kind};
 pub use audit::{Entry, Line};
-use sqlx::any::AnyPoolOptions;
+pub use flowkit_core::database::{Address, Kind};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions as _, Transaction};
 
@@ -105,7 +105,7 @@ impl Store {
             made.map_err(|source| Error::Directory { path: directory.display().to_string(), source })?;
         }
         let kind = address.kind();
-        let options = address.options()?.disable_statement_logging();
+        let options = AnyConnectOptions::from_str(address.uri().expose())?.disable_statement_logging();
         let pool = AnyPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(PATIENCE)

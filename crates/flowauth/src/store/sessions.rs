@@ -105,14 +105,16 @@ pub struct Place {
     pub seen_at: i64,
 }
 
-/// All of a user's that last, the one that was seen last first.
-pub async fn of_user(db: &mut AnyConnection, user: i64) -> Result<Vec<Place>> {
+/// A user's that last, at most so many, the one that was seen last first.
+pub async fn of_user(db: &mut AnyConnection, user: i64, most: usize) -> Result<Vec<Place>> {
     let now = now();
     let rows = sqlx::query(
         "SELECT id, address, created_at, seen_at FROM sessions
-         WHERE user_id = $1 AND complete = 1 AND created_at > $2 AND seen_at > $3 ORDER BY seen_at DESC, created_at DESC, id",
+         WHERE user_id = $1 AND complete = 1 AND created_at > $2 AND seen_at > $3 ORDER BY seen_at DESC, created_at DESC, id
+         LIMIT $4",
     );
-    let rows = rows.bind(user).bind(now - LONGEST).bind(now - IDLE).fetch_all(db).await?;
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let rows = rows.bind(user).bind(now - LONGEST).bind(now - IDLE).bind(most).fetch_all(db).await?;
     let place = |row: &sqlx::any::AnyRow| {
         Ok(Place {
             id: row.try_get("id")?,

@@ -3,10 +3,12 @@
 use std::time::{Duration, SystemTime};
 
 use access::Wish;
+use argon2::password_hash::PasswordHasher as _;
+use argon2::{Algorithm, Argon2, Params, Version};
 use flowauth::codes;
 use flowauth::import::{Error, Source, import};
 use flowauth::passwords::Passwords;
-use flowauth::store::{Address, now};
+use flowauth::store::{Address, now, users};
 use flowauth::vault::Vault;
 use flowkit_core::secrets::Secret;
 use serde_json::{Value, json};
@@ -63,7 +65,7 @@ async fn beside(address: &Address) -> Source {
             let create = format!("CREATE DATABASE upstream_{name}");
             sqlx::query(AssertSqlSafe(create)).execute(&mut *store.read().await.unwrap()).await.unwrap();
             let uri = format!("{}/upstream_{name}", server.replace("postgres://", "postgresql://"));
-            Source::Server(Address::parse(&uri, None).unwrap())
+            Source::Server(Address::parse("it", &uri, ("", None)).unwrap())
         }
     }
 }
@@ -87,6 +89,13 @@ async fn execute(source: &Source, text: &str) {
     db.close().await.unwrap();
 }
 
+/// As upstream's library hashes: argon2-cffi's defaults.
+fn theirs_of(password: &str) -> String {
+    let params = Params::new(64 << 10, 3, 4, None).unwrap();
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    argon2.hash_password(password.as_bytes()).unwrap().to_string()
+}
+
 async fn upstream(source: &Source, key: &Secret) -> String {
     let vault = Vault::new(key, &[]).unwrap();
     let passwords = Passwords::default();
@@ -104,7 +113,7 @@ async fn upstream(source: &Source, key: &Secret) -> String {
     };
     let mut text = SCHEMA.replace("{id}", id).replace("{time}", time);
     for (name, value) in [
-        ("{hash}", passwords.hash(PASSWORD).await.unwrap()),
+        ("{hash}", theirs_of(PASSWORD)),
         ("{secret}", vault.seal(TOTP)),
         ("{one}", passwords.hash("aBcDeFgHi1").await.unwrap()),
         ("{two}", passwords.hash("aBcDeFgHi2").await.unwrap()),
@@ -158,6 +167,9 @@ async fn all_of_it_is_taken_over_or_nothing(address: Address) {
     let again = import(&rig.store, &vault, &source, &theirs, false).await.unwrap_err();
     assert!(matches!(&again, Error::Known(name) if name == "there"), "{again}");
 
+    let kept =
+        async |name: &str| users::named(&mut *rig.store.read().await.unwrap(), name).await.unwrap().unwrap().1.unwrap();
+    assert!(kept("bob").await.starts_with("$argon2id$v=19$m=65536,t=3,p=4$"));
     // Who was an administrator there is one here, by password and code; each backup code is good once.
     let sign_in = |code: &str| json!({ "username": "ann", "password": PASSWORD, "two_factor_code": code });
     let mut ann = rig.browser();
@@ -168,6 +180,8 @@ async fn all_of_it_is_taken_over_or_nothing(address: Address) {
     }
     let bob = rig.browser().ok("POST", "/signin", json!({ "username": "bob", "password": PASSWORD })).await;
     assert_eq!((&bob["require_two_factor_setup"], &bob["is_admin"]), (&json!(true), &json!(false)));
+    assert!(!Passwords::is_old(&kept("bob").await), "a password that was told is kept as ours are");
+    rig.signed_in("bob").await;
     let log = root.ok("GET", "/admin/audit?action=database.import", Value::Null).await;
     assert_eq!(log[0]["detail"]["users"], 2, "{log}");
 

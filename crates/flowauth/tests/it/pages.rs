@@ -350,6 +350,13 @@ async fn a_role_has_a_light_page_whatever_the_number_of_users(address: Address) 
     assert_eq!(members.matches("name=\"m\"").count(), 50);
     assert!(members.contains("members?find=&amp;from=50"));
 
+    let users = page(&mut root, "/manage/users").await;
+    assert!(users.len() < 75_000, "{} bytes", users.len());
+    assert!(users.contains("href=\"/manage/users?find=&amp;from=50\"") && !users.contains("data-filter"));
+    let users = page(&mut root, "/manage/users?find=LYST099&from=0").await;
+    assert_eq!(users.matches(">analyst099").count(), 10);
+    assert!(!page(&mut root, "/manage/users?find=nobody").await.contains("analyst"));
+
     let found = page(&mut root, "/manage/roles/1/members?find=LYST099").await;
     assert_eq!(found.matches("name=\"m\"").count(), 10);
     let id = between(&found, "name=\"shown\" value=\"", "\"").to_owned();

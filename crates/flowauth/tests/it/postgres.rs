@@ -7,5 +7,5 @@ use postgres_rig::{SUPERUSER, Server};
 pub fn database(server: &Server, name: &str) -> Address {
     server.create(name);
     let socket = server.socket().display().to_string().replace('/', "%2F");
-    Address::parse(&format!("postgresql://{SUPERUSER}@{socket}/{name}"), None).expect("an address")
+    Address::parse("it", &format!("postgresql://{SUPERUSER}@{socket}/{name}"), ("", None)).expect("an address")
 }
