@@ -168,7 +168,7 @@ async fn all_of_it_is_taken_over_or_nothing(address: Address) {
     assert!(matches!(&again, Error::Known(name) if name == "there"), "{again}");
 
     let kept =
-        async |name: &str| users::named(&mut *rig.store.read().await.unwrap(), name).await.unwrap().unwrap().1.unwrap();
+        async |name: &str| users::named(&mut rig.store.read().await.unwrap(), name).await.unwrap().unwrap().1.unwrap();
     assert!(kept("bob").await.starts_with("$argon2id$v=19$m=65536,t=3,p=4$"));
     // Who was an administrator there is one here, by password and code; each backup code is good once.
     let sign_in = |code: &str| json!({ "username": "ann", "password": PASSWORD, "two_factor_code": code });
