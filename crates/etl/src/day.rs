@@ -18,8 +18,8 @@ use crate::kind::Kind;
 use crate::sort::Sorted;
 
 /// What a stream of rows begins and ends with: signature, no flags, no extension.
-const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-const TRAILER: &[u8] = &(-1i16).to_be_bytes();
+pub(crate) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+pub(crate) const TRAILER: &[u8] = &(-1i16).to_be_bytes();
 /// How much is sent at once.
 const PIECE: usize = 256 * 1024;
 

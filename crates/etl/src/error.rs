@@ -1,9 +1,7 @@
 //! Why loading stops.
 
 use crate::read::Unfit;
-
-/// What a connection that failed says.
-pub type BoxedError = Box<dyn std::error::Error + Send + Sync>;
+use crate::session::BoxedError;
 
 /// Why loading stops. The days that are there already stay; the others are as they were.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +50,16 @@ pub enum Error {
         /// The day that was given.
         date: time::Date,
     },
+    /// A place that is none, in degrees.
+    #[error(
+        "nothing was changed: cell \"{cell}\" is at {place}, which is nowhere: are its coordinates counted in what --srid says?"
+    )]
+    Nowhere {
+        /// The cell.
+        cell: String,
+        /// Longitude and latitude.
+        place: String,
+    },
     /// The machine's disk.
     #[error("cannot prepare a day")]
     Disk(#[source] Unfit),
@@ -70,7 +78,7 @@ pub enum Error {
 
 impl Error {
     /// Turns what PostgreSQL says into what could not be done.
-    pub(crate) fn when(what: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> Error {
+    pub fn when(what: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> Error {
         let what = what.into();
         move |source| Error::Database { what, source }
     }
@@ -80,4 +88,11 @@ impl Error {
         let what = what.into();
         move |source| Error::File { what, source }
     }
+}
+
+/// The first of many, a line each.
+pub(crate) fn listed(faults: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let more = if faults.len() > SHOWN { format!("\n  and {} more", faults.len() - SHOWN) } else { String::new() };
+    faults.iter().take(SHOWN).map(|fault| format!("  {fault}")).collect::<Vec<_>>().join("\n") + &more
 }

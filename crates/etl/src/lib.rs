@@ -10,10 +10,12 @@
 //! read      all that, for a day
 //! plan      which day which files are
 //! day       into FlowDB: filled, attached, recorded         checks    what FlowETL looks at afterwards
-//! load      several days side by side
+//! load      several days side by side                       session   connections, and threads that have them
 //! status    what is there, day by day
 //! guess     what a sample of a file looks like
+//! features  what geographical files hold
 //! cells     where cells are, and since when
+//! areas     which of their attributes are what             geography they become a level of schema geography
 //! ```
 //!
 //! What can be read is untrusted: nothing in it ends the program or makes it take more memory than it was given. Whenever the
@@ -22,10 +24,13 @@
 // A dependency that nothing uses. Tests have some more, and each of their programs uses but a few.
 #![cfg_attr(not(test), warn(unused_crate_dependencies))]
 
+mod areas;
 mod cells;
 mod checks;
 mod day;
 mod error;
+mod features;
+mod geography;
 mod guess;
 mod kind;
 mod load;
@@ -35,6 +40,7 @@ mod read;
 mod records;
 mod rejects;
 mod row;
+mod session;
 mod sort;
 mod source;
 mod status;
@@ -45,17 +51,21 @@ mod properties;
 
 pub use encoding_rs::Encoding;
 
+pub use areas::{Areas, Column as AreaColumn, LEVELS, NoAreas, areas};
 pub use cells::{Cells, Changed, Unsound, apply, cells};
-pub use error::{BoxedError, Error};
+pub use error::Error;
+pub use features::{Reading, System, Unreadable};
+pub use geography::{Found, Gaps, Leave, NotLoaded, geography};
 pub use guess::{Guess, Guessed, NoGuess, guess};
 pub use kind::{Column, Kind, Type};
-pub use load::{Connect, Options, Outcome, Progress, load};
+pub use load::{Options, Outcome, Progress, load};
 pub use moment::{Moments, Writing, Zone};
-pub use plan::{Day, NoPlan, plan};
+pub use plan::{Day, NoPlan, Partial, of_local, plan};
 pub use read::{Read, Unfit, Wanted, read};
 pub use records::{Batch, Broken, Record, Records, Shape};
 pub use rejects::{Limit, rejects_of};
 pub use row::{Format, Key, Layout, Reason, Rows, WrongColumns};
+pub use session::{BoxedError, Connect, runtime, session, side_by_side};
 pub use sort::Sorted;
 pub use source::{Compression, Input};
-pub use status::{State, Status, status};
+pub use status::{Leftover, State, Status, status};

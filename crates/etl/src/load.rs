@@ -3,19 +3,18 @@
 use std::iter;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 
 use time::Date;
 use tokio_postgres::Client;
 
 use crate::day::{Found, Place};
-use crate::error::{BoxedError, Error};
+use crate::error::Error;
 use crate::kind::Kind;
 use crate::plan::{Day, fingerprint};
 use crate::read::{Read, Unfit, Wanted, read};
 use crate::rejects::{Limit, rejects_of};
 use crate::row::Format;
+use crate::session::{self, Connect, runtime, session};
 
 /// A statement ends soon after its client was killed; nobody waits for ever for another loader.
 const SESSION: &str = "SET timezone = 'UTC'; SET datestyle = 'ISO'; SET client_connection_check_interval = '1s'; \
@@ -101,10 +100,6 @@ impl Sessions {
     }
 }
 
-/// Gives a new connection as the owner of the schema (`flowdb`), driven by a task of the runtime that it is asked in.
-pub trait Connect: AsyncFn() -> Result<Client, BoxedError> + Sync {}
-impl<C: AsyncFn() -> Result<Client, BoxedError> + Sync> Connect for C {}
-
 /// Loads days; says what became of each. Blocks; not to be called inside of an async runtime.
 ///
 /// # Errors
@@ -137,36 +132,18 @@ pub fn load(
     Ok(done)
 }
 
-/// Does `work` for each item, on as many threads as are wanted, each with connections of its own and a share of memory. After an
-/// error no new item is begun; the first error is returned.
-fn side_by_side<T, R, W>(connect: &impl Connect, options: &Options, items: &[T], work: W) -> Result<Vec<R>, Error>
-where
-    T: Sync,
-    R: Send,
-    W: AsyncFn(&mut Sessions, usize, &T) -> Result<R, Error> + Sync,
-{
+/// Does `work` for each item, on as many threads as are wanted, each with connections of its own and a share of memory.
+fn side_by_side<T: Sync, R: Send>(
+    connect: &impl Connect,
+    options: &Options,
+    items: &[T],
+    work: impl AsyncFn(&mut Sessions, usize, &T) -> Result<R, Error> + Sync,
+) -> Result<Vec<R>, Error> {
     let jobs = options.jobs.min(options.cpus).min(items.len());
-    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let until_done = async || -> Result<Vec<R>, Error> {
-        let mut done = Vec::new();
-        let (mut sessions, memory) = sessions(connect, options.cpus, jobs).await?;
-        while !stop.load(Ordering::Relaxed)
-            && let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed))
-        {
-            done.push(work(&mut sessions, memory, item).await?);
-        }
-        Ok(done)
-    };
-    let worker = || runtime()?.block_on(until_done()).inspect_err(|_| stop.store(true, Ordering::Relaxed));
-    let ended: Vec<_> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(worker)).collect();
-        workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    });
-    let ended: Result<Vec<_>, Error> = ended.into_iter().collect();
-    Ok(ended?.into_iter().flatten().collect())
+    let open = async || sessions(connect, options.cpus, jobs).await;
+    session::side_by_side(jobs, items, open, async |(sessions, memory): &mut (Sessions, usize), item: &T| {
+        work(sessions, *memory, item).await
+    })
 }
 
 async fn one(
@@ -194,11 +171,11 @@ async fn locked(
     let found = place.find(&sessions.first).await?;
     let print = fingerprint(day, &options.decisive()).map_err(Error::file("look at the files of a day"))?;
     let about = format!("{MARK} ({})", print.as_deref().unwrap_or("standard input"));
-    if found.table && print.is_some() && found.about.as_deref().is_some_and(|there| there.starts_with(&about)) {
-        return Ok(Outcome::Same);
-    }
-    if found.table && !options.replace {
-        return Ok(Outcome::Kept);
+    let is_same = print.is_some() && found.about.as_deref().is_some_and(|there| there.starts_with(&about));
+    if found.table && (is_same || !options.replace) {
+        // What a killed replacement has left: nobody else is at work on the day.
+        place.discard(&sessions.first).await;
+        return Ok(if is_same { Outcome::Same } else { Outcome::Kept });
     }
     let told = Arc::clone(progress);
     let wanted = Wanted {
@@ -253,21 +230,11 @@ impl Options {
     }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Error> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Worker)
-}
-
-async fn session(connect: &impl Connect) -> Result<Client, Error> {
-    let client = connect().await.map_err(Error::Connect)?;
-    client.batch_execute(SESSION).await.map_err(Error::when("set up the session"))?;
-    Ok(client)
-}
-
 /// A thread's connections, with its share of what FlowDB's plan has for index builds, here and there, and of the CPUs; and how much of that
 /// sorting may take here, in bytes. Checks, which come when nothing is built or sorted any more, may take the same.
 async fn sessions(connect: &impl Connect, cpus: usize, jobs: usize) -> Result<(Sessions, usize), Error> {
     let failed = || Error::when("set up the session");
-    let first = session(connect).await?;
+    let first = session(connect, SESSION).await?;
     let sql = "SELECT pg_size_bytes(current_setting('maintenance_work_mem'))";
     let planned: i64 = first.query_one(sql, &[]).await.map_err(failed())?.get(0);
     let builders = (cpus / jobs).clamp(1, BUILDS);
@@ -284,7 +251,7 @@ async fn sessions(connect: &impl Connect, cpus: usize, jobs: usize) -> Result<(S
     );
     let mut others = Vec::new();
     for _ in 1..builders {
-        others.push(session(connect).await?);
+        others.push(session(connect, SESSION).await?);
     }
     let sessions = Sessions { first, others };
     for client in sessions.all() {
@@ -297,7 +264,7 @@ async fn sessions(connect: &impl Connect, cpus: usize, jobs: usize) -> Result<(S
 /// never looks at parents.
 async fn analyze(connect: &impl Connect, kind: Kind, there: &[Place], progress: &dyn Progress) -> Result<(), Error> {
     let failed = || Error::when(format!("analyze events.{kind}"));
-    let client = session(connect).await?;
+    let client = session(connect, SESSION).await?;
     let names: Vec<String> = there.iter().map(|place| format!("events.{}", kind.partition(place.date))).collect();
     let sql = "SELECT EXISTS (SELECT FROM unnest($1::text[]) AS name
                    WHERE NOT EXISTS (SELECT FROM pg_statistic WHERE starelid = to_regclass(name)))";

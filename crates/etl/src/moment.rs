@@ -1,5 +1,7 @@
 //! Moments in files: how they are written, and in which time zone when they don't say.
 
+use std::ops::Range;
+
 use jiff::civil::DateTime;
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
@@ -15,6 +17,23 @@ const UNIX: i64 = 946_684_800;
 /// Microseconds since PostgreSQL's epoch at which a day begins in UTC.
 pub fn start_of(date: Date) -> i64 {
     i64::from(date.to_julian_day() - EPOCH) * DAY
+}
+
+/// The moments of a day of a zone's.
+pub fn span(date: Date, zone: &Zone) -> Range<i64> {
+    let start = |date: Date| match zone {
+        Zone::Fixed(offset) => start_of(date) - i64::from(*offset) * SECOND,
+        Zone::Named(zone) => start_in(zone, date).unwrap_or_else(|| start_of(date)),
+    };
+    start(date)..date.next_day().map_or(i64::MAX, start)
+}
+
+/// Where a clock is set forward at midnight a day begins an hour late.
+fn start_in(zone: &TimeZone, date: Date) -> Option<i64> {
+    let year = i16::try_from(date.year()).ok()?;
+    let midnight = DateTime::new(year, u8::from(date.month()) as i8, date.day() as i8, 0, 0, 0, 0).ok()?;
+    let moment = zone.to_ambiguous_timestamp(midnight).compatible().ok()?;
+    Some(moment.as_microsecond() - UNIX * SECOND)
 }
 
 /// The UTC day of a moment in microseconds since PostgreSQL's epoch.

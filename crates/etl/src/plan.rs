@@ -1,13 +1,15 @@
 //! Which days are to be loaded, and out of which files.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use time::{Date, Month};
 
+use crate::moment::{self, Zone};
 use crate::source::Input;
 
 /// A day and its files.
@@ -17,6 +19,17 @@ pub struct Day {
     pub date: Date,
     /// In the order in which they were named.
     pub inputs: Vec<Input>,
+    /// The span of each of them, where that is another day than UTC's: microseconds since PostgreSQL's epoch.
+    pub spans: Vec<Range<i64>>,
+}
+
+/// A day of UTC that is not whole in the files that were named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partial {
+    /// The day.
+    pub date: Date,
+    /// The local days whose files are missing.
+    pub missing: Vec<Date>,
 }
 
 /// Why there is no plan.
@@ -51,6 +64,9 @@ pub enum NoPlan {
         /// How it is called after that.
         second: Input,
     },
+    /// A file of a local day is read for each of the days of UTC that it is part of.
+    #[error("standard input can be read but once, and a local day is part of two days of UTC: name a file")]
+    Once,
     /// It is not there, a directory, not ours to read.
     #[error("cannot read {input}")]
     Unreadable {
@@ -96,7 +112,47 @@ pub fn plan(inputs: &[Input], date: Option<Date>, parts: bool) -> Result<Vec<Day
         }
         of_day.push(input.clone());
     }
-    Ok(days.into_iter().map(|(date, inputs)| Day { date, inputs }).collect())
+    Ok(days.into_iter().map(|(date, inputs)| Day { date, inputs, spans: Vec::new() }).collect())
+}
+
+/// The days of UTC that files of local days hold: each is in two of those, where the zone is not UTC.
+///
+/// # Errors
+/// Standard input, which can be read but once.
+pub fn of_local(days: &[Day], zone: &Zone) -> Result<(Vec<Day>, Vec<Partial>), NoPlan> {
+    if days.iter().any(|day| day.inputs.contains(&Input::Stdin)) {
+        return Err(NoPlan::Once);
+    }
+    let files: BTreeMap<Date, &Day> = days.iter().map(|day| (day.date, day)).collect();
+    let around = |date: Date| [date.previous_day(), Some(date), date.next_day()].into_iter().flatten();
+    let meet = |one: &Range<i64>, other: &Range<i64>| one.start < other.end && other.start < one.end;
+    let dates: BTreeSet<Date> = files.keys().flat_map(|&date| around(date)).collect();
+    let (mut whole, mut partial) = (Vec::new(), Vec::new());
+    for date in dates {
+        let span = moment::span(date, &Zone::Fixed(0));
+        let locals: Vec<(Date, Range<i64>)> = around(date)
+            .map(|local| (local, moment::span(local, zone)))
+            .filter(|(_, local)| meet(local, &span))
+            .collect();
+        let missing: Vec<Date> =
+            locals.iter().map(|(local, _)| *local).filter(|local| !files.contains_key(local)).collect();
+        if missing.len() == locals.len() {
+            continue;
+        }
+        if !missing.is_empty() {
+            partial.push(Partial { date, missing });
+            continue;
+        }
+        let mut day = Day { date, inputs: Vec::new(), spans: Vec::new() };
+        for (local, span) in locals {
+            for input in &files[&local].inputs {
+                day.inputs.push(input.clone());
+                day.spans.push(span.clone());
+            }
+        }
+        whole.push(day);
+    }
+    Ok((whole, partial))
 }
 
 pub(crate) fn of_name(path: &Path, input: &Input) -> Result<Date, NoPlan> {
@@ -156,6 +212,9 @@ fn date(year: &str, month: &str, day: &str) -> Option<Date> {
 pub fn fingerprint(day: &Day, options: &str) -> io::Result<Option<String>> {
     let mut hash = Sha256::new();
     hash.update(options);
+    if !day.spans.is_empty() {
+        hash.update(format!("\0{:?}", day.spans));
+    }
     for input in &day.inputs {
         let Input::File(path) = input else { return Ok(None) };
         let file = std::fs::metadata(path)?;
@@ -229,11 +288,39 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("calls_20160101.csv");
         std::fs::write(&path, "a").unwrap();
-        let day = Day { date: time::macros::date!(2016 - 01 - 01), inputs: vec![Input::File(path.clone())] };
+        let day =
+            Day { date: time::macros::date!(2016 - 01 - 01), inputs: vec![Input::File(path.clone())], spans: vec![] };
         let before = fingerprint(&day, "x").unwrap();
         assert_eq!(fingerprint(&day, "x").unwrap(), before);
         assert_ne!(fingerprint(&day, "y").unwrap(), before);
         std::fs::write(&path, "ab").unwrap();
         assert_ne!(fingerprint(&day, "x").unwrap(), before);
+    }
+
+    #[test]
+    fn a_day_of_utc_is_in_two_local_ones() {
+        let day = |date: Date| Day { date, inputs: vec![Input::File(format!("{date}").into())], spans: vec![] };
+        let date = |day: u8| Date::from_calendar_date(2016, Month::January, day).unwrap();
+        let days = [day(date(1)), day(date(2)), day(date(4))];
+        let of = |zone: &str| of_local(&days, &Zone::named(zone).unwrap()).unwrap();
+        let files = |day: &Day| day.inputs.iter().map(Input::to_string).collect::<Vec<_>>().join(" ");
+        // West of Greenwich a day of UTC begins in yesterday's file, east of it it ends in tomorrow's.
+        let (whole, partial) = of("America/Port-au-Prince");
+        assert_eq!(
+            whole.iter().map(|day| (day.date, files(day))).collect::<Vec<_>>(),
+            [(date(2), "2016-01-01 2016-01-02".to_owned())]
+        );
+        assert_eq!(whole[0].spans[0].end, whole[0].spans[1].start);
+        assert_eq!(whole[0].spans[0].end, moment::start_of(date(2)) + 5 * 3_600_000_000);
+        let missing = |day: u8, missing: u8| Partial { date: date(day), missing: vec![date(missing)] };
+        let before = Partial { date: date(1), missing: vec![date(1).previous_day().unwrap()] };
+        assert_eq!(partial, [before, missing(3, 3), missing(4, 3), missing(5, 5)]);
+        let (whole, _) = of("Africa/Maputo");
+        assert_eq!(whole.iter().map(files).collect::<Vec<_>>(), ["2016-01-01 2016-01-02"]);
+        assert_eq!(whole[0].date, date(1));
+        let (whole, partial) = of("UTC");
+        assert_eq!((whole.len(), partial.len()), (3, 0));
+        let stdin = Day { inputs: vec![Input::Stdin], ..day(date(1)) };
+        assert!(matches!(of_local(&[stdin], &Zone::Fixed(0)), Err(NoPlan::Once)));
     }
 }

@@ -11,7 +11,7 @@ use crate::kind::Kind;
 use crate::plan::Day;
 use crate::records::{Batch, Broken, Record, Records};
 use crate::rejects::{Limit, Rejects};
-use crate::row::{Format, Layout, Rows, WrongColumns};
+use crate::row::{Format, Layout, Reason, Rows, WrongColumns};
 use crate::sort::{Sorted, Sorter};
 use crate::source::Input;
 
@@ -141,7 +141,7 @@ fn read_within(day: &Day, wanted: &Wanted<'_>, room: usize) -> Result<Read, Unfi
         count: 0,
         lines: 0,
     };
-    day.inputs.iter().try_for_each(|input| work.file(input))?;
+    day.inputs.iter().enumerate().try_for_each(|(at, input)| work.file(at, input))?;
     work.finish()
 }
 
@@ -160,7 +160,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// One thread cuts records, this one makes rows of them.
-    fn file(&mut self, input: &Input) -> Result<(), Unfit> {
+    fn file(&mut self, at: usize, input: &Input) -> Result<(), Unfit> {
         let broken = |source| Unfit::Broken { input: input.clone(), source };
         let before = state(input);
         let told = Arc::clone(&self.wanted.read);
@@ -170,7 +170,7 @@ impl Work<'_> {
         let mut records = Records::new(text, format.shape);
         let Some(layout) = self.layout(input, &mut records)? else { return Ok(()) };
         self.absent.extend(layout.absent());
-        let rows = Rows::new(&layout, format, self.day.date);
+        let rows = Rows::new(&layout, format, self.day.date).within(self.day.spans.get(at).cloned());
         let cut = thread::scope(|scope| {
             let (full, filled) = sync_channel(AHEAD);
             let (empty, emptied) = sync_channel(AHEAD + 1);
@@ -219,8 +219,12 @@ impl Work<'_> {
     }
 
     fn record(&mut self, input: &Input, rows: &Rows<'_>, record: Record<'_>) -> Result<(), Unfit> {
-        self.lines += record.lines;
-        match self.sorter.push(|out| rows.append(record, out)).map_err(Unfit::Disk)? {
+        let pushed = self.sorter.push(|out| rows.append(record, out)).map_err(Unfit::Disk)?;
+        if !matches!(pushed, Err(Reason::Neighbour)) {
+            self.lines += record.lines;
+        }
+        match pushed {
+            Err(Reason::Neighbour) => Ok(()),
             Ok((key, row)) => {
                 self.count += 1;
                 if let Some(location) = key.location.map(|place| &row[place])
@@ -340,7 +344,7 @@ mod tests {
             rejects: dir.path().join("rejects"),
             read: Arc::new(|_| ()),
         };
-        read_within(&Day { date: date!(2016 - 01 - 01), inputs: vec![Input::File(path)] }, &wanted, room)
+        read_within(&Day { date: date!(2016 - 01 - 01), inputs: vec![Input::File(path)], spans: vec![] }, &wanted, room)
     }
 
     fn unfit(text: &[u8], room: usize) -> String {

@@ -29,9 +29,14 @@ pub enum Broken {
     /// The file ends in the middle of an archive, the disk fails.
     #[error("cannot be read to its end")]
     Read(#[source] io::Error),
-    /// Beyond [`LONGEST`].
-    #[error("line {0}: a record of more than 1 MiB or 4,096 fields begins there: was a quote left open?")]
-    TooLong(u64),
+    /// Beyond [`LONGEST`], or what else is set.
+    #[error("line {line}: a record of more than {} MiB or 4,096 fields begins there: was a quote left open?", longest >> 20)]
+    TooLong {
+        /// Where it begins.
+        line: u64,
+        /// The most that a record may have, in bytes.
+        longest: usize,
+    },
     /// Where that record ends, and which after it are part of it, can't be told.
     #[error("line {0}: the file ends inside of a quote that a record opens which begins there")]
     Open(u64),
@@ -118,13 +123,19 @@ pub struct Records<R> {
     buffer: Box<[u8]>,
     unread: Range<usize>,
     ended: bool,
+    longest: usize,
 }
 
 impl<R: Read> Records<R> {
     /// Records of a stream that is UTF-8, or nearly.
     pub fn new(input: R, shape: Shape) -> Records<R> {
         let core = csv_core::ReaderBuilder::new().delimiter(shape.delimiter).quote(shape.quote).build();
-        Records { input, core, buffer: vec![0; PIECE].into(), unread: 0..0, ended: false }
+        Records { input, core, buffer: vec![0; PIECE].into(), unread: 0..0, ended: false, longest: LONGEST }
+    }
+
+    /// The same, with records of up to so many bytes.
+    pub fn with_longest(self, longest: usize) -> Records<R> {
+        Records { longest, ..self }
     }
 
     /// Fills a batch with at least one record, and not many more than make [`PIECE`] bytes; false at the end.
@@ -169,8 +180,8 @@ impl<R: Read> Records<R> {
             }
             self.unread.start += taken;
             (bytes, fields) = (bytes + more, fields + ended);
-            if bytes > LONGEST || fields > FIELDS {
-                return Err(Broken::TooLong(line));
+            if bytes > self.longest || fields > FIELDS {
+                return Err(Broken::TooLong { line, longest: self.longest });
             }
             match result {
                 ReadRecordResult::InputEmpty => {}
@@ -275,9 +286,9 @@ mod tests {
     #[test]
     fn a_record_without_an_end_does_not_fill_the_memory() {
         let text = [&b"a,b\n\"c"[..], &b"x\n".repeat(LONGEST)].concat();
-        assert!(matches!(records(&text, 65536), Err(Broken::TooLong(2))));
+        assert!(matches!(records(&text, 65536), Err(Broken::TooLong { line: 2, .. })));
         let text = b",".repeat(FIELDS + 10);
-        assert!(matches!(records(&text, 65536), Err(Broken::TooLong(1))));
+        assert!(matches!(records(&text, 65536), Err(Broken::TooLong { line: 1, .. })));
         // Many short ones, and a long one among them, arrive whole.
         let long = "y".repeat(300_000);
         let text = format!("{}{long}\n{}", "ab,c\n".repeat(100_000), "d\n".repeat(10));

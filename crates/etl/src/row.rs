@@ -8,7 +8,7 @@ use encoding_rs::Encoding;
 use time::Date;
 
 use crate::kind::{Kind, Type};
-use crate::moment::{self, Moments};
+use crate::moment::{self, Moments, Zone};
 use crate::records::{Record, Shape};
 use crate::value::{self, Wrong};
 
@@ -130,15 +130,19 @@ pub enum Reason {
     Value(&'static str, Wrong),
     /// It happened on another day.
     OtherDay(Option<Date>),
+    /// It happened on another day than the local one that the file holds.
+    OtherLocalDay(Option<Date>),
+    /// It is a row of the file's, and of the next day of UTC or the one before: no fault.
+    Neighbour,
 }
 
 impl Reason {
     /// The column that it is about.
     pub fn column(&self) -> &'static str {
         match self {
-            Reason::Fields { .. } => "",
+            Reason::Fields { .. } | Reason::Neighbour => "",
             Reason::Value(column, _) => column,
-            Reason::OtherDay(_) => "datetime",
+            Reason::OtherDay(_) | Reason::OtherLocalDay(_) => "datetime",
         }
     }
 }
@@ -149,7 +153,11 @@ impl fmt::Display for Reason {
             Reason::Fields { found, expected } => write!(f, "{found} fields in place of {expected}"),
             Reason::Value(column, wrong) => write!(f, "{column} {wrong}"),
             Reason::OtherDay(Some(date)) => write!(f, "datetime is on {date} in UTC"),
-            Reason::OtherDay(None) => f.write_str("datetime is on no day that there is"),
+            Reason::OtherDay(None) | Reason::OtherLocalDay(None) => f.write_str("datetime is on no day that there is"),
+            Reason::OtherLocalDay(Some(date)) => {
+                write!(f, "datetime is on {date} in UTC, and not in the file's local day")
+            }
+            Reason::Neighbour => f.write_str("is a row of another day"),
         }
     }
 }
@@ -171,14 +179,19 @@ pub struct Rows<'a> {
     format: &'a Format,
     day: Date,
     span: Range<i64>,
+    /// That of the file, where it is another one.
+    file: Option<Range<i64>>,
 }
 
 impl<'a> Rows<'a> {
     /// Rows of one day.
     pub fn new(layout: &'a Layout, format: &'a Format, day: Date) -> Rows<'a> {
-        let start = moment::start_of(day);
-        let next = day.next_day().map_or(i64::MAX, moment::start_of);
-        Rows { layout, format, day, span: start..next }
+        Rows { layout, format, day, span: moment::span(day, &Zone::Fixed(0)), file: None }
+    }
+
+    /// Those that are in a file of another span.
+    pub fn within(self, file: Option<Range<i64>>) -> Rows<'a> {
+        Rows { file, ..self }
     }
 
     /// The day.
@@ -224,8 +237,12 @@ impl<'a> Rows<'a> {
                 _ => {}
             }
         }
-        if !self.span.contains(&key.moment) {
-            return Err(Reason::OtherDay(moment::day_of(key.moment)));
+        let day = || moment::day_of(key.moment);
+        match &self.file {
+            Some(file) if !file.contains(&key.moment) => return Err(Reason::OtherLocalDay(day())),
+            Some(_) if !self.span.contains(&key.moment) => return Err(Reason::Neighbour),
+            None if !self.span.contains(&key.moment) => return Err(Reason::OtherDay(day())),
+            _ => {}
         }
         Ok(key)
     }

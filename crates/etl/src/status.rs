@@ -48,6 +48,22 @@ impl State {
 pub struct Status {
     /// Kinds of which nothing is known have no days.
     pub kinds: BTreeMap<Kind, BTreeMap<Date, State>>,
+    /// Days that are offered, beside which a table stands in schema `etl`: rows that were to take their place, by a loader or a DAG
+    /// that was killed or is at work. No reader sees them.
+    pub leftovers: Vec<Leftover>,
+}
+
+/// A table that came to nothing, or not yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// The kind.
+    pub kind: Kind,
+    /// The day.
+    pub date: Date,
+    /// Its name, with its schema.
+    pub table: String,
+    /// How much of the disk it takes, in bytes.
+    pub bytes: u64,
 }
 
 /// Asks FlowDB. Any user may ask who can read schema `etl`.
@@ -65,17 +81,24 @@ pub async fn status(client: &Client) -> Result<Status, Error> {
         }
     }
     let tables =
-        "SELECT nspname = 'etl', relname::text FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        "SELECT nspname = 'etl', relname::text, CASE WHEN nspname = 'etl' THEN pg_total_relation_size(pg_class.oid) ELSE 0 END FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
                   WHERE relkind = 'r' AND (nspname = 'etl' OR nspname = 'events' AND relispartition)";
     for row in client.query(tables, &[]).await.map_err(failed())? {
         let (is_work, name): (bool, &str) = (row.get(0), row.get(1));
         if let Some(day) = day_of(is_work, name) {
             let known = days.entry(day).or_default();
-            if is_work { known.unfinished = true } else { known.attached = true }
+            match is_work {
+                true => known.unfinished.push((format!("etl.{name}"), row.get::<_, i64>(2).unsigned_abs())),
+                false => known.attached = true,
+            }
         }
     }
     let mut status = Status::default();
-    for ((kind, date), known) in days {
+    for ((kind, date), mut known) in days {
+        if known.is_there() {
+            let leftover = |(table, bytes)| Leftover { kind, date, table, bytes };
+            status.leftovers.extend(std::mem::take(&mut known.unfinished).into_iter().map(leftover));
+        }
         status.kinds.entry(kind).or_default().insert(date, known.state());
     }
     status.kinds.values_mut().for_each(fill);
@@ -87,14 +110,19 @@ pub async fn status(client: &Client) -> Result<Status, Error> {
 struct Known {
     recorded: Option<String>,
     attached: bool,
-    unfinished: bool,
+    /// Tables that are not attached, and their bytes.
+    unfinished: Vec<(String, u64)>,
 }
 
 impl Known {
+    fn is_there(&self) -> bool {
+        self.attached && self.recorded.as_deref() == Some("ingested")
+    }
+
     fn state(self) -> State {
         match self.recorded.as_deref() {
-            Some("ingested") if self.attached => State::Ingested,
-            _ if self.unfinished => State::Unfinished,
+            _ if self.is_there() => State::Ingested,
+            _ if !self.unfinished.is_empty() => State::Unfinished,
             Some("ingested") => State::Gone,
             Some("quarantine") => State::Quarantine,
             Some(other) => State::Other(other.to_owned()),

@@ -4,40 +4,30 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use etl::{Changed, Input, Shape};
+use etl::Changed;
 use indicatif::HumanCount;
 use time::Date;
 
 use super::super::Failure;
 use super::super::demo::date;
-use super::files::{character, names, pair};
+use super::places::Places;
 use crate::flowdb;
 use crate::roles::Deployment;
 use say::show;
 
 /// Load a list of cells, with the history of those that have moved
 ///
-/// The list is CSV, as it is or compressed: an id, a longitude and a latitude in degrees (WGS 84), and whatever columns of
-/// infrastructure.cells else. A cell that is not there is added; one that has moved gets a new version from --date on, and the old
+/// The list is CSV with an id, a longitude and a latitude in degrees (WGS 84), or a GeoJSON, Shapefile, GeoPackage or CSV with an
+/// id and a point; and whatever columns of infrastructure.cells else. A cell that is not there is added; one that has moved gets a new version from --date on, and the old
 /// one ends the day before; of others names, antennas and the like are brought up to date. Cells that the list does not name
 /// stay. Nothing is changed unless the whole list is sound; whatever is wrong in it is said at once.
 #[derive(Args)]
 pub struct CellsArgs {
-    /// The list
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    #[command(flatten)]
+    places: Places,
     /// Since when cells that have moved are where the list says
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = date)]
     date: Option<Date>,
-    /// Between two fields: a character, or tab
-    #[arg(long, value_name = "CHARACTER", default_value = ",", value_parser = character)]
-    delimiter: u8,
-    /// The list's column NAME holds id, longitude, latitude or another COLUMN of infrastructure.cells; may be given several times
-    #[arg(long, value_name = "COLUMN=NAME", value_parser = pair)]
-    map: Vec<(String, String)>,
-    /// Leave out a column of the list; may be given several times
-    #[arg(long, value_name = "NAME")]
-    ignore: Vec<String>,
     /// State directory of the deployment [default: /var/lib/flowkit for root, else flowkit in the XDG state directory]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -46,16 +36,17 @@ pub struct CellsArgs {
 impl CellsArgs {
     /// Checks and loads; a line to stdout says what has changed.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let names = names(&self.map)?;
-        let shape = Shape { delimiter: self.delimiter, quote: b'"' };
+        let Places { file, srid, ignore, .. } = &self.places;
         let list =
-            etl::cells(&Input::File(self.file.clone()), shape, &names, &self.ignore).map_err(Failure::mistake)?;
+            etl::cells(file, &self.places.reading(), *srid, &self.places.names()?, ignore).map_err(Failure::mistake)?;
         let Deployment { site, .. } = Deployment::open_running(self.dir.as_deref()).map_err(Failure::mistake)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let changed = runtime.block_on(async {
             let mut client = flowdb::connect(&site, flowdb::SUPERUSER).await?;
             etl::apply(&mut client, &list, self.date).await.map_err(|error| match error {
-                etl::Error::Moved { .. } | etl::Error::TooEarly { .. } => Failure::mistake(error),
+                etl::Error::Moved { .. } | etl::Error::TooEarly { .. } | etl::Error::Nowhere { .. } => {
+                    Failure::mistake(error)
+                }
                 other => other.into(),
             })
         })?;

@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use etl::{Day, Encoding, Format, Input, Kind, Limit, Moments, Shape, Writing, Zone};
+use etl::{Day, Encoding, Format, Input, Kind, Limit, Moments, Partial, Shape, Writing, Zone};
+use say::tell;
 use time::Date;
 
 use super::super::Failure;
@@ -41,6 +42,9 @@ pub struct Files {
     /// Where times are that name no zone: UTC, an offset such as +02:00, or a name such as Africa/Maputo
     #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = Zone::named)]
     timezone: Zone,
+    /// Each file holds a day of --timezone's: a day of UTC is put together out of the two that it is part of
+    #[arg(long)]
+    local_days: bool,
     /// How times are written: iso, epoch, epoch-ms, or a pattern such as "%d/%m/%Y %H:%M:%S"
     #[arg(long, value_name = "FORMAT", default_value = "iso", value_parser = Writing::named)]
     time_format: Writing,
@@ -75,7 +79,8 @@ pub fn character(text: &str) -> Result<u8, String> {
     }
 }
 
-fn encoding(text: &str) -> Result<&'static Encoding, String> {
+/// An encoding, by one of its names.
+pub fn encoding(text: &str) -> Result<&'static Encoding, String> {
     Encoding::for_label(text.as_bytes()).ok_or_else(|| "give a name such as windows-1252 or utf-16le".to_owned())
 }
 
@@ -106,7 +111,23 @@ impl Files {
             false => Input::File(path.clone()),
         };
         let inputs: Vec<Input> = self.files.iter().map(input).collect();
-        etl::plan(&inputs, self.date, self.parts).map_err(Failure::mistake)
+        let days = etl::plan(&inputs, self.date, self.parts).map_err(Failure::mistake)?;
+        if !self.local_days {
+            return Ok(days);
+        }
+        let (days, partial) = etl::of_local(&days, &self.timezone).map_err(Failure::mistake)?;
+        for Partial { date, missing } in partial {
+            let missing: Vec<String> = missing.iter().map(Date::to_string).collect();
+            tell!(
+                "{date}: left for later: a part of it is in the file of the local day {}",
+                missing.join(" and in that of ")
+            );
+        }
+        if days.is_empty() {
+            let hint = "no day of UTC is whole in these files: name that of the local day after or before as well";
+            return Err(Failure::mistake(hint));
+        }
+        Ok(days)
     }
 
     /// How they are written.

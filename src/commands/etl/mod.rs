@@ -3,8 +3,10 @@
 mod cells;
 mod check;
 mod files;
+mod geography;
 mod load;
 mod new;
+mod places;
 mod status;
 
 use std::process::ExitCode;
@@ -13,7 +15,8 @@ use clap::Subcommand;
 
 use super::Failure;
 
-/// Call detail records: load files of them without a scheduler, see which days are there, write DAGs for FlowETL, load cells
+/// Call detail records: load files of them without a scheduler, see which days are there, write DAGs for FlowETL, load
+/// cells and areas
 #[derive(Subcommand)]
 pub enum Etl {
     Load(load::Load),
@@ -21,6 +24,7 @@ pub enum Etl {
     Status(status::StatusArgs),
     New(new::New),
     Cells(cells::CellsArgs),
+    Geography(geography::GeographyArgs),
 }
 
 impl Etl {
@@ -32,6 +36,7 @@ impl Etl {
             Etl::Status(args) => args.run(),
             Etl::New(args) => args.run(),
             Etl::Cells(args) => args.run(),
+            Etl::Geography(args) => args.run(),
         }
     }
 }

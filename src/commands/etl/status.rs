@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use etl::{Kind, State, Status};
+use etl::{Kind, Leftover, State, Status};
+use indicatif::HumanBytes;
 use serde_json::json;
 use time::Date;
 
@@ -85,7 +86,29 @@ fn calendar(status: &Status) -> String {
             text.push('\n');
         }
     }
-    text + &totals(status)
+    text + &totals(status) + &leftovers(&status.leftovers)
+}
+
+/// What takes room and is no day, and what to do.
+fn leftovers(all: &[Leftover]) -> String {
+    let line = |Leftover { kind, date, table, bytes }: &Leftover| {
+        format!(
+            "{kind} {date}: rows that were to replace it are left in {table} ({}): {}\n",
+            HumanBytes(*bytes),
+            remedy(table)
+        )
+    };
+    all.iter().map(line).collect()
+}
+
+/// FlowETL's tables are FlowETL's.
+fn remedy(table: &str) -> &'static str {
+    match table.starts_with("etl.load_") {
+        true => {
+            "unless `etl load --replace` is at work, load the day's files again, which puts rows in place or clears these away"
+        }
+        false => "unless its DAG is at work, clear the failed task in FlowETL, which begins anew",
+    }
 }
 
 /// A sign a day, a line a month.
@@ -116,7 +139,9 @@ fn totals(status: &Status) -> String {
 fn list(status: &Status) -> String {
     let days = status.kinds.iter().flat_map(|(kind, days)| days.iter().map(move |(date, state)| (kind, date, state)));
     let wanting = days.filter(|(_, _, state)| **state != State::Ingested);
-    wanting.map(|(kind, date, state)| format!("{kind} {date} {}\n", state.name())).collect()
+    let wanting: String = wanting.map(|(kind, date, state)| format!("{kind} {date} {}\n", state.name())).collect();
+    let left = status.leftovers.iter().map(|left| format!("{} {} left {}\n", left.kind, left.date, left.table));
+    wanting + &left.collect::<String>()
 }
 
 fn as_json(status: &Status) -> serde_json::Value {
@@ -140,12 +165,19 @@ mod tests {
             (date!(2016 - 02 - 01), State::Missing),
             (date!(2016 - 02 - 02), State::Unfinished),
         ]);
-        let status = Status { kinds: BTreeMap::from([(Kind::Sms, days)]) };
+        let table = "etl.load_sms_20160130".to_owned();
+        let leftovers = vec![Leftover { kind: Kind::Sms, date: date!(2016 - 01 - 30), table, bytes: 2048 }];
+        let status = Status { kinds: BTreeMap::from([(Kind::Sms, days)]), leftovers };
         let expected = "                 1   5    10   15   20   25   30\n\
                         sms     2016-01                               #q\n        2016-02  .!\n\
-                        sms: 1 ingested, 1 missing, 1 quarantine, 1 unfinished\n";
+                        sms: 1 ingested, 1 missing, 1 quarantine, 1 unfinished\n\
+                        sms 2016-01-30: rows that were to replace it are left in etl.load_sms_20160130 (2.00 KiB): unless `etl load --replace` \
+                        is at work, load the day's files again, which puts rows in place or clears these away\n";
         assert_eq!(calendar(&status), expected);
-        assert_eq!(list(&status), "sms 2016-01-31 quarantine\nsms 2016-02-01 missing\nsms 2016-02-02 unfinished\n");
+        assert_eq!(
+            list(&status),
+            "sms 2016-01-31 quarantine\nsms 2016-02-01 missing\nsms 2016-02-02 unfinished\nsms 2016-01-30 left etl.load_sms_20160130\n"
+        );
         assert_eq!(as_json(&status)["sms"]["2016-01-30"], "ingested");
     }
 }

@@ -3,9 +3,10 @@
 //! What does not change (areas, sites, cells, handsets) is one transaction, each day another: after a kill at any moment the
 //! database holds whole days only, and the next run goes on where the last one ended.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use etl::{Connect, runtime, session, side_by_side};
 use time::Date;
 use tokio_postgres::Client;
 
@@ -44,13 +45,6 @@ const WORKERS: i64 = 0x666c_6f77_6b69_7402;
 const SESSION: &str = "SET timezone = 'UTC'; SET client_connection_check_interval = '1s'; SET lock_timeout = '5min'; \
                        SET max_parallel_maintenance_workers = 0; SET application_name = 'flowkit-demo'";
 
-/// Gives a new connection as the owner of the schema (`flowdb`), driven by a task of the runtime that it is asked in.
-pub trait Connect: AsyncFn() -> Result<Client, BoxedError> + Sync {}
-impl<C: AsyncFn() -> Result<Client, BoxedError> + Sync> Connect for C {}
-
-/// What a connection that failed says.
-pub type BoxedError = Box<dyn std::error::Error + Send + Sync>;
-
 /// Loads what is missing of the options' days.
 ///
 /// Blocks; uses as many threads and connections as there are cores, and one more connection. Not to be called inside of an
@@ -59,7 +53,7 @@ pub fn load(connect: &impl Connect, options: &Options, progress: &dyn Progress) 
     let world = World::new(options);
     let runtime = runtime()?;
     let (client, missing) = runtime.block_on(async {
-        let mut client = session(connect).await?;
+        let mut client = session(connect, SESSION).await?;
         only_one(&client).await?;
         let missing = base::missing_days(&client, &world, options).await?;
         base::load(&mut client, &world, &options.marker()).await?;
@@ -92,44 +86,19 @@ fn load_days(
     Ok(events.into_inner())
 }
 
-/// Does `work` for each item, on as many threads as there are cores, each with a connection of its own. After an error no
-/// new item is begun; the first error is returned.
-fn in_parallel<T, W>(connect: &impl Connect, items: &[T], work: W) -> Result<(), Error>
-where
-    T: Sync,
-    W: AsyncFn(&mut Client, &T) -> Result<(), Error> + Sync,
-{
-    let threads = thread::available_parallelism().map_or(2, |cores| cores.get()).clamp(1, 16).min(items.len());
-    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let until_done = async || -> Result<(), Error> {
-        let mut client = session(connect).await?;
+/// Does `work` for each item, on as many threads as there are cores, each with a connection of its own.
+fn in_parallel<T: Sync>(
+    connect: &impl Connect,
+    items: &[T],
+    work: impl AsyncFn(&mut Client, &T) -> Result<(), Error> + Sync,
+) -> Result<(), Error> {
+    let threads = thread::available_parallelism().map_or(2, |cores| cores.get()).clamp(1, 16);
+    let open = async || {
+        let client = session(connect, SESSION).await?;
         client.execute("SELECT pg_advisory_lock_shared($1)", &[&WORKERS]).await.map_err(Error::when("take a lock"))?;
-        while !stop.load(Ordering::Relaxed)
-            && let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed))
-        {
-            work(&mut client, item).await?;
-        }
-        Ok(())
+        Ok(client)
     };
-    let worker = || runtime()?.block_on(until_done()).inspect_err(|_| stop.store(true, Ordering::Relaxed));
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        let ended: Vec<Result<(), Error>> = workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect();
-        ended.into_iter().collect()
-    })
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime, Error> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Worker)
-}
-
-async fn session(connect: &impl Connect) -> Result<Client, Error> {
-    let client = connect().await.map_err(Error::Connect)?;
-    client.batch_execute(SESSION).await.map_err(Error::when("set up the session"))?;
-    Ok(client)
+    side_by_side(threads, items, open, work).map(drop)
 }
 
 /// Refuses a second run, and waits until PostgreSQL has noticed the end of one that was killed.

@@ -39,7 +39,7 @@ use std::ops::{Range, RangeInclusive};
 use time::{Date, Duration};
 
 pub use error::Error;
-pub use load::{BoxedError, Connect, Progress, Summary, load};
+pub use load::{Progress, Summary, load};
 pub use traffic::Event;
 
 use country::Country;

@@ -1,6 +1,7 @@
 //! Lists of cells: what is sound becomes history, what is not changes nothing.
 
-use super::Rig;
+use super::forms::{self, DEGREES, METRES, Place};
+use super::{Rig, SUPERUSER};
 
 #[test]
 fn cells_are_added_moved_and_kept() {
@@ -77,4 +78,63 @@ fn cells_are_added_moved_and_kept() {
         assert!(said.stderr.contains(line), "{line}: {said:?}");
     }
     assert_eq!(there(), expected);
+}
+
+#[test]
+fn points_of_every_form_are_cells() {
+    let rig = Rig::started();
+    let dir = rig.files.path();
+    let names = ["cell_id", "name"];
+    let places = forms::middles(&forms::squares());
+    let metres: Vec<Place> = places
+        .iter()
+        .map(|(id, name, point)| {
+            let sql = format!(
+                "SELECT ST_X(p), ST_Y(p) FROM ST_Transform(ST_Point({}, {}, 4326), 32618) AS p",
+                point[0][0], point[0][1]
+            );
+            let row = &rig.cluster.ask(SUPERUSER, &sql)[0];
+            (*id, *name, vec![[0, 1].map(|at| row[at].parse().expect("a number"))])
+        })
+        .collect();
+    let plain: String =
+        metres.iter().map(|(id, name, point)| format!("{id},\"{name}\",{},{}\n", point[0][0], point[0][1])).collect();
+    let files = [
+        (rig.file("cells.csv", forms::wkt(&places, names)), None),
+        (rig.file("cells.geojson", forms::geojson(&places, names)), None),
+        (forms::shapefile(dir, "cells", &places, names, DEGREES), None),
+        (forms::zipped(&dir.join("cells.shp")), None),
+        (forms::shapefile(dir, "metres", &metres, names, METRES), None),
+        (forms::geopackage(dir, "cells.gpkg", &metres, names, 32618), None),
+        (rig.file("metres.csv", format!("cell_id,name,x,y\n{plain}")), Some("32618")),
+    ];
+    for entry in std::fs::read_dir(dir).expect("a directory") {
+        rig.cluster.give(&entry.expect("an entry").path());
+    }
+    let mut expected = "4 cells added, 0 moved, 0 where they were\n";
+    for (file, srid) in &files {
+        let options = srid.map_or(vec!["cells"], |srid| vec!["cells", "--srid", srid]);
+        let said = rig.run(&options, &[file]);
+        assert_eq!((said.status, said.stdout.as_str()), (Some(0), expected), "{}: {said:?}", file.display());
+        expected = "0 cells added, 0 moved, 4 where they were\n";
+    }
+    let there = "SELECT id, name, round(ST_X(geom_point)::numeric, 6), round(ST_Y(geom_point)::numeric, 6) FROM infrastructure.cells ORDER BY id";
+    assert_eq!(rig.ask(there)[..2], ["HT01 Grand'Anse -74.500000 18.500000", "HT02 Artibonite é -73.500000 18.500000"]);
+
+    // History, and what is no point.
+    let moved: Vec<Place> =
+        places.iter().map(|(id, name, point)| (*id, *name, vec![[point[0][0], point[0][1] + 0.1]])).collect();
+    let file = rig.file("moved.geojson", forms::geojson(&moved, names));
+    assert!(rig.run(&["cells"], &[&file]).stderr.contains("4 cells have moved, such as \"HT01\"; say with --date"));
+    assert_eq!(
+        rig.run(&["cells", "--date", "2016-02-01"], &[&file]).stdout,
+        "0 cells added, 4 moved, 0 where they were\n"
+    );
+    assert_eq!(rig.value("SELECT count(*) FROM infrastructure.cells WHERE date_of_last_service = '2016-01-31'"), "4");
+    let areas = rig.file("areas.geojson", forms::geojson(&forms::squares(), names));
+    let said = rig.run(&["cells"], &[&areas]);
+    assert!(said.stderr.contains("4 of its cells are not sound:\n  feature 1: its geometry is no point\n"), "{said:?}");
+    let said = rig.run(&["cells", "--srid", "32618"], &[&rig.file("far.csv", "id,x,y\nfar,1e9,1e9\n")]);
+    assert_ne!(said.status, Some(0), "{said:?}");
+    assert_eq!(rig.value("SELECT count(*) FROM infrastructure.cells WHERE id = 'far'"), "0");
 }

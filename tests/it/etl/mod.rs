@@ -3,7 +3,10 @@
 mod broken;
 mod cells;
 mod days;
+mod forms;
+mod geography;
 mod killed;
+mod local;
 mod upstream;
 
 use std::io::Write;
@@ -41,19 +44,12 @@ impl Rig {
 
     /// `flowkit etl VERB KIND FILES… OPTIONS…`, as the user that runs FlowDB.
     fn command(&self, words: &[&str], files: &[&Path]) -> Command {
-        let mut command = self.bare(words, files);
-        command.arg("--dir").arg(self.cluster.site.state.root());
-        command
+        flowkit(&self.cluster, words, files)
     }
 
     /// The same for what knows no deployment.
     fn bare(&self, words: &[&str], files: &[&Path]) -> Command {
-        let mut command = Command::new(crate::support::programs::flowkit());
-        command.arg("etl").args(words).args(files);
-        command.env_clear().env("FLOWDB_PORT", self.cluster.site.settings.port("FLOWDB_PORT").to_string());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).current_dir("/");
-        self.cluster.as_service_user(&mut command);
-        command
+        bare(&self.cluster, words, files)
     }
 
     #[must_use]
@@ -75,6 +71,21 @@ impl Rig {
     fn ask(&self, sql: &str) -> Vec<String> {
         self.cluster.ask(SUPERUSER, sql).into_iter().map(|row| row.join(" ")).collect()
     }
+}
+
+fn flowkit(cluster: &Cluster, words: &[&str], files: &[&Path]) -> Command {
+    let mut command = bare(cluster, words, files);
+    command.arg("--dir").arg(cluster.site.state.root());
+    command
+}
+
+fn bare(cluster: &Cluster, words: &[&str], files: &[&Path]) -> Command {
+    let mut command = Command::new(crate::support::programs::flowkit());
+    command.arg("etl").args(words).args(files);
+    command.env_clear().env("FLOWDB_PORT", cluster.site.settings.port("FLOWDB_PORT").to_string());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).current_dir("/");
+    cluster.as_service_user(&mut command);
+    command
 }
 
 /// What a command said.
