@@ -300,3 +300,58 @@ fn flowmachine_counts_by_what_was_loaded() {
     assert_eq!(machine.complete(query), id);
     assert_eq!(machine.cluster.ask(SUPERUSER, &stored), expected, "it is what is said that it is");
 }
+
+/// Geometries are PostGIS's to read. Whatever has become of one on its way, it is named or taken, and nobody's session ends by it.
+#[test]
+fn no_geometry_ends_the_server() {
+    let rig = Rig::started();
+    let started = rig.value("SELECT pg_postmaster_start_time()");
+    // Always the same numbers (xorshift).
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    const WORDS: [&str; 12] =
+        ["(", ")", ",", "-", "1e308", "NaN", "EMPTY", "0", "MULTIPOLYGON", "CURVEPOLYGON", "SRID=4326;", "Z"];
+    let ring = "((0 0,4 0,4 4,0 4,0 0),(1 1,2 1,2 2,1 2,1 1))";
+    let mut table = String::from("code|geom\nfirst|POLYGON((0 0,1 0,1 1,0 0))\n");
+    for n in 0..400 {
+        let kinds = ["POLYGON", "MULTIPOLYGON(", "GEOMETRYCOLLECTION(POLYGON", "TRIANGLE", "POLYHEDRALSURFACE("];
+        let mut text = format!("{}{ring}", kinds[random(kinds.len())]);
+        for _ in 0..1 + random(4) {
+            let at = random(text.len());
+            text.insert_str(at, WORDS[random(WORDS.len())]);
+        }
+        table += &format!("c{n}|{text}\n");
+    }
+    table += &format!("deep|{}POINT(0 0){}\n", "GEOMETRYCOLLECTION(".repeat(20_000), ")".repeat(20_000));
+    let package = given(&rig, forms::geopackage(rig.files.path(), "areas.gpkg", &squares(), NAMES, 4326));
+    let db = rusqlite::Connection::open(&package).expect("an SQLite file");
+    let good: Vec<u8> =
+        db.query_row("SELECT geom FROM places WHERE fid = 1", [], |row| row.get(0)).expect("a geometry");
+    for n in 0..400 {
+        let mut bytes = good.clone();
+        for _ in 0..1 + random(4) {
+            let at = 8 + random(bytes.len() - 8);
+            bytes[at] = [0, 1, 0x7f, 0xff, random(256) as u8][random(5)];
+        }
+        bytes.truncate(8 + random(bytes.len() * 2).min(bytes.len() - 8));
+        let insert = format!("INSERT INTO places (geom, \"{}\", \"{}\") VALUES (?1, 'c{n}', '')", NAMES[0], NAMES[1]);
+        db.execute(&insert, [bytes]).expect("a place");
+    }
+    drop(db);
+    let table = rig.file("areas.csv", table);
+    for options in [&["--check"][..], &["--check", "--mend", "--overlaps"]] {
+        let said = load(&rig, &[&["--delimiter", "|"], options].concat(), &table);
+        assert_eq!(said.status, Some(2), "{said:?}");
+        assert!(said.stderr.contains(" of the areas can't be taken:\n"), "{said:?}");
+        let said = load(&rig, options, &package);
+        assert_eq!(said.status, Some(2), "{said:?}");
+        assert!(said.stderr.contains(" of the areas can't be taken:\n"), "{said:?}");
+    }
+    assert_eq!(rig.value("SELECT pg_postmaster_start_time()"), started);
+    assert!(!rig.cluster.log().contains("terminated by signal"), "{}", rig.cluster.log());
+}
