@@ -30,7 +30,18 @@ let
   # Whether a role runs on this host; it may not even be imported.
   here = other: (flowkit.${other} or { enable = false; }).enable;
 
-  secrets = catalogue.secretsOf role;
+  # Those of its components that run here; none stands for all.
+  components = cfg.components or [ ];
+  isApart = role ? apart && cfg.settings.${role.apart.setting} == role.apart.value;
+  ofComponents =
+    secret:
+    components == [ ]
+    || lib.any (
+      component: lib.elem component.name components && lib.elem secret.name component.secrets
+    ) role.component;
+
+  allSecrets = catalogue.secretsOf role;
+  secrets = lib.filter ofComponents allSecrets;
   settings = lib.filter (setting: !lib.elem setting.name places) (catalogue.settingsOf role);
   volumes = lib.filter (volume: volume ? setting) (role.volume or [ ]);
   places = lib.concatMap (volume: lib.optional (volume ? place) volume.place) (role.volume or [ ]);
@@ -100,7 +111,7 @@ let
     else
       null;
 
-  listens = lib.filter (port: port ? listen) (role.port or [ ]);
+  listens = lib.filter (port: port ? listen && (isApart || !(port.apart or false))) (role.port or [ ]);
   loopback = host: host == "localhost" || host == "::1" || lib.hasPrefix "127." host;
   hosts =
     map (port: cfg.settings.${port.listen}) listens
@@ -109,7 +120,20 @@ let
       lib.optional (
         setting.owner != name && setting.type == "host" && cfg.settings.${setting.name} != null
       ) cfg.settings.${setting.name}
-    ) settings;
+    ) settings
+    # Where its other components are, and what listens for them.
+    ++ lib.optionals (components != [ ]) (
+      map (setting: cfg.settings.${setting.name}) (
+        lib.filter (
+          setting:
+          setting.owner == name
+          && lib.elem setting.type [
+            "host"
+            "address"
+          ]
+        ) settings
+      )
+    );
 
   facts = {
     inherit
@@ -120,6 +144,9 @@ let
       flowkit
       here
       secrets
+      allSecrets
+      components
+      isApart
       settings
       volumes
       places
@@ -181,13 +208,13 @@ in
       type = lib.types.submodule (
         {
           options = lib.listToAttrs (
-            map (secret: lib.nameValuePair secret.name (make.secret secret cfg.secretsDir)) secrets
+            map (secret: lib.nameValuePair secret.name (make.secret secret cfg.secretsDir)) allSecrets
           );
         }
         // lib.optionalAttrs anyVariable { freeformType = lib.types.attrsOf make.secretPath; }
       );
       default = { };
-      example = lib.literalExpression "{ ${(lib.last secrets).name} = config.sops.secrets.${(lib.last secrets).name}.path; }";
+      example = lib.literalExpression "{ ${(lib.last allSecrets).name} = config.sops.secrets.${(lib.last allSecrets).name}.path; }";
       description = ''
         Where each secret of ${role.title} is, when it is not in `secretsDir`. systemd reads the files as root and shows
         copies to the unit alone, so they may stay closed to everybody. Files in a directory `credstore.encrypted` are
@@ -215,6 +242,17 @@ in
       default = false;
       example = true;
       description = "Whether to open the ports of ${role.title} in this host's firewall.";
+    };
+  }
+  // lib.optionalAttrs (role ? component) {
+    components = lib.mkOption {
+      type = lib.types.listOf (lib.types.enum (map (component: component.name) role.component));
+      default = [ ];
+      example = [ (lib.last role.component).name ];
+      description = ''
+        Components of ${role.title} that run on this host, where others run on others: each knows by its settings where they
+        are. An empty list stands for all. They run apart with `${role.apart.setting} = "${role.apart.value}"` only.
+      '';
     };
   }
   // lib.optionalAttrs (volumes != [ ]) {

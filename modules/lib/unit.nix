@@ -8,6 +8,9 @@
   flowkit,
   here,
   secrets,
+  allSecrets,
+  components,
+  isApart,
   volumes,
   onlyLocal,
   relax,
@@ -44,13 +47,22 @@ let
 
   # Variables of the operator's own that are secrets.
   variables = lib.mapAttrsToList (name: path: { inherit name path; }) (
-    removeAttrs cfg.secrets (map (secret: secret.name) secrets)
+    removeAttrs cfg.secrets (map (secret: secret.name) allSecrets)
   );
 
   talks = lib.filter (talk: here talk.role) (role.talks-to or [ ]);
+  # One that it can do without as long as its components run together.
+  where =
+    secret:
+    if
+      cfg.secrets.${secret.name} == null && isApart && cfg.secretsDir != null && !(secret.make ? template)
+    then
+      "${cfg.secretsDir}/${secret.name}"
+    else
+      cfg.secrets.${secret.name};
   # Its own, and the certificates by which it knows who else is here.
   loaded = lib.filter (secret: secret.path != null) (
-    map (secret: secret // { path = cfg.secrets.${secret.name}; }) secrets
+    map (secret: secret // { path = where secret; }) secrets
     ++ variables
     ++ map (
       talk:
@@ -104,7 +116,9 @@ in
       hardening.harden (relax cfg.settings)
       // hardening.network cfg.allowedAddresses
       // {
-        ExecStart = "${lib.getExe' cfg.package "flowkit"} run ${name} --dir /var/lib/flowkit/${name}";
+        ExecStart = "${lib.getExe' cfg.package "flowkit"} run ${name} --dir /var/lib/flowkit/${name}${
+          lib.concatMapStrings (component: " --component ${component}") components
+        }";
         User = user;
         Group = user;
         StateDirectory = "flowkit/${name}";

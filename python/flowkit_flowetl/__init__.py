@@ -7,6 +7,7 @@ names ``policy``. So what it leads to may not import ``airflow`` at its top:
 __main__   starts Airflow's processes, and before all of them ``prepare``
 places     secrets as files, and what Airflow is told of them before it is imported
 files      what Airflow asks for them while it runs
+pulse      what a Celery worker writes down as long as it works
 policy     what Airflow calls: puts ``finder`` in its place, and slows down sensors that ask too often
 finder     makes modules that Airflow 3 has no more, and mends others in the moment of their import
 old        those that are made: the names that DAG files written for Airflow 2 import

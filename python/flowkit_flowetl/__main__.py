@@ -1,5 +1,6 @@
 """The command line: ``python -m flowkit_flowetl prepare``, or any command of Airflow's."""
 
+import os
 import resource
 import sys
 
@@ -24,6 +25,10 @@ def main(arguments):
         except prepare.Mistake as mistake:
             print(mistake, file=sys.stderr)
             return 2
+    if os.environ.get("FLOWKIT_FLOWETL_PULSE"):
+        from . import pulse
+
+        pulse.begin()
     from airflow.__main__ import main as airflow
 
     sys.argv = ["airflow", *arguments]

@@ -15,4 +15,5 @@ class Files(BaseSecretsBackend):
         return places.read(f"AIRFLOW_VAR_{key.upper()}")
 
     def get_config(self, key):
-        return places.database() if key == places.SETTINGS[places.DATABASE] else places.read(key)
+        made = places.MADE.get(key)
+        return made() if made else places.read(key)

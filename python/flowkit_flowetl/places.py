@@ -21,6 +21,13 @@ SETTINGS = {
     "AIRFLOW__API_AUTH__JWT_SECRET": "AIRFLOW__API_AUTH__JWT_SECRET",
 }
 
+# Those of Celery, likewise.
+CELERY = {
+    "AIRFLOW__CELERY__BROKER_URL": "AIRFLOW__CELERY__BROKER_URL",
+    "AIRFLOW__CELERY__RESULT_BACKEND": "AIRFLOW__CELERY__RESULT_BACKEND",
+    "AIRFLOW__CELERY__FLOWER_BASIC_AUTH": "FLOWETL_CELERY_PASSWORD",
+}
+
 # The role's other secrets, and what Airflow is told when it asks: nobody's variables.
 ASKED_FOR = re.compile(
     r"FLOWETL_(AIRFLOW_ADMIN|POSTGRES|REDIS|CELERY)_[A-Z]+|AIRFLOW__CELERY__(BROKER_URL|RESULT_BACKEND)|AIRFLOW_(CONN|VAR)_.+"
@@ -51,11 +58,12 @@ def read(name):
 def announce():
     """Tells Airflow, by its environment, what to ask for; sets the variables that are given as files."""
     os.environ["AIRFLOW__SECRETS__BACKEND"] = "flowkit_flowetl.files.Files"
-    if os.environ.get("FLOWKIT_FLOWETL_DATABASE"):
+    if os.environ.get("FLOWKIT_FLOWETL_DATABASE_CERTIFICATE"):
         os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS"] = "flowkit_flowetl.proof.SYNC"
         os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC"] = "flowkit_flowetl.proof.ASYNC"
     os.environ.setdefault("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps(BUNDLES))
-    for setting, name in SETTINGS.items():
+    celery = CELERY if os.environ["AIRFLOW__CORE__EXECUTOR"] == "CeleryExecutor" else {}
+    for setting, name in {**SETTINGS, **celery}.items():
         os.environ[f"{setting}_SECRET"] = name
     for file in directory().iterdir():
         known = file.name in SETTINGS.values() or ASKED_FOR.fullmatch(file.name)
@@ -63,12 +71,46 @@ def announce():
             os.environ[file.name] = file.read_text().rstrip("\n")
 
 
+def _own(place, password):
+    """What is the role's own: its address, in which the password stands for ``{}``. ``None`` where it is the operator's, or not known here."""
+    address, password = os.environ.get(place), read(password)
+    return address.replace("{}", quote(password, safe="")) if address and password else None
+
+
 def database():
-    """Airflow's database: the role's own, whose password stands for ``{}``; else the operator's."""
-    own = os.environ.get("FLOWKIT_FLOWETL_DATABASE")
-    if own:
-        return own.replace("{}", quote(read("FLOWETL_POSTGRES_PASSWORD"), safe=""))
-    return re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", read(SETTINGS[DATABASE]))
+    """Airflow's database: the role's own, else the operator's."""
+    given = _own("FLOWKIT_FLOWETL_DATABASE", "FLOWETL_POSTGRES_PASSWORD") or read(SETTINGS[DATABASE])
+    return given and re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", given)
+
+
+def broker():
+    """What hands tasks to Celery's workers: the role's own redis, else the operator's."""
+    return _own("FLOWKIT_FLOWETL_BROKER", "FLOWETL_REDIS_PASSWORD") or read(CELERY["AIRFLOW__CELERY__BROKER_URL"])
+
+
+def results():
+    """Where Celery's workers say what came of their tasks: Airflow's database, else where the operator says. Who has neither reads none."""
+    given = read(CELERY["AIRFLOW__CELERY__RESULT_BACKEND"]) if os.environ.get("FLOWKIT_FLOWETL_RESULTS_ELSEWHERE") else None
+    if given or not database():
+        return given or "cache+memory://"
+    certificate = os.environ.get("FLOWKIT_FLOWETL_DATABASE_CERTIFICATE")
+    proof = f"?sslmode=verify-full&sslrootcert={quote(certificate, safe='')}" if certificate else ""
+    return f"db+{database()}{proof}"
+
+
+def login():
+    """Whom flower lets in."""
+    password = read("FLOWETL_CELERY_PASSWORD")
+    return password and f"{read('FLOWETL_CELERY_USER') or 'flowetl'}:{password}"
+
+
+# What Airflow is told that is not a file as it stands.
+MADE = {
+    SETTINGS[DATABASE]: database,
+    CELERY["AIRFLOW__CELERY__BROKER_URL"]: broker,
+    CELERY["AIRFLOW__CELERY__RESULT_BACKEND"]: results,
+    CELERY["AIRFLOW__CELERY__FLOWER_BASIC_AUTH"]: login,
+}
 
 
 def connection(name):

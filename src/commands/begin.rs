@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::Failure;
 use crate::roles::{self, Deployment, Plan};
+use flowkit_core::catalogue::{Role, catalogue};
 use flowkit_core::config::{Pools, Problems};
 use say::tell;
 use supervisor::{Error, Outcome, client, gaps};
@@ -22,7 +23,10 @@ pub(super) fn begin(deployment: &Deployment, secrets: fn(&Deployment) -> Result<
     Problems(taken).or(()).map_err(Failure::mistake)?;
     secrets(deployment)?;
     let pools = Pools::of(&deployment.site.settings).warnings();
-    deployment.site.settings.warnings().iter().chain(&pools).for_each(|warning| tell!("warning: {warning}"));
+    let idle = |role: &Role| role.without_effect(&deployment.site.settings);
+    let idle: Vec<String> = deployment.roles.iter().filter_map(|name| catalogue().role(name)).flat_map(idle).collect();
+    let warnings = deployment.site.settings.warnings().iter().chain(&pools).chain(&idle);
+    warnings.for_each(|warning| tell!("warning: {warning}"));
     let secrets = deployment.hand_out_secrets();
     match (roles::plan(deployment), secrets) {
         (Ok(plan), Ok(())) => Ok(plan),

@@ -38,8 +38,8 @@ impl CheckConfig {
         };
         let values = read(&self.file).map_err(Failure::mistake)?;
         let settings = check(role, values, &Origin::File(self.file)).map_err(Failure::mistake)?;
-        let pools = Pools::of(&settings).warnings();
-        settings.warnings().iter().chain(&pools).for_each(|warning| tell!("warning: {warning}"));
+        let (pools, idle) = (Pools::of(&settings).warnings(), role.without_effect(&settings));
+        settings.warnings().iter().chain(&pools).chain(&idle).for_each(|warning| tell!("warning: {warning}"));
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -24,6 +24,9 @@ use supervisor::{LogFormat, Options, supervise};
 pub struct Run {
     /// Role to run
     role: String,
+    /// Component of it to run here, others being on other machines; may be given several times [default: all of it]
+    #[arg(long = "component", value_name = "COMPONENT")]
+    components: Vec<String>,
     /// State directory [default: /var/lib/flowkit for root, the XDG state directory for others]
     #[arg(long, value_name = "STATE")]
     dir: Option<PathBuf>,
@@ -55,7 +58,8 @@ impl Run {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let deployment =
             Deployment::start(self.dir.as_deref(), &self.settings, self.as_owner).map_err(Failure::mistake)?;
-        let deployment = deployment.running(vec![self.role]);
+        let deployment =
+            deployment.running(vec![self.role]).with_components(self.components).map_err(Failure::mistake)?;
         // A container and a unit have walls of their own around files, and places for data that we know nothing of.
         let bare = !in_container() && std::env::var_os("NOTIFY_SOCKET").is_none();
         let deployment = deployment.within(if bare { Walls::All } else { Walls::Network });

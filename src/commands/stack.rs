@@ -125,6 +125,8 @@ fn checked(given: &Given, settings: &Settings) -> Result<Wish, Failure> {
     let wish = Wish::new(given).map_err(Failure::mistake)?;
     let wrong = wish.roles.iter().flat_map(|role| roles::check(&role.name, settings, true));
     Problems(wrong.collect()).or(()).map_err(Failure::mistake)?;
+    let idle = wish.roles.iter().flat_map(|role| role.without_effect(settings));
+    idle.for_each(|warning| tell!("warning: {warning}"));
     for role in &wish.left_out {
         tell!("note: {} has no image yet and is left out", role.name);
     }

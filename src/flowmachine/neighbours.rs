@@ -60,6 +60,13 @@ impl Neighbour {
         format!("{}:{}", bracketed(settings.text(host).expect("it has a default")), settings.port(port))
     }
 
+    fn name(self) -> &'static str {
+        match self {
+            Neighbour::Flowdb => "FlowDB",
+            Neighbour::Redis => "redis",
+        }
+    }
+
     fn password(self) -> &'static str {
         match self {
             Neighbour::Flowdb => "FLOWMACHINE_FLOWDB_PASSWORD",
@@ -70,10 +77,7 @@ impl Neighbour {
 
 impl fmt::Display for Neighbour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Neighbour::Flowdb => "FlowDB",
-            Neighbour::Redis => "redis",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -87,7 +91,7 @@ pub enum Error {
     #[error("{who} at {address} refuses {password}: give both the same value ({why})")]
     Refused {
         /// Who refuses.
-        who: Neighbour,
+        who: &'static str,
         /// Where it answers.
         address: String,
         /// The secret.
@@ -98,8 +102,10 @@ pub enum Error {
 }
 
 /// Why a neighbour is not to be had just now.
-enum Away {
+pub(crate) enum Away {
+    /// It does not answer, or not yet as it will.
     Absent(String),
+    /// It does not know the password.
     Refused(String),
 }
 
@@ -107,6 +113,46 @@ impl fmt::Display for Away {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Away::Absent(why) | Away::Refused(why)) = self;
         f.write_str(why)
+    }
+}
+
+/// Asks until there is an answer, for as long as it takes; `say` hears what is waited for, at once and then once in a while.
+///
+/// # Errors
+/// What asking ends with, and a password that is refused for longer than a rotation takes.
+pub(crate) async fn patiently<T>(
+    who: &'static str,
+    address: &str,
+    password: &'static str,
+    mut ask: impl AsyncFnMut() -> Result<Result<T, Away>, Error>,
+    say: impl Fn(&str),
+) -> Result<T, Error> {
+    let (mut pause, mut said, mut refused) = (Duration::from_millis(50), None, None);
+    loop {
+        let away = match ask().await? {
+            Ok(answer) => return Ok(answer),
+            Err(away) => away,
+        };
+        let line = match &away {
+            Away::Absent(why) => format!("waiting for {who} at {address}: {why}"),
+            Away::Refused(why) => format!(
+                "{who} at {address} refuses {password}: {why}; if it was just rotated, {who} takes it at its next start"
+            ),
+        };
+        match away {
+            Away::Absent(_) => refused = None,
+            Away::Refused(why) if refused.get_or_insert_with(Instant::now).elapsed() > ROTATION => {
+                return Err(Error::Refused { who, address: address.to_owned(), password, why });
+            }
+            Away::Refused(_) => {}
+        }
+        let again = |(before, at): &(String, Instant)| *before == line && at.elapsed() < REMIND;
+        if !said.as_ref().is_some_and(again) {
+            say(&line);
+            said = Some((line, Instant::now()));
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(SLOWEST);
     }
 }
 
@@ -132,30 +178,7 @@ impl Neighbours<'_> {
     pub async fn wait(&mut self, say: impl Fn(&str)) -> Result<(), Error> {
         for who in self.who.clone() {
             let address = who.address(&self.site.settings);
-            let (mut pause, mut said, mut refused) = (Duration::from_millis(50), None, None);
-            while let Err(away) = self.identity(who).await? {
-                let line = match &away {
-                    Away::Absent(why) => format!("waiting for {who} at {address}: {why}"),
-                    Away::Refused(why) => format!(
-                        "{who} at {address} refuses {}: {why}; if it was just rotated, {who} takes it at its next start",
-                        who.password()
-                    ),
-                };
-                match away {
-                    Away::Absent(_) => refused = None,
-                    Away::Refused(why) if refused.get_or_insert_with(Instant::now).elapsed() > ROTATION => {
-                        return Err(Error::Refused { who, address, password: who.password(), why });
-                    }
-                    Away::Refused(_) => {}
-                }
-                let again = |(before, at): &(String, Instant)| *before == line && at.elapsed() < REMIND;
-                if !said.as_ref().is_some_and(again) {
-                    say(&line);
-                    said = Some((line, Instant::now()));
-                }
-                sleep(pause).await;
-                pause = (pause * 2).min(SLOWEST);
-            }
+            patiently(who.name(), &address, who.password(), async || self.identity(who).await, &say).await?;
         }
         Ok(())
     }
@@ -211,7 +234,7 @@ impl Neighbours<'_> {
             Ok((client, row.get(0)))
         };
         let (client, identity) = match timeout(ANSWER, ask).await {
-            Ok(answer) => answer.map_err(|error| of_database(&error))?,
+            Ok(answer) => answer.map_err(|error| away(&error))?,
             Err(_) => return Err(Away::Absent("no answer".into())),
         };
         self.flowdb = Some(client);
@@ -244,7 +267,8 @@ fn run_id(connection: &mut redis::Connection) -> Result<String, RedisError> {
     Ok(info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().to_owned())
 }
 
-fn of_database(error: &tokio_postgres::Error) -> Away {
+/// The same of a database.
+pub(crate) fn away(error: &tokio_postgres::Error) -> Away {
     let refused = [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION];
     match error.as_db_error() {
         Some(told) if refused.contains(told.code()) => Away::Refused(told.message().to_owned()),

@@ -33,6 +33,27 @@ const MAX_CLIENTS: u64 = MAX_MEMORY / 2;
 /// The file's name in redis' directory.
 const CONF_FILE: &str = "redis.conf";
 
+/// FlowMachine's idle connections; it needs EVAL, and its function `resync_redis_with_cache` FLUSHDB; nothing is kept.
+const STATES_TIMEOUT: &str = "\
+# Seconds after which a connection that says nothing is closed: FlowMachine's clients make another. Whoever has no password
+# can hold some, too.
+timeout 300";
+const STATES_MAY: &str = "-@blocking -@pubsub +flushdb";
+const STATES_KEPT: &str = "\
+# Nothing is kept over a restart: what redis holds about queries is rebuilt from the database before FlowMachine starts
+# (`flowkit step flowmachine-repair`). A saved copy would be older than the database, and wrong.
+appendonly no";
+
+/// Celery's workers wait in silence for tasks, and for what is said to all of them; tasks are kept.
+const QUEUE_TIMEOUT: &str = "\
+# Workers listen in silence until there is something to do.
+timeout 0";
+const QUEUE_MAY: &str = "&*";
+const QUEUE_KEPT: &str = "\
+# A task that was on its way is still there after a restart; Airflow would miss it after ten minutes only.
+appendonly yes
+appendfsync everysec";
+
 /// Why there is no redis.conf.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -52,6 +73,15 @@ pub enum Error {
     },
 }
 
+/// What a redis holds, which decides about what it may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// The states of FlowMachine's queries.
+    States,
+    /// Tasks on their way to Celery's workers.
+    Queue,
+}
+
 /// Which redis: what tells it from every other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conf {
@@ -65,6 +95,8 @@ pub struct Conf {
     pub max_memory: u64,
     /// The secret that it asks for.
     pub password: &'static str,
+    /// What it is there for.
+    pub used_for: Use,
 }
 
 impl Conf {
@@ -77,6 +109,7 @@ impl Conf {
             directory: state.role("redis"),
             max_memory: MAX_MEMORY,
             password: PASSWORD,
+            used_for: Use::States,
         }
     }
 
@@ -95,9 +128,13 @@ impl Conf {
 
     /// The file's text. The password appears as its SHA-256, which is all that redis needs to check it.
     pub fn render(&self, password: &str) -> Result<String, Error> {
-        let Conf { listen, port, max_memory, .. } = self;
+        let Conf { listen, port, max_memory, used_for, .. } = self;
         let directory = quoted(&self.directory)?;
         let hash = Sha256::digest(password.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let (timeout, may, kept) = match used_for {
+            Use::States => (STATES_TIMEOUT, STATES_MAY, STATES_KEPT),
+            Use::Queue => (QUEUE_TIMEOUT, QUEUE_MAY, QUEUE_KEPT),
+        };
         Ok(format!(
             "\
 # Written by `flowkit` at each start; changes are lost.
@@ -105,16 +142,14 @@ impl Conf {
 bind {listen}
 port {port}
 tcp-keepalive 60
-# Seconds after which a connection that says nothing is closed: FlowMachine's clients make another. Whoever has no password
-# can hold some, too.
-timeout 300
-# Milliseconds that a script may take before others are told that redis is busy, and may end it. FlowMachine's take less
+{timeout}
+# Milliseconds that a script may take before others are told that redis is busy, and may end it. Those of its clients take less
 # than one.
 lua-time-limit 1000
 # More than one process may hold, as most systems have it; one takes some kilobytes.
 maxclients 4000
-# Who takes no answers, or never ends a command, loses the connection before redis has no memory left; FlowMachine's commands and
-# answers have some kilobytes. The last, for all connections together, is of redis 7.0.
+# Who takes no answers, or never ends a command, loses the connection before redis has no memory left; commands and answers of its
+# clients have some kilobytes. The last, for all connections together, is of redis 7.0.
 client-output-buffer-limit normal {MAX_BUFFER} 0 0
 client-query-buffer-limit {MAX_BUFFER}
 proto-max-bulk-len {MAX_BUFFER}
@@ -126,16 +161,14 @@ supervised no
 dir {directory}
 databases 1
 
-# FlowMachine's one user. Everything that reads or changes the server itself (CONFIG, DEBUG, SHUTDOWN, MODULE, MONITOR,
-# KEYS, ...) is off. FlowMachine needs EVAL, and its function `resync_redis_with_cache` FLUSHDB; `flowkit` asks INFO.
-user default reset on #{hash} ~* +@all -@admin -@dangerous -@blocking -@pubsub +flushdb +info
+# Its one user. Everything that reads or changes the server itself (CONFIG, DEBUG, SHUTDOWN, MODULE, MONITOR, KEYS, ...) is off;
+# `flowkit` asks INFO.
+user default reset on #{hash} ~* +@all -@admin -@dangerous +info {may}
 
-# Nothing is kept over a restart: what redis holds about queries is rebuilt from the database before FlowMachine starts
-# (`flowkit step flowmachine-repair`). A saved copy would be older than the database, and wrong.
 save \"\"
-appendonly no
+{kept}
 
-# Full is an error that is seen; an evicted key would be a query that hangs.
+# Full is an error that is seen; an evicted key would be a query that hangs, or a task that is lost.
 maxmemory {max_memory}
 maxmemory-policy noeviction
 "
@@ -191,7 +224,7 @@ mod tests {
 
     fn conf(directory: &Path) -> Conf {
         let (listen, directory) = ([127, 0, 0, 1].into(), directory.to_owned());
-        Conf { listen, port: 6379, directory, max_memory: MAX_MEMORY, password: PASSWORD }
+        Conf { listen, port: 6379, directory, max_memory: MAX_MEMORY, password: PASSWORD, used_for: Use::States }
     }
 
     #[test]
@@ -205,10 +238,12 @@ mod tests {
             port: 6380,
             max_memory: 16 << 20,
             password: "FLOWAUTH_REDIS_PASSWORD",
+            used_for: Use::Queue,
             ..conf(&root.path().join("flowauth/redis"))
         };
         let text = fs::read_to_string(second.prepare(&store).unwrap()).unwrap();
         assert!(text.contains("port 6380\n") && text.contains("maxmemory 16777216\n"), "{text}");
+        assert!(text.contains(" +info &*\n") && text.contains("\nappendonly yes\n"), "{text}");
         assert!(text.contains("#4104d36f8da2c254349f85836793ebe029e0c957063a34c91c2e9203187b5631"), "{text}");
         let of_flowmachine = conf(&root.path().join("redis")).prepare(&store);
         assert!(matches!(of_flowmachine, Err(Error::Password(_))), "it has not that password");
@@ -217,6 +252,7 @@ mod tests {
     #[test]
     fn the_password_itself_is_not_in_the_file() {
         let text = conf(Path::new("/var/lib/flowkit/redis")).render("correct horse").unwrap();
+        assert!(text.contains(" +info -@blocking -@pubsub +flushdb\n") && text.contains("\nappendonly no\n"), "{text}");
         assert!(!text.contains("correct horse"));
         // From `printf 'correct horse' | sha256sum`.
         assert!(text.contains("#4104d36f8da2c254349f85836793ebe029e0c957063a34c91c2e9203187b5631"), "{text}");

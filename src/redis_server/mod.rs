@@ -1,5 +1,5 @@
-//! The redis of a deployment: where FlowMachine's server, its cache cleaner and library users share the states of
-//! queries.
+//! A redis: the one of a deployment, where FlowMachine's server, its cache cleaner and library users share the states of queries; and one as
+//! FlowETL has it for Celery.
 //!
 //! ```text
 //! conf    redis.conf: what it says and why; written whole or not at all
@@ -9,7 +9,7 @@
 mod conf;
 mod probe;
 
-pub use conf::{Conf, Error, MAX_MEMORY, MAX_PROCESS, prepare, write};
+pub use conf::{Conf, Error, MAX_MEMORY, MAX_PROCESS, Use, prepare, write};
 pub use probe::{Ping, connection_info};
 
 /// The secret that FlowMachine's redis asks for.

@@ -28,7 +28,9 @@ pub(super) struct Own {
     pub prepare: &'static str,
     /// The setting with the directory of its data.
     pub data: Option<&'static str>,
-    /// The setting with its port, of the loopback.
+    /// The setting with the address that it listens on, if that may be another than the loopback's.
+    pub listen: Option<&'static str>,
+    /// The setting with its port.
     pub port: &'static str,
     /// The secret that is the password of its login.
     pub password: &'static str,
@@ -55,7 +57,7 @@ impl Own {
             // Whoever broke into the role knows its password, and has no way to the socket.
             superuser_over_tcp: false,
             password: self.password,
-            listen: "127.0.0.1".to_owned(),
+            listen: self.listen.and_then(|name| site.settings.text(name)).unwrap_or("127.0.0.1").to_owned(),
             port: site.settings.port(self.port),
             certificate: Some(self.certificate(site)),
             extensions: &[],
@@ -111,7 +113,7 @@ impl Own {
             restart: Restart::default(),
             success: vec![0],
             hopeless: vec![MISTAKE],
-            address: Some(format!("127.0.0.1:{}", cluster.port)),
+            address: Some(format!("{}:{}", cluster.listen, cluster.port)),
             oom_score_adj: None,
             open_files: 4_096,
             memory: None,

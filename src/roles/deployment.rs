@@ -23,6 +23,8 @@ pub struct Deployment {
     pub program: PathBuf,
     /// The roles that are run together here; others are somewhere else.
     pub roles: Vec<String>,
+    /// Of a role whose components may run apart, those that run here; none stands for all.
+    pub components: Vec<String>,
     /// Who works here.
     standing: Standing,
     /// How far services are kept from what their work does not need, though their user could reach it.
@@ -89,6 +91,7 @@ impl Deployment {
             site: Site { state, settings, store },
             program,
             roles: Vec::new(),
+            components: Vec::new(),
             standing: Standing::OneUser,
             walls: Walls::default(),
             user: None,
@@ -103,7 +106,7 @@ impl Deployment {
         const SETTING: &str = "FLOWKIT_FLOWDB_SET_ASIDE";
         let others = roles.iter().filter(|role| *role != "flowdb").filter_map(|role| catalogue().role(role));
         let has = |secret: &str| self.site.store.get(secret).is_ok();
-        let bytes: u64 = others.map(|role| role.needs.memory_with(has)).sum();
+        let bytes: u64 = others.map(|role| role.memory(&self.site.settings, has)).sum();
         if self.site.settings.origin(SETTING) == &Origin::Default && roles.iter().any(|role| role == "flowdb") {
             self.site.settings.set(SETTING, &bytes.to_string(), Origin::Roles).expect("it is a size");
         }
@@ -120,6 +123,32 @@ impl Deployment {
         }
         self.introduce(&roles);
         Deployment { roles, ..self }
+    }
+
+    /// The same with these components of its role alone, or all of it where none is named.
+    ///
+    /// # Errors
+    /// The role has no such component, or its settings keep them together.
+    pub fn with_components(self, components: Vec<String>) -> Result<Deployment, Problems> {
+        let Some(role) = self.roles.first().and_then(|name| catalogue().role(name)) else { return Ok(self) };
+        let names: Vec<&str> = role.components.iter().map(|component| component.name.as_str()).collect();
+        let mut problems = Problems::default();
+        for given in components.iter().filter(|given| !names.contains(&given.as_str())) {
+            let hint = if names.is_empty() { "leave --component out".to_owned() } else { names.join(", ") };
+            problems.0.push(Problem::new(format!("{} has no such component", role.title), hint).value(given));
+        }
+        if let Some(apart) =
+            role.apart.as_ref().filter(|_| !components.is_empty() && !role.is_apart(&self.site.settings))
+        {
+            let what = format!("components of {} run apart only with {}={}", role.title, apart.setting, apart.value);
+            problems.0.push(Problem::new(what, "set that on every machine, or leave --component out"));
+        }
+        problems.or(Deployment { components, ..self })
+    }
+
+    /// Whether a component runs here.
+    pub fn runs(&self, component: &str) -> bool {
+        self.components.is_empty() || self.components.iter().any(|here| here == component)
     }
 
     /// Tells roles that do without each other where the other is, if both run here and speak HTTPS.
@@ -251,7 +280,9 @@ impl Deployment {
                 host::make_private(&self.site.state.credentials(), self.standing).map_err(|error| error.to_string());
             let group = user.map(|user| user.gid);
             let store = &self.site.store;
-            let more = if role.any_variable { store.variables() } else { BTreeMap::new() };
+            let mut components = role.components.iter().filter(|component| self.runs(&component.name));
+            let any = self.components.is_empty() || components.any(|component| component.any_variable);
+            let more = if role.any_variable && any { store.variables() } else { BTreeMap::new() };
             let written =
                 made.and_then(|()| store.materialise(&names, more, &dir, group).map_err(|error| in_full(&error)));
             if let Err(why) = written {
@@ -275,6 +306,7 @@ impl Deployment {
             credentials: Some(credentials),
             program: self.program.clone(),
             roles: self.roles.clone(),
+            components: self.components.clone(),
             standing: self.standing,
             walls: self.walls,
             user: self.user_of(role)?,
@@ -317,15 +349,22 @@ impl Deployment {
     /// What a role is given: its secrets, those that it can do without where they are there, and its neighbours' certificates likewise.
     fn names_of_secrets(&self, role: &str) -> Vec<&'static str> {
         let role = catalogue().role(role).expect("a role of the catalogue");
+        let of_components = |secret: &&'static Secret| {
+            let mut here = role.components.iter().filter(|component| self.runs(&component.name));
+            self.components.is_empty() || here.any(|component| component.secrets.contains(&secret.name))
+        };
         let name = |secret: &'static Secret| secret.name.as_str();
         let there = |name: &&'static str| !matches!(self.site.store.find(name), Err(LookupError::Missing { .. }));
-        let does_without = |flag: &String| self.site.settings.flag(flag);
-        let (optional, needed): (Vec<_>, Vec<_>) = catalogue()
-            .secrets_of(role)
-            .partition(|secret| secret.optional || secret.unless.as_ref().is_some_and(does_without));
+        let settings = &self.site.settings;
+        let does_without = |flag: &String| settings.flag(flag);
+        let (optional, needed): (Vec<_>, Vec<_>) =
+            catalogue().secrets_of(role).filter(of_components).partition(|secret| {
+                !role.needs_secret(secret, settings) || secret.unless.as_ref().is_some_and(does_without)
+            });
         // The password in a connection string of the operator's is nobody's secret beside it.
         let in_another = |name: &&'static str| {
-            let whole = |other: &&Secret| matches!(other.make, Make::Template(_)) && !other.optional;
+            let optional = catalogue().secret(name).is_some_and(|secret| secret.optional);
+            let whole = |other: &&Secret| matches!(other.make, Make::Template(_)) && other.optional == optional;
             let own = |other: &&Secret| catalogue().owner(&other.name).is_some_and(|owner| owner.name == role.name);
             made_from(name).filter(own).filter(whole).any(|other| there(&other.name.as_str()))
         };
@@ -349,6 +388,15 @@ impl Deployment {
             }
         }
         one
+    }
+}
+
+#[cfg(test)]
+impl Deployment {
+    /// One that has nothing but these.
+    pub(super) fn of_test(settings: Settings, store: Store) -> Deployment {
+        let nowhere = Deployment::new(StateDir::new("/nowhere"), settings);
+        Deployment { site: Site { store, ..nowhere.site.clone() }, ..nowhere }
     }
 }
 

@@ -27,6 +27,7 @@ const OWN: Own = Own {
     server: SERVER,
     prepare: "flowauth-prepare",
     data: Some("FLOWKIT_FLOWAUTH_DATA"),
+    listen: None,
     port: "FLOWKIT_FLOWAUTH_DB_PORT",
     password: "FLOWAUTH_DB_PASSWORD",
     // An empty one and its log have 60 MiB, and each log segment 16.

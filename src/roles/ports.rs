@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use super::Deployment;
-use flowkit_core::catalogue::catalogue;
+use flowkit_core::catalogue::{Port, Role, catalogue};
 use flowkit_core::config::Problem;
 
 /// Time between two looks at a port that is taken.
@@ -16,6 +16,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub fn free_ports(deployment: &Deployment) -> Vec<Problem> {
     let roles = deployment.roles.iter().filter_map(|role| catalogue().role(role));
     let ports = roles.flat_map(|role| role.ports.iter().map(move |port| (role, port)));
+    let ports = ports.filter(|(role, port)| listens(deployment, role, port));
     let mut problems = Vec::new();
     for (role, port) in ports {
         let Some(listen) = &port.listen else { continue };
@@ -31,7 +32,8 @@ pub fn free_ports(deployment: &Deployment) -> Vec<Problem> {
 /// until the supervisor gave everything up.
 pub fn await_free(deployment: &Deployment, role: &str, tell: impl Fn(&str)) {
     let role = catalogue().role(role).expect("a role of the catalogue");
-    let addresses = role.ports.iter().filter_map(|port| deployment.socket(port.listen.as_ref()?, &port.setting).ok());
+    let ports = role.ports.iter().filter(|port| listens(deployment, role, port));
+    let addresses = ports.filter_map(|port| deployment.socket(port.listen.as_ref()?, &port.setting).ok());
     for address in addresses {
         let mut told = false;
         while TcpListener::bind(address).is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse) {
@@ -44,6 +46,13 @@ pub fn await_free(deployment: &Deployment, role: &str, tell: impl Fn(&str)) {
             std::thread::sleep(PAUSE);
         }
     }
+}
+
+/// Whether the role listens there, as it is run here.
+fn listens(deployment: &Deployment, role: &Role, port: &Port) -> bool {
+    let mut components = role.components.iter().filter(|component| component.ports.contains(&port.name));
+    let here = role.components.is_empty() || components.any(|component| deployment.runs(&component.name));
+    here && (!port.apart || role.is_apart(&deployment.site.settings))
 }
 
 fn taken(role: &str, setting: &str, address: SocketAddr) -> Option<Problem> {

@@ -61,7 +61,7 @@ fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
 }
 
 /// redis itself: what `FLOWKIT_REDIS_SERVER` names, else that of the PATH.
-fn server(deployment: &Deployment) -> Result<PathBuf, Problem> {
+pub(super) fn server(deployment: &Deployment) -> Result<PathBuf, Problem> {
     const SETTING: &str = "FLOWKIT_REDIS_SERVER";
     let hint = "run `make setup`, or install the package redis-server";
     match deployment.site.settings.text(SETTING) {

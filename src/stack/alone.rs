@@ -33,6 +33,8 @@ pub struct Here {
 #[derive(Debug, Serialize)]
 struct Service {
     image: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    command: Vec<String>,
     /// In quotes: YAML 1.1 takes `1000:50` for a number in base 60.
     user: DoubleQuoted<String>,
     read_only: bool,
@@ -48,6 +50,8 @@ struct Service {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     secrets: Vec<String>,
     healthcheck: HealthCheck,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scale: Option<u32>,
     restart: &'static str,
     stop_grace_period: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,15 +97,16 @@ pub fn alone(stack: compose::File, here: &Here) -> ComposeFile {
         networks: stack.networks.into_iter().map(|(name, made)| (name, network(made))).collect(),
         volumes: stack.volumes,
         secrets: stack.secrets.keys().map(|name| (name.clone(), secret(name))).collect(),
-        services: stack.services.into_iter().map(|(role, made)| (role.clone(), service(&role, made, here))).collect(),
+        services: stack.services.into_iter().map(|(name, made)| (name, service(made, here))).collect(),
     }
 }
 
-fn service(role: &str, made: compose::Service, here: &Here) -> Service {
+fn service(made: compose::Service, here: &Here) -> Service {
     let compose::HealthCheck { interval, timeout, retries, start_period } = made.healthcheck;
     let limits = made.deploy.resources.limits;
     Service {
         image: made.image,
+        command: made.command,
         user: DoubleQuoted(format!("{}:{}", here.user.0, here.user.1)),
         read_only: made.read_only,
         cap_drop: made.cap_drop,
@@ -111,7 +116,14 @@ fn service(role: &str, made: compose::Service, here: &Here) -> Service {
         ports: made.ports.iter().map(compose::Port::alone).collect(),
         volumes: made.volumes,
         secrets: made.secrets.into_iter().map(|secret| secret.source).collect(),
-        healthcheck: HealthCheck { test: check(role).map(str::to_owned), interval, timeout, retries, start_period },
+        healthcheck: HealthCheck {
+            test: check(made.role).map(str::to_owned),
+            interval,
+            timeout,
+            retries,
+            start_period,
+        },
+        scale: Some(made.deploy.replicas).filter(|&replicas| replicas > 1),
         restart: "unless-stopped",
         stop_grace_period: made.stop_grace_period,
         mem_limit: limits.memory,

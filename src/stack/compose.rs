@@ -21,11 +21,17 @@ pub struct File {
     pub(super) secrets: BTreeMap<String, External>,
 }
 
-/// One role.
+/// One role, or some of its components.
 #[derive(Debug, Serialize)]
 pub struct Service {
+    /// The role.
+    #[serde(skip)]
+    pub(super) role: &'static str,
     /// Repository and tag.
     pub image: String,
+    /// What follows the image's own command.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) command: Vec<String>,
     pub(super) user: String,
     pub(super) read_only: bool,
     pub(super) cap_drop: Vec<&'static str>,
@@ -61,6 +67,9 @@ pub struct Port {
     /// Whether only the loopback of the one engine's host leads there; a swarm can't say so.
     #[serde(skip)]
     pub(super) near: bool,
+    /// The setting that says where it is published.
+    #[serde(skip)]
+    pub(super) setting: &'static str,
 }
 
 impl Port {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::engine::{Docker, Error};
-use super::plan::{host_of, network_of};
+use super::parts::{host_of, network_of};
 use super::services;
 use flowkit_core::catalogue::catalogue;
 

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! wish       what the operator asked for, checked: roles, tags, memory, placement
+//! parts      what of the catalogue a stack asks for
 //! plan       a role of the catalogue as a service, its networks, volumes, secrets
+//! shm        the memory that FlowDB's processes share
 //! compose    the shape of a Compose 3.8 file, and its text
 //! alone      the same for one engine without Swarm
 //! quadlet    the same for podman under systemd
@@ -22,11 +24,13 @@ mod compose;
 mod engine;
 mod inventory;
 mod job;
+mod parts;
 mod plan;
 mod quadlet;
 pub mod rollout;
 pub mod rotation;
 pub mod services;
+mod shm;
 pub mod vault;
 mod wish;
 

@@ -12,20 +12,22 @@
 use std::collections::BTreeMap;
 
 use super::compose::{
-    Amount, Deploy, External, File, HealthCheck, Member, Mount, Network, Placement, Port, Resources, RestartPolicy,
-    SecretFile, Service, Tmpfs, UpdateConfig, Volume, literal,
+    self, Amount, Deploy, External, File, HealthCheck, Member, Mount, Network, Placement, Port, Resources,
+    RestartPolicy, SecretFile, Service, Tmpfs, UpdateConfig, literal,
 };
+use super::parts::{at, host_setting, network_of, secrets_of, services_of};
+use super::shm::shared_memory;
 use super::wish::Wish;
-use crate::tuning::{self, Database};
-use flowkit_core::catalogue::{Role, Scope, Secret, Setting, Talk, Type, catalogue};
+use flowkit_core::catalogue::{Component, Role, Scope, Setting, Talk, Type, Volume, catalogue};
 use flowkit_core::config::{Origin, Problem, Problems, Settings};
-use flowkit_core::hardware::{Disk, Fact, Hardware, HugePages};
 use flowkit_core::size::MIB;
 
 /// Whom containers run as unless the guide's variables say otherwise: the images' own user.
 const USER: i64 = 1000;
 /// The setting that tells `flowkit run` how long it may take to stop.
 const STOP_SECONDS: &str = "FLOWKIT_STOP_SECONDS";
+/// Where logs are, which are of use and need not be kept.
+const LOGS: &str = "AIRFLOW__LOGGING__BASE_LOG_FOLDER";
 /// What a role gets to stop in, and Docker on top of it, in seconds. A database may have to write a checkpoint.
 const STOP: (u32, u32) = (20, 30);
 const STOP_DATA: (u32, u32) = (110, 120);
@@ -43,9 +45,9 @@ pub fn plan(wish: &Wish, settings: &Settings) -> Result<File, Problems> {
         volumes: BTreeMap::new(),
         secrets: BTreeMap::new(),
     };
-    for role in &wish.roles {
-        match Builder::new(wish, settings, role).service(&mut file) {
-            Ok(service) => _ = file.services.insert(role.name.clone(), service),
+    for builder in builders(wish, settings) {
+        match builder.service(&mut file) {
+            Ok(service) => _ = file.services.insert(builder.name.to_owned(), service),
             Err(Problems(more)) => problems.0.extend(more),
         }
     }
@@ -55,15 +57,14 @@ pub fn plan(wish: &Wish, settings: &Settings) -> Result<File, Problems> {
 
 /// Ports of the node that two services would have. On two nodes they could; a file that depends on where they land is none.
 fn same_ports(file: &File) -> Vec<Problem> {
-    let mut taken: BTreeMap<u16, &str> = BTreeMap::new();
+    let mut taken: BTreeMap<u16, (&str, &str)> = BTreeMap::new();
     let mut problems = Vec::new();
     for (service, port) in
         file.services.iter().flat_map(|(name, service)| service.ports.iter().map(move |port| (name, port)))
     {
-        if let Some(other) = taken.insert(port.published, service) {
+        if let Some((other, setting)) = taken.insert(port.published, (service, port.setting)) {
             let what = format!("{other} and {service} would both be reached at port {}", port.published);
-            let setting = |name: &str| format!("{}_HOST_PORT", name.to_uppercase());
-            let hint = format!("give one of them another: {} or {}", setting(other), setting(service));
+            let hint = format!("give one of them another: {setting} or {}", port.setting);
             problems.push(Problem::new(what, format!("{hint}; --private {service} publishes none")));
         }
     }
@@ -78,8 +79,8 @@ fn same_ports(file: &File) -> Vec<Problem> {
 pub fn inside(wish: &Wish, settings: &Settings) -> Result<Settings, Problems> {
     let mut inner = Settings::default();
     let mut problems = Problems::default();
-    for role in &wish.roles {
-        match Builder::new(wish, settings, role).environment() {
+    for builder in builders(wish, settings) {
+        match builder.environment() {
             Ok(environment) => {
                 for (name, value) in environment {
                     if let Err(problem) = inner.set(&name, &value, Origin::Flag) {
@@ -93,22 +94,20 @@ pub fn inside(wish: &Wish, settings: &Settings) -> Result<Settings, Problems> {
     problems.or(inner)
 }
 
-/// Secrets that a role gets in a stack: those that it can't do without.
-pub(super) fn secrets_of(role: &'static Role) -> impl Iterator<Item = &'static Secret> {
-    catalogue().secrets_of(role).filter(|secret| !secret.optional)
-}
-
-/// The network in which a role is reached, if any role reaches it.
-pub(super) fn network_of(role: &Role) -> Option<&str> {
-    let talks = |other: &Role| other.talks_to.iter().any(|talk| talk.role == role.name);
-    catalogue().roles().iter().any(talks).then_some(role.name.as_str())
-}
-
-/// The settings that say where a role is, with their values inside of a stack.
-pub(super) fn host_of(role: &'static Role) -> impl Iterator<Item = (String, String)> {
-    let host = host_setting(role).map(|host| (host.name.clone(), role.name.clone()));
-    let port = role.ports.first().map(|port| (port.setting.clone(), port.container.to_string()));
-    host.into_iter().chain(port)
+/// Every service of the wish: a role, or the parts that it is in.
+fn builders<'a>(wish: &'a Wish, settings: &'a Settings) -> Vec<Builder<'a>> {
+    let of = |role: &'static Role| {
+        let builder = |name, part| Builder { wish, settings, role, name, part };
+        if !role.is_apart(settings) {
+            return vec![builder(role.name.as_str(), None)];
+        }
+        let part = |name: &'static str| {
+            let components = role.components.iter().filter(|component| component.service == name).collect();
+            builder(name, Some(components))
+        };
+        services_of(role).map(part).collect()
+    };
+    wish.roles.iter().flat_map(|role| of(role)).collect()
 }
 
 /// Why a name of the catalogue is there: `stack::tests` asks for every role, built or not.
@@ -118,11 +117,27 @@ struct Builder<'a> {
     wish: &'a Wish,
     settings: &'a Settings,
     role: &'static Role,
+    /// The service's name.
+    name: &'static str,
+    /// The role's components that are in it, where they are apart.
+    part: Option<Vec<&'static Component>>,
 }
 
-impl<'a> Builder<'a> {
-    fn new(wish: &'a Wish, settings: &'a Settings, role: &'static Role) -> Builder<'a> {
-        Builder { wish, settings, role }
+impl Builder<'_> {
+    /// Whether any of its components answers yes; a role that is whole does.
+    fn has(&self, asked: impl Fn(&Component) -> bool) -> bool {
+        self.part.as_ref().is_none_or(|part| part.iter().any(|component| asked(component)))
+    }
+
+    /// Those that it talks to.
+    fn neighbours(&self) -> impl Iterator<Item = &'static Talk> {
+        let talks = self.role.talks_to.iter();
+        talks.filter(|talk| self.talks(talk) && self.has(|component| component.talks_to.contains(&talk.role)))
+    }
+
+    /// Whether it is where the others of a role that is in parts find what is there once.
+    fn is_first(&self) -> bool {
+        self.name == self.role.name
     }
 
     /// The service; what it needs beside it goes into the file.
@@ -137,7 +152,10 @@ impl<'a> Builder<'a> {
         if catalogue().settings_of(self.role).any(|setting| setting.name == STOP_SECONDS) {
             environment.entry(STOP_SECONDS.into()).or_insert_with(|| stop.to_string());
         }
+        let command = self.part.iter().flatten().flat_map(|component| ["--component", component.name.as_str()]);
         let service = Service {
+            role: &self.role.name,
+            command: command.map(str::to_owned).collect(),
             image: self.wish.image(&self.role.name),
             user: format!("{}:{}", user.0, user.1),
             read_only: true,
@@ -156,7 +174,9 @@ impl<'a> Builder<'a> {
 
     /// Whether it writes what must be kept.
     fn keeps_data(&self) -> bool {
-        self.role.volumes.iter().any(|volume| volume.state.is_some() && !volume.read_only)
+        // One of components is of no use without its logs, but they need not be kept.
+        let kept = |volume: &Volume| self.part.is_none() || volume.place.as_deref() != Some(LOGS);
+        self.mounted().any(|volume| volume.state.is_some() && !volume.read_only && kept(volume))
     }
 
     /// Settings that were given and that this role reads, and where its neighbours are. Where it listens and where its
@@ -166,7 +186,11 @@ impl<'a> Builder<'a> {
         let layout = |name: &str| {
             self.role.ports.iter().any(|port| port.setting == name || port.listen.as_deref() == Some(name))
                 || self.role.volumes.iter().any(|volume| volume.place.as_deref() == Some(name))
-                || self.role.settings.iter().any(|own| own.name == name && own.r#type == Type::Host)
+                || self
+                    .role
+                    .settings
+                    .iter()
+                    .any(|own| own.name == name && [Type::Host, Type::Address].contains(&own.r#type))
         };
         let reads = |name: &str| {
             (self.role.passes(name) && !layout(name))
@@ -183,7 +207,11 @@ impl<'a> Builder<'a> {
         }
         let mut environment: BTreeMap<String, String> =
             given().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        for talk in self.role.talks_to.iter().filter(|talk| self.talks(talk)) {
+        if let Some(apart) = self.role.apart.as_ref().filter(|_| self.part.is_some()) {
+            let told = if self.is_first() { &apart.first } else { &apart.others };
+            environment.extend(told.clone());
+        }
+        for talk in self.neighbours() {
             match self.neighbour(talk) {
                 Ok(places) => environment.extend(places),
                 Err(problem) => problems.0.push(problem),
@@ -253,20 +281,29 @@ impl<'a> Builder<'a> {
             let given = host_setting(self.role).and_then(|host| given_host(self.settings, host));
             join(own, true, given.filter(|name| *name != self.role.name).map(str::to_owned).into_iter().collect());
         }
-        let talks = self.role.talks_to.iter().filter(|talk| self.talks(talk));
-        let (here, elsewhere): (Vec<_>, Vec<_>) = talks.partition(|talk| self.wish.has(&talk.role));
+        if self.part.is_some() {
+            join(&self.role.name, true, Vec::new());
+        }
+        let (here, elsewhere): (Vec<_>, Vec<_>) = self.neighbours().partition(|talk| self.wish.has(&talk.role));
         here.iter().for_each(|talk| join(&talk.role, true, Vec::new()));
-        if !elsewhere.is_empty() || !self.ports().is_empty() {
-            join(&format!("{}-outside", self.role.name), false, Vec::new());
+        let outside = || self.part.is_some() && self.has(|component| component.any_variable) && self.is_published();
+        if !elsewhere.is_empty() || !self.ports().is_empty() || outside() {
+            join(&format!("{}-outside", self.name), false, Vec::new());
         }
         networks
     }
 
+    /// Whether the first service of its role is reached from outside: then programs of the operator's reach what is there, too.
+    fn is_published(&self) -> bool {
+        let first = Builder { name: &self.role.name, part: None, ..*self };
+        !first.ports().is_empty()
+    }
+
     fn ports(&self) -> Vec<Port> {
-        if self.wish.private.contains(&self.role.name.as_str()) {
+        if self.wish.private.contains(&self.name) {
             return Vec::new();
         }
-        let published = |port: &flowkit_core::catalogue::Port| {
+        let published = |port: &'static flowkit_core::catalogue::Port| {
             let name = port.published.as_deref()?;
             if port.plain && self.settings.given_text(name).is_none() {
                 return None;
@@ -274,15 +311,25 @@ impl<'a> Builder<'a> {
             // A plain host's port when no other is given.
             let number = self.settings.int(name).and_then(|number| u16::try_from(number).ok());
             let published = number.unwrap_or_else(|| self.settings.port(&port.setting));
-            Some(Port { target: port.container, published, protocol: "tcp", mode: "host", near: port.plain })
+            let (target, near) = (port.container, port.plain);
+            Some(Port { target, published, protocol: "tcp", mode: "host", near, setting: name })
         };
-        self.role.ports.iter().filter_map(published).collect()
+        let listens = |port: &&'static flowkit_core::catalogue::Port| match &self.part {
+            None => !port.apart,
+            Some(_) => self.has(|component| component.ports.contains(&port.name)),
+        };
+        self.role.ports.iter().filter(listens).filter_map(published).collect()
+    }
+
+    /// What of its role's it keeps or reads on disk.
+    fn mounted(&self) -> impl Iterator<Item = &'static Volume> {
+        self.role.volumes.iter().filter(|volume| self.has(|component| component.volumes.contains(&volume.container)))
     }
 
     /// Directories of the host where they were given, else volumes; and memory that processes share.
     fn volumes(&self, file: &mut File) -> Result<Vec<Mount>, Problems> {
         let mut mounts = Vec::new();
-        for volume in &self.role.volumes {
+        for volume in self.mounted() {
             let mount = |r#type, source| Mount {
                 r#type,
                 source: Some(source),
@@ -295,7 +342,7 @@ impl<'a> Builder<'a> {
                 (Some(path), _) => mounts.push(mount("bind", literal(path))),
                 (None, Some(state)) => {
                     let name = state.replace('/', "-");
-                    file.volumes.insert(name.clone(), Volume {});
+                    file.volumes.insert(name.clone(), compose::Volume {});
                     mounts.push(mount("volume", name));
                 }
                 // Nothing to be read was named.
@@ -324,9 +371,11 @@ impl<'a> Builder<'a> {
 
     fn secrets(&self, file: &mut File, (uid, gid): (i64, i64)) -> Vec<SecretFile> {
         // And the certificates by which it knows who else is here.
-        let talks = self.role.talks_to.iter().filter(|talk| self.talks(talk) && self.wish.has(&talk.role));
+        let talks = self.neighbours().filter(|talk| self.wish.has(&talk.role));
         let certificates = talks.filter_map(|talk| talk.certificate.as_deref());
-        let names: Vec<&str> = secrets_of(self.role).map(|secret| secret.name.as_str()).chain(certificates).collect();
+        let needed = secrets_of(self.role, self.settings).map(|secret| secret.name.as_str());
+        let needed = needed.filter(|name| self.has(|component| component.secrets.iter().any(|other| other == name)));
+        let names: Vec<&str> = needed.chain(certificates).collect();
         for name in &names {
             file.secrets.insert((*name).to_owned(), External { external: true, name: self.wish.secret(name) });
         }
@@ -340,8 +389,16 @@ impl<'a> Builder<'a> {
         names.into_iter().map(mount).collect()
     }
 
+    /// What is kept free for it.
+    fn memory(&self) -> u64 {
+        let Some(part) = &self.part else { return self.role.needs.memory() };
+        let programs: u32 = part.iter().map(|component| component.memory_mib).sum();
+        let database = if self.is_first() { self.role.needs.database_mib } else { 0 };
+        u64::from(programs + database) * MIB
+    }
+
     fn deploy(&self) -> Deploy {
-        let name = self.role.name.as_str();
+        let name = self.name;
         let placement = match self.wish.placement.get(name) {
             Some(constraints) => constraints.iter().map(|constraint| literal(constraint)).collect(),
             // Its volume is where it first ran: a swarm with one manager never moves it.
@@ -352,11 +409,11 @@ impl<'a> Builder<'a> {
         let update =
             |failure_action| UpdateConfig { order: "stop-first", parallelism: 1, failure_action, monitor: "15s" };
         Deploy {
-            replicas: 1,
+            replicas: self.part.iter().flatten().map(|component| component.count(self.settings)).max().unwrap_or(1),
             endpoint_mode: "dnsrr",
             placement: Placement { constraints: placement },
             resources: Resources {
-                reservations: Amount { memory: Some(mebibytes(self.role.needs.memory())), cpus: None },
+                reservations: Amount { memory: Some(mebibytes(self.memory())), cpus: None },
                 limits: Amount {
                     memory: self.wish.memory.get(name).copied().map(mebibytes),
                     cpus: self.wish.cpus.get(name).map(f64::to_string),
@@ -369,48 +426,11 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// The setting by which others say where a role is.
-fn host_setting(role: &'static Role) -> Option<&'static Setting> {
-    let wanted = format!("{}_HOST", role.name.to_uppercase());
-    role.settings.iter().find(|setting| setting.name == wanted)
-}
-
-/// The setting that says where a neighbour is.
-pub(super) fn at(talk: &Talk) -> Option<&'static Setting> {
-    match &talk.setting {
-        Some(name) => catalogue().setting(name),
-        None => host_setting(catalogue().role(&talk.role)?),
-    }
-}
-
 /// What the operator gave for it; this host itself, which a plain deployment names there, means nothing in a container.
 fn given_host<'a>(settings: &'a Settings, host: &Setting) -> Option<&'a str> {
     let given = settings.explicit().find(|(name, _)| *name == host.name)?.1;
     let loopback = given == "localhost" || given.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
     (!loopback).then_some(given)
-}
-
-/// What parallel queries may need with so much memory, and a quarter of that memory if that is more.
-fn shared_memory(memory: u64, cpus: Option<&f64>, settings: &Settings) -> Result<u64, Problems> {
-    // As many as make the most of it when nobody says: more ask for more.
-    let cpus = cpus.map_or(16, |cpus| (*cpus as u32).max(1));
-    let room = || Some(Fact::given(u64::MAX, "--memory"));
-    let hardware = Hardware {
-        memory: Fact::given(memory, "--memory"),
-        cpus: Fact::given(cpus, "--cpus"),
-        disk: Fact::given(Disk::Unknown, "a node"),
-        free_space: None,
-        wal_space: None,
-        shm: room(),
-        huge_pages: HugePages::default(),
-        shmmax: None,
-        commit_limit: None,
-        open_files: None,
-        read_iops: None,
-    };
-    let newest = Database::new(*tuning::MAJORS.end());
-    let need = tuning::plan(&hardware, settings, &newest)?.demand.dynamic_shared_memory();
-    Ok(need.max(memory / 4))
 }
 
 /// Whether a setting that only its program knows is one that is not to be seen, by how such settings end (Airflow's "sensitive" ones, and

@@ -56,22 +56,31 @@ pub fn quadlet(stack: &File, head: &str) -> Vec<Unit> {
         unit.key("VolumeName", format!("{PREFIX}{name}"));
         unit
     });
-    let containers = stack.services.iter().map(|(role, service)| container(stack, role, service, head));
+    let containers = stack.services.iter().flat_map(|(name, service)| {
+        let number = move |number: u32| match service.deploy.replicas {
+            1 => name.clone(),
+            _ => format!("{name}-{number}"),
+        };
+        (1..=service.deploy.replicas).map(move |one| container(stack, &number(one), service, head))
+    });
     containers.chain(networks).chain(volumes).collect()
 }
 
-fn container(stack: &File, role: &str, service: &Service, head: &str) -> Unit {
-    let mut unit = Unit::new(role, ".container", head);
+fn container(stack: &File, name: &str, service: &Service, head: &str) -> Unit {
+    let mut unit = Unit::new(name, ".container", head);
     unit.section("Unit");
-    unit.key("Description", format!("FlowKit's {role}"));
+    unit.key("Description", format!("FlowKit's {name}"));
     // Whose networks it is in.
-    for other in service.networks.keys().filter(|name| *name != role && stack.services.contains_key(*name)) {
+    for other in service.networks.keys().filter(|other| *other != name && stack.services.contains_key(*other)) {
         unit.key("Wants", format!("{PREFIX}{other}.service"));
         unit.key("After", format!("{PREFIX}{other}.service"));
     }
     unit.section("Container");
-    unit.key("ContainerName", format!("{PREFIX}{role}"));
+    unit.key("ContainerName", format!("{PREFIX}{name}"));
     image(&mut unit, &service.image);
+    if !service.command.is_empty() {
+        unit.key("Exec", service.command.join(" "));
+    }
     let (user, group) = service.user.split_once(':').expect("the plan names both");
     unit.key("User", user);
     unit.key("Group", group);
@@ -81,11 +90,11 @@ fn container(stack: &File, role: &str, service: &Service, head: &str) -> Unit {
     for (name, value) in &service.environment {
         unit.key("Environment", format!("\"{name}={}\"", value.replace('\\', "\\\\").replace('"', "\\\"")));
     }
-    for (name, member) in &service.networks {
-        let names = (name == role).then_some(role).into_iter().chain(member.aliases.iter().map(String::as_str));
+    for (network, member) in &service.networks {
+        let names = (network == name).then_some(name).into_iter().chain(member.aliases.iter().map(String::as_str));
         let aliases: Vec<String> = names.map(|name| format!("alias={name}")).collect();
         let aliases = if aliases.is_empty() { String::new() } else { format!(":{}", aliases.join(",")) };
-        unit.key("Network", format!("{PREFIX}{name}.network{aliases}"));
+        unit.key("Network", format!("{PREFIX}{network}.network{aliases}"));
     }
     for port in &service.ports {
         unit.key("PublishPort", port.alone());
@@ -95,7 +104,7 @@ fn container(stack: &File, role: &str, service: &Service, head: &str) -> Unit {
         let name = &stack.secrets[source].name;
         unit.key("Secret", format!("{name},type=mount,target={target},uid={uid},gid={gid},mode=0{mode:o}"));
     }
-    healthy(&mut unit, role, service);
+    healthy(&mut unit, service);
     let limits = &service.deploy.resources.limits;
     let limits = [("memory", &limits.memory), ("cpus", &limits.cpus)];
     for (name, limit) in limits.iter().filter_map(|(name, limit)| Some((name, limit.as_ref()?))) {
@@ -130,8 +139,8 @@ fn mounted(unit: &mut Unit, mount: &Mount) {
 }
 
 /// A unit is started when its role is healthy; one that falls ill later is stopped in order, and systemd starts it again.
-fn healthy(unit: &mut Unit, role: &str, service: &Service) {
-    let test = &check(role)[1..];
+fn healthy(unit: &mut Unit, service: &Service) {
+    let test = &check(service.role)[1..];
     let list = serde_json::to_string(test).expect("texts are always JSON");
     unit.key("HealthCmd", list);
     unit.key("HealthInterval", service.healthcheck.interval);

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::engine::{Docker, Error};
+use super::parts::{role_of, services_of};
 pub use super::services::Progress;
 use super::services::{of_stack, progress};
 use super::wish::Wish;
-use flowkit_core::catalogue::catalogue;
 
 /// How many tasks of one service may fail before it is given up: Swarm itself would go on for ever.
 const FAILURES: usize = 5;
@@ -148,8 +148,10 @@ pub fn deploy(docker: &Docker, stack: &str, text: &str) -> Result<(), Error> {
 /// The engine's.
 pub fn refresh(docker: &Docker, stack: &str, wish: &Wish) -> Result<Vec<String>, Error> {
     let mut restarted = Vec::new();
-    for role in &wish.roles {
-        let service = format!("{stack}_{}", role.name);
+    let there = of_stack(docker, stack)?;
+    let services =
+        wish.roles.iter().flat_map(|role| services_of(role).map(move |name| (role, format!("{stack}_{name}"))));
+    for (role, service) in services.filter(|(_, service)| there.contains(service)) {
         let wanted = docker.ask(&["image", "inspect", "--format", "{{.Id}}", &wish.image(&role.name)])?;
         let filter = format!("label=com.docker.swarm.service.name={service}");
         let containers = docker.lines(&["ps", "--quiet", "--filter", &filter])?;
@@ -213,12 +215,13 @@ pub fn wait(
 
 /// Whether the roles that a service talks to, and that are in the stack, are healthy.
 fn neighbours_ready(stack: &str, service: &str, all: &BTreeMap<String, Progress>) -> bool {
-    let role = service.strip_prefix(stack).and_then(|rest| catalogue().role(rest.strip_prefix('_')?));
-    let talks = role.iter().flat_map(|role| &role.talks_to);
-    talks
-        .filter(|talk| !talk.optional)
-        .filter_map(|talk| all.get(&format!("{stack}_{}", talk.role)))
-        .all(|progress| progress.ready)
+    let name = service.strip_prefix(stack).and_then(|rest| rest.strip_prefix('_')).unwrap_or_default();
+    let role = role_of(name);
+    let talks = role.iter().flat_map(|role| &role.talks_to).filter(|talk| !talk.optional);
+    // And the first of its own role's services.
+    let own = role.iter().map(|role| role.name.as_str()).filter(|first| *first != name);
+    let neighbours = talks.map(|talk| talk.role.as_str()).chain(own);
+    neighbours.filter_map(|name| all.get(&format!("{stack}_{name}"))).all(|progress| progress.ready)
 }
 
 fn obituary(docker: &Docker, progress: &Progress) -> String {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::engine::{Docker, Error};
 use super::inventory::{Inventory, Set};
+use super::parts::services_of;
 use super::services::{self, HeldFile};
 use super::vault::{VaultError, create, foreign_sources, options, temporary, version_of};
 use super::wish::{Wish, versioned};
@@ -266,8 +267,9 @@ fn changes(
 ) -> Result<Vec<Change>, Error> {
     let there = services::of_stack(docker, stack)?;
     let mut changes = Vec::new();
-    for role in catalogue().roles() {
-        let service = format!("{stack}_{}", role.name);
+    let names = catalogue().roles().iter().flat_map(services_of);
+    for name in names {
+        let service = format!("{stack}_{name}");
         if !there.contains(&service) {
             continue;
         }

@@ -74,7 +74,7 @@ fn every_role_has_what_a_stack_asks_of_it() {
         for role in catalogue().roles() {
             let service = &file.services[&role.name];
             for talk in &role.talks_to {
-                let at = super::plan::at(talk).unwrap_or_else(|| panic!("{} can't find {}", role.name, talk.role));
+                let at = super::parts::at(talk).unwrap_or_else(|| panic!("{} can't find {}", role.name, talk.role));
                 let value = &service.environment[&at.name];
                 assert!(value.contains(talk.role.as_str()), "{}: {} = {value}", role.name, at.name);
                 assert!(at.check(value).is_ok(), "{}: {} = {value}", role.name, at.name);
@@ -243,6 +243,64 @@ fn flowetl_has_its_directories_and_its_pages_are_published_on_demand() {
     ];
     assert_eq!(mounts, expected);
     assert_eq!(flowetl["volumes"][0]["read_only"], true);
+}
+
+/// With Celery it is several services, of which each has the secrets, volumes and networks that it needs.
+#[test]
+fn flowetl_with_celery_is_a_service_for_each_part() {
+    let values = [
+        ("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor"),
+        ("FLOWETL_WORKER_COUNT", "3"),
+        ("FLOWETL_CELERY_PORT", "5556"),
+        ("FLOWETL_HOST_DAG_DIR", "/srv/dags"),
+    ];
+    let given = Given { scenario: Some(Scenario::FlowdbEtl), memory: vec!["flowetl-worker=2GiB".into()], ..given() };
+    let file = parsed(&given, &values);
+    let services = &file["services"];
+    let names = ["flowdb", "flowetl", "flowetl-flower", "flowetl-scheduler", "flowetl-triggerer", "flowetl-worker"];
+    assert_eq!(keys(services), names);
+    let list = |service: &str, of: &str, what: &str| -> Vec<String> {
+        let all = services[service][of].as_array().into_iter().flatten();
+        all.map(|it| if what.is_empty() { it } else { &it[what] }.as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(list("flowetl", "command", ""), ["--component", "api-server"]);
+    assert_eq!(list("flowetl-scheduler", "command", "").join(" "), "--component scheduler --component dag-processor");
+    for name in &names[1..] {
+        assert_eq!(services[name]["image"], "flowkit/flowetl:9", "{name}");
+        let told = &services[name]["environment"];
+        assert_eq!(told["FLOWKIT_FLOWETL_HOST"].is_null(), *name == "flowetl", "{told}");
+        assert_eq!(told["FLOWKIT_FLOWETL_DB_LISTEN"].is_null(), *name != "flowetl", "{told}");
+        assert_eq!(told["FLOWDB_HOST"].is_null(), *name != "flowetl-worker", "{told}");
+        assert_eq!(told["AIRFLOW__CORE__EXECUTOR"], "CeleryExecutor");
+        let replicas = if *name == "flowetl-worker" { 3 } else { 1 };
+        assert_eq!(services[name]["deploy"]["replicas"], replicas, "{name}");
+    }
+    assert_eq!(services["flowetl-worker"]["deploy"]["resources"]["limits"]["memory"], "2048M");
+    assert_eq!(keys(&services["flowetl-worker"]["networks"]), ["flowdb", "flowetl"]);
+    assert_eq!(keys(&services["flowetl"]["networks"]), ["flowetl"]);
+    assert_eq!(file["networks"]["flowetl"]["internal"], true);
+    assert_eq!(keys(&services["flowetl-flower"]["networks"]), ["flowetl", "flowetl-flower-outside"]);
+    let flower = ["FLOWETL_REDIS_PASSWORD", "FLOWETL_CELERY_USER", "FLOWETL_CELERY_PASSWORD"];
+    assert_eq!(list("flowetl-flower", "secrets", "target"), flower);
+    assert!(list("flowetl-flower", "volumes", "target").is_empty());
+    assert_eq!(services["flowetl-flower"]["ports"][0]["target"], 5555);
+    let worker = list("flowetl-worker", "secrets", "target");
+    assert!(worker.contains(&"AIRFLOW_CONN_FLOWDB".to_owned()), "{worker:?}");
+    for other in ["AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__CORE__FERNET_KEY", "AIRFLOW__CELERY__BROKER_URL"] {
+        assert!(!worker.contains(&other.to_owned()), "{worker:?}");
+    }
+    assert!(!list("flowetl", "secrets", "target").contains(&"AIRFLOW_CONN_FLOWDB".to_owned()));
+    assert_eq!(list("flowetl-worker", "volumes", "source"), ["/srv/dags", "flowetl-logs"]);
+    assert!(services["flowetl-worker"]["deploy"].get("placement").is_none(), "it keeps nothing");
+    assert_eq!(services["flowetl"]["deploy"]["placement"]["constraints"][0], "node.role == manager");
+    let inner = inside(&Wish::new(&given).unwrap(), &settings(&values)).unwrap();
+    assert_eq!(inner.text("FLOWKIT_FLOWETL_DB_HOST"), Some("flowetl"), "connection strings lead there");
+    // Whose programs are the operator's reaches what the published pages do.
+    let values: Vec<_> = values.into_iter().chain([("FLOWETL_HOST_PORT", "8081")]).collect();
+    let published = parsed(&given, &values);
+    let networks = keys(&published["services"]["flowetl-worker"]["networks"]);
+    assert_eq!(networks, ["flowdb", "flowetl", "flowetl-worker-outside"]);
+    assert_eq!(published["services"]["flowetl"]["ports"][0]["published"], 8081);
 }
 
 #[test]

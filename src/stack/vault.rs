@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::engine::{Docker, Error};
 use super::inventory::{self, Inventory};
-use super::plan::secrets_of;
+use super::parts::secrets_of;
 use super::rotation;
 use super::wish::{Wish, versioned};
 use flowkit_core::catalogue::{Make, Secret as Spec, catalogue};
@@ -103,7 +103,7 @@ pub(super) fn version_of(prefix: Option<&str>, name: &str) -> Option<(&'static s
 /// When one can't be made so that it fits those that are there; nothing is made then.
 pub fn make(docker: &Docker, wish: &Wish, dir: Option<&Path>, settings: &Settings) -> Result<Made, VaultError> {
     let there = versions(docker, wish.prefix.as_deref())?;
-    let wanted = wanted(wish);
+    let wanted = wanted(wish, settings);
     let name_of = |spec: &&&'static Spec| {
         let version = there.get(spec.name.as_str()).copied().unwrap_or(1);
         versioned(wish.prefix.as_deref(), &spec.name, version)
@@ -147,9 +147,9 @@ pub fn make(docker: &Docker, wish: &Wish, dir: Option<&Path>, settings: &Setting
 }
 
 /// Every secret of the roles, each once.
-fn wanted(wish: &Wish) -> Vec<&'static Spec> {
+fn wanted(wish: &Wish, settings: &Settings) -> Vec<&'static Spec> {
     let mut wanted: Vec<&'static Spec> = Vec::new();
-    for spec in wish.roles.iter().flat_map(|role| secrets_of(role)) {
+    for spec in wish.roles.iter().flat_map(|role| secrets_of(role, settings)) {
         if !wanted.iter().any(|other| other.name == spec.name) {
             wanted.push(spec);
         }

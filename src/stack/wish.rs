@@ -7,6 +7,8 @@ use flowkit_core::config::{Problem, Problems};
 use flowkit_core::size::{self, rounded};
 use image::reference;
 
+use super::parts::services_of;
+
 /// As it was typed.
 #[derive(Clone, Debug, Default)]
 pub struct Given {
@@ -33,6 +35,9 @@ pub struct Given {
     /// Whether traffic between nodes is encrypted.
     pub encrypted: bool,
 }
+
+/// A role, and one of its services.
+type Named = (&'static Role, &'static str);
 
 /// What the operator asked for.
 #[derive(Debug)]
@@ -75,7 +80,7 @@ impl Wish {
         };
         for text in &given.placement {
             match wish.split(text, "--placement", "flowdb=LABEL").and_then(|(role, at)| Ok((role, constraint(at)?))) {
-                Ok((role, constraint)) => wish.placement.entry(&role.name).or_default().push(constraint),
+                Ok(((_, name), constraint)) => wish.placement.entry(name).or_default().push(constraint),
                 Err(problem) => problems.0.push(problem),
             }
         }
@@ -93,7 +98,7 @@ impl Wish {
         }
         for name in &given.private {
             match wish.role(name, "--private") {
-                Ok(role) => wish.private.push(&role.name),
+                Ok((_, name)) => wish.private.push(name),
                 Err(problem) => problems.0.push(problem),
             }
         }
@@ -149,8 +154,10 @@ impl Wish {
         self.roles.iter().any(|other| other.name == role)
     }
 
-    fn role(&self, name: &str, flag: &str) -> Result<&'static Role, Problem> {
-        self.roles.iter().find(|role| role.name == name).copied().ok_or_else(|| {
+    /// A role, or one of the services that its components are in, by that name.
+    fn role(&self, name: &str, flag: &str) -> Result<(&'static Role, &'static str), Problem> {
+        let services = self.roles.iter().flat_map(|role| services_of(role).map(|service| (*role, service)));
+        services.into_iter().find(|(_, service)| *service == name).ok_or_else(|| {
             let names: Vec<&str> = self.roles.iter().map(|role| role.name.as_str()).collect();
             Problem::new(
                 format!("{flag} is for a role that is not in this stack"),
@@ -161,7 +168,7 @@ impl Wish {
     }
 
     /// `ROLE=REST` of a flag.
-    fn split<'a>(&self, text: &'a str, flag: &str, example: &str) -> Result<(&'static Role, &'a str), Problem> {
+    fn split<'a>(&self, text: &'a str, flag: &str, example: &str) -> Result<(Named, &'a str), Problem> {
         let (role, rest) = text.split_once('=').filter(|(_, rest)| !rest.is_empty()).ok_or_else(|| {
             Problem::new(format!("{flag} is not understood"), format!("write it like {flag} {example}")).value(text)
         })?;
@@ -264,23 +271,27 @@ pub fn stack_name(name: &str) -> Result<String, String> {
     }
 }
 
-fn memory(role: &'static Role, text: &str) -> Result<(&'static str, u64), Problem> {
-    let least = role.needs.memory();
-    let wrong = |hint: String| {
-        Problem::new(format!("--memory of {} is wrong", role.name), hint).value(text).origin("command line")
-    };
+fn memory((role, name): Named, text: &str) -> Result<(&'static str, u64), Problem> {
+    let own = role.components.iter().filter(|component| component.service == name);
+    let own: u64 = own.map(|component| u64::from(component.memory_mib) << 20).sum();
+    // One that is whole has its name, too.
+    let least = if name == role.name { role.needs.memory() } else { own };
+    let wrong =
+        |hint: String| Problem::new(format!("--memory of {name} is wrong"), hint).value(text).origin("command line");
     match size::parse(text) {
-        Some(bytes) if bytes >= least => Ok((&role.name, bytes)),
+        Some(bytes) if bytes >= least => Ok((name, bytes)),
         Some(_) => Err(wrong(format!("it is of no use with less than {}", rounded(least)))),
         None => Err(wrong("give a size, such as 8GiB".into())),
     }
 }
 
-fn cpus(role: &'static Role, number: &str) -> Result<(&'static str, f64), Problem> {
+fn cpus((_, name): Named, number: &str) -> Result<(&'static str, f64), Problem> {
     match number.parse::<f64>() {
-        Ok(cpus) if (0.01..=4096.0).contains(&cpus) => Ok((&role.name, cpus)),
-        _ => Err(Problem::new(format!("--cpus of {} is wrong", role.name), "give a number of CPUs, such as 2 or 0.5")
-            .value(number)),
+        Ok(cpus) if (0.01..=4096.0).contains(&cpus) => Ok((name, cpus)),
+        _ => {
+            Err(Problem::new(format!("--cpus of {name} is wrong"), "give a number of CPUs, such as 2 or 0.5")
+                .value(number))
+        }
     }
 }
 

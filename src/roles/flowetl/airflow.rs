@@ -1,6 +1,5 @@
 //! Airflow's processes: what they are told, and whether they work.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,10 +8,10 @@ use http::Request;
 use serde_json::Value;
 use supervisor::{Command, Probe};
 
-use super::{OWN, dags, logs};
+use super::places::{Place, Places};
+use super::{OWN, celery, dags, logs};
 use crate::roles::{CREDENTIALS, Deployment, command, wait};
-use flowkit_core::config::{Settings, bracketed};
-use flowkit_core::hardware;
+use flowkit_core::config::bracketed;
 
 /// What flowetl, which was written for Airflow 2, needs of Airflow 3, and what an appliance does. What the operator gives wins.
 const TOLD: &[(&str, &str)] = &[
@@ -28,6 +27,8 @@ const TOLD: &[(&str, &str)] = &[
     ("AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL", "60"),
     // Seconds until a new DAG file is seen; Airflow has 300.
     ("AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL", "30"),
+    // Seconds after which a broker gives a task that is not done to another worker; Airflow has a day, and warns of that each time.
+    ("AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT", "604800"),
     // One process: it sleeps most of the day, and each takes 280 MiB.
     ("AIRFLOW__API__WORKERS", "1"),
     ("AIRFLOW__CORE__LOAD_EXAMPLES", "False"),
@@ -47,22 +48,13 @@ const READ: &[&str] = &[
     "FLOWETL_AIRFLOW_ADMIN_LASTNAME",
 ];
 
-/// Tasks that run at once where nobody says: Airflow makes a process for each beforehand.
-const FEWEST: u32 = 2;
-const MOST: u32 = 8;
-
 /// What the server of the pages is asked: it writes no line of it.
 pub(super) const HEALTH: &str = "/api/v2/monitor/health";
 
 /// How Airflow's processes are started.
 pub(super) struct Program {
     pub python: PathBuf,
-    /// Where the pages are.
-    pub address: SocketAddr,
-    /// The same from this machine.
-    pub reached: SocketAddr,
-    /// Whether the database is the role's own.
-    pub own: bool,
+    pub places: Places,
 }
 
 impl Program {
@@ -85,8 +77,8 @@ impl Program {
         }
         tell("AIRFLOW_HOME", &home.join("airflow").to_string_lossy());
         tell("AIRFLOW__CORE__DAGS_FOLDER", &dags(deployment).to_string_lossy());
-        tell("AIRFLOW__CORE__PARALLELISM", &parallelism(settings).to_string());
-        tell("AIRFLOW__CORE__EXECUTION_API_SERVER_URL", &format!("http://{}/execution/", self.reached));
+        tell("AIRFLOW__CORE__PARALLELISM", &celery::parallelism(deployment).to_string());
+        tell("AIRFLOW__CORE__EXECUTION_API_SERVER_URL", &format!("http://{}/execution/", self.places.pages));
         let logs = logs::directory(deployment);
         tell("AIRFLOW__LOGGING__BASE_LOG_FOLDER", &logs.to_string_lossy());
         let parsing = logs.join("dag_processor");
@@ -95,17 +87,24 @@ impl Program {
             let renamed = RENAMED.iter().find(|(old, _)| *old == name);
             tell(renamed.map_or(name, |(_, new)| new), value);
         }
-        // There is no other that is built; one task at a time is what the sequential one did.
-        tell("AIRFLOW__CORE__EXECUTOR", "LocalExecutor");
+        // One task at a time is what the sequential one did, which is no more.
+        tell("AIRFLOW__CORE__EXECUTOR", if celery::is_used(deployment) { "CeleryExecutor" } else { "LocalExecutor" });
         for name in READ {
             tell(name, settings.text(name).expect("it has a default"));
         }
-        if self.own {
-            let (role, port) = (OWN.role, settings.port(OWN.port));
-            // Without the password, which is among the secrets.
-            tell("FLOWKIT_FLOWETL_DATABASE", &format!("postgresql+psycopg2://{role}:{{}}@127.0.0.1:{port}/{role}"));
-            let certificate = OWN.certificate(&deployment.site);
+        // Without the passwords, which are among the secrets.
+        if let Some(place) = &self.places.database {
+            let role = OWN.role;
+            tell("FLOWKIT_FLOWETL_DATABASE", &format!("postgresql+psycopg2://{role}:{{}}@{place}/{role}"));
+        }
+        if let Some(certificate) = &self.places.certificate {
             tell("FLOWKIT_FLOWETL_DATABASE_CERTIFICATE", &certificate.to_string_lossy());
+        }
+        if let Some(place) = &self.places.broker {
+            tell("FLOWKIT_FLOWETL_BROKER", &format!("redis://:{{}}@{place}/0"));
+        }
+        if self.places.results_elsewhere {
+            tell("FLOWKIT_FLOWETL_RESULTS_ELSEWHERE", "1");
         }
         if deployment.roles.iter().any(|role| role == "flowdb") {
             let (host, port) = (settings.text("FLOWDB_HOST").expect("it has a default"), settings.port("FLOWDB_PORT"));
@@ -114,15 +113,6 @@ impl Program {
         made.env.insert(CREDENTIALS.into(), deployment.credentials_of("flowetl").into());
         made
     }
-}
-
-/// As many as the machine has processors, or as the operator says.
-fn parallelism(settings: &Settings) -> u32 {
-    if settings.text("AIRFLOW__CORE__EXECUTOR") == Some("SequentialExecutor") {
-        return 1;
-    }
-    let given = settings.int("AIRFLOW__CORE__PARALLELISM").and_then(|given| u32::try_from(given).ok());
-    given.unwrap_or_else(|| hardware::detect("/".as_ref()).cpus.value.clamp(FEWEST, MOST))
 }
 
 /// One of Airflow's processes, by what its health is called.
@@ -143,9 +133,9 @@ impl Part {
     }
 
     /// Whether it has told the database of late that it is at work, as the server of the pages knows.
-    pub fn probe(self, pages: SocketAddr) -> impl Probe + use<> {
+    pub fn probe(self, pages: Place) -> impl Probe + use<> {
         move |patience: Duration| {
-            let asked = async { tokio::time::timeout(patience, health(pages)).await };
+            let asked = async { tokio::time::timeout(patience, health(&pages)).await };
             let health = match wait(asked) {
                 Ok(Ok(health)) => health?,
                 Ok(Err(_)) => return Err("no answer in time".to_owned()),
@@ -160,10 +150,11 @@ impl Part {
     }
 }
 
-async fn health(pages: SocketAddr) -> Result<Value, String> {
+/// What the pages say of all processes.
+pub(super) async fn health(pages: &Place) -> Result<Value, String> {
     const MOST: usize = 64 << 10;
     let request = Request::get(HEALTH).body(Bytes::new()).map_err(|error| error.to_string())?;
-    let client = https::Client::plain(pages.ip().to_string(), pages.port());
+    let client = https::Client::plain(pages.host.clone(), pages.port);
     let answer = client.send(request, MOST).await.map_err(|error| error.to_string())?;
     if !answer.status().is_success() {
         return Err(format!("GET {HEALTH} answers {}", answer.status()));

@@ -176,6 +176,32 @@ fn flowetls_pages_are_for_the_host_itself() {
 }
 
 #[test]
+fn components_are_told_by_every_engine() {
+    let values =
+        [("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor"), ("FLOWETL_CELERY_PORT", "5557"), ("FLOWETL_WORKER_COUNT", "2")];
+    let here = Here { secrets: "s".into(), user: (1000, 1000) };
+    let file: Value = serde_saphyr::from_str(&alone(made(&given(), &values).unwrap(), &here).text("")).unwrap();
+    let worker = &file["services"]["flowetl-worker"];
+    assert_eq!((&worker["command"], &worker["scale"]), (&serde_json::json!(["--component", "worker"]), &2.into()));
+    assert_eq!(worker["healthcheck"]["test"][3], "flowetl");
+    assert_eq!(file["services"]["flowetl-flower"]["ports"], serde_json::json!(["127.0.0.1:5557:5555/tcp"]));
+    let units = quadlet(&made(&given(), &values).unwrap(), "");
+    let names = units.iter().filter(|unit| unit.name.starts_with("flowkit-flowetl-worker"));
+    let names: Vec<&str> = names.map(|unit| unit.name.as_str()).collect();
+    assert_eq!(names, ["flowkit-flowetl-worker-1.container", "flowkit-flowetl-worker-2.container"]);
+    let unit = &units.iter().find(|unit| unit.name == "flowkit-flowetl-worker-2.container").unwrap().text;
+    for line in [
+        "After=flowkit-flowetl.service",
+        "After=flowkit-flowdb.service",
+        "Exec=--component worker",
+        "Image=docker.io/flowkit/flowetl:9",
+        "HealthCmd=[\"/bin/flowkit\",\"health\",\"flowetl\",\"--dir\",\"/dev/shm/flowkit\"]",
+    ] {
+        assert!(unit.lines().any(|is| is == line), "{line} in {unit}");
+    }
+}
+
+#[test]
 fn podman_fetches_images_only_where_they_come_from_a_registry() {
     let images = |given: &Given| {
         let units = quadlet(&made(given, &[]).unwrap(), "");

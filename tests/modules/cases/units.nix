@@ -122,6 +122,36 @@ in
     };
   };
 
+  "FlowETL's workers on a host of their own" = {
+    modules = [
+      {
+        services.flowkit = {
+          secretsDir = "/run/keys/flowkit";
+          flowetl = {
+            enable = true;
+            components = [ "worker" ];
+            settings = {
+              AIRFLOW__CORE__EXECUTOR = "CeleryExecutor";
+              FLOWDB_HOST = "10.0.0.4";
+              FLOWKIT_FLOWETL_HOST = "10.0.0.5";
+            };
+            secrets.AIRFLOW_CONN_SFTP = "/run/keys/sftp";
+          };
+        };
+      }
+    ];
+    holds = host: {
+      "it runs them alone" =
+        lib.hasInfix "run flowetl --dir /var/lib/flowkit/flowetl --component worker" host.units.flowkit-flowetl;
+      "with the secrets that they need" =
+        has "LoadCredential=FLOWETL_REDIS_PASSWORD:/run/keys/flowkit/FLOWETL_REDIS_PASSWORD" host.units.flowkit-flowetl
+        && has "LoadCredential=AIRFLOW_CONN_FLOWDB:/run/keys/flowkit/AIRFLOW_CONN_FLOWDB" host.units.flowkit-flowetl
+        && has "LoadCredential=AIRFLOW_CONN_SFTP:/run/keys/sftp" host.units.flowkit-flowetl;
+      "and no others" = !(lib.hasInfix "AIRFLOW__CORE__FERNET_KEY" host.units.flowkit-flowetl);
+      "it reaches other hosts" = has "IPAddressAllow=any" host.units.flowkit-flowetl;
+    };
+  };
+
   "hardening, and what each role is given back" = {
     modules = [
       single

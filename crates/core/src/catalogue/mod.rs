@@ -14,7 +14,9 @@ mod tests;
 use std::sync::OnceLock;
 
 pub use pages::pages;
-pub use role::{Kind, Make, Needs, Port, Role, Scenario, Scope, Secret, Setting, Source, Talk, Type, Volume};
+pub use role::{
+    Apart, Component, Kind, Make, Needs, Port, Role, Scenario, Scope, Secret, Setting, Source, Talk, Type, Volume,
+};
 pub use value::Fault;
 pub(crate) use value::one_line;
 

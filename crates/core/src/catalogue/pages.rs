@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Make, Port, Role, Scope, Secret, Setting, Source, Type, Volume, catalogue};
+use super::{Component, Make, Port, Role, Scope, Secret, Setting, Source, Type, Volume, catalogue};
 
 const GENERATED: &str = "<!-- Written by `flowkit docs write docs` from src/roles/*.toml: change those. -->\n";
 
@@ -95,6 +95,14 @@ fn ports() -> String {
             format!("{title} ({})", talk.why)
         });
         list(&mut page, "Talks to", talks);
+        if let Some(apart) = &role.apart {
+            _ = write!(page, "With `{}={}` its components may run apart:\n\n", apart.setting, apart.value);
+            table(
+                &mut page,
+                &["Component", "Does", "Service of a stack", "Memory", "Secrets"],
+                role.components.iter().map(component),
+            );
+        }
         let needs = &role.needs;
         let memory = match needs.database_mib {
             0 => format!("{} MiB of memory", needs.memory_mib),
@@ -108,6 +116,18 @@ fn ports() -> String {
         );
     }
     page
+}
+
+fn component(component: &Component) -> Vec<String> {
+    let count = component.count.as_ref().map(|name| format!(", as many as `{name}` says")).unwrap_or_default();
+    let more = if component.any_variable { "; any variable of the operator's" } else { "" };
+    vec![
+        format!("`{}`", component.name),
+        component.purpose.clone(),
+        format!("`{}`{count}", component.service),
+        format!("{} MiB", component.memory_mib),
+        component.secrets.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ") + more,
+    ]
 }
 
 fn page(title: &str, introduction: &str) -> String {

@@ -1,6 +1,10 @@
 //! The shape of `roles/<role>.toml`. Unknown keys are refused in every table.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
+
+use crate::config::Settings;
 
 /// What a role is.
 #[derive(Debug, Deserialize)]
@@ -43,8 +47,57 @@ pub struct Role {
     /// Roles that it opens connections to.
     #[serde(default)]
     pub talks_to: Vec<Talk>,
+    /// Parts of it that may run on machines of their own.
+    #[serde(default, rename = "component")]
+    pub components: Vec<Component>,
+    /// With which setting they may.
+    pub apart: Option<Apart>,
     /// What it needs from the machine.
     pub needs: Needs,
+}
+
+/// When the components of a role may run apart, and what a stack tells its services then.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Apart {
+    /// The setting.
+    pub setting: String,
+    /// Its value.
+    pub value: String,
+    /// Settings of the service that has the role's name: where it listens for the others.
+    pub first: BTreeMap<String, String>,
+    /// Settings of the others: where that one is.
+    pub others: BTreeMap<String, String>,
+}
+
+/// A part of a role that may run on a machine of its own.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Component {
+    /// As on the command line.
+    pub name: String,
+    /// What it does.
+    pub purpose: String,
+    /// The service of a stack that it is in. The one with the role's name is where the others find it.
+    pub service: String,
+    /// The role's secrets that it needs; it is given no others.
+    pub secrets: Vec<String>,
+    /// Whether it runs programs of the operator's, which may read any variable and reach what is outside.
+    #[serde(default)]
+    pub any_variable: bool,
+    /// The ports at which it listens, by their names.
+    #[serde(default)]
+    pub ports: Vec<String>,
+    /// What it keeps or reads on disk, by the paths in a container.
+    #[serde(default)]
+    pub volumes: Vec<String>,
+    /// Those of the role's neighbours that it opens connections to.
+    #[serde(default)]
+    pub talks_to: Vec<String>,
+    /// The setting that says how many of it there are; else there is one.
+    pub count: Option<String>,
+    /// Memory with which it is of use, in MiB.
+    pub memory_mib: u32,
 }
 
 /// The ways of deploying FlowKit that its guide describes.
@@ -66,6 +119,47 @@ impl Role {
     /// Whether it hands settings of that name on to its program without knowing them.
     pub fn passes(&self, name: &str) -> bool {
         self.passes.iter().any(|prefix| name.starts_with(prefix.as_str()))
+    }
+
+    /// Whether its components may run apart with these settings.
+    pub fn is_apart(&self, settings: &Settings) -> bool {
+        self.apart.as_ref().is_some_and(|apart| settings.text(&apart.setting) == Some(&apart.value))
+    }
+
+    /// Whether it can't do without a secret with these settings.
+    pub fn needs_secret(&self, secret: &Secret, settings: &Settings) -> bool {
+        // A connection string that nobody made leads to what is the role's own.
+        let of_component = |component: &Component| component.secrets.contains(&secret.name);
+        let apart = || self.is_apart(settings) && self.components.iter().any(of_component);
+        !secret.optional || (!matches!(secret.make, Make::Template(_)) && apart())
+    }
+
+    /// Settings that were given and have no effect because its components may not run apart, in sentences.
+    pub fn without_effect(&self, settings: &Settings) -> Vec<String> {
+        let Some(apart) = self.apart.as_ref().filter(|_| !self.is_apart(settings)) else { return Vec::new() };
+        let counts = self.components.iter().filter_map(|component| component.count.as_deref());
+        let ports = self.ports.iter().filter(|port| port.apart).map(|port| port.setting.as_str());
+        let given = counts.chain(ports).filter(|name| settings.given_text(name).is_some());
+        given.map(|name| format!("{name} has no effect without {}={}", apart.setting, apart.value)).collect()
+    }
+
+    /// Bytes of memory that are kept for all of it in a deployment that has some secrets: one of them may say that its database is elsewhere.
+    pub fn memory(&self, settings: &Settings, has: impl Fn(&str) -> bool) -> u64 {
+        let elsewhere = self.needs.database_unless.as_ref().is_some_and(|secret| has(secret));
+        let database = if elsewhere { 0 } else { self.needs.database_mib };
+        let programs = match self.is_apart(settings) {
+            true => self.components.iter().map(|component| component.memory_mib * component.count(settings)).sum(),
+            false => self.needs.memory_mib,
+        };
+        u64::from(programs + database) << 20
+    }
+}
+
+impl Component {
+    /// How many of it there are.
+    pub fn count(&self, settings: &Settings) -> u32 {
+        let given = self.count.as_ref().and_then(|name| settings.int(name));
+        given.and_then(|count| u32::try_from(count).ok()).unwrap_or(1)
     }
 }
 
@@ -310,6 +404,9 @@ pub struct Port {
     /// Whether passwords come there in clear: it is published only where that setting is given, on one engine at its loopback.
     #[serde(default)]
     pub plain: bool,
+    /// Whether somebody listens there only where the role's components may run apart.
+    #[serde(default)]
+    pub apart: bool,
     /// What is spoken there, and how it is protected.
     pub protocol: String,
 }
@@ -374,14 +471,6 @@ impl Needs {
     /// All the memory that is kept for it, in bytes.
     pub fn memory(&self) -> u64 {
         u64::from(self.memory_mib + self.database_mib) << 20
-    }
-
-    /// The same in a deployment that has some secrets: one of them may say that its database is elsewhere.
-    pub fn memory_with(&self, has: impl Fn(&str) -> bool) -> u64 {
-        match &self.database_unless {
-            Some(secret) if has(secret) => u64::from(self.memory_mib) << 20,
-            _ => self.memory(),
-        }
     }
 }
 

@@ -144,6 +144,30 @@ fn ports_and_volumes_name_settings_and_host_ports_do_not_collide() {
 }
 
 #[test]
+fn components_are_made_of_what_their_role_has() {
+    for role in catalogue().roles() {
+        let Some(apart) = &role.apart else {
+            assert!(role.components.is_empty() && !role.ports.iter().any(|port| port.apart), "{}", role.name);
+            continue;
+        };
+        let own = |name: &String| role.settings.iter().any(|setting| setting.name == *name);
+        assert!(own(&apart.setting) && apart.first.keys().chain(apart.others.keys()).all(own), "{}", role.name);
+        assert!(role.components.iter().any(|component| component.service == role.name), "{} has no first", role.name);
+        for Component { name, service, secrets, ports, volumes, talks_to, count, .. } in &role.components {
+            assert!(service.starts_with(&role.name), "{name}");
+            assert!(secrets.iter().all(|name| role.secrets.iter().any(|secret| secret.name == *name)), "{name}");
+            assert!(ports.iter().all(|name| role.ports.iter().any(|port| port.name == *name)), "{name}");
+            assert!(volumes.iter().all(|path| role.volumes.iter().any(|volume| volume.container == *path)), "{name}");
+            assert!(talks_to.iter().all(|name| role.talks_to.iter().any(|talk| talk.role == *name)), "{name}");
+            assert!(count.iter().all(own), "{name}");
+        }
+        let given = |name: &String| role.components.iter().any(|component| component.secrets.contains(name));
+        let unused = role.secrets.iter().filter(|secret| !given(&secret.name)).map(|secret| &secret.name);
+        assert_eq!(unused.collect::<Vec<_>>(), [""; 0], "secrets that no component of {} has", role.name);
+    }
+}
+
+#[test]
 fn unknown_keys_are_refused_in_every_table() {
     let file = include_str!("../../../../src/roles/flowdb.toml");
     assert!(toml::from_str::<Role>(file).is_ok());

@@ -1,0 +1,197 @@
+//! FlowETL with Celery, its components as on machines of their own: one place each, reached by its address.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use flowkit_core::config::{Origin, StateDir};
+use serde_json::Value;
+
+use super::{PATIENCE, python};
+use crate::deployment::no_secret_is_in_the_open;
+use crate::support::deployment::{Deployment, kill};
+use crate::support::flowdb::Cluster;
+use crate::support::poll::{until, wait};
+use crate::support::ports::free_port;
+
+/// A day whose extraction takes 40 seconds the first time it is tried, in a worker that says which it is.
+const DAG: &str = r#"
+import os
+from datetime import datetime, timedelta
+
+from airflow import DAG
+from flowetl.operators.add_constraints_operator import AddConstraintsOperator
+from flowetl.operators.attach_operator import AttachOperator
+from flowetl.operators.create_staging_view_operator import CreateStagingViewOperator
+from flowetl.operators.extract_from_view_operator import ExtractFromViewOperator
+from flowetl.operators.update_etl_table_operator import UpdateETLTableOperator
+
+ROWS = """SELECT i::text AS id, '{{ ds }}'::timestamptz + i * '1 minute'::interval AS datetime, NULL::numeric AS duration,
+    NULL::numeric AS volume_total, NULL::numeric AS volume_upload, NULL::numeric AS volume_download, 'm' || i AS msisdn, NULL::text AS location_id,
+    NULL::text AS imsi, NULL::text AS imei, NULL::numeric(8) AS tac, NULL::numeric AS operator_code, NULL::numeric AS country_code
+    FROM generate_series(1, 200) AS i"""
+WAIT = "/* in " + os.environ.get("WORKER", "none") + " */ SELECT rows.* FROM {{ staging_table }} AS rows, (SELECT pg_sleep({{ 40 if ti.try_number == 1 else 0 }})) AS wait"
+
+with DAG(
+    dag_id="slow",
+    schedule="@daily",
+    start_date=datetime(2016, 3, 1),
+    end_date=datetime(2016, 3, 1),
+    params={"cdr_type": "mds"},
+    is_paused_upon_creation=False,
+    default_args={"conn_id": "flowdb", "retries": 3, "retry_delay": timedelta(seconds=1)},
+):
+    view = CreateStagingViewOperator(task_id="create_staging_view", sql=ROWS)
+    extract = ExtractFromViewOperator(task_id="extract", sql=WAIT)
+    attach = AttachOperator(task_id="attach")
+    view >> extract >> AddConstraintsOperator(task_id="add_constraints") >> attach >> UpdateETLTableOperator(task_id="update_records")
+"#;
+
+/// A place in which `flowkit run flowetl` runs some components.
+struct Machine {
+    deployment: Deployment,
+    components: Vec<&'static str>,
+    log: PathBuf,
+    run: Option<Child>,
+}
+
+impl Machine {
+    /// `first` is where FlowDB runs, whose secrets were made there.
+    fn new(first: &Deployment, settings: &str, name: &str, components: &[&'static str]) -> Machine {
+        let deployment = Deployment::new();
+        deployment.configure(settings);
+        let (from, secrets) = (first.state().join("secrets"), deployment.state().join("secrets"));
+        fs::create_dir(&secrets).unwrap();
+        fs::set_permissions(&secrets, fs::Permissions::from_mode(0o700)).unwrap();
+        for file in fs::read_dir(from).unwrap().flatten() {
+            fs::copy(file.path(), secrets.join(file.file_name())).unwrap();
+        }
+        fs::write(secrets.join("WORKER"), name).unwrap();
+        let log = first.state().join("log").join(format!("{name}.log"));
+        Machine { deployment, components: components.to_vec(), log, run: None }
+    }
+
+    fn start(&mut self) {
+        let args = self.components.iter().flat_map(|component| ["--component", component]);
+        let args: Vec<&str> = ["run", "flowetl"].into_iter().chain(args).collect();
+        let log = fs::File::create(&self.log).unwrap();
+        let mut run = self.deployment.command(&args);
+        self.run = Some(run.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn wait_ready(&mut self) {
+        until(PATIENCE, "its components ready", || {
+            let ended = self.run.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "{ended:?}\n{}", self.log());
+            let status = self.deployment.status().ok_or("none")?;
+            if status["ready"] == true { Ok(()) } else { Err(self.log().lines().last().unwrap_or("").to_owned()) }
+        });
+    }
+
+    /// The secrets that were given to what runs here.
+    fn held(&self) -> Vec<String> {
+        let place = self.deployment.state().join("credentials/flowetl");
+        let mut names: Vec<String> =
+            fs::read_dir(place).unwrap().flatten().map(|file| file.file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if let Some(mut run) = self.run.take() {
+            if let Ok(pid) = i32::try_from(run.id()) {
+                let pid = rustix::process::Pid::from_raw(pid).unwrap();
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            }
+            let _ = run.wait();
+        }
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            say::tell!("{}:\n{}", self.log.display(), lines[lines.len().saturating_sub(60)..].join("\n"));
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_is_killed_loses_and_doubles_nothing() {
+    let first = Deployment::new();
+    let ports: [u16; 4] = std::array::from_fn(|_| free_port());
+    let [pages, database, redis, flower] = ports;
+    let dags = first.state().with_file_name("dags");
+    fs::create_dir(&dags).unwrap();
+    fs::write(dags.join("slow.py"), DAG).unwrap();
+    let settings = format!(
+        "AIRFLOW__CORE__EXECUTOR = \"CeleryExecutor\"\nFLOWETL_WORKER_COUNT = 2\nAIRFLOW__CELERY__WORKER_CONCURRENCY = 1\n\
+         FLOWETL_HOST_PORT = {pages}\nFLOWKIT_FLOWETL_DB_PORT = {database}\nFLOWKIT_FLOWETL_REDIS_PORT = {redis}\n\
+         FLOWETL_CELERY_PORT = {flower}\nFLOWETL_HOST_DAG_DIR = {dags:?}\nFLOWKIT_FLOWETL_PYTHON = {:?}\n\
+         FLOWDB_HOST = \"127.0.0.1\"\n\
+         AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT = \"15\"\n\
+         AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL = \"3\"\n",
+        python()
+    );
+    first.configure(&settings);
+    let secrets = first.state().join("secrets");
+    let mut init = Command::new(first.state().with_file_name("flowkit"));
+    init.args(["secrets", "init", "--role", "flowdb", "--role", "flowetl", "--dir"]).arg(&secrets);
+    init.env_clear().env("FLOWDB_HOST", "127.0.0.1").env("FLOWDB_PORT", first.ports[0].to_string());
+    assert!(init.status().unwrap().success());
+    fs::create_dir_all(first.state().join("log")).unwrap();
+    let machine = |name, components: &[&'static str]| Machine::new(&first, &settings, name, components);
+    let mut centre = machine("centre", &["api-server", "scheduler", "dag-processor"]);
+    let mut workers = [machine("worker-a", &["worker"]), machine("worker-b", &["worker"])];
+    // The workers first: they wait for the pages, and then for FlowDB.
+    workers.iter_mut().for_each(Machine::start);
+    let waits = format!("waiting for FlowETL's api-server at localhost:{pages}: ");
+    wait(PATIENCE, "word of whom they wait for", || workers.iter().all(|worker| worker.log().contains(&waits)));
+    centre.start();
+    let waits = format!("waiting for FlowDB at 127.0.0.1:{}: ", first.ports[0]);
+    wait(PATIENCE, "word of the other", || workers.iter().all(|worker| worker.log().contains(&waits)));
+    first.done(&["up", "--detach", "--role", "flowdb"]);
+    workers.iter_mut().chain([&mut centre]).for_each(Machine::wait_ready);
+
+    let held = workers[0].held();
+    assert!(held.contains(&"AIRFLOW_CONN_FLOWDB".to_owned()) && held.contains(&"WORKER".to_owned()), "{held:?}");
+    for other in ["AIRFLOW__CORE__FERNET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET", "FLOWETL_AIRFLOW_ADMIN_PASSWORD"] {
+        assert!(!held.contains(&other.to_owned()) && centre.held().contains(&other.to_owned()), "{other}: {held:?}");
+    }
+    assert!(!centre.held().iter().any(|name| name == "AIRFLOW_CONN_FLOWDB"), "its tasks alone reach FlowDB");
+
+    let mut cluster = Cluster::of(StateDir::new(first.state()));
+    cluster.site.settings.set("FLOWDB_PORT", &first.ports[0].to_string(), Origin::Flag).unwrap();
+    let running = "SELECT coalesce(max(substring(query FROM '/. in (worker-.) ./')), '') FROM pg_stat_activity
+                   WHERE pid <> pg_backend_pid() AND query LIKE '%pg_sleep%'";
+    let mut which = String::new();
+    wait(PATIENCE, "the day's extraction", || {
+        which = cluster.value("flowdb", running);
+        !which.is_empty()
+    });
+    no_secret_is_in_the_open(&first);
+    let at = usize::from(which == "worker-b");
+    let begun = Instant::now();
+    // All of that machine at once, for good.
+    workers[at].deployment.processes().into_iter().for_each(kill);
+    let _ = workers[at].run.take().unwrap().wait();
+    wait(Duration::from_secs(20), "nothing left of it", || workers[at].deployment.processes().is_empty());
+
+    let records = "SELECT count(*) || ' ' || coalesce(max(state), '') FROM etl.etl_records";
+    until(PATIENCE, "the day, from the other worker", || match cluster.value("flowdb", records) {
+        seen if seen == "1 ingested" => Ok(()),
+        seen => Err(seen),
+    });
+    say::tell!("the day was in {} s after its worker was killed", begun.elapsed().as_secs());
+    assert_eq!(cluster.value("flowdb", "SELECT count(*) || ' ' || count(DISTINCT id) FROM events.mds"), "200 200");
+    let left = "SELECT count(*) FROM pg_class WHERE relnamespace = 'etl'::regnamespace AND relname LIKE '%mds_2016%'";
+    assert_eq!(cluster.value("flowdb", left), "0", "nothing half done is left");
+    assert_eq!(cluster.value("flowdb", running), "");
+    let status: Value = workers[1 - at].deployment.status().unwrap();
+    assert_eq!(status["ready"], true, "{status}");
+}
