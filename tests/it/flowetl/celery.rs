@@ -143,7 +143,7 @@ fn a_worker_that_is_killed_loses_and_doubles_nothing() {
     let mut init = Command::new(first.state().with_file_name("flowkit"));
     init.args(["secrets", "init", "--role", "flowdb", "--role", "flowetl", "--dir"]).arg(&secrets);
     init.env_clear().env("FLOWDB_HOST", "127.0.0.1").env("FLOWDB_PORT", first.ports[0].to_string());
-    assert!(init.status().unwrap().success());
+    assert!(init.output().unwrap().status.success());
     fs::create_dir_all(first.state().join("log")).unwrap();
     let machine = |name, components: &[&'static str]| Machine::new(&first, &settings, name, components);
     let mut centre = machine("centre", &["api-server", "scheduler", "dag-processor"]);
