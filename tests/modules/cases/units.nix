@@ -124,6 +124,7 @@ in
 
   "FlowETL's workers on a host of their own" = {
     modules = [
+      all
       {
         services.flowkit = {
           secretsDir = "/run/keys/flowkit";
@@ -148,7 +149,7 @@ in
         && has "LoadCredential=AIRFLOW_CONN_FLOWDB:/run/keys/flowkit/AIRFLOW_CONN_FLOWDB" host.units.flowkit-flowetl
         && has "LoadCredential=AIRFLOW_CONN_SFTP:/run/keys/sftp" host.units.flowkit-flowetl;
       "and no others" = !(lib.hasInfix "AIRFLOW__CORE__FERNET_KEY" host.units.flowkit-flowetl);
-      "it reaches other hosts" = has "IPAddressAllow=any" host.units.flowkit-flowetl;
+      "it reaches other hosts" = !(has "IPAddressDeny=any" host.units.flowkit-flowetl);
     };
   };
 
