@@ -111,7 +111,8 @@ let
     else
       null;
 
-  listens = lib.filter (port: port ? listen && (isApart || !(port.apart or false))) (role.port or [ ]);
+  listening = port: port ? listen && (isApart || !(port.apart or false));
+  listens = lib.filter listening (role.port or [ ]);
   loopback = host: host == "localhost" || host == "::1" || lib.hasPrefix "127." host;
   hosts =
     map (port: cfg.settings.${port.listen}) listens

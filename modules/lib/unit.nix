@@ -54,12 +54,14 @@ let
   # One that it can do without as long as its components run together.
   where =
     secret:
-    if
-      cfg.secrets.${secret.name} == null && isApart && cfg.secretsDir != null && !(secret.make ? template)
-    then
+    let
+      given = cfg.secrets.${secret.name};
+      needed = isApart && !(secret.make ? template);
+    in
+    if given == null && needed && cfg.secretsDir != null then
       "${cfg.secretsDir}/${secret.name}"
     else
-      cfg.secrets.${secret.name};
+      given;
   # Its own, and the certificates by which it knows who else is here.
   loaded = lib.filter (secret: secret.path != null) (
     map (secret: secret // { path = where secret; }) secrets
