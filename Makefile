@@ -10,10 +10,14 @@ PROGRAM ?= target/release/flowkit
 # Which made-up data: a month of 20,000 people. DEMO="--days 3 --subscribers 2000 --sites 60" is there at once.
 DEMO ?=
 
+FLOWKIT = $(PREFIX)/bin/flowkit
+# Beside the roles that `flowkit up` starts anyway: those whose Python `setup` was not told to leave out.
+WITH = $(if $(FLOWKIT_NO_ETL),,--with flowetl) $(if $(FLOWKIT_NO_NOTEBOOKS),,--with autoflow)
+
 .PHONY: help setup setup-tests build install up down test test-modules test-nixpkgs docs-options lint bench relock
 
 help:
-	@echo "make up      install what is missing, build, start FlowKit with a month of made-up data, run a real query"
+	@echo "make up      install what is missing, build, start FlowKit's seven roles with a month of made-up data, send a day through all of them"
 	@echo "make down    stop it (the data stays)"
 	@echo "make test    everything that must hold: lint, unit and integration tests"
 	@echo "make test-modules  the NixOS modules alone; NIXPKGS_LIB=… takes nixpkgs' own library for it"
@@ -42,13 +46,17 @@ install: $(if $(filter target/release/%,$(PROGRAM)),build)
 	done
 
 up: setup install
-	$(PREFIX)/bin/flowkit up --detach
-	$(PREFIX)/bin/flowkit db demo $(DEMO)
-	$(PREFIX)/bin/flowkit verify
-	@$(PREFIX)/bin/flowkit status
+	$(if $(FLOWKIT_NO_ETL),@echo "FLOWKIT_NO_ETL is set: without FlowETL")
+	$(if $(FLOWKIT_NO_NOTEBOOKS),@echo "FLOWKIT_NO_NOTEBOOKS is set: without AutoFlow",$(FLOWKIT) autoflow example)
+	@if $(FLOWKIT) status >/dev/null 2>&1; then echo "it runs already, with the programs that it was started with: make down stops it"; \
+	else set -x; $(FLOWKIT) up --detach $(WITH); fi
+	$(if $(FLOWKIT_NO_NOTEBOOKS),,$(FLOWKIT) auth enrol)
+	$(FLOWKIT) db demo $(DEMO)
+	$(FLOWKIT) verify
+	@$(FLOWKIT) status
 
 down:
-	$(PREFIX)/bin/flowkit down
+	$(FLOWKIT) down
 
 # What `lint` asks for is held too: clippy sees the workspace as it is compiled for the tests.
 test: setup-tests

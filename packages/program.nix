@@ -43,8 +43,11 @@ rustPlatform.buildRustPackage {
         ../Cargo.lock
         (compiled "src")
       ]
-      # Worked examples, which `flowkit verify` has in it.
-      ++ lib.optional (program == workspace.package.name) ../examples/notebooks
+      # Worked examples and a workflow, which `flowkit` has in it.
+      ++ lib.optionals (program == workspace.package.name) [
+        ../examples/autoflow
+        ../examples/notebooks
+      ]
       ++ map (member: compiled member.key) closure
     );
   };

@@ -21,18 +21,23 @@ pub struct Restart {
     dir: Option<PathBuf>,
 }
 
+/// Gives services that run the secrets as they are now.
+pub(super) fn hand_out(deployment: Deployment, facts: &serde_json::Value) {
+    let copied = |role: &&String| deployment.site.state.credentials().join(role).is_dir();
+    let roles = facts["roles"].as_object().map(|roles| roles.keys().filter(copied).cloned().collect());
+    if let Err(Problems(problems)) = deployment.running(roles.unwrap_or_default()).hand_out_secrets() {
+        tell!("note: the services keep the secrets that they have, as {} can't be had here", problems.len());
+    }
+}
+
 impl Restart {
     /// Runs the command; `flowkit status` shows what comes of it.
     pub fn run(self) -> Result<ExitCode, Failure> {
         let deployment = Deployment::open(self.dir.as_deref()).map_err(Failure::mistake)?;
         let run = deployment.site.state.run();
         let facts = client::status(&run)?.facts;
-        let copied = |role: &&String| deployment.site.state.credentials().join(role).is_dir();
-        let roles = facts["roles"].as_object().map(|roles| roles.keys().filter(copied).cloned().collect());
         // A secret may have been rotated since the services were given theirs.
-        if let Err(Problems(problems)) = deployment.running(roles.unwrap_or_default()).hand_out_secrets() {
-            tell!("note: the services keep the secrets that they have, as {} can't be had here", problems.len());
-        }
+        hand_out(deployment, &facts);
         match client::restart(&run, &self.service) {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(error @ Error::Refused(_)) => Err(Failure::mistake(error)),

@@ -112,6 +112,10 @@ fn tell_clients(deployment: &Deployment) {
     if deployment.roles.iter().any(|role| role == "autoflow") {
         let (port, outputs) = (deployment.site.settings.port("FLOWKIT_AUTOFLOW_PORT"), autoflow::outputs(deployment));
         tell!("AutoFlow: http://localhost:{port}; notebooks and reports go to {}", outputs.display());
+        let has = |name: &str| deployment.site.store.get(name).is_ok();
+        if !has("FLOWAPI_TOKEN") && !has("FLOWKIT_AUTOFLOW_FLOWAUTH_KEY") {
+            tell!("AutoFlow has no token yet: `flowkit auth enrol` lets it get its own from FlowAuth");
+        }
     }
     let certificate = deployment.site.state.secrets().join("cert-flowkit.pem");
     if deployment.roles.iter().any(|role| role == "flowapi") && certificate.exists() {

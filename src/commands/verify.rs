@@ -13,11 +13,11 @@ use serde_json::json;
 use time::Date;
 
 use super::{Failure, demo, table};
-use crate::roles::{self, Deployment, flowmachine};
+use crate::roles::{self, Deployment, autoflow, flowmachine};
 use crate::stack::{Docker, Job};
 use crate::verify::examples::{self, Place};
-use crate::verify::{Check, Error, Pages, Target, token_for_examples, verify};
-use flowkit_core::config::{Problem, bracketed};
+use crate::verify::{Check, Error, Pages, Reporter, Target, token_for_examples, verify};
+use flowkit_core::config::{Problem, Problems, bracketed};
 use flowkit_core::secrets::{Secret, Store};
 use say::{show, tell};
 use supervisor::client;
@@ -29,10 +29,11 @@ use supervisor::client;
 /// token of FlowAuth's, where its administrator's first password still holds: a user and a role are made there, and removed afterwards; to
 /// FlowMachine's library, as an analyst with a login that is made for it and removed afterwards; and to the database in plain SQL. Where
 /// FlowETL runs on this host, a small day of its own (15 June 1972, before the first mobile phone) goes through a DAG into FlowDB first, is asked about,
-/// and is taken out again; no other day is touched. Exit status 0 when all agree; 1 when not, and then what differs is told.
+/// where AutoFlow runs also in a report whose PDF is read, and is taken out again; no other day is touched. Exit status 0 when all agree; 1 when not, and then what differs is told.
 ///
 /// With --examples the worked examples are run instead: notebooks that ask through FlowAPI, as analysts do. Their reports, with maps, are kept as PDF
-/// and HTML. On the records of `flowkit db demo` their figures are compared with plain SQL; on others it is told what could be drawn.
+/// and HTML; a file that is there already is left alone, and the new one gets a number. On the records of `flowkit db demo` their figures are compared with
+/// plain SQL; on others it is told what could be drawn. Exit status 1, too, when none could.
 #[derive(Args)]
 pub struct Verify {
     /// The day to ask about [default: the last one that is ingested]
@@ -98,6 +99,7 @@ impl Verify {
             site: &deployment.site,
             flowmachine: server(&deployment).map_err(Failure::mistake)?,
             flowetl: etl(&deployment).map_err(Failure::mistake)?,
+            autoflow: reporter(&deployment).map_err(Failure::mistake)?,
             flowapi: front(&deployment, "flowapi", roles::flowapi::reached).map_err(Failure::mistake)?,
             flowauth: front(&deployment, "flowauth", roles::flowauth::reached).map_err(Failure::mistake)?,
             python: &flowmachine::python(&deployment).map_err(Failure::mistake)?,
@@ -165,7 +167,7 @@ impl Verify {
         };
         let place = Place {
             url: url.trim_end_matches('/').to_owned(),
-            token: store.get("FLOWAPI_TOKEN").map_err(Failure::mistake)?,
+            token: readable(store.get("FLOWAPI_TOKEN").map_err(Failure::mistake)?)?,
             certificate: self.certificate.as_ref().map(read).transpose()?,
             python: &notebooks_python().map_err(Failure::mistake)?,
             // What a server answers is read by somebody who may do nothing here.
@@ -184,6 +186,15 @@ impl Verify {
         };
         absolute.map_err(problem)
     }
+}
+
+/// A token that upstream's client can read: it repeats what it can't.
+fn readable(token: Secret) -> Result<Secret, Failure> {
+    if access::Inspection::read(token.expose()).is_ok() {
+        return Ok(token);
+    }
+    let hint = "give one that FlowAuth has made; `flowkit token show` says what is wrong with this one";
+    Err(Failure::mistake(Problem::new("FLOWAPI_TOKEN is no token of FlowAuth's", hint)))
 }
 
 /// The Python of analysts' notebooks that `make setup` puts beside this program.
@@ -245,6 +256,22 @@ fn etl(deployment: &Deployment) -> Result<Option<Pages>, Problem> {
         Ok(Pages { address: roles::flowetl::reached(deployment)?, owner })
     };
     here.then(pages).transpose()
+}
+
+/// AutoFlow, where it runs here, likewise.
+fn reporter(deployment: &Deployment) -> Result<Option<Reporter>, Problems> {
+    let named = || deployment.site.settings.explicit().any(|(name, _)| name == "FLOWKIT_AUTOFLOW_PYTHON");
+    let apart = runs(deployment, "flowmachine") != Some(true) && named();
+    if runs(deployment, "autoflow") != Some(true) && !apart {
+        return Ok(None);
+    }
+    let program = autoflow::program(deployment)?;
+    Ok(Some(Reporter {
+        program: program.program,
+        env: program.env,
+        runs_as: deployment.user_of("autoflow")?.map(|user| (user.uid, user.gid)),
+        certificate: deployment.site.store.get("cert-flowkit.pem").ok(),
+    }))
 }
 
 /// Whether a role is among those that run in this deployment, if any does.

@@ -122,6 +122,15 @@ fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
             "give it as https://HOST:9090",
         ));
     }
+    let has = |name: &str| deployment.site.store.get(name).is_ok();
+    // `flowkit auth enrol` gives it one while it runs beside FlowAuth.
+    let enrols = deployment.roles.iter().any(|role| role == "flowauth");
+    let elsewhere = settings.text("FLOWKIT_AUTOFLOW_FLOWAUTH_URL").is_some() && !enrols;
+    if elsewhere && !has("FLOWAPI_TOKEN") && !has("FLOWKIT_AUTOFLOW_FLOWAUTH_KEY") {
+        let hint =
+            "put the key of a machine of FlowAuth's into FLOWKIT_AUTOFLOW_FLOWAUTH_KEY, or a token into FLOWAPI_TOKEN";
+        problems.0.push(Problem::new("AutoFlow has no token, and no key to get one with", hint));
+    }
     let file = inputs(deployment).join("workflows.yml");
     if !file.exists() {
         let hint = "write it, and put the notebooks beside it: docs/autoflow.md has an example";
@@ -167,6 +176,6 @@ fn needs(view: &Deployment, _name: &str) -> Needs {
         connect.push(port);
         asks_names |= is_asked_for(&host);
     }
-    let renewed = &["SSL_CERTIFICATE_FILE"];
+    let renewed = &["SSL_CERTIFICATE_FILE", "FLOWKIT_AUTOFLOW_FLOWAUTH_CERTIFICATE"];
     Needs { connect: Some(connect), asks_names, is_database: true, renewed, ..needs }
 }

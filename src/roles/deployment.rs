@@ -10,7 +10,7 @@ use super::host::{self, Purpose, Standing};
 use super::{HostError, Walls, accounts, takeover, walls};
 use crate::roles::Plan;
 use flowkit_core::Site;
-use flowkit_core::catalogue::{Make, Secret, catalogue};
+use flowkit_core::catalogue::{Make, Secret, Type, catalogue};
 use flowkit_core::config::{Origin, Problem, Problems, Settings, StateDir, bracketed, followed, from_here};
 use flowkit_core::secrets::{LookupError, Place, Store, made_from};
 use supervisor::{User, client};
@@ -151,11 +151,11 @@ impl Deployment {
         self.components.is_empty() || self.components.iter().any(|here| here == component)
     }
 
-    /// Tells roles that do without each other where the other is, if both run here and speak HTTPS.
+    /// Tells roles where the other is that they talk to by its address, if both run here and speak HTTPS.
     fn introduce(&mut self, roles: &[String]) {
         let here = |name: &str| roles.iter().any(|role| role == name);
         let roles = catalogue().roles().iter().filter(|role| here(&role.name));
-        for talk in roles.flat_map(|role| &role.talks_to).filter(|talk| talk.optional && here(&talk.role)) {
+        for talk in roles.flat_map(|role| &role.talks_to).filter(|talk| here(&talk.role)) {
             let (Some(setting), Some(form)) = (&talk.setting, &talk.form) else { continue };
             let plain = format!("FLOWKIT_{}_PLAIN_HTTP", talk.role.to_uppercase());
             let plain = catalogue().setting(&plain).is_some_and(|plain| self.site.settings.flag(&plain.name));
@@ -356,7 +356,10 @@ impl Deployment {
         let name = |secret: &'static Secret| secret.name.as_str();
         let there = |name: &&'static str| !matches!(self.site.store.find(name), Err(LookupError::Missing { .. }));
         let settings = &self.site.settings;
-        let does_without = |flag: &String| settings.flag(flag);
+        let does_without = |name: &String| match catalogue().setting(name).map(|setting| setting.r#type) {
+            Some(Type::Flag) => settings.flag(name),
+            _ => settings.text(name).is_some(),
+        };
         let (optional, needed): (Vec<_>, Vec<_>) =
             catalogue().secrets_of(role).filter(of_components).partition(|secret| {
                 !role.needs_secret(secret, settings) || secret.unless.as_ref().is_some_and(does_without)

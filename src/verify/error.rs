@@ -237,6 +237,12 @@ pub enum Error {
         /// The last lines that it printed.
         said: String,
     },
+    /// AutoFlow did not make the report.
+    #[error("AutoFlow made no report: {said}")]
+    AutoFlow {
+        /// Why, in its words.
+        said: String,
+    },
     /// An example went wrong.
     #[error("{said}")]
     Example {
@@ -245,6 +251,9 @@ pub enum Error {
         /// What it said.
         said: String,
     },
+    /// There is too little data for every example.
+    #[error("none of the examples could be drawn")]
+    NoneDrawn,
     /// The figures of an example are not those of the records.
     #[error("{} figures differ{}", .0.len(), .0.iter().take(10).map(|line| format!("\n  {line}")).collect::<String>())]
     Figures(Vec<String>),

@@ -26,6 +26,15 @@ const SPARE: Duration = Duration::from_secs(60);
 
 /// The number of each group; or why nobody was asked.
 pub fn counts(target: &Target, question: &Question) -> Result<Result<Counts, String>, Error> {
+    let client = match own_token(target, question)? {
+        Ok(token) => Client::new(target, token.expose().to_owned())?,
+        Err(why) => return Ok(Err(why)),
+    };
+    target.wait(client.counts(question), || client.failed(io::ErrorKind::TimedOut.into())).map(Ok)
+}
+
+/// A token of the deployment's for a question; or why FlowAPI is not asked.
+pub fn own_token(target: &Target, question: &Question) -> Result<Result<Secret, String>, Error> {
     let secret = |name: &str| target.site.store.get(name);
     if let Err(why) = &target.flowapi {
         return Ok(Err(why.clone()));
@@ -33,8 +42,9 @@ pub fn counts(target: &Target, question: &Question) -> Result<Result<Counts, Str
     let Ok(key) = secret("PRIVATE_JWT_SIGNING_KEY") else {
         return Ok(Err("PRIVATE_JWT_SIGNING_KEY is not here to make a token with".to_owned()));
     };
-    let client = Client::new(target, token(target, question, &key, secret("FLOWAPI_IDENTIFIER")?.expose())?)?;
-    target.wait(client.counts(question), || client.failed(io::ErrorKind::TimedOut.into())).map(Ok)
+    let scopes = question.scopes.iter().map(|scope| (*scope).to_owned()).collect();
+    let token = mint(&key, secret("FLOWAPI_IDENTIFIER")?.expose(), target.patience, scopes)?;
+    Ok(Ok(Secret::new(token)))
 }
 
 /// A token of the deployment's for the examples, good for as long as they may take.
@@ -42,10 +52,6 @@ pub fn token_for_examples(target: &Target, lifetime: Duration) -> Result<Secret,
     let key = target.site.store.get("PRIVATE_JWT_SIGNING_KEY")?;
     let audience = target.site.store.get("FLOWAPI_IDENTIFIER")?;
     mint(&key, audience.expose(), lifetime, super::examples::scopes()).map(Secret::new)
-}
-
-fn token(target: &Target, question: &Question, key: &Secret, audience: &str) -> Result<String, Error> {
-    mint(key, audience, target.patience, question.scopes.iter().map(|scope| (*scope).to_owned()).collect())
 }
 
 fn mint(key: &Secret, audience: &str, lifetime: Duration, scopes: Vec<String>) -> Result<String, Error> {

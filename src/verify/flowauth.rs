@@ -37,6 +37,20 @@ const FORGERY: &str = "X-CSRF";
 
 /// People by area, and in how long a revoked token was refused; or why nobody was asked.
 pub fn counts(target: &Target, day: Date) -> Result<Result<(Counts, String), String>, Error> {
+    let question = Question::places(day);
+    with_token(target, &question, |lent| {
+        let address = lent.analyst.address;
+        let flowapi = flowapi::Client::new(target, lent.token.clone())?;
+        target.wait(lent.until_refused(&question, &flowapi), || late(address))
+    })
+}
+
+/// What comes of some work with a token for a question, whose user is removed then; or why there is no token.
+pub fn with_token<T>(
+    target: &Target,
+    question: &Question,
+    work: impl FnOnce(&mut Lent) -> Result<T, Error>,
+) -> Result<Result<T, String>, Error> {
     let secret = |name: &str| target.site.store.get(name);
     let address = match (&target.flowauth, &target.flowapi) {
         (Ok(address), Ok(_)) => *address,
@@ -52,9 +66,51 @@ pub fn counts(target: &Target, day: Date) -> Result<Result<(Counts, String), Str
         return Ok(Err(format!("{} can't sign in: {why}", name.expose())));
     }
     let mut way = Way { target, admin, made: Vec::new() };
-    let went = target.wait(way.go(&Question::places(day)), || late(address));
+    let lent = target.wait(way.lend(question), || late(address));
+    let went = lent.and_then(|mut lent| work(&mut lent));
     let removed = target.wait(way.remove(), || late(address));
     went.and_then(|went| removed.map(|()| Ok(went)))
+}
+
+/// A token of FlowAuth's, and whoever has it.
+pub struct Lent<'a> {
+    target: &'a Target<'a>,
+    analyst: Browser,
+    /// The token itself.
+    pub token: String,
+    id: i64,
+}
+
+impl Lent<'_> {
+    /// Asks, revokes the token, and waits until it is refused.
+    async fn until_refused(
+        &mut self,
+        question: &Question,
+        flowapi: &flowapi::Client,
+    ) -> Result<(Counts, String), Error> {
+        let counts = flowapi.counts(question).await?;
+        self.analyst.post(&format!("/tokens/tokens/{}/revoke", self.id), &json!({})).await?;
+        let refused = self.refused(flowapi).await?;
+        self.analyst.post("/signout", &json!({})).await?;
+        Ok((counts, refused))
+    }
+
+    /// How long FlowAPI still lets in what was revoked.
+    async fn refused(&self, flowapi: &flowapi::Client) -> Result<String, Error> {
+        let settings = &self.target.site.settings;
+        if settings.text("FLOWKIT_FLOWAPI_REVOCATIONS_URL").is_none() {
+            return Ok("revoked; FlowAPI asks no FlowAuth, so that nobody can tell it".to_owned());
+        }
+        let every = settings.int("FLOWKIT_FLOWAPI_REVOCATIONS_SECONDS").map_or(0, i64::unsigned_abs);
+        let (began, longest) = (Instant::now(), Duration::from_secs(every) + LIST_AGE + SPARE);
+        while flowapi.lets_in().await? {
+            if began.elapsed() > longest {
+                return Err(Error::LetIn(began.elapsed()));
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        Ok(format!("refused {:.0} s after it was revoked", began.elapsed().as_secs_f64().ceil()))
+    }
 }
 
 /// When the user or role of this name was made, in seconds since 1970, if it is one of ours.
@@ -79,8 +135,9 @@ struct Way<'a> {
     made: Vec<String>,
 }
 
-impl Way<'_> {
-    async fn go(&mut self, question: &Question) -> Result<(Counts, String), Error> {
+impl<'a> Way<'a> {
+    /// A user with a role for the question and a token.
+    async fn lend(&mut self, question: &Question) -> Result<Lent<'a>, Error> {
         self.sweep().await?;
         let (server, most) = self.server().await?;
         let scopes = self.scopes(server, question).await?;
@@ -103,12 +160,7 @@ impl Way<'_> {
         let minted = analyst.post(&path, &json!({ "name": "verify", "roles": [{ "name": name }] })).await?;
         let (token, id) = (minted["token"].as_str(), minted["id"].as_i64());
         let (Some(token), Some(id)) = (token, id) else { return Err(analyst.strange(&path)) };
-        let flowapi = flowapi::Client::new(self.target, token.to_owned())?;
-        let counts = flowapi.counts(question).await?;
-        analyst.post(&format!("/tokens/tokens/{id}/revoke"), &json!({})).await?;
-        let refused = self.refused(&flowapi).await?;
-        analyst.post("/signout", &json!({})).await?;
-        Ok((counts, refused))
+        Ok(Lent { target: self.target, analyst, token: token.to_owned(), id })
     }
 
     /// Removes the users and roles of an earlier one that was killed: those so old that nobody works with them any more.
@@ -166,23 +218,6 @@ impl Way<'_> {
         let id = made["id"].as_i64().ok_or_else(|| self.admin.strange(path))?;
         self.made.push(format!("{below}/{id}"));
         Ok(id)
-    }
-
-    /// How long FlowAPI still lets in what was revoked.
-    async fn refused(&self, flowapi: &flowapi::Client) -> Result<String, Error> {
-        let settings = &self.target.site.settings;
-        if settings.text("FLOWKIT_FLOWAPI_REVOCATIONS_URL").is_none() {
-            return Ok("revoked; FlowAPI asks no FlowAuth, so that nobody can tell it".to_owned());
-        }
-        let every = settings.int("FLOWKIT_FLOWAPI_REVOCATIONS_SECONDS").map_or(0, i64::unsigned_abs);
-        let (began, longest) = (Instant::now(), Duration::from_secs(every) + LIST_AGE + SPARE);
-        while flowapi.lets_in().await? {
-            if began.elapsed() > longest {
-                return Err(Error::LetIn(began.elapsed()));
-            }
-            tokio::time::sleep(Duration::from_millis(250)).await;
-        }
-        Ok(format!("refused {:.0} s after it was revoked", began.elapsed().as_secs_f64().ceil()))
     }
 
     /// Removes all that was made, the newest first, whatever else goes wrong.

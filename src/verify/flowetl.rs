@@ -9,6 +9,7 @@ use rand::RngExt as _;
 use tokio::runtime::Runtime;
 
 use super::airflow::{Airflow, Pages};
+use super::autoflow::{self, Reporter};
 use super::day::{DAY, Day, NOT_OURS, TABLE};
 use super::question::Question;
 use super::{Counts, Error, Target, flowapi, server};
@@ -93,6 +94,25 @@ impl<'a> Trial<'a> {
             Ok(counts) => self.compare(&counts),
             Err(why) => Ok(format!("not asked: {why}")),
         }
+    }
+
+    /// The same, in a report that AutoFlow makes of the day, with a token of FlowAuth's.
+    pub fn ask_autoflow(&self, autoflow: &Reporter) -> Result<String, Error> {
+        let question = Question::how_often(DAY, GROUPS);
+        let (counts, told) = match autoflow::counts(self.target, autoflow, &question, DAY)? {
+            Ok(answered) => answered,
+            Err(why) => return Ok(format!("not asked: {why}")),
+        };
+        let there = self.target.ask_as_flowmachine(async |client| {
+            let sql = format!(
+                "SELECT often::text, count(*) FROM (SELECT count(*) AS often FROM events.{TABLE} GROUP BY msisdn) AS people
+                 GROUP BY often"
+            );
+            let rows = client.query(&sql, &[]).await.map_err(Error::sql("count how often people are in the day"))?;
+            Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect::<Counts>())
+        })?;
+        self.compare(&there)?;
+        Ok(format!("{}, {told}", self.compare(&counts)?))
     }
 
     fn compare(&self, counts: &Counts) -> Result<String, Error> {

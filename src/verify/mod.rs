@@ -8,11 +8,13 @@
 //! examples   worked examples, notebooks that an analyst runs through FlowAPI
 //! expected   in plain SQL over the call records, written without a look at FlowMachine's
 //! flowetl    before all that, where FlowETL runs: a day of our own, from its DAG to the answers about it, and out again
+//! autoflow   where AutoFlow runs: a report of that day, or of the question above, whose PDF is read
 //! ```
 //!
 //! The question is where people were at the end of a day: their last event of the day, counted by ward (admin3).
 
 mod airflow;
+mod autoflow;
 mod day;
 mod error;
 pub mod examples;
@@ -37,6 +39,7 @@ use crate::flowdb::{self, SUPERUSER};
 use flowkit_core::Site;
 
 pub use airflow::Pages;
+pub use autoflow::Reporter;
 pub use error::Error;
 pub use expected::{Difference, Expected};
 pub use flowapi::token_for_examples;
@@ -56,6 +59,8 @@ pub struct Target<'a> {
     pub flowauth: Result<SocketAddr, String>,
     /// Where FlowETL's Airflow listens, if a day is to be sent through it.
     pub flowetl: Option<Pages>,
+    /// AutoFlow, if it is to make a report of that day.
+    pub autoflow: Option<Reporter>,
     /// FlowMachine's Python.
     pub python: &'a Path,
     /// User and group that the Python runs as; `None` for those of this process.
@@ -133,6 +138,18 @@ impl Checks<'_> {
             };
             Ok(((), said))
         });
+        // Where FlowETL runs, it has made one of the small day.
+        if let (Some(autoflow), None) = (&target.autoflow, target.flowetl) {
+            self.check("the same in a report of AutoFlow's", || {
+                let answered = autoflow::counts(target, autoflow, &Question::places(days.server), days.server)?;
+                let said = match (answered, &expected) {
+                    (Err(why), _) => format!("not asked: {why}"),
+                    (Ok((counts, told)), Some(expected)) => format!("{}, {told}", expected.compare(&counts)?),
+                    (Ok((_, told)), None) => format!("nothing to compare with, {told}"),
+                };
+                Ok(((), said))
+            });
+        }
         let what = format!("where people were on {}, asked with the library by a new analyst", days.library);
         self.check(&what, || {
             let counts = library::counts(target, days.library)?;
@@ -151,6 +168,11 @@ impl Checks<'_> {
         if loaded.is_some() && target.flowmachine.is_ok() {
             self.check("how often people are in it, asked of the server", || Ok(((), trial.ask_server()?)));
             self.check("how often people are in it, asked of FlowAPI", || Ok(((), trial.ask_flowapi()?)));
+            if let Some(autoflow) = &target.autoflow {
+                self.check("how often people are in it, in a report of AutoFlow's", || {
+                    Ok(((), trial.ask_autoflow(autoflow)?))
+                });
+            }
         }
         self.check("the small day, taken out again", || Ok(((), trial.end()?)))
     }

@@ -63,6 +63,74 @@ fn token() -> String {
     parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join(".")
 }
 
+/// A document of a FlowAPI, as far as FlowAuth reads it.
+const OPENAPI: &str = r#"{"components": {"securitySchemes": {"token":
+    {"x-audience": "flowapi_server", "x-security-scopes": ["run", "get_result", "get_available_dates"]}}}}"#;
+
+#[test]
+fn flowauth_gives_a_token_for_the_key_of_a_machine_and_another_before_it_ends() {
+    let deployment = Deployment::new();
+    let state = deployment.state();
+    let inputs = state.with_file_name("inputs");
+    fs::create_dir(&inputs).unwrap();
+    fs::create_dir(state.join("secrets")).unwrap();
+    fs::set_permissions(state.join("secrets"), fs::Permissions::from_mode(0o700)).unwrap();
+    let secret = state.join("secrets/FLOWKIT_AUTOFLOW_FLOWAUTH_KEY");
+    fs::write(&secret, "flowauth_nobodys").unwrap();
+    let workflows = WORKFLOWS.split_once("  - name: wrong").unwrap().0.to_owned()
+        + "available_dates_sensor: {schedule: '0 0 1 1 *', workflows: [{workflow_name: daily, parameters: {secrets: x}}]}";
+    fs::write(inputs.join("workflows.yml"), workflows).unwrap();
+    fs::write(inputs.join("day.ipynb"), notebook(&[("all", "1")])).unwrap();
+    deployment.configure(&format!(
+        "FLOWAPI_URL = \"https://localhost:{}\"\nFLOWKIT_AUTOFLOW_PORT = {}\nFLOWKIT_AUTOFLOW_SERVER = {:?}\n\
+         FLOWKIT_AUTOFLOW_PYTHON = {:?}\nAUTOFLOW_INPUTS_DIR = {inputs:?}\n",
+        free_port(),
+        free_port(),
+        programs::autoflow(),
+        environment("notebooks")
+    ));
+    deployment.done(&["up", "--detach", "--role", "flowauth", "--role", "autoflow"]);
+    let notes = || {
+        let status: Value = serde_json::from_str(&deployment.done(&["autoflow", "status", "--json"])).unwrap();
+        status["notes"].to_string()
+    };
+    wait(PATIENCE, "what is wrong", || notes().contains("FlowAuth gives no new token"));
+    assert!(notes().contains("There is no such key, or it has ended.") && deployment.log().contains("no such key"));
+
+    // An administrator's role, whose tokens live a minute.
+    let (admin, openapi) = (state.with_file_name("admin.key"), state.with_file_name("openapi.json"));
+    fs::write(&openapi, OPENAPI).unwrap();
+    deployment.done(&["auth", "key", "first", "--out", admin.to_str().unwrap()]);
+    let ask = |what: &[&str]| deployment.done(&[&["auth", "--key-file", admin.to_str().unwrap()], what].concat());
+    ask(&["server", "import", openapi.to_str().unwrap()]);
+    ask(&["role", "create", "autoflow", "--scope", "get_available_dates", "--lifetime", "1m"]);
+    let enrolled = deployment.flowkit(&["auth", "enrol"]);
+    assert!(
+        enrolled.status.success() && show(&enrolled).contains("key of the machine autoflow"),
+        "{}",
+        show(&enrolled)
+    );
+    let key = fs::read_to_string(&secret).unwrap();
+    assert!(key.starts_with("flowauth_") && fs::metadata(&secret).unwrap().permissions().mode() & 0o077 == 0);
+    let again = deployment.flowkit(&["auth", "enrol"]);
+    assert!(again.status.success() && show(&again).contains("has a key that is good"), "{}", show(&again));
+
+    let kept = state.join("autoflow/data/token");
+    wait(PATIENCE, "a token", || kept.exists());
+    let first = fs::read_to_string(&kept).unwrap();
+    assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
+    wait(PATIENCE, "another one", || fs::read_to_string(&kept).is_ok_and(|text| text != first));
+    assert!(!notes().contains("oken"), "there is nothing to say of it: {}", notes());
+    let second = fs::read_to_string(&kept).unwrap();
+    let tokens: Value = serde_json::from_str(&ask(&["token", "list", "--all", "--format", "json"])).unwrap();
+    let whose: Vec<&str> = tokens.as_array().unwrap().iter().filter_map(|token| token["username"].as_str()).collect();
+    assert!(!whose.is_empty() && whose.iter().all(|name| *name == "autoflow"), "{whose:?}");
+    for secret in [key.trim(), first.lines().last().unwrap(), second.lines().last().unwrap()] {
+        assert!(!deployment.log().contains(secret.rsplit('.').next().unwrap()), "a secret is in the log");
+    }
+    deployment.done(&["down"]);
+}
+
 #[test]
 fn notebooks_run_with_the_real_python_and_nothing_of_the_deployments() {
     let deployment = Deployment::new();

@@ -146,6 +146,9 @@ fn the_worked_examples_are_drawn_with_the_figures_of_the_records(deployment: &De
     let refused = elsewhere.env("FLOWAPI_TOKEN", "no").output().unwrap();
     assert_eq!(refused.status.code(), Some(2), "{}", show(&refused));
     assert!(text(&refused.stderr).contains("FLOWAPI_TOKEN is not a token"), "{}", show(&refused));
+    let refused = elsewhere.env("FLOWAPI_TOKEN", "eyJhbGciOiJSUzI1NiJ9.c2VjcmV0.c2ln").output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{}", show(&refused));
+    assert!(!show(&refused).contains("c2Vj"), "it is not repeated: {}", show(&refused));
 }
 
 /// `verify` made a server, a role and users in FlowAuth, and has removed them; what it did is in the log for ever.

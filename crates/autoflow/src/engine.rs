@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::execute::{execute, stopped};
-use crate::flowapi::{self, counted, ends_soon, in_full};
+use crate::flowapi::{self, counted, in_full};
 use crate::places::Tries;
 use crate::run::hash;
 use crate::start::Given;
@@ -306,7 +306,7 @@ impl Engine {
     async fn look(&mut self) {
         let Some(workflows) = self.workflows() else { return };
         let handed = self.given.handed();
-        let token = handed.as_ref().ok().and_then(|handed| ends_soon(&handed.token, now()));
+        let token = self.given.tokens.note(now());
         if let Some(token) = &token {
             // Where only errors are logged, too: nothing runs once it has ended.
             tracing::error!("{token}");

@@ -18,6 +18,9 @@ const MOST: usize = 8 << 20;
 /// Longest wait for it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The day of `flowkit verify`, which is there while that runs, and for nobody's workflow.
+const OF_VERIFY: Date = time::macros::date!(1972 - 06 - 15);
+
 /// Days by kinds of call records.
 pub type Days = BTreeMap<String, BTreeSet<Date>>;
 
@@ -59,8 +62,8 @@ pub fn counted(days: &Days, sensor: &Sensor) -> (BTreeSet<Date>, Vec<String>) {
     let empty = sensor.cdr_types.iter().flatten().filter(none);
     let warnings = empty.map(|kind| format!("there are no days of {kind}")).collect();
     let counts = |kind: &String| sensor.cdr_types.as_ref().is_none_or(|kinds| kinds.contains(kind));
-    let all = days.iter().filter(|(kind, _)| counts(kind)).flat_map(|(_, days)| days).copied().collect();
-    (all, warnings)
+    let all = days.iter().filter(|(kind, _)| counts(kind)).flat_map(|(_, days)| days).copied();
+    (all.filter(|day| *day != OF_VERIFY).collect(), warnings)
 }
 
 /// An error and its causes, in a line.
@@ -73,7 +76,10 @@ pub fn in_full(error: &dyn std::error::Error) -> String {
 }
 
 /// What this machine trusts, where it is usually kept.
-fn of_this_machine() -> Result<String, String> {
+///
+/// # Errors
+/// In words: it is nowhere.
+pub fn of_this_machine() -> Result<String, String> {
     let places =
         ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/ca-bundle.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
     let found = places.iter().find_map(|path| std::fs::read_to_string(path).ok());
@@ -106,7 +112,8 @@ mod tests {
 
     #[test]
     fn a_day_of_one_kind_is_a_day_of_all_and_none_at_all_is_no_error() {
-        let days = read(&json!({"calls": ["2016-01-02"], "sms": ["2016-01-01"], "mds": []})).unwrap();
+        let days = json!({"calls": ["2016-01-02"], "sms": ["1972-06-15", "2016-01-01"], "mds": []});
+        let days = read(&days).unwrap();
         let sensor = |kinds: Option<&[&str]>| Sensor {
             schedule: None,
             cdr_types: kinds.map(|kinds| kinds.iter().map(|kind| (*kind).to_owned()).collect()),

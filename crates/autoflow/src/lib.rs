@@ -5,6 +5,7 @@
 //! start       what it is told: settings, secrets, places
 //! workflows   workflows.yml, checked
 //! flowapi     which days there are
+//! token       what is shown to it, and FlowAuth, which renews that
 //! engine      what runs when: schedule, queue, signs of life
 //! store       what has run, over SQLite or PostgreSQL; several may share it
 //! execute     one run: notebooks in order, then reports
@@ -28,4 +29,5 @@ pub mod run;
 pub mod start;
 pub mod store;
 pub mod table;
+pub mod token;
 pub mod workflows;

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use autoflow::child;
 use autoflow::engine::{Engine, Standing, attempt, file, now};
-use autoflow::flowapi::{ends_soon, in_full};
+use autoflow::flowapi::in_full;
 use autoflow::page::{Page, router};
 use autoflow::start::{Given, Instance, inputs, logging, owner, settings};
 use autoflow::store::{Dead, Store};
 use autoflow::table::{json_of, moment, notes, outlook};
+use autoflow::token::look_after;
 use autoflow::workflows::{self, FILE};
 use clap::{Args, Parser, Subcommand};
 use flowkit_core::config::{Problem, Problems};
@@ -137,6 +138,7 @@ fn serve(secrets: &Secrets) -> Result<ExitCode, Problems> {
         let mut engine = Engine::new(given.clone(), store.clone(), instance.name.clone(), told.clone());
         let page = Page { store: store.clone(), places: given.means.places.clone(), standing: engine.standing() };
         engine.begin()?;
+        tokio::spawn(look_after(given.clone(), engine.standing(), told.clone()));
         let working = tokio::spawn(engine.run());
         let mut told = told;
         let until = async move {
@@ -214,7 +216,7 @@ impl Status {
         let path = given.means.inputs.join(FILE);
         let read = file(&path)
             .and_then(|text| workflows::read(&text, &given.means.inputs).map_err(|faults| located(&path, &faults)));
-        let token = given.handed().map(|handed| ends_soon(&handed.token, now())).unwrap_or_else(Some);
+        let token = given.tokens.note(now());
         let found = runtime().block_on(async {
             let store = Store::open(&given.address).await?;
             let found = (store.latest(self.limit.into()).await?, store.last_look().await?);

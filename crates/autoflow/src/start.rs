@@ -15,6 +15,7 @@ use crate::child::Limits;
 use crate::execute::{Given as Handed, Means};
 use crate::places::Places;
 use crate::store::{Address, Retry};
+use crate::token::Tokens;
 
 /// Most processes that a notebook may have at once; a kernel and its threads' helpers are a handful.
 const PROCESSES: usize = 256;
@@ -35,6 +36,8 @@ pub struct Given {
     pub port: u16,
     /// What is its own on the disk.
     pub state: PathBuf,
+    /// Where the token comes from.
+    pub tokens: Tokens,
     certificate: Option<PathBuf>,
     secrets: Secrets,
 }
@@ -88,6 +91,7 @@ impl Given {
         let place = flowapi(settings).inspect_err(&mut keep);
         let address = address(secrets, &state).inspect_err(&mut keep);
         let python = python(settings).inspect_err(&mut keep);
+        let tokens = Tokens::read(settings, secrets, &state).inspect_err(&mut keep);
         problems.or(())?;
         let int = |name: &str| settings.int(name).map(i64::unsigned_abs).unwrap_or_default();
         let place = place?;
@@ -118,6 +122,7 @@ impl Given {
             concurrency: usize::try_from(int("FLOWKIT_AUTOFLOW_CONCURRENCY")).unwrap_or(1).max(1),
             port: settings.port("FLOWKIT_AUTOFLOW_PORT"),
             state,
+            tokens: tokens?,
             certificate: settings.text("SSL_CERTIFICATE_FILE").map(PathBuf::from),
             secrets: secrets.clone(),
         })
@@ -128,7 +133,7 @@ impl Given {
     /// # Errors
     /// In words: one can't be had.
     pub fn handed(&self) -> Result<Handed, String> {
-        let token = self.secrets.get("FLOWAPI_TOKEN").map_err(|error| error.problem().to_string())?;
+        let token = self.tokens.current()?;
         let certificate = match &self.certificate {
             Some(path) => Some(
                 fs::read_to_string(path)

@@ -1,6 +1,7 @@
 //! `flowkit auth`: FlowAuth by its API for machines, with a key.
 
 mod client;
+mod enrol;
 mod import;
 mod keys;
 mod roles;
@@ -68,6 +69,7 @@ enum Command {
     #[command(subcommand)]
     Key(keys::Key),
     Import(import::Import),
+    Enrol(enrol::Enrol),
     /// Say how FlowAuth and the FlowAPI beside it are, which days of data there are, and what ends soon
     Deployment,
 }
@@ -85,6 +87,7 @@ impl Auth {
                 Command::Server(command) => command.run(&place).await,
                 Command::Token(command) => command.run(&place).await,
                 Command::Key(command) => command.run(&place).await,
+                Command::Enrol(args) => args.run(&place).await,
             }?;
             Ok(ExitCode::SUCCESS)
         })?

@@ -138,6 +138,29 @@ impl Role {
     }
 }
 
+/// The numbers of a server's scopes that fit these patterns, each of which fits some.
+pub async fn matching_scopes(
+    client: &mut Client,
+    server: i64,
+    name: &str,
+    patterns: &[String],
+) -> Result<BTreeSet<i64>, Failure> {
+    let all = client.get(&format!("/admin/servers/{server}/scopes")).await?;
+    let all: Vec<&Value> = all.as_array().into_iter().flatten().filter(|scope| scope["enabled"] == true).collect();
+    let mut scopes = BTreeSet::new();
+    for pattern in patterns {
+        let fits = all.iter().filter(|scope| scope["name"].as_str().is_some_and(|name| matching(name, pattern)));
+        let found: Vec<i64> = fits.filter_map(|scope| scope["id"].as_i64()).collect();
+        if found.is_empty() {
+            let hint = "its openapi.json lists them; `flowkit auth server import` brings them up to date";
+            let problem = Problem::new(format!("the server {name} has no such scope"), hint);
+            return Err(Failure::mistake(problem.value(&**pattern)));
+        }
+        scopes.extend(found);
+    }
+    Ok(scopes)
+}
+
 async fn users(client: &mut Client, names: &[String]) -> Result<BTreeSet<i64>, Failure> {
     let all = client.get("/admin/users").await?;
     let all: Vec<&Value> = all.as_array().into_iter().flatten().collect();
@@ -152,22 +175,7 @@ impl Create {
     async fn run(self, client: &mut Client) -> Result<(), Failure> {
         let (server, name) = servers::find(client, self.name.server.as_deref()).await?;
         let limits = client.get(&format!("/admin/servers/{server}")).await?;
-        let all = client.get(&format!("/admin/servers/{server}/scopes")).await?;
-        let all: Vec<&Value> = all.as_array().into_iter().flatten().filter(|scope| scope["enabled"] == true).collect();
-        let mut scopes = BTreeSet::new();
-        for pattern in &self.scopes {
-            let fits = all.iter().filter(|scope| scope["name"].as_str().is_some_and(|name| matching(name, pattern)));
-            let found: Vec<i64> = fits.filter_map(|scope| scope["id"].as_i64()).collect();
-            if found.is_empty() {
-                let what = format!("the server {name} has no such scope");
-                let problem = Problem::new(
-                    what,
-                    "its openapi.json lists them; `flowkit auth server import` brings them up to date",
-                );
-                return Err(Failure::mistake(problem.value(&**pattern)));
-            }
-            scopes.extend(found);
-        }
+        let scopes = matching_scopes(client, server, &name, &self.scopes).await?;
         let members = users(client, &self.members).await?;
         let minutes = self.lifetime.map(|time| json!(time.as_secs().div_ceil(60)));
         let body = json!({

@@ -97,7 +97,12 @@ async fn one(client: &mut Client, path: &str, field: &str, name: Option<&str>) -
 }
 
 impl Import {
-    async fn run(self, client: &mut Client) -> Result<(), Failure> {
+    /// The FlowAPI of FlowAuth's own deployment.
+    pub fn local(lifetime: Duration) -> Import {
+        Import { file: None, lifetime, latest: None, dry_run: false }
+    }
+
+    pub async fn run(self, client: &mut Client) -> Result<(), Failure> {
         let document = match &self.file {
             Some(path) => serde_json::from_str(read(path)?.expose()).map_err(|error| {
                 let problem = Problem::new(format!("the file is not JSON: {error}"), "give FlowAPI's openapi.json");

@@ -134,6 +134,26 @@ fn neighbours_that_do_without_each_other_are_introduced_where_both_run_and_speak
 }
 
 #[test]
+fn autoflow_is_told_of_both_and_needs_no_token_where_flowauth_gives_one() {
+    let with = |roles: &[&str], given: &[(&str, &str)]| {
+        let mut settings = Settings::default();
+        given.iter().for_each(|(name, value)| settings.set(name, value, Origin::Flag).unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let deployment = Deployment::new(StateDir::new(dir.path()), settings);
+        let deployment = deployment.running(roles.iter().map(|role| (*role).to_owned()).collect());
+        let view = deployment.view_of("autoflow").unwrap().site.settings;
+        let urls = ["FLOWAPI_URL", "FLOWKIT_AUTOFLOW_FLOWAUTH_URL"].map(|name| view.text(name).map(str::to_owned));
+        (urls, deployment.names_of_secrets("autoflow").contains(&"FLOWAPI_TOKEN"))
+    };
+    let [flowapi, flowauth] = ["https://127.0.0.1:9090", "https://127.0.0.1:9091"].map(|url| Some(url.to_owned()));
+    assert_eq!(with(&["flowapi", "flowauth", "autoflow"], &[]), ([flowapi.clone(), flowauth], false));
+    assert_eq!(with(&["flowapi", "autoflow"], &[]), ([flowapi, None], true));
+    let given = [("FLOWAPI_URL", "https://a:1"), ("FLOWKIT_AUTOFLOW_FLOWAUTH_URL", "https://b:2")];
+    let urls = given.map(|(_, url)| Some(url.to_owned()));
+    assert_eq!(with(&["flowapi", "flowauth", "autoflow"], &given), (urls, false), "the operator's own");
+}
+
+#[test]
 fn behind_a_proxy_no_certificate_is_asked_for() {
     let named = |role: &str, plain: &str| {
         let mut settings = Settings::default();

@@ -26,6 +26,7 @@ fn checks(machine: &FlowMachine) -> Vec<(String, Result<String, String>)> {
         site: &cluster.site,
         flowmachine: Ok(machine.address().parse::<SocketAddr>().expect("an address")),
         flowetl: None,
+        autoflow: None,
         flowapi: Err("there is none".to_owned()),
         flowauth: Err("there is none".to_owned()),
         python_as: None,

@@ -1,4 +1,6 @@
-//! FlowETL: upstream's flowetl on the real Airflow.
+//! FlowETL: upstream's flowetl on the real Airflow; and the way of a day through all seven roles, to a report of AutoFlow's.
+
+mod report;
 
 mod celery;
 
@@ -86,10 +88,11 @@ impl FlowEtl {
         fs::create_dir(&etl).unwrap();
         deployment.configure(&format!(
             "FLOWETL_HOST_PORT = {}\nFLOWKIT_FLOWETL_DB_PORT = {}\nFLOWETL_HOST_DAG_DIR = {dags:?}\nFLOWDB_ETL_DIR = {etl:?}\n\
-             FLOWKIT_FLOWETL_PYTHON = {:?}\n",
+             FLOWKIT_FLOWETL_PYTHON = {:?}\n{}",
             ports[0],
             ports[1],
-            python()
+            python(),
+            report::settings(&deployment.state().with_file_name("inputs"))
         ));
         let mut cluster = Cluster::of(StateDir::new(deployment.state()));
         cluster.site.settings.set("FLOWDB_PORT", &deployment.ports[0].to_string(), Origin::Flag).unwrap();
@@ -179,8 +182,9 @@ fn a_day_goes_through_a_real_dag_into_flowdb() {
     fs::create_dir(state.join("secrets")).unwrap();
     fs::set_permissions(state.join("secrets"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     fs::write(state.join("secrets/DAGS_BEGIN_PAUSED"), "no\n").unwrap();
-    etl.deployment.done(&["up", "--detach", "--with", "flowetl"]);
+    etl.deployment.done(&["up", "--detach", "--with", "flowetl", "--with", "autoflow"]);
 
+    report::enrol(&etl);
     etl.await_the_day();
     assert_eq!(etl.value("SELECT count(*) FROM events.mds"), "200");
     let bounds = "SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE relname = 'mds_20160301'";
@@ -195,7 +199,9 @@ fn a_day_goes_through_a_real_dag_into_flowdb() {
     assert_eq!(etl.value("SELECT has_subscribers FROM available_tables WHERE table_name = 'mds'"), "t");
     assert!(etl.sign_in(), "the administrator has the password of the secret");
     no_secret_is_in_the_open(&etl.deployment);
+    report::it_is_made_of_the_day(&etl);
     verify_leaves_nothing_behind(&etl);
+    report::nothing_else_was_run(&etl);
 
     let before = etl.deployment.pid("flowetl-scheduler").unwrap();
     kill(before);
@@ -219,22 +225,24 @@ fn verify_leaves_nothing_behind(etl: &FlowEtl) {
     let checks = etl.verified();
     let names: Vec<&str> = checks.iter().map(|(name, ..)| name.as_str()).collect();
     assert_eq!(
-        names[..5],
+        names[..6],
         [
             "FlowETL can be given a small day",
             "the small day, through FlowETL's DAG into FlowDB",
             "how often people are in it, asked of the server",
             "how often people are in it, asked of FlowAPI",
+            "how often people are in it, in a report of AutoFlow's",
             "the small day, taken out again",
         ],
         "{checks:?}"
     );
     let went = "it can; views of others that read mds_19720615 went with it: public.second, public.\"First\"";
     assert_eq!(checks[0].2, went);
-    let results: Vec<&str> = checks[..5].iter().map(|(.., result)| result.as_str()).collect();
-    assert!(checks[..5].iter().all(|(_, ok, _)| *ok), "{checks:?}");
+    let results: Vec<&str> = checks[..6].iter().map(|(.., result)| result.as_str()).collect();
+    assert!(checks[..6].iter().all(|(_, ok, _)| *ok), "{checks:?}");
     assert!(results[1].ends_with(" records, 16 checks of them"), "{results:?}");
     assert!(results[2].starts_with("equal in all 3 groups, ") && results[3] == results[2], "{results:?}");
+    assert_eq!(results[4], format!("{}, read in its PDF; a token of FlowAuth's", results[2]));
     assert_eq!(etl.everything(), before, "what is real is as it was, and nothing else is there");
 
     let refusal = "CREATE FUNCTION public.no_views() RETURNS event_trigger LANGUAGE plpgsql AS

@@ -367,3 +367,45 @@ fn two_on_one_database_share_the_work() {
     second.stop();
     assert_eq!(rig.outputs("notebooks").len(), days.len(), "each once");
 }
+
+#[tokio::test]
+async fn while_flowapi_is_away_nothing_is_tried_and_all_else_goes_on() {
+    let notebook = "import os\nassert os.path.exists(os.path.dirname(__import__('sys').argv[4]) + '/flag'), 'not yet'";
+    let rig = Rig::new(&["2016-01-01"], &all(&["a"], "'0 0 1 1 *'"), &[("a", notebook)]);
+    rig.hang(true);
+    let running = rig.start();
+    rig.come_due().await;
+    wait(&rig, "the question", || rig.asked() == 1);
+    assert!(running.get("/", "localhost").unwrap().contains("Nothing has run yet."), "the page answers meanwhile");
+    let began = std::time::Instant::now();
+    running.stop();
+    assert!(began.elapsed().as_secs() < 12, "it stops in time: {:?}", began.elapsed());
+
+    // By another start it is asked anew; the run fails once.
+    rig.hang(false);
+    let running = rig.start();
+    rig.come_due().await;
+    let failed = running.wait_for(&rig, &["a 2016-01-01 failed"]);
+    assert_eq!(failed[0]["attempts"], 1, "{failed:?}");
+    let good = fs::read_to_string(rig.path("secrets/FLOWAPI_TOKEN")).unwrap();
+    rig.take_token("another");
+    wait(&rig, "it is said", || rig.log().contains("FlowAPI does not say which days there are: it answers 401"));
+    assert!(running.get("/", "localhost").unwrap().contains("failed: it answers 401"));
+    rig.put("inputs/flag", "");
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert_eq!(running.runs()[0]["attempts"], 1, "no attempt is wasted");
+    rig.take_token(&good);
+    let runs = running.wait_for(&rig, &["a 2016-01-01 success"]);
+    assert_eq!(runs[0]["attempts"], 2, "{runs:?}");
+
+    // A clock that was ten years ahead must not put off the next look by as many.
+    let now = autoflow::engine::now();
+    rig.looked(now + 3650 * 86_400).await;
+    let latest = time::OffsetDateTime::from_unix_timestamp(now + 367 * 86_400).unwrap().year();
+    wait(&rig, "the next look", || {
+        let page = running.get("/", "localhost").unwrap();
+        let next = page.split("asked for next at ").nth(1).and_then(|rest| rest.get(..4)?.parse::<i32>().ok());
+        next.is_some_and(|year| year <= latest)
+    });
+    running.stop();
+}

@@ -27,6 +27,8 @@ struct Known {
     days: Vec<String>,
     token: String,
     asked: usize,
+    /// It takes questions, and never answers.
+    hangs: bool,
 }
 
 type Shared = Arc<Mutex<Known>>;
@@ -55,7 +57,7 @@ impl Rig {
         fs::write(&python, include_str!("python")).unwrap();
         fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
         let days = days.iter().map(|day| (*day).to_owned()).collect();
-        let known = Arc::new(Mutex::new(Known { days, token: token("first", 3), asked: 0 }));
+        let known = Arc::new(Mutex::new(Known { days, token: token("first", 3), asked: 0, hangs: false }));
         let (port, certificate) = flowapi(known.clone());
         let rig = Rig { dir, settings: BTreeMap::new(), known };
         let (at, text) = (|name: &str| rig.path(name), |path: PathBuf| path.to_str().unwrap().to_owned());
@@ -97,6 +99,10 @@ impl Rig {
     /// The token that FlowAPI takes from now on.
     pub fn take_token(&self, token: &str) {
         self.known.lock().unwrap().token = token.to_owned();
+    }
+
+    pub fn hang(&self, hangs: bool) {
+        self.known.lock().unwrap().hangs = hangs;
     }
 
     pub fn asked(&self) -> usize {
@@ -163,12 +169,18 @@ impl Rig {
 
     /// The schedule's moment has come: days were asked for an age ago.
     pub async fn come_due(&self) {
+        self.looked(0).await;
+    }
+
+    /// Days were asked for at this moment.
+    pub async fn looked(&self, at: i64) {
         let uri = format!("sqlite://{}", self.path("state/autoflow.sqlite").display());
         sqlx::any::install_default_drivers();
         let pool = sqlx::AnyPool::connect(&uri).await.unwrap();
         let until = Instant::now() + PATIENCE;
         // An AutoFlow that has just begun may not have made it yet.
-        while sqlx::query("UPDATE autoflow_sensor SET looked = 0").execute(&pool).await.unwrap().rows_affected() == 0 {
+        let sql = "UPDATE autoflow_sensor SET looked = $1";
+        while sqlx::query(sql).bind(at).execute(&pool).await.unwrap().rows_affected() == 0 {
             assert!(Instant::now() < until, "{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -285,8 +297,15 @@ fn flowapi(known: Shared) -> (u16, String) {
 }
 
 async fn days(State(known): State<Shared>, headers: http::HeaderMap) -> Result<Json<Value>, web::Error> {
-    let mut known = known.lock().unwrap();
-    known.asked += 1;
+    let hangs = {
+        let mut known = known.lock().unwrap();
+        known.asked += 1;
+        known.hangs
+    };
+    if hangs {
+        std::future::pending::<()>().await;
+    }
+    let known = known.lock().unwrap();
     let given = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
     if given != format!("Bearer {}", known.token) {
         return Err(web::Error::new(http::StatusCode::UNAUTHORIZED, "This token is not good."));

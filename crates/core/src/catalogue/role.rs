@@ -181,7 +181,7 @@ pub struct Secret {
     /// Whether a role can do without it.
     #[serde(default)]
     pub optional: bool,
-    /// A flag of its role: where that is set, the role does without.
+    /// A setting of its role: where that is given, or true if it is a flag, the role does without.
     pub unless: Option<String>,
     /// Characters that it must not hold.
     #[serde(default)]
