@@ -76,7 +76,7 @@ fn flowauth_gives_a_token_for_the_key_of_a_machine_and_another_before_it_ends() 
     fs::create_dir(state.join("secrets")).unwrap();
     fs::set_permissions(state.join("secrets"), fs::Permissions::from_mode(0o700)).unwrap();
     let secret = state.join("secrets/FLOWKIT_AUTOFLOW_FLOWAUTH_KEY");
-    fs::write(&secret, "flowauth_nobodys").unwrap();
+    fs::write(&secret, format!("flowauth_{}", URL_SAFE_NO_PAD.encode([7; 32]))).unwrap();
     let workflows = WORKFLOWS.split_once("  - name: wrong").unwrap().0.to_owned()
         + "available_dates_sensor: {schedule: '0 0 1 1 *', workflows: [{workflow_name: daily, parameters: {secrets: x}}]}";
     fs::write(inputs.join("workflows.yml"), workflows).unwrap();
@@ -94,8 +94,8 @@ fn flowauth_gives_a_token_for_the_key_of_a_machine_and_another_before_it_ends() 
         let status: Value = serde_json::from_str(&deployment.done(&["autoflow", "status", "--json"])).unwrap();
         status["notes"].to_string()
     };
-    wait(PATIENCE, "what is wrong", || notes().contains("FlowAuth gives no new token"));
-    assert!(notes().contains("There is no such key, or it has ended.") && deployment.log().contains("no such key"));
+    wait(PATIENCE, "what is wrong", || notes().contains("There is no such key, or it has ended."));
+    assert!(notes().contains("FlowAuth gives no new token") && deployment.log().contains("no such key"));
 
     // An administrator's role, whose tokens live a minute.
     let (admin, openapi) = (state.with_file_name("admin.key"), state.with_file_name("openapi.json"));

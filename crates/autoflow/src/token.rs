@@ -46,8 +46,8 @@ const EVERY: Duration = Duration::from_secs(2);
 /// Longest wait for FlowAuth, for all that it is asked at once.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Seconds after which it is asked again; doubled each time, up to six hours.
-const AGAIN: i64 = 60;
+/// Seconds after which it is asked again, as it may be starting too; doubled each time, up to six hours.
+const AGAIN: i64 = 5;
 const AGAIN_AT_MOST: i64 = 6 * 3600;
 
 /// The most that an answer may have, in bytes: a list of tokens.
@@ -458,11 +458,11 @@ mod tests {
         assert!(tokens.renew(now).await);
         let note = tokens.note(now).unwrap();
         assert!(note.contains("FLOWAPI_TOKEN ends at") && note.contains(&format!("{URL} is not set")), "{note}");
-        assert!(!tokens.renew(now + 59).await && tokens.renew(now + 60).await);
-        assert!(!tokens.renew(now + 179).await && tokens.renew(now + 180).await, "after twice as long");
-        assert!(!tokens.renew(now + 181).await);
+        assert!(!tokens.renew(now + 4).await && tokens.renew(now + 5).await);
+        assert!(!tokens.renew(now + 14).await && tokens.renew(now + 15).await, "after twice as long");
+        assert!(!tokens.renew(now + 16).await);
         put(dir.path(), KEY, "flowauth_y");
-        assert!(tokens.renew(now + 181).await);
+        assert!(tokens.renew(now + 16).await);
         let note = tokens.note(now + 2 * DAY).unwrap();
         assert!(note.starts_with("FLOWAPI_TOKEN ended at"), "{note}");
         // A clock that was in the future must not keep it from asking.
