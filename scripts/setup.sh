@@ -2,11 +2,11 @@
 # Brings what FlowKit needs on a Debian machine and is quick when nothing is missing. Called by `make setup`.
 #
 #   1. Debian's own packages: PostgreSQL of this release with PostGIS, pgRouting and ogr_fdw; redis; Python's venv;
-#      openssl; a C compiler; Pango and a font for reports. Root, or sudo, is asked for only when one of them is missing. tds_fdw and the debugger of
+#      openssl; a C compiler; Pango and a font for reports, and poppler-utils, which reads them. Root, or sudo, is asked for only when one of them is missing. tds_fdw and the debugger of
 #      PL/pgSQL come along where apt has them.
 #      With --tests also what only the tests need: mmdebstrap (for scripts/nix.sh), the Docker engine (not started),
 #      iproute2 (for its own network), skopeo and umoci (other readers of our images), libnss-wrapper (users without a
-#      name in a container), zstd (which tar calls), poppler-utils (which reads our reports), pebble (an authority that gives certificates by ACME), chromium with its driver and a font, and npm, for the pages. A machine
+#      name in a container), zstd (which tar calls), pebble (an authority that gives certificates by ACME), chromium with its driver and a font, and npm, for the pages. A machine
 #      that tests no pages says FLOWKIT_NO_BROWSER=1: those are 200 MB.
 #   2. PREFIX/lib/flowkit/python: the Python environment of FlowMachine, from python/requirements.txt (hashes checked,
 #      nothing resolved), with our launcher in it; and PREFIX/lib/flowkit/etl: FlowETL's, from python/flowetl.txt, 400 MB that a
@@ -92,7 +92,7 @@ missing_packages() {
     [ -z "$for_tests" ] || missing_test_packages
 }
 
-# What WeasyPrint draws pages with, by the names that it loads, and a font that has most alphabets.
+# What WeasyPrint draws pages with, by the names that it loads, a font that has most alphabets, and what `flowkit verify` reads a report with.
 missing_page_packages() {
     local library package
     while read -r library package; do
@@ -103,6 +103,7 @@ missing_page_packages() {
 	libharfbuzz-subset.so.0 libharfbuzz-subset0
 	END
     [ -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf ] || echo fonts-dejavu-core
+    command -v pdftotext >/dev/null || echo poppler-utils
 }
 
 missing_test_packages() {
@@ -115,7 +116,6 @@ missing_test_packages() {
     command -v zstd >/dev/null || echo zstd
     command -v jq >/dev/null || echo jq
     command -v pebble >/dev/null || echo pebble
-    command -v pdftotext >/dev/null || echo poppler-utils
     [ -z "${FLOWKIT_NO_BROWSER:-}" ] || return 0
     [ -x /usr/bin/chromium ] || printf '%s\n' chromium fonts-dejavu-core
     command -v chromedriver >/dev/null || echo chromium-driver
