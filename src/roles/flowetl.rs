@@ -43,6 +43,9 @@ use https::Get;
 /// The secret that says where Airflow's database is.
 const DATABASE: &str = "AIRFLOW__CORE__SQL_ALCHEMY_CONN";
 
+/// What its own listens at.
+const DB_LISTEN: &str = "FLOWKIT_FLOWETL_DB_LISTEN";
+
 const SERVER: &str = "flowetl-database";
 const PREPARE: &str = "flowetl-prepare";
 const PAGES: &str = "flowetl";
@@ -62,7 +65,7 @@ const OWN: Own = Own {
     server: SERVER,
     prepare: "flowetl-cluster",
     data: Some("FLOWKIT_FLOWETL_DATA"),
-    listen: Some("FLOWKIT_FLOWETL_DB_LISTEN"),
+    listen: Some(DB_LISTEN),
     port: "FLOWKIT_FLOWETL_DB_PORT",
     password: "FLOWETL_POSTGRES_PASSWORD",
     // As FlowAuth's, and Airflow's schema.

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{DATABASE, OWN, PORT, celery, reached};
+use super::{DATABASE, DB_LISTEN, OWN, PORT, celery, reached};
 use crate::roles::Deployment;
-use flowkit_core::config::{Origin, Problem, Settings, bracketed};
+use flowkit_core::config::{Origin, Problem, Settings, bracketed, from_here};
 use flowkit_core::secrets::{self, LookupError};
 
 /// The component that has what is there once.
@@ -41,9 +41,12 @@ impl Places {
     pub fn of(deployment: &Deployment) -> Result<Places, Problem> {
         let settings = &deployment.site.settings;
         let here = deployment.runs(CENTRE);
-        let at = |host: &str, port: &str| {
-            let host = if here { "127.0.0.1" } else { settings.text(host).expect("it has a default") };
-            Place { host: host.to_owned(), port: settings.port(port) }
+        let at = |host: &str, listen: &str, port: &str| -> Result<Place, Problem> {
+            let host = match here {
+                true => from_here(deployment.socket(listen, port)?.ip()).to_string(),
+                false => settings.text(host).expect("it has a default").to_owned(),
+            };
+            Ok(Place { host, port: settings.port(port) })
         };
         let own = is_own(deployment, DATABASE, OWN.listen)?;
         let user = deployment.site.store.get("FLOWETL_POSTGRES_USER").map_err(|error| error.problem())?;
@@ -59,9 +62,11 @@ impl Places {
         };
         Ok(Places {
             pages,
-            database: own.then(|| at("FLOWKIT_FLOWETL_DB_HOST", OWN.port)),
+            database: own.then(|| at("FLOWKIT_FLOWETL_DB_HOST", DB_LISTEN, OWN.port)).transpose()?,
             certificate: (own && here).then(|| OWN.certificate(&deployment.site)),
-            broker: broker.then(|| at("FLOWKIT_FLOWETL_REDIS_HOST", celery::REDIS_PORT)),
+            broker: broker
+                .then(|| at("FLOWKIT_FLOWETL_REDIS_HOST", celery::REDIS_LISTEN, celery::REDIS_PORT))
+                .transpose()?,
             results_elsewhere: celery && !is_own(deployment, celery::RESULTS, OWN.listen)?,
         })
     }
@@ -153,6 +158,8 @@ mod tests {
         put(dir.path(), &[(DATABASE, "postgresql+psycopg2://flowetl:p%40ss@centre:9001/flowetl")]);
         let listening: Vec<_> = given.iter().copied().chain([("FLOWKIT_FLOWETL_DB_LISTEN", "0.0.0.0")]).collect();
         assert_eq!(seen(&[CENTRE], &listening)[1], "127.0.0.1:9001");
+        let at_one: Vec<_> = given.iter().copied().chain([("FLOWKIT_FLOWETL_DB_LISTEN", "192.0.2.1")]).collect();
+        assert_eq!(seen(&[CENTRE], &at_one)[1], "192.0.2.1:9001", "it listens nowhere else");
         assert_eq!(seen(&["worker"], &given)[1], "", "the address is the secret's");
         put(dir.path(), &[("AIRFLOW__CELERY__BROKER_URL", "redis://:other@broker.example.org:6379/0")]);
         assert_eq!(seen(&[CENTRE], &given)[2], "", "the operator's own");

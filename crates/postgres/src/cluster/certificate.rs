@@ -14,13 +14,13 @@ pub fn files(data: &Path) -> [PathBuf; 2] {
     ["server.crt", "server.key"].map(|name| data.join(name))
 }
 
-/// Makes a key and its certificate for the address `listen`, and gives the certificate to clients in the file `published`.
+/// Makes a key and its certificate for the address `host`, and gives the certificate to clients in the file `published`.
 ///
 /// Valid for as long as dates go: it ends with the next start.
-pub fn make(data: &Path, listen: &str, published: &Path) -> Result<(), Error> {
+pub fn make(data: &Path, host: &str, published: &Path) -> Result<(), Error> {
     let made = || {
         let key = KeyPair::generate()?;
-        let certificate = CertificateParams::new(vec![listen.to_owned()])?.self_signed(&key)?;
+        let certificate = CertificateParams::new(vec![host.to_owned()])?.self_signed(&key)?;
         Ok::<_, rcgen::Error>((certificate.pem(), key.serialize_pem()))
     };
     let (certificate, secret) = made().map_err(Error::Certificate)?;

@@ -139,7 +139,7 @@ impl Cluster {
         let name = user.as_ref().map(|user| user.name.as_str());
         let access = conf::Access { superuser: self.superuser, over_tcp: self.superuser_over_tcp, user: name };
         if let Some(published) = &self.certificate {
-            certificate::make(&data, &self.listen, published)?;
+            certificate::make(&data, &self.endpoint().host(), published)?;
         }
         said.extend(conf::write(&data, &self.relied_on(), &tuning, &access)?);
         Ok(Prepared { postgres, data, created, warnings: said })
