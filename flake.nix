@@ -38,11 +38,13 @@
         // named "vm" services (role: (build system.machines.${role}).runner)
         // {
           inherit (system.packages)
+            autoflow
             flowapi
             flowauth
             flowetl
             flowkit
             flowmachine
+            notebooks
             postgresql
             ;
           default = system.packages.flowkit;
@@ -79,12 +81,14 @@
         in
         {
           inherit (packages)
+            autoflow
             flowapi
             flowauth
             flowetl
             flowkit
             flowmachine
             ;
+          flowkit-notebooks = packages.notebooks;
           flowkit-postgresql = packages.postgresql;
         };
 

@@ -6,6 +6,8 @@ let
     flowkit = pkgs.callPackage ./program.nix { program = "flowkit"; };
     # The HTTPS front of FlowMachine.
     flowapi = pkgs.callPackage ./program.nix { program = "flowapi"; };
+    # Scheduled notebooks.
+    autoflow = pkgs.callPackage ./program.nix { program = "autoflow"; };
     # Users, roles and tokens.
     flowauth = pkgs.callPackage ./program.nix { program = "flowauth"; };
     # FlowDB's server: PostgreSQL 17 with the extensions that FlowKit's schema uses.
@@ -16,6 +18,8 @@ let
     flowmachine = pkgs.callPackage ./flowmachine.nix { };
     # FlowETL: one that has it, and Apache Airflow.
     flowetl = pkgs.callPackage ./flowetl.nix { };
+    # AutoFlow's notebooks: one that has what runs them.
+    notebooks = pkgs.callPackage ./notebooks.nix { };
     # Nobody asks it to tell systemd anything; libsystemd would bring a shell and half a system.
     redis = pkgs.redis.override { withSystemd = false; };
     # `flowkit up` with all of these.

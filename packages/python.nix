@@ -12,9 +12,13 @@
   zlib,
   python313,
 
-  # The package that it is made for, of which there are `python/NAME-wheels.json`, by scripts/relock-python.sh, and our own
-  # `python/flowkit_NAME`.
+  # What it is made for, of which there are `python/NAME-wheels.json`, by scripts/relock-python.sh, and our own modules in `python`.
   name,
+  ownModules ? [ "flowkit_${name}" ],
+  # The package that gives it its version.
+  namedAfter ? name,
+  # What is done to a package, by its name, in `$site` and `$out`.
+  mended ? { },
   description,
   license,
   # Modules that can be imported, or this is no environment.
@@ -75,6 +79,7 @@ let
         if package ? wheel then
           ''
             ${interpreter} -m zipfile -e "$src" "$site"
+            ${mended.${package.name} or ""}
             # Headers, of one package. Modules would belong beside the others.
             if ls -d "$site"/*.data/*lib >&2 2>/dev/null; then exit 1; fi
             rm -rf "$site"/*.data
@@ -106,24 +111,27 @@ let
     };
 
   # Our own few lines, apart from what changes seldom; what tells of them where they have entry points.
-  own = "flowkit_${name}";
   launcher = runCommand "flowkit-${name}" { } ''
     cd ${
       lib.fileset.toSource {
         root = ../python;
-        fileset = lib.fileset.unions [
-          (lib.fileset.fileFilter (file: file.hasExt "py") (../python + "/${own}"))
-          (lib.fileset.maybeMissing (../python + "/${own}.dist-info"))
-        ];
+        fileset = lib.fileset.unions (
+          lib.concatMap (module: [
+            (lib.fileset.fileFilter (file: file.hasExt "py" || file.hasExt "css") (../python + "/${module}"))
+            (lib.fileset.maybeMissing (../python + "/${module}.dist-info"))
+          ]) ownModules
+        );
       }
     }
     mkdir -p "$out"
-    cp -r --no-preserve=mode ${own} "$out"
+    for module in ${toString ownModules}; do
+      cp -r --no-preserve=mode "$module" "$out"
+      if [ -d "$module.dist-info" ]; then cp -r "$module.dist-info" "$out/$module-1.dist-info"; fi
+    done
     ${compile} "$out"
-    if [ -d ${own}.dist-info ]; then cp -r ${own}.dist-info "$out/${own}-1.dist-info"; fi
   '';
 
-  inherit (lib.head (lib.filter (package: package.name == name) lock.packages)) version;
+  inherit (lib.head (lib.filter (package: package.name == namedAfter) lock.packages)) version;
 in
 runCommand "${name}-${version}"
   {
@@ -168,10 +176,10 @@ runCommand "${name}-${version}"
     ln -s ${interpreter} "$out/bin/python"
     printf 'home = %s\ninclude-system-site-packages = false\n' ${dirOf interpreter} > "$out/pyvenv.cfg"
     for package in ${lib.concatMapStringsSep " " (package: "${install package}") lock.packages}; do
-      join "$package/${site}" "$site"
+      join "$package" "$out"
     done
     join ${launcher} "$site"
 
     cd /
-    HOME=/ "$out/bin/python" -B -c 'import ${lib.concatStringsSep ", " (imports ++ [ own ])}'
+    HOME=/ "$out/bin/python" -B -c 'import ${lib.concatStringsSep ", " (imports ++ ownModules)}'
   ''

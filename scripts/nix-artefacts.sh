@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # The roles that have images, as the flake sees them.
-roles() { grep -lx 'built = true' src/roles/*.toml | xargs grep -Lx 'packaged = false' | sed 's|.*/||; s|\.toml$||'; }
+roles() { grep -lx 'built = true' src/roles/*.toml | sed 's|.*/||; s|\.toml$||'; }
 
 names=("$@")
 [ ${#names[@]} != 0 ] || mapfile -t names < <(roles | sed 's/$/-image/'; printf '%s\n' appliance-vm appliance-disk)

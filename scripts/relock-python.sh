@@ -1,7 +1,7 @@
 #!/bin/bash
 # Makes python/requirements.txt, flowetl.txt, notebooks.txt, tools.txt and client.txt, and those of benchmarks, anew from the .in files beside them:
 # the whole closure, each package at one version, with the hash of every file it was published as; and from the
-# first two flowmachine-wheels.json and flowetl-wheels.json: the files that Nix fetches of them. Needs the network; look at the diff.
+# first three flowmachine-wheels.json, flowetl-wheels.json and notebooks-wheels.json: the files that Nix fetches of them. Needs the network; look at the diff.
 #
 #   scripts/relock-python.sh             keep the locked versions where the .in files allow
 #   scripts/relock-python.sh --upgrade   take the newest that they allow
@@ -37,3 +37,4 @@ lock_wheels() {
 }
 lock_wheels flowmachine requirements.txt
 lock_wheels flowetl flowetl.txt
+lock_wheels notebooks notebooks.txt

@@ -48,6 +48,7 @@ let
   locks = {
     flowmachine = "requirements.txt";
     flowetl = "flowetl.txt";
+    notebooks = "notebooks.txt";
   };
   strays =
     name: requirements:

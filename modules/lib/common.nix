@@ -42,7 +42,7 @@ in
       example = lib.literalExpression "{ redis = pkgs.valkey; }";
       description = ''
         What FlowKit is made of: `flowkit`, `postgresql` (FlowDB's, with its extensions), `plain-postgresql` (FlowAuth's and FlowETL's),
-        `redis`, `flowmachine` and `flowetl` (Python interpreters that have them), `flowapi` and `flowauth`. What is not given is made from this host's package set.
+        `redis`, `flowmachine`, `flowetl` and `notebooks` (Python interpreters that have them), `flowapi`, `flowauth` and `autoflow`. What is not given is made from this host's package set.
       '';
     };
 

@@ -75,14 +75,16 @@ let
           value = address talk;
           text = lib.literalMD "where `services.flowkit.${talk.role}` is on the same host and speaks HTTPS, its address";
         }
-      ) (lib.filter (talk: talk.optional or false) (role.talks-to or [ ]))
+      ) addressed
     )
     // lib.mapAttrs (setting: value: {
       inherit value;
       text = lib.literalMD "of `services.flowkit.packages`";
     }) (programs flowkit.packages);
 
-  # Where a role of this host is that this one does without, by the form that its setting has.
+  # Roles that are told of by an address.
+  addressed = lib.filter (talk: talk ? form) (role.talks-to or [ ]);
+  # Where one of them is, if it is on this host.
   address =
     talk:
     let
@@ -134,7 +136,22 @@ let
           ]
         ) settings
       )
+    )
+    ++ map (talk: hostOf cfg.settings.${talk.setting}) (
+      lib.filter (talk: cfg.settings.${talk.setting} != null) addressed
     );
+  # `https://host:9090`, `https://[::1]:9090`
+  hostOf =
+    url:
+    let
+      parts = builtins.match "https?://(\\[([^]]*)]|([^:/]*)).*" url;
+    in
+    if parts == null then
+      url
+    else if lib.elemAt parts 1 != null then
+      lib.elemAt parts 1
+    else
+      lib.elemAt parts 2;
 
   facts = {
     inherit
@@ -149,6 +166,7 @@ let
       components
       isApart
       settings
+      addressed
       volumes
       places
       listens

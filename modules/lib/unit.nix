@@ -62,17 +62,26 @@ let
       "${cfg.secretsDir}/${secret.name}"
     else
       given;
-  # Its own, and the certificates by which it knows who else is here.
+  # The certificates by which it knows others: of those that are here, and of those that it can't do without.
+  certificates = lib.concatMap (
+    talk:
+    if here talk.role then
+      [
+        (
+          catalogue.secrets.${talk.certificate}
+          // {
+            path = flowkit.${talk.role}.secrets.${talk.certificate};
+          }
+        )
+      ]
+    else
+      lib.optional (!(talk.optional or false) && cfg.secretsDir != null) (
+        catalogue.secrets.${talk.certificate} // { path = "${cfg.secretsDir}/${talk.certificate}"; }
+      )
+  ) (lib.filter (talk: talk ? certificate) (role.talks-to or [ ]));
+  # Its own, and these.
   loaded = lib.filter (secret: secret.path != null) (
-    map (secret: secret // { path = where secret; }) secrets
-    ++ variables
-    ++ map (
-      talk:
-      catalogue.secrets.${talk.certificate}
-      // {
-        path = flowkit.${talk.role}.secrets.${talk.certificate};
-      }
-    ) (lib.filter (talk: talk ? certificate) talks)
+    map (secret: secret // { path = where secret; }) secrets ++ variables ++ certificates
   );
   credential = secret: "${secret.name}:${escape secret.path}";
   # Where systemd itself looks for what systemd-creds has encrypted.

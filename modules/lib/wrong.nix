@@ -9,6 +9,7 @@
   here,
   secrets,
   settings,
+  addressed,
   places,
   listens,
   loopback,
@@ -58,9 +59,21 @@ let
       [ ];
 
   # Where others are.
-  nowhere = lib.filter (
-    setting: setting.owner != name && setting.type == "host" && cfg.settings.${setting.name} == null
-  ) settings;
+  nowhere =
+    lib.filter (
+      setting: setting.owner != name && setting.type == "host" && cfg.settings.${setting.name} == null
+    ) settings
+    ++
+      map
+        (talk: {
+          name = talk.setting;
+          owner = talk.role;
+        })
+        (
+          lib.filter (
+            talk: !(talk.optional or false) && cfg.settings.${talk.setting} == null && !here talk.role
+          ) addressed
+        );
 
   # A role of this host that would be asked at an address at which it does not listen.
   deaf = lib.filter (
@@ -111,7 +124,7 @@ in
     lib.concatMap misplaced strange
     ++ map (
       setting:
-      fault "${option}: ${catalogue.title setting.owner} does not run on this host. Set ${option}.settings.${setting.name} to the host where it does, or services.flowkit.${setting.owner}.enable = true."
+      fault "${option}: ${catalogue.title setting.owner} does not run on this host. Set ${option}.settings.${setting.name} to where it does, or services.flowkit.${setting.owner}.enable = true."
     ) nowhere
     ++ map (
       setting:

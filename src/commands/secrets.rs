@@ -55,7 +55,7 @@ struct Whose {
 ///
 /// Passwords have 190 bits in letters and digits, so they need no quoting anywhere. Connection strings and public keys
 /// are made from the secrets that they follow from; the hosts and ports in them come from settings (FLOWDB_HOST, ...) in
-/// the environment or in flowkit.toml beside the directory. The certificate is for flow.api, localhost, this host's names
+/// the environment or in flowkit.toml beside the directory. The certificate is for flow.api, flowapi, localhost, this host's names
 /// and addresses, and --san. It can be killed at any time and run again.
 #[derive(Args)]
 struct Init {

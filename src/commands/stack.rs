@@ -31,6 +31,9 @@ pub(super) struct Roles {
     /// Role to include; may be given several times [default: those of the scenario]
     #[arg(long = "role", value_name = "ROLE", conflicts_with = "scenario")]
     roles: Vec<String>,
+    /// Role to include beside those, as --with autoflow; may be given several times
+    #[arg(long, value_name = "ROLE")]
+    with: Vec<String>,
     /// Which of the guide's deployments [default: complete]
     #[arg(long, value_enum, value_name = "SCENARIO")]
     scenario: Option<Scenario>,
@@ -88,6 +91,7 @@ impl Roles {
         let registry = self.registry.as_ref().map(|host| host.trim_end_matches('/').to_owned() + "/");
         let given = Given {
             roles: self.roles.clone(),
+            with: self.with.clone(),
             scenario: self.scenario,
             tag,
             registry: registry.unwrap_or_default(),

@@ -11,7 +11,7 @@ use supervisor::{Alive, Command, Kind, OnDependency, Reach, Restart, Service, St
 use super::walls::is_asked_for;
 use super::{CREDENTIALS, Deployment, Held, MISTAKE, Needs, Role, Step, command, host, interpreter, is_program, step};
 use crate::failure::Failure;
-use flowkit_core::config::{Problem, Problems};
+use flowkit_core::config::{Problem, Problems, RUN_SECRETS, Settings};
 use flowkit_core::database::Way;
 use https::Get;
 
@@ -19,6 +19,7 @@ const NAME: &str = "autoflow";
 const PORT: &str = "FLOWKIT_AUTOFLOW_PORT";
 const INPUTS: &str = "AUTOFLOW_INPUTS_DIR";
 const OUTPUTS: &str = "AUTOFLOW_OUTPUTS_DIR";
+const DATA: &str = "FLOWKIT_AUTOFLOW_DATA";
 
 /// Seconds in which it ends its notebooks, and itself.
 const STOP: u64 = 12;
@@ -26,7 +27,7 @@ const STOP: u64 = 12;
 pub(super) static ROLE: Role = Role {
     name: NAME,
     services,
-    check: |_, _| Vec::new(),
+    check,
     restart: NAME,
     follows: false,
     held: Held::Everywhere,
@@ -47,6 +48,11 @@ pub(crate) fn outputs(deployment: &Deployment) -> PathBuf {
     place(deployment, OUTPUTS, "outputs")
 }
 
+/// What it remembers, likewise.
+fn data(deployment: &Deployment) -> PathBuf {
+    place(deployment, DATA, "data")
+}
+
 fn place(deployment: &Deployment, setting: &str, own: &str) -> PathBuf {
     let given = deployment.site.settings.text(setting).map(PathBuf::from);
     given.unwrap_or_else(|| deployment.site.state.role(NAME).join(own))
@@ -54,7 +60,7 @@ fn place(deployment: &Deployment, setting: &str, own: &str) -> PathBuf {
 
 /// Makes the role's own directories: the program does not make those that it is told of.
 fn make_places(deployment: &Deployment) -> Result<ExitCode, Failure> {
-    host::make_directory(&deployment.site.state.role(NAME).join("data"), 0o700)?;
+    host::make_directory(&data(deployment), 0o700)?;
     if deployment.site.settings.text(OUTPUTS).is_none() {
         host::make_directory(&outputs(deployment), 0o755)?;
     }
@@ -67,9 +73,13 @@ pub(crate) fn program(deployment: &Deployment) -> Result<Command, Problems> {
     let mut command = server(&view)?;
     let role = super::catalogue().role(NAME).expect("it is there");
     command.confinement = super::walls::of_command(deployment, &view, role, &command.program);
+    let mut open =
+        |path: PathBuf| command.confinement.iter_mut().for_each(|walls| walls.files.push((path.clone(), Reach::Run)));
+    // A container's.
+    Some(PathBuf::from(RUN_SECRETS)).filter(|secrets| secrets.is_dir()).into_iter().for_each(&mut open);
     let secrets = deployment.site.state.secrets();
     if !view.credentials_of(NAME).is_dir() && secrets.is_dir() {
-        command.confinement.iter_mut().for_each(|walls| walls.files.push((secrets.clone(), Reach::Run)));
+        open(secrets.clone());
         command.env.insert(CREDENTIALS.into(), secrets.into());
     }
     command.env.insert("TMPDIR".into(), super::walls::temporary(&view, role).into());
@@ -95,6 +105,18 @@ fn binary(deployment: &Deployment) -> Result<PathBuf, Problem> {
     Err(Problem::new("AutoFlow's program is not there", hint).value(path.display().to_string()))
 }
 
+/// A container sees what it is shown: without workflows it would only fail, again and again.
+fn check(settings: &Settings, in_container: bool) -> Vec<Problem> {
+    let missing = in_container && settings.text(INPUTS).is_none();
+    let problem = || {
+        Problem::new(
+            format!("{INPUTS} is not set"),
+            "give the directory of the host with workflows.yml and the notebooks",
+        )
+    };
+    missing.then(problem).into_iter().collect()
+}
+
 fn server(deployment: &Deployment) -> Result<Command, Problems> {
     let (settings, directory) = (&deployment.site.settings, deployment.site.state.role(NAME));
     let path = binary(deployment)?;
@@ -103,7 +125,7 @@ fn server(deployment: &Deployment) -> Result<Command, Problems> {
     run.env.extend(settings.explicit().map(|(name, value)| (name.into(), value.into())));
     let told = [
         (CREDENTIALS, deployment.credentials_of(NAME)),
-        ("STATE_DIRECTORY", directory.join("data")),
+        ("STATE_DIRECTORY", data(deployment)),
         ("FLOWKIT_AUTOFLOW_PYTHON", python),
         (INPUTS, inputs(deployment)),
         (OUTPUTS, outputs(deployment)),

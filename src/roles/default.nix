@@ -10,5 +10,5 @@ builtins.listToAttrs (
   map (value: {
     inherit (value) name;
     inherit value;
-  }) (builtins.filter (role: role.built && role.packaged or true) described)
+  }) (builtins.filter (role: role.built) described)
 )

@@ -9,7 +9,7 @@
 //! - `internal` networks have no way out of the swarm. A role that publishes a port, or that talks to something outside of
 //!   the stack, is in a network of its own beside them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::compose::{
     self, Amount, Deploy, External, File, HealthCheck, Member, Mount, Network, Placement, Port, Resources,
@@ -278,8 +278,7 @@ impl Builder<'_> {
             networks.insert(name.to_owned(), Member { aliases });
         };
         if let Some(own) = network_of(self.role) {
-            let given = host_setting(self.role).and_then(|host| given_host(self.settings, host));
-            join(own, true, given.filter(|name| *name != self.role.name).map(str::to_owned).into_iter().collect());
+            join(own, true, self.aliases());
         }
         if self.part.is_some() {
             join(&self.role.name, true, Vec::new());
@@ -297,6 +296,19 @@ impl Builder<'_> {
     fn is_published(&self) -> bool {
         let first = Builder { name: &self.role.name, part: None, ..*self };
         !first.ports().is_empty()
+    }
+
+    /// Other names by which it is reached inside: those that the operator gave, alone or in an address that is its container's.
+    fn aliases(&self) -> Vec<String> {
+        let name = host_setting(self.role).and_then(|host| given_host(self.settings, host));
+        let talks = self.wish.roles.iter().flat_map(|role| &role.talks_to);
+        let told = talks.filter(|talk| talk.role == self.role.name && talk.form.is_some());
+        let told = told.filter_map(|talk| given_host(self.settings, at(talk)?)?.parse::<http::Uri>().ok());
+        let port = self.role.ports.first().map(|port| port.container);
+        let told = told.filter(|url| url.port_u16() == port).filter_map(|url| Some(url.host()?.to_owned()));
+        let told = told.filter(|name| name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_err());
+        let all: BTreeSet<String> = name.map(str::to_owned).into_iter().chain(told).collect();
+        all.into_iter().filter(|name| *name != self.role.name).collect()
     }
 
     fn ports(&self) -> Vec<Port> {
@@ -429,7 +441,10 @@ impl Builder<'_> {
 /// What the operator gave for it; this host itself, which a plain deployment names there, means nothing in a container.
 fn given_host<'a>(settings: &'a Settings, host: &Setting) -> Option<&'a str> {
     let given = settings.explicit().find(|(name, _)| *name == host.name)?.1;
-    let loopback = given == "localhost" || given.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+    let url = given.parse::<http::Uri>().ok();
+    let name = url.as_ref().and_then(http::Uri::host).unwrap_or(given);
+    let ip = name.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    let loopback = name == "localhost" || ip.is_ok_and(|ip| ip.is_loopback());
     (!loopback).then_some(given)
 }
 

@@ -14,6 +14,8 @@ use super::parts::services_of;
 pub struct Given {
     /// Roles by name.
     pub roles: Vec<String>,
+    /// Roles beside those, or beside those of the scenario.
+    pub with: Vec<String>,
     /// A scenario in their place.
     pub scenario: Option<Scenario>,
     /// Tag of the images.
@@ -178,34 +180,26 @@ impl Wish {
 
 /// The roles that have an image, and those that have none.
 fn chosen(given: &Given, problems: &mut Problems) -> (Vec<&'static Role>, Vec<&'static Role>) {
-    for name in &given.roles {
+    for name in given.roles.iter().chain(&given.with) {
         match catalogue().role(name) {
-            Some(role) if role.built && role.packaged => {}
-            Some(role) if role.built => {
-                let hint = format!("leave it out of the stack; on a host it runs: flowkit up --with {name}");
-                problems.0.push(Problem::new("this role has no image yet", hint).value(name));
-            }
+            Some(role) if role.built => {}
             Some(_) => problems.0.push(
                 Problem::new("this role is described but not built yet", "leave it out of the stack").value(name),
             ),
             None => {
-                let names = catalogue()
-                    .roles()
-                    .iter()
-                    .filter(|role| role.built && role.packaged)
-                    .map(|role| role.name.as_str());
+                let names = catalogue().roles().iter().filter(|role| role.built).map(|role| role.name.as_str());
                 let hint = format!("roles that run: {}", names.collect::<Vec<_>>().join(", "));
                 problems.0.push(Problem::new("there is no such role", hint).value(name));
             }
         }
     }
     let scenario = given.scenario.unwrap_or(Scenario::Complete);
-    let wanted = |role: &&Role| match given.roles.as_slice() {
+    let asked_for = |role: &Role| match given.roles.as_slice() {
         [] => role.scenarios.contains(&scenario),
         names => names.contains(&role.name),
     };
-    let (roles, left_out): (Vec<_>, Vec<_>) =
-        catalogue().roles().iter().filter(wanted).partition(|role| role.built && role.packaged);
+    let wanted = |role: &&Role| asked_for(role) || given.with.contains(&role.name);
+    let (roles, left_out): (Vec<_>, Vec<_>) = catalogue().roles().iter().filter(wanted).partition(|role| role.built);
     if roles.is_empty() && problems.0.is_empty() {
         let names: Vec<&str> = left_out.iter().map(|role: &&Role| role.name.as_str()).collect();
         problems

@@ -98,7 +98,7 @@ fn openssl_agrees_about_keys_and_certificate() {
     let of_key = openssl(&format!("pkey -in {key} -pubout"));
     assert_eq!(openssl(&format!("x509 -in {certificate} -noout -pubkey")), of_key);
     let trusted = format!("verify -x509_strict -purpose sslserver -CAfile {certificate}");
-    for name in ["flow.api", "localhost", "api.example.org"] {
+    for name in ["flow.api", "flowapi", "localhost", "api.example.org"] {
         openssl(&format!("{trusted} -verify_hostname {name} {certificate}"));
     }
     for address in ["127.0.0.1", "::1", "10.9.8.7"] {

@@ -10,7 +10,10 @@ let
     (evaluate.host (
       [
         ../../modules/presets/single-host.nix
-        { services.flowkit.flowetl.enable = true; }
+        {
+          services.flowkit.flowetl.enable = true;
+          services.flowkit.autoflow.enable = true;
+        }
       ]
       ++ modules
     )).config.systemd.services;

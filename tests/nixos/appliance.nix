@@ -5,7 +5,9 @@
 { lib, ... }:
 let
   # All that the preset has.
-  roles = lib.remove "flowetl" (lib.attrNames (import ../../modules/lib/catalogue.nix).roles);
+  roles = lib.subtractLists [ "autoflow" "flowetl" ] (
+    lib.attrNames (import ../../modules/lib/catalogue.nix).roles
+  );
   units = map (role: "flowkit-${role}.service") roles;
   python = builtins.toJSON;
   stranger = "127.0.0.1:7000";

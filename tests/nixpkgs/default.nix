@@ -58,7 +58,10 @@ let
           enable = true;
           secretsDir = "/run/keys/flowkit";
           settings = lib.listToAttrs (
-            map (setting: lib.nameValuePair setting.name "10.0.0.5") (
+            map (talk: lib.nameValuePair talk.setting "https://10.0.0.5:9090") (
+              lib.filter (talk: talk ? form && !(talk.optional or false)) (catalogue.roles.${name}.talks-to or [ ])
+            )
+            ++ map (setting: lib.nameValuePair setting.name "10.0.0.5") (
               lib.filter (setting: setting.type == "host" && setting.owner != name) (
                 catalogue.settingsOf catalogue.roles.${name}
               )
@@ -97,9 +100,18 @@ in
     // bySystem "formatter" (_: formatter: { nixfmt-tree = formatter.drvPath; }) flake.formatter
     // bySystem "overlays" (
       _: pkgs:
-      lib.genAttrs [ "flowapi" "flowauth" "flowetl" "flowkit" "flowmachine" "flowkit-postgresql" ] (
-        name: (pkgs.extend flake.overlays.default).${name}.drvPath
-      )
+      lib.genAttrs
+        [
+          "autoflow"
+          "flowapi"
+          "flowauth"
+          "flowetl"
+          "flowkit"
+          "flowmachine"
+          "flowkit-notebooks"
+          "flowkit-postgresql"
+        ]
+        (name: (pkgs.extend flake.overlays.default).${name}.drvPath)
     ) (lib.getAttrs (lib.attrNames flake.packages) nixpkgs.legacyPackages)
     // {
       nixosConfigurations = lib.mapAttrs (_: toplevel) flake.nixosConfigurations;
@@ -123,7 +135,7 @@ in
                 (examples + "/${file}")
               ]
               # Settings alone are of a host that runs something.
-              ++ lib.optional (file == "directories.nix" || file == "settings.nix") single
+              ++ lib.optional (lib.elem file [ "autoflow.nix" "directories.nix" "settings.nix" ]) single
             )
           )
         )

@@ -236,7 +236,7 @@ fn close(walls: &Walls) -> io::Result<()> {
     lower(Resource::Core, 0)?;
     lower(Resource::Fsize, LARGEST)?;
     lower(Resource::Data, walls.memory)?;
-    lower(Resource::Nproc, threads_of_user() + THREADS)?;
+    lower(Resource::Nproc, threads() + THREADS)?;
     let run = walls.run.iter().map(|path| (path.clone(), Reach::Run));
     let change = walls.change.iter().map(|path| (path.clone(), Reach::Change));
     supervisor::confine_self(&Confinement {
@@ -249,7 +249,15 @@ fn close(walls: &Walls) -> io::Result<()> {
     })
 }
 
-/// Threads that run as this user.
+/// Threads that run as this user, as far as they are known here. A container doesn't show the others of that number, which count too:
+/// those of the whole machine then.
+fn threads() -> u64 {
+    let all = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let all = all.split_whitespace().nth(3).and_then(|tasks| tasks.split_once('/')?.1.parse().ok());
+    threads_of_user().max(all.unwrap_or(0))
+}
+
+/// Those that are seen.
 fn threads_of_user() -> u64 {
     let me = rustix::process::getuid().as_raw().to_string();
     let all = fs::read_dir("/proc").into_iter().flatten().flatten();

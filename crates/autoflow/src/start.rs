@@ -100,7 +100,8 @@ impl Given {
             python: python?,
             inputs: inputs?,
             places: Places::of(&outputs?),
-            scratch: std::env::temp_dir().join("runs"),
+            // Not where temporary files are: a container has no such place, or a small one in memory.
+            scratch: state.join("runs"),
             limits: Limits {
                 seconds: int("FLOWKIT_AUTOFLOW_TIMEOUT"),
                 memory: int("FLOWKIT_AUTOFLOW_MEMORY"),

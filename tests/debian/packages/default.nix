@@ -43,6 +43,30 @@ let
         cat *.crt >$out/etc/ssl/certs/ca-bundle.crt
       '';
       gdalMinimal = debs.libgdal36;
+      fontconfig = debs.libfontconfig1;
+      glib = debs."libglib2.0-0t64";
+      # One path each.
+      dejavu_fonts = builders.symlinkJoin {
+        name = "dejavu-fonts-${debs.fonts-dejavu-core.version}";
+        paths = [
+          debs.fonts-dejavu-core
+          debs.fonts-dejavu-mono
+        ];
+      };
+      harfbuzz = builders.symlinkJoin {
+        name = "harfbuzz-${debs.libharfbuzz0b.version}";
+        paths = [
+          debs.libharfbuzz0b
+          debs.libharfbuzz-subset0
+        ];
+      };
+      pango = builders.symlinkJoin {
+        name = "pango-${debs."libpango-1.0-0".version}";
+        paths = [
+          debs."libpango-1.0-0"
+          debs."libpangoft2-1.0-0"
+        ];
+      };
       # Sources of what is Debian's here; nobody asks for them.
       fetchFromGitHub = source: throw "tests/debian does not fetch ${source.owner}/${source.repo}";
       # One program with several names, as Debian has it too. Its libsystemd has nothing of systemd in tow.

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use crate::support::engine::{Engine, ROLES, images};
+use crate::support::flowapi;
 
 /// A user that no image knows.
 const USER: &str = "12345:12345";
@@ -16,6 +17,11 @@ fn every_image_runs_as_any_user_without_capabilities_on_a_read_only_root() {
     let secrets = tempfile::Builder::new().prefix("fks").tempdir_in("/tmp").unwrap();
     let dir = secrets.path().to_str().unwrap();
     engine.flowkit(&["secrets", "init", "--dir", dir]);
+    fs::write(secrets.path().join("FLOWAPI_TOKEN"), flowapi::token(secrets.path())).unwrap();
+    let inputs = tempfile::Builder::new().prefix("fki").tempdir_in("/tmp").unwrap();
+    super::autoflow::workflows(inputs.path());
+    fs::set_permissions(inputs.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let inputs = format!("{}:/mounts/inputs:ro", inputs.path().display());
     // In a directory of their own each file would belong to the user; here the directory does.
     for file in fs::read_dir(dir).unwrap() {
         std::os::unix::fs::chown(file.unwrap().path(), Some(12345), Some(12345)).unwrap();
@@ -48,6 +54,10 @@ fn every_image_runs_as_any_user_without_capabilities_on_a_read_only_root() {
             "1s",
             "--volume",
             &mount,
+            "--volume",
+            &inputs,
+            "--env",
+            "FLOWAPI_URL=https://flowapi:9090",
             "--env",
             "FLOWDB_HOST=flowdb",
             "--env",

@@ -1,6 +1,7 @@
 //! The proof on a real Docker engine: images, stack, secrets, and what happens when containers die.
 
 mod alone;
+mod autoflow;
 mod burglary;
 mod commands;
 mod rotation;

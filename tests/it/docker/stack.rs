@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::burglary;
+use super::{autoflow, burglary};
 use crate::flowapi::{CLIENT, INJECTIONS, RESULTS, every_type_has_the_same, nothing_arrived};
 use crate::support::deployment::show;
 use crate::support::engine::{Engine, ROLES, images, wait_for_another};
@@ -24,10 +24,15 @@ fn quickstart_brings_up_a_stack_that_survives_rotation_and_kills() {
     let images = images();
     let secrets = tempfile::Builder::new().prefix("fks").tempdir_in("/tmp").unwrap();
     let values = secrets.path().join("values");
-    for open in ["etl", "dags"].map(|name| secrets.path().join(name)) {
+    for (name, mode) in [("etl", 0o755), ("dags", 0o755), ("workflows", 0o755), ("outputs", 0o777)] {
+        let open = secrets.path().join(name);
         fs::create_dir(&open).unwrap();
-        fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(mode)).unwrap();
     }
+    autoflow::workflows(&secrets.path().join("workflows"));
+    // Whoever has the key of tokens makes AutoFlow's before there is a FlowAuth.
+    engine.flowkit(&["secrets", "init", "--dir", values.to_str().unwrap()]);
+    fs::write(values.join("FLOWAPI_TOKEN"), flowapi::token(&values)).unwrap();
     let (images, values) = (images.to_str().unwrap(), values.to_str().unwrap());
     let up = Up { engine: &engine, images, secrets: values, place: secrets.path() };
 
@@ -39,19 +44,20 @@ fn quickstart_brings_up_a_stack_that_survives_rotation_and_kills() {
     nothing_shows_a_secret(&up);
     stored_queries_are_counted(&up);
     limits_are_seen_inside(&up);
-    the_guides_example_works(&up);
+    let people = the_guides_example_works(&up);
+    autoflow::makes_a_report(&up, &secrets.path().join("outputs"), "2016-01-02", people);
     flowapis_suite_holds(&up);
 
     // Again: nothing is made, nothing is restarted.
     let containers = up.containers();
     let (stdout, stderr) = up.quickstart(&["--memory", "flowdb=1GiB"]);
-    assert!(stderr.contains("secrets: 0 made, 27 kept"), "{stderr}");
+    assert!(stderr.contains("secrets: 0 made, 28 kept"), "{stderr}");
     assert_eq!(stdout.matches("equal in all 70 areas").count(), 2, "{stdout}");
     assert_eq!(up.containers(), containers);
 
     rotation_loses_nothing(&up);
-    // FlowETL's restart is `flowetl::`'s.
-    for role in ROLES.into_iter().filter(|role| *role != "flowetl") {
+    // FlowETL's and AutoFlow's restarts are `flowetl::`'s and `autoflow::`'s.
+    for role in ROLES.into_iter().filter(|role| !["flowetl", "autoflow"].contains(role)) {
         kill_recovers(&up, role);
     }
     assert_eq!(up.rows(), rows);
@@ -62,8 +68,8 @@ fn quickstart_brings_up_a_stack_that_survives_rotation_and_kills() {
 }
 
 /// The deployment under test.
-struct Up<'a> {
-    engine: &'a Engine,
+pub(super) struct Up<'a> {
+    pub(super) engine: &'a Engine,
     images: &'a str,
     secrets: &'a str,
     /// Directories that containers are shown.
@@ -73,7 +79,8 @@ struct Up<'a> {
 impl Up<'_> {
     fn quickstart(&self, more: &[&str]) -> (String, String) {
         let began = Instant::now();
-        let base = ["quickstart", "--stack", STACK, "--images", self.images, "--secrets", self.secrets];
+        let base =
+            ["quickstart", "--stack", STACK, "--images", self.images, "--secrets", self.secrets, "--with", "autoflow"];
         // FlowETL as a user that no image knows.
         let place = |name: &str| self.place.join(name).display().to_string();
         let set = [
@@ -82,6 +89,8 @@ impl Up<'_> {
             "FLOWETL_HOST_PORT=8080".to_owned(),
             "FLOWETL_HOST_USER_ID=12345".to_owned(),
             "FLOWETL_HOST_GROUP_ID=12345".to_owned(),
+            format!("AUTOFLOW_INPUTS_DIR={}", place("workflows")),
+            format!("AUTOFLOW_OUTPUTS_DIR={}", place("outputs")),
         ];
         let set: Vec<&str> = set.iter().flat_map(|set| ["--set", set]).collect();
         let told = self.engine.flowkit(&[&base[..], &set, more].concat());
@@ -109,7 +118,7 @@ impl Up<'_> {
         ROLES.map(|role| self.engine.container_of(&service(role))).to_vec()
     }
 
-    fn container(&self, role: &str) -> String {
+    pub(super) fn container(&self, role: &str) -> String {
         self.engine.container_of(&service(role)).unwrap_or_else(|| panic!("{role} is not healthy"))
     }
 }
@@ -156,13 +165,15 @@ fn limits_are_seen_inside(up: &Up) {
     assert!(memory.contains("cgroup"), "{memory}");
 }
 
-/// From the node itself, at the port that the guide names.
-fn the_guides_example_works(up: &Up) {
+/// From the node itself, at the port that the guide names; gives the people on the last day.
+fn the_guides_example_works(up: &Up) -> u64 {
     let (secrets, python) = (Path::new(up.secrets), flowapi::python());
     let node = || up.engine.on_node(python.to_str().unwrap());
     let told = flowapi::guide(node(), 9090, &flowapi::token(secrets), &secrets.join("cert-flowkit.pem")).unwrap();
     assert_eq!(told["days"].as_array().unwrap().len(), 2, "{told}");
-    assert!(told["people"].as_u64().unwrap() > 15_000, "{told}");
+    let people = told["people"].as_u64().unwrap();
+    assert!(people > 15_000, "{told}");
+    people
 }
 
 /// What holds before a FlowMachine of a test's own.

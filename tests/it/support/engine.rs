@@ -177,7 +177,7 @@ pub fn images() -> PathBuf {
 }
 
 /// Roles that have images, those before that are talked to.
-pub const ROLES: [&str; 6] = ["flowdb", "redis", "flowmachine", "flowapi", "flowauth", "flowetl"];
+pub const ROLES: [&str; 7] = ["flowdb", "redis", "flowmachine", "flowapi", "flowauth", "flowetl", "autoflow"];
 
 /// Waits for a container of a service other than `before`.
 pub fn wait_for_another(engine: &Engine, service: &str, before: &str) {

@@ -21,7 +21,10 @@ in
   "one host, every role" = {
     modules = [
       single
-      { services.flowkit.flowetl.enable = true; }
+      {
+        services.flowkit.flowetl.enable = true;
+        services.flowkit.autoflow.enable = true;
+      }
     ];
     holds = host: {
       "a unit for each role, and one that makes secrets" =
@@ -66,7 +69,13 @@ in
         && has ''Environment="FLOWKIT_FLOWAUTH_SERVER=/nix/store/00000000000000000000000000000000-flowauth/bin/flowauth"'' host.units.flowkit-flowauth
         && has ''Environment="FLOWKIT_POSTGRES_BIN=/nix/store/00000000000000000000000000000000-plain-postgresql/bin"'' host.units.flowkit-flowauth
         && has ''Environment="FLOWKIT_FLOWETL_PYTHON=/nix/store/00000000000000000000000000000000-flowetl/bin/python"'' host.units.flowkit-flowetl
-        && has ''Environment="FLOWKIT_POSTGRES_BIN=/nix/store/00000000000000000000000000000000-plain-postgresql/bin"'' host.units.flowkit-flowetl;
+        && has ''Environment="FLOWKIT_POSTGRES_BIN=/nix/store/00000000000000000000000000000000-plain-postgresql/bin"'' host.units.flowkit-flowetl
+        && has ''Environment="FLOWKIT_AUTOFLOW_SERVER=/nix/store/00000000000000000000000000000000-autoflow/bin/autoflow"'' host.units.flowkit-autoflow
+        && has ''Environment="FLOWKIT_AUTOFLOW_PYTHON=/nix/store/00000000000000000000000000000000-notebooks/bin/python"'' host.units.flowkit-autoflow;
+      "AutoFlow comes after FlowAPI, whose address and certificate it has" =
+        has "After=network.target flowkit-flowapi.service flowkit-secrets.service" host.units.flowkit-autoflow
+        && has ''Environment="FLOWAPI_URL=https://127.0.0.1:9090"'' host.units.flowkit-autoflow
+        && has "LoadCredential=cert-flowkit.pem:/var/lib/flowkit/secrets/cert-flowkit.pem" host.units.flowkit-autoflow;
       "FlowETL comes after FlowDB" =
         has "After=network.target flowkit-flowdb.service flowkit-secrets.service" host.units.flowkit-flowetl;
       "FlowAPI and FlowAuth are told of each other, and wait for nobody because of it" =
@@ -90,10 +99,33 @@ in
     };
   };
 
-  "FlowETL runs where it is asked for" = {
+  "FlowETL and AutoFlow run where they are asked for" = {
     modules = [ single ];
     holds = host: {
-      "the preset leaves it out" = !(host.units ? flowkit-flowetl);
+      "the preset leaves them out" = !(host.units ? flowkit-flowetl) && !(host.units ? flowkit-autoflow);
+    };
+  };
+
+  "AutoFlow reads workflows of the configuration, and FlowAPI elsewhere" = {
+    modules = [
+      all
+      {
+        services.flowkit.secretsDir = "/run/keys";
+        services.flowkit.autoflow = {
+          enable = true;
+          directories.AUTOFLOW_INPUTS_DIR = "/nix/store/00000000000000000000000000000000-workflows";
+          directories.AUTOFLOW_OUTPUTS_DIR = "/srv/reports";
+          settings.FLOWAPI_URL = "https://flowapi.example.org:9090";
+        };
+      }
+    ];
+    holds = host: {
+      "workflows are where they are" =
+        has ''Environment="AUTOFLOW_INPUTS_DIR=/nix/store/00000000000000000000000000000000-workflows"'' host.units.flowkit-autoflow;
+      "reports go where it may write" =
+        has "ReadWritePaths=/srv/reports" host.units.flowkit-autoflow
+        && has ''Environment="AUTOFLOW_OUTPUTS_DIR=/srv/reports"'' host.units.flowkit-autoflow;
+      "FlowAPI is reached" = !(has "IPAddressDeny=any" host.units.flowkit-autoflow);
     };
   };
 
@@ -156,7 +188,10 @@ in
   "hardening, and what each role is given back" = {
     modules = [
       single
-      { services.flowkit.flowetl.enable = true; }
+      {
+        services.flowkit.flowetl.enable = true;
+        services.flowkit.autoflow.enable = true;
+      }
     ];
     holds = host: {
       "FlowDB looks at the machine" = allowed host "flowdb" [ "machine" ];
@@ -170,6 +205,10 @@ in
             "netlink"
             "scheduling"
           ];
+      "so do AutoFlow's kernels" = allowed host "autoflow" [
+        "netlink"
+        "scheduling"
+      ];
       "secrets are made by a unit that can do nothing else" = allowed host "secrets" [ ];
     };
   };

@@ -12,6 +12,8 @@
     "flowetl"
     "flowapi"
     "flowauth"
+    "autoflow"
+    "notebooks"
   ] pkgs.named,
 }:
 rec {

@@ -135,11 +135,7 @@ fn page(title: &str, introduction: &str) -> String {
 }
 
 fn heading(page: &mut String, role: &Role) {
-    let built = match (role.built, role.packaged) {
-        (true, true) => "",
-        (true, false) => " As processes of a host only: it has no image and no module yet.",
-        (false, _) => " Not built yet: what is said here can be made and checked already.",
-    };
+    let built = if role.built { "" } else { " Not built yet: what is said here can be made and checked already." };
     _ = write!(page, "## {}\n\n{}.{built}\n\n", role.title, capital(&role.summary));
 }
 

@@ -18,9 +18,6 @@ pub struct Role {
     pub summary: String,
     /// Whether this program can run it; data about roles to come is here already.
     pub built: bool,
-    /// Whether it has an image and a place in stacks, too.
-    #[serde(default = "yes")]
-    pub packaged: bool,
     /// Ways of deploying FlowKit, of those that its guide describes, that this role is part of.
     pub scenarios: Vec<Scenario>,
     /// Secrets that this role owns.
@@ -472,10 +469,6 @@ impl Needs {
     pub fn memory(&self) -> u64 {
         u64::from(self.memory_mib + self.database_mib) << 20
     }
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// A default as its text, whichever scalar it is in the file.

@@ -16,6 +16,8 @@ const LIFETIME: Duration = Duration::from_secs(825 * 24 * 3600);
 
 /// The name that FlowKit's guide gives the API.
 const NAME: &str = "flow.api";
+/// Its name among the services of a stack.
+const SERVICE: &str = "flowapi";
 
 /// Why no certificate was made.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +53,7 @@ pub fn make(key: &Secret, also: &[String]) -> Result<Secret, CertificateError> {
 }
 
 fn alternative_names(also: &[String]) -> Result<Vec<SanType>, CertificateError> {
-    let mut names = vec![NAME.to_string(), "localhost".into(), "127.0.0.1".into(), "::1".into()];
+    let mut names = [NAME, SERVICE, "localhost", "127.0.0.1", "::1"].map(String::from).to_vec();
     names.extend(host_names());
     names.extend(host_addresses());
     let mut seen = BTreeSet::new();
