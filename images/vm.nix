@@ -30,17 +30,26 @@ in
   }
   // lib.mapAttrs (_: role: {
     settings = lib.listToAttrs (
-      map (
-        talk:
-        lib.nameValuePair talk.setting (
-          lib.mkDefault (
-            lib.replaceStrings [ "{host}" "{port}" ] [
-              "10.0.2.2"
-              (toString (lib.head (import ../src/roles).${talk.role}.port).container)
-            ] talk.form
+      map
+        (
+          talk:
+          lib.nameValuePair talk.setting (
+            lib.mkDefault (
+              lib.replaceStrings
+                [ "{host}" "{port}" ]
+                [
+                  "10.0.2.2"
+                  (toString (lib.head (import ../src/roles).${talk.role}.port).container)
+                ]
+                talk.form
+            )
           )
         )
-      ) (lib.filter (talk: talk ? form && !(talk.optional or false) && !config.services.flowkit.${talk.role}.enable) (role.talks-to or [ ]))
+        (
+          lib.filter (
+            talk: talk ? form && !(talk.optional or false) && !config.services.flowkit.${talk.role}.enable
+          ) (role.talks-to or [ ])
+        )
       ++ map (setting: lib.nameValuePair setting.name (lib.mkDefault "10.0.2.2")) (
         lib.filter (
           setting:

@@ -53,7 +53,9 @@ callPackage ./python.nix {
     nbconvert = keep;
     weasyprint = ''
       file=$site/weasyprint/text/ffi.py
-      for library in ${lib.concatStringsSep " " (lib.mapAttrsToList (name: path: "${name}=${path}") libraries)}; do
+      for library in ${
+        lib.concatStringsSep " " (lib.mapAttrsToList (name: path: "${name}=${path}") libraries)
+      }; do
         name=''${library%%=*} path=''${library#*=}
         test -e "$path"
         grep -q "'$name'" "$file"

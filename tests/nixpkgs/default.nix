@@ -59,7 +59,9 @@ let
           secretsDir = "/run/keys/flowkit";
           settings = lib.listToAttrs (
             map (talk: lib.nameValuePair talk.setting "https://10.0.0.5:9090") (
-              lib.filter (talk: talk ? form && !(talk.optional or false)) (catalogue.roles.${name}.talks-to or [ ])
+              lib.filter (talk: talk ? form && !(talk.optional or false)) (
+                catalogue.roles.${name}.talks-to or [ ]
+              )
             )
             ++ map (setting: lib.nameValuePair setting.name "10.0.0.5") (
               lib.filter (setting: setting.type == "host" && setting.owner != name) (
@@ -100,18 +102,16 @@ in
     // bySystem "formatter" (_: formatter: { nixfmt-tree = formatter.drvPath; }) flake.formatter
     // bySystem "overlays" (
       _: pkgs:
-      lib.genAttrs
-        [
-          "autoflow"
-          "flowapi"
-          "flowauth"
-          "flowetl"
-          "flowkit"
-          "flowmachine"
-          "flowkit-notebooks"
-          "flowkit-postgresql"
-        ]
-        (name: (pkgs.extend flake.overlays.default).${name}.drvPath)
+      lib.genAttrs [
+        "autoflow"
+        "flowapi"
+        "flowauth"
+        "flowetl"
+        "flowkit"
+        "flowmachine"
+        "flowkit-notebooks"
+        "flowkit-postgresql"
+      ] (name: (pkgs.extend flake.overlays.default).${name}.drvPath)
     ) (lib.getAttrs (lib.attrNames flake.packages) nixpkgs.legacyPackages)
     // {
       nixosConfigurations = lib.mapAttrs (_: toplevel) flake.nixosConfigurations;
@@ -135,7 +135,11 @@ in
                 (examples + "/${file}")
               ]
               # Settings alone are of a host that runs something.
-              ++ lib.optional (lib.elem file [ "autoflow.nix" "directories.nix" "settings.nix" ]) single
+              ++ lib.optional (lib.elem file [
+                "autoflow.nix"
+                "directories.nix"
+                "settings.nix"
+              ]) single
             )
           )
         )
