@@ -312,11 +312,14 @@ fn autoflow_is_beside_the_others_where_it_is_asked_for() {
     assert_eq!(keys(&file["services"]).len(), 7);
     let autoflow = &file["services"]["autoflow"];
     assert!(autoflow.get("ports").is_none(), "{autoflow}");
-    assert_eq!(keys(&autoflow["networks"]), ["flowapi"]);
+    assert_eq!(keys(&autoflow["networks"]), ["flowapi", "flowauth"]);
     let held: Vec<&str> = autoflow["secrets"].as_array().unwrap().iter().flat_map(|it| it["target"].as_str()).collect();
-    assert_eq!(held, ["FLOWAPI_TOKEN", "cert-flowkit.pem"]);
+    assert_eq!(held, ["FLOWAPI_TOKEN", "cert-flowkit.pem", "cert-flowauth.pem"]);
     // Where they are on the host is nothing for the container.
-    assert_eq!(keys(&autoflow["environment"]), ["FLOWAPI_URL", "FLOWKIT_STOP_SECONDS"]);
+    assert_eq!(
+        keys(&autoflow["environment"]),
+        ["FLOWAPI_URL", "FLOWKIT_AUTOFLOW_FLOWAUTH_URL", "FLOWKIT_STOP_SECONDS"]
+    );
     assert_eq!(autoflow["environment"]["FLOWAPI_URL"], "https://flowapi:9090");
     let mounts = |file: &Value| -> Vec<(String, String)> {
         let mounts = file["services"]["autoflow"]["volumes"].as_array().unwrap();
