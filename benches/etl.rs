@@ -2,7 +2,7 @@
 //! `ATTACH PARTITION` of the same files into the same FlowDB, which is configured as `flowkit up` does it.
 //!
 //! `cargo bench --bench etl [-- SUBSCRIBERS DAYS ROUNDS]`; 100,000 subscribers (430,000 calls a day), 4 days, 3 rounds when not said.
-//! One day, then all of them, each by both in turn; the medians of all rounds.
+//! One day, then all of them, by bare statements with FlowETL's indexes and with ours, and by the loader, in turn; the medians of all rounds.
 
 #[allow(dead_code, missing_docs)] // the tests need more of it
 #[path = "../tests/it/support/mod.rs"]
@@ -42,6 +42,9 @@ impl Progress for Attached {
     fn check(&self) {}
 }
 
+/// The indexes of a DAG that names none, and the one that it is clustered by.
+const FLOWETL: [&str; 5] = ["msisdn", "msisdn_counterpart", "location_id", "datetime", "tac"];
+
 fn main() {
     let numbers: Vec<u32> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
     let number = |at: usize, default: u32| numbers.get(at).copied().unwrap_or(default);
@@ -51,18 +54,23 @@ fn main() {
     for _ in 0..number(2, 3) {
         for days in [1, bench.days.len()] {
             let mut took = |who, time| seconds.entry((days, who)).or_default().push(time);
-            took("bare", bench.bare(days));
+            took("flowetl", bench.bare(days, &FLOWETL));
+            took("bare", bench.bare(days, &etl::INDEXES));
             let (attached, whole) = bench.loader(days, cpus);
             took("loader", attached);
             took("whole", whole);
         }
     }
-    say::show!("days  rows      bare rows/s  loader rows/s  ratio  with checks rows/s   ({cpus} CPUs)");
+    say::show!("rows/s, and the loader's times those of both   ({cpus} CPUs)");
+    say::show!("days  rows      FlowETL's    our indexes  loader         times  times  with checks");
     for days in [1, bench.days.len()] {
         let rows: u64 = bench.rows[..days].iter().sum();
         let rate = |who| rows as f64 / median(&seconds[&(days, who)]);
-        let (bare, loader, whole) = (rate("bare"), rate("loader"), rate("whole"));
-        say::show!("{days:<5} {rows:<9} {bare:<12.0} {loader:<14.0} {:<6.2} {whole:<8.0}", loader / bare);
+        let (flowetl, bare, loader, whole) = (rate("flowetl"), rate("bare"), rate("loader"), rate("whole"));
+        let (times, others) = (loader / bare, loader / flowetl);
+        say::show!(
+            "{days:<5} {rows:<9} {flowetl:<12.0} {bare:<12.0} {loader:<14.0} {others:<6.2} {times:<6.2} {whole:<8.0}"
+        );
     }
 }
 
@@ -119,11 +127,11 @@ impl Bench {
     }
 
     /// Seconds by bare statements, a day after the other, as good as they can be: new rows need no WAL of their own.
-    fn bare(&self, days: usize) -> f64 {
+    fn bare(&self, days: usize, indexes: &[&str]) -> f64 {
         let began = Instant::now();
         for day in &self.days[..days] {
             let (name, next) = (Kind::Calls.partition(day.date), day.date.next_day().expect("there is one"));
-            let indexes = Kind::Calls.indexes().iter();
+            let indexes = indexes.iter();
             let indexes: String = indexes.map(|column| format!("CREATE INDEX ON etl.{name} ({column});")).collect();
             let sql = format!(
                 "BEGIN; CREATE TABLE etl.{name} (LIKE events.calls);

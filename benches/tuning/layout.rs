@@ -43,7 +43,7 @@ pub const LAYOUTS: &[Layout] = &[
         indexes: &[FLOWETL[0], FLOWETL[1], FLOWETL[2], FLOWETL[3], ("btree", "msisdn")],
     },
     Layout {
-        name: "brin-time",
+        name: "brin_time",
         order: "msisdn, datetime",
         indexes: &[FLOWETL[0], FLOWETL[1], ("brin", "datetime"), FLOWETL[3], ("btree", "msisdn")],
     },
@@ -52,7 +52,7 @@ pub const LAYOUTS: &[Layout] = &[
         order: "msisdn, datetime",
         indexes: &[("btree", "location_id"), ("brin", "datetime"), ("btree", "msisdn")],
     },
-    Layout { name: "brin-only", order: "msisdn, datetime", indexes: &[("brin", "msisdn"), ("brin", "datetime")] },
+    Layout { name: "brin_only", order: "msisdn, datetime", indexes: &[("brin", "msisdn"), ("brin", "datetime")] },
     Layout {
         name: "pair",
         order: "msisdn, datetime",

@@ -14,7 +14,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Transaction};
 
 use crate::error::Error;
-use crate::kind::Kind;
+use crate::kind::{INDEXES, Kind};
 use crate::sort::Sorted;
 
 /// What a stream of rows begins and ends with: signature, no flags, no extension.
@@ -127,7 +127,7 @@ impl Place {
         let work = self.work();
         let failed = || Error::when(format!("make the indexes of {} of {}", self.kind, self.date));
         // One thread: nobody else takes the next one in between.
-        let columns = Mutex::new(self.kind.indexes().iter());
+        let columns = Mutex::new(INDEXES.iter());
         let next = || columns.lock().unwrap_or_else(PoisonError::into_inner).next();
         let builders = clients.iter().map(async |client| {
             while let Some(column) = next() {
@@ -222,7 +222,7 @@ impl Place {
     fn exchange(&self) -> String {
         let (work, kind, name) = (self.work(), self.kind, self.kind.partition(self.date));
         let (from, to) = self.bounds();
-        let indexes = kind.indexes().iter();
+        let indexes = INDEXES.iter();
         let renamed: String = indexes
             .map(|column| format!("ALTER INDEX events.{work}_{column}_idx RENAME TO {name}_{column}_idx;"))
             .collect();

@@ -5,6 +5,11 @@ use std::fmt;
 use time::Date;
 use time::macros::format_description;
 
+/// The columns of a day that get an index: the subscriber, by whom the table is sorted (FlowETL's `cluster_field`), and the cell, for who
+/// looks up one of them by hand. FlowMachine reads whole days: none of its queries gains by these or by FlowETL's other three, which
+/// take more time than all the rest of a load (docs/tuning.md, "How a day's rows lie").
+pub const INDEXES: [&str; 2] = ["msisdn", "location_id"];
+
 /// A kind of events: a table of schema `events`, with a partition for each day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -115,15 +120,6 @@ impl Kind {
     /// Whether an event has two parties, each with a row of its own.
     pub fn has_counterparts(self) -> bool {
         matches!(self, Kind::Calls | Kind::Sms)
-    }
-
-    /// The columns that get an index: FlowETL's own list without what the kind has no column for (with which FlowETL's
-    /// default fails), and the subscriber, by whom the table is sorted (FlowETL's `cluster_field`).
-    pub fn indexes(self) -> &'static [&'static str] {
-        match self.has_counterparts() {
-            true => &["msisdn", "msisdn_counterpart", "location_id", "datetime", "tac"],
-            false => &["msisdn", "location_id", "datetime", "tac"],
-        }
     }
 
     /// The name of a day's partition in schema `events`.

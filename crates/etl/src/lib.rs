@@ -57,7 +57,7 @@ pub use error::Error;
 pub use features::{Reading, System, Unreadable};
 pub use geography::{Found, Gaps, Leave, NotLoaded, geography};
 pub use guess::{Guess, Guessed, NoGuess, guess};
-pub use kind::{Column, Kind, Type};
+pub use kind::{Column, INDEXES, Kind, Type};
 pub use load::{Options, Outcome, Progress, load};
 pub use moment::{Moments, Writing, Zone};
 pub use plan::{Day, NoPlan, Partial, of_local, plan};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use etl::{Column, Compression, Guess, Guessed, Input, Kind, Type, Writing};
+use etl::{Column, Compression, Guess, Guessed, INDEXES, Input, Kind, Type, Writing};
 use time::macros::format_description;
 
 use super::super::Failure;
@@ -89,7 +89,7 @@ impl New {
         let field_lines: String =
             fields.iter().map(|field| format!("        {}: \"TEXT\",\n", python(field))).collect();
         let indexes: Vec<String> =
-            kind.indexes().iter().filter(|column| **column != "msisdn").map(|column| python(column)).collect();
+            INDEXES.iter().filter(|column| **column != "msisdn").map(|column| python(column)).collect();
         let time = self.time(guess, &fields);
         let values: Vec<String> = kind
             .columns()
@@ -125,7 +125,7 @@ impl New {
                  delimiter={},\n    \
                  header={},\n    \
                  extract_sql=\"\"\"\n        SELECT\n{}\n        FROM {{{{ staging_table }}}}{day}\n    \"\"\",\n    \
-                 # FlowETL's default names columns that not every kind has.\n    \
+                 # What FlowMachine and people need; FlowETL's default names columns that not every kind has.\n    \
                  indexes=[{}],\n    \
                  cluster_field=\"msisdn\",\n\
              )\n\

@@ -58,12 +58,10 @@ pub fn partition(event: Event, date: time::Date) -> String {
     format!("{}_{day}", event.name())
 }
 
-/// The indexes that FlowETL makes, with its names, and one on the subscriber.
+/// The indexes that the loader makes, by FlowETL's names.
 fn indexes(event: Event, date: time::Date) -> String {
     let name = partition(event, date);
-    let counterpart = event.has_counterparts().then_some("msisdn_counterpart");
-    let columns = ["msisdn", "location_id", "datetime", "tac"].into_iter().chain(counterpart);
-    columns.map(|column| format!("CREATE INDEX {name}_{column}_idx ON events.{name} ({column});")).collect()
+    etl::INDEXES.map(|column| format!("CREATE INDEX {name}_{column}_idx ON events.{name} ({column});")).concat()
 }
 
 /// Makes a partition part of its parent and says so in all the places where FlowETL does.

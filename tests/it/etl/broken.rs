@@ -67,13 +67,13 @@ fn a_day_that_is_unfit_is_put_in_quarantine() {
     assert_eq!(rig.value("SELECT count(*) FROM events.calls_20160120"), "50");
 
     // What FlowDB refuses in the middle leaves nothing that takes room.
-    let stands = "CREATE TABLE etl.load_calls_20160121_tac_idx ()";
+    let stands = "CREATE TABLE etl.load_calls_20160121_location_id_idx ()";
     rig.cluster.run(SUPERUSER, stands).expect("something in the way of an index");
     let failing = rig.file("calls_2016-01-21.csv", calls(21, 50));
     let said = rig.run(&["load", "calls"], &[&failing]);
     assert!(said.status != Some(0) && said.stderr.contains("make the indexes of calls of 2016-01-21"), "{said:?}");
     assert_eq!(rig.value("SELECT count(*) FROM pg_class WHERE relname = 'load_calls_20160121'"), "0");
-    rig.cluster.run(SUPERUSER, "DROP TABLE etl.load_calls_20160121_tac_idx").expect("it goes");
+    rig.cluster.run(SUPERUSER, "DROP TABLE etl.load_calls_20160121_location_id_idx").expect("it goes");
     rig.load(&["calls"], &[&failing]);
 
     // `check` says the same without a FlowDB.

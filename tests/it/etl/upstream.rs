@@ -41,7 +41,7 @@ fn by_dag(rig: &Rig, kind: Kind, file: &Path) {
     let names = columns(&|column| column.name.to_owned());
     let index = |column: &str| format!("CREATE INDEX {name}_{column}_idx ON {extract} ({column});");
     let indexes: String =
-        kind.indexes().iter().filter(|column| **column != "msisdn").map(|column| index(column)).collect();
+        etl::INDEXES.iter().filter(|column| **column != "msisdn").map(|column| index(column)).collect();
     let (flags, values, update) = match kind.has_counterparts() {
         true => (", has_counterparts", ", true", ", has_counterparts = excluded.has_counterparts"),
         false => ("", "", ""),
