@@ -52,6 +52,12 @@ pub const LAYOUTS: &[Layout] = &[
         order: "msisdn, datetime",
         indexes: &[("btree", "location_id"), ("brin", "datetime"), ("btree", "msisdn")],
     },
+    // What the loader makes.
+    Layout {
+        name: "ours",
+        order: "msisdn, datetime",
+        indexes: &[("btree", "msisdn"), ("btree", "location_id"), ("btree", "datetime")],
+    },
     Layout { name: "brin_only", order: "msisdn, datetime", indexes: &[("brin", "msisdn"), ("brin", "datetime")] },
     Layout {
         name: "pair",

@@ -102,11 +102,9 @@ fn three_days_are_loaded_as_flowetl_would_leave_them() {
     let named = |table: &str, columns: &[&str]| {
         columns.iter().map(|c| format!("{table}_{c}_idx")).collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(
-        indexes("calls_20160102"),
-        named("calls_20160102", &["datetime", "location_id", "msisdn_counterpart", "msisdn", "tac"])
-    );
-    assert_eq!(indexes("topups_20160103"), named("topups_20160103", &["datetime", "location_id", "msisdn", "tac"]));
+    for day in ["calls_20160102", "topups_20160103"] {
+        assert_eq!(indexes(day), named(day, &["datetime", "location_id", "msisdn"]));
+    }
 
     // Statistics of parents too, and rows that no vacuum has to look at again.
     assert_eq!(

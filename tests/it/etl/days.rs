@@ -84,12 +84,12 @@ fn status_shows_what_is_there(rig: &Rig) {
 }
 
 #[test]
-fn each_kind_is_indexed_by_subscriber_and_cell() {
+fn each_kind_is_indexed_by_subscriber_cell_and_time() {
     let rig = Rig::started();
     for (kind, columns, indexes) in [
-        ("sms", "datetime,msisdn", "location_id msisdn"),
-        ("mds", "datetime,msisdn", "location_id msisdn"),
-        ("topups", "datetime,msisdn", "location_id msisdn"),
+        ("sms", "datetime,msisdn", "datetime location_id msisdn"),
+        ("mds", "datetime,msisdn", "datetime location_id msisdn"),
+        ("topups", "datetime,msisdn", "datetime location_id msisdn"),
     ] {
         // Through a pipe, as a program that fetches the day would give it.
         let mut child = rig
