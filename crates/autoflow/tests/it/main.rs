@@ -108,7 +108,7 @@ async fn a_new_day_runs_and_its_files_are_whole_and_named_as_upstream_does() {
     assert_eq!(rig.outputs(&format!("files/{beside}")), ["table.csv"]);
     let mode = |name: &str| fs::metadata(rig.path(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&format!("outputs/reports/{stem}.pdf")), mode("outputs/reports")), (0o644, 0o755));
-    assert!(rig.outputs(".running").is_empty() && fs::read_dir(rig.path("tmp/runs")).unwrap().next().is_none());
+    assert!(rig.outputs(".running").is_empty() && fs::read_dir(rig.path("state/runs")).unwrap().next().is_none());
 
     // Only the new day, by a token that was replaced meanwhile.
     assert!(rig.log().contains("FLOWAPI_TOKEN ends at") && rig.log().contains("in 3 days"), "{}", rig.log());
@@ -298,7 +298,7 @@ fn what_misbehaves_is_one_clear_entry_and_harms_nobody() {
         [mode("closed"), mode("odd"), mode("odd/x"), mode("")].map(|mode| mode & 0o777),
         [0o644, 0o755, 0o644, 0o755]
     );
-    assert!(fs::read_dir(rig.path("tmp/runs")).unwrap().next().is_none());
+    assert!(fs::read_dir(rig.path("state/runs")).unwrap().next().is_none());
     if gaps.is_empty() {
         assert!(!rig.outputs("logs").iter().any(|name| name.starts_with("litter__")), "a report needs no unix sockets");
     }

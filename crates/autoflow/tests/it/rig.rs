@@ -50,7 +50,7 @@ impl Rig {
     /// A FlowAPI with these days, and notebooks by their names: programs in Python.
     pub fn new(days: &[&str], workflows: &str, notebooks: &[(&str, &str)]) -> Rig {
         let dir = tempfile::tempdir().unwrap();
-        for part in ["inputs", "outputs", "secrets", "state", "tmp", "env/bin"] {
+        for part in ["inputs", "outputs", "secrets", "state", "env/bin"] {
             fs::create_dir_all(dir.path().join(part)).unwrap();
         }
         let python = dir.path().join("env/bin/python");
@@ -68,7 +68,6 @@ impl Rig {
             ("AUTOFLOW_LOG_LEVEL", "info".to_owned()),
             ("CREDENTIALS_DIRECTORY", text(at("secrets"))),
             ("STATE_DIRECTORY", text(at("state"))),
-            ("TMPDIR", text(at("tmp"))),
             ("FLOWKIT_AUTOFLOW_PYTHON", text(python)),
             ("FLOWKIT_AUTOFLOW_RETRY_SECONDS", "1".to_owned()),
         ];
