@@ -39,7 +39,7 @@ connection = flowclient.connect(
 )
 following = (pd.Timestamp(reference_date) + pd.Timedelta(days=1)).strftime("%Y-%m-%d")
 metric = flowclient.event_count_spec(start_date=reference_date, end_date=following, event_types=["mds"])
-rows = flowclient.histogram_aggregate(connection=connection, metric=metric, bins=[1, 2, 3, 4, 5]).get_result(disable_progress=True)
+rows = flowclient.histogram_aggregate(connection=connection, metric=metric, bins=[4, 5]).get_result(disable_progress=True)
 lines = [f"{int(row.value)} people with {int(row.lower_edge)} records" for row in rows.dropna().itertuples()]
 Markdown(f"On {reference_date}: {', '.join(lines)}.")
 "#;
