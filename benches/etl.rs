@@ -107,7 +107,7 @@ impl Bench {
             bench.cluster.run(SUPERUSER, &copy).expect("a file");
             let rows = bench.cluster.value(SUPERUSER, &format!("SELECT count(*) FROM events.{name}"));
             bench.rows.push(rows.parse().expect("a number"));
-            bench.days.push(Day { date, inputs: vec![Input::File(path)] });
+            bench.days.push(Day { date, inputs: vec![Input::File(path)], spans: Vec::new() });
         }
         bench.clear();
         bench

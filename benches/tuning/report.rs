@@ -176,7 +176,9 @@ pub fn peaks(memory: u64, rows: &[(String, Result<Peak, String>)]) {
 /// What each layout takes.
 pub fn layouts(rows: &[[String; 4]]) {
     let mut table = table(["layout", "seconds to make", "rows, MiB", "indexes, MiB"]);
-    rows.iter().for_each(|row| drop(table.add_row(row)));
+    for row in rows {
+        table.add_row(row);
+    }
     say::show!("{table}");
 }
 
