@@ -40,10 +40,23 @@ pub enum NotLoaded {
     Areas(Vec<String>),
     /// There is one.
     #[error(
-        "nothing was changed: geography.admin{0} is there, with {1} areas; --replace puts these in its place. Results by admin{0} that \
+        "nothing was changed: geography.admin{0} is there, {1}; --replace puts these in its place. Results by admin{0} that \
          FlowMachine has stored are of the old areas, and stay so"
     )]
-    There(u8, i64),
+    There(u8, Before),
+    /// There is one that FlowDB's owner has not made.
+    #[error(
+        "nothing was changed, and nothing read: geography.admin{level} is the {what} of \"{owner}\", not FlowDB's own, and may run code of \
+         theirs; have it dropped or renamed (as they, or DROP {what} geography.admin{level} in psql), or choose another level"
+    )]
+    Foreign {
+        /// The level.
+        level: u8,
+        /// As it is dropped.
+        what: &'static str,
+        /// Whose it is.
+        owner: String,
+    },
     /// FlowDB.
     #[error(transparent)]
     Database(#[from] Error),
@@ -64,10 +77,28 @@ pub struct Found {
     pub gaps: Option<Gaps>,
     /// Cells of FlowDB in no area, in one, in several.
     pub cells: [u64; 3],
-    /// How many areas were there before.
-    pub before: Option<u64>,
+    /// What was there before.
+    pub before: Option<Before>,
     /// Results by them that FlowMachine has stored.
     pub stored: u64,
+}
+
+/// What a level was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// A table, of so many areas.
+    Areas(u64),
+    /// A view, or whatever else has to be computed: it may have been built on what others made, and is not asked.
+    Other(&'static str),
+}
+
+impl std::fmt::Display for Before {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Before::Areas(areas) => write!(f, "with {areas} areas"),
+            Before::Other(what) => write!(f, "a {}", what.to_lowercase()),
+        }
+    }
 }
 
 /// Ground that is surrounded by areas and part of none.
@@ -89,8 +120,8 @@ pub async fn geography(client: &mut Client, areas: &Areas, leave: Leave) -> Resu
     let level = areas.level;
     let failed = || Error::when(format!("look at the areas of admin{level}"));
     let transaction = client.transaction().await.map_err(failed())?;
-    let there = there(&transaction, level).await.map_err(failed())?;
-    if let Some(before) = there.as_ref().map(|there| there.areas)
+    let there = there(&transaction, level).await?;
+    if let Some(before) = there.as_ref().map(|there| there.before)
         && !leave.replace
         && !leave.check
     {
@@ -121,7 +152,7 @@ pub async fn geography(client: &mut Client, areas: &Areas, leave: Leave) -> Resu
         slivers,
         gaps: gaps(&transaction).await.map_err(failed())?,
         cells: cells(&transaction).await.map_err(failed())?,
-        before: there.as_ref().map(|there| there.areas.unsigned_abs()),
+        before: there.as_ref().map(|there| there.before),
         stored: stored(&transaction, level).await.map_err(failed())?,
     };
     if found.before.is_none() {
@@ -141,21 +172,45 @@ fn label(areas: &[Area], n: i32) -> &str {
 struct There {
     /// As it is dropped.
     what: &'static str,
-    areas: i64,
+    before: Before,
 }
 
-async fn there(transaction: &Transaction<'_>, level: u8) -> Result<Option<There>, tokio_postgres::Error> {
-    let sql = "SELECT relkind::text FROM pg_class WHERE oid = to_regclass($1)";
+/// Finds out what has the level's name, and asks it nothing unless it is a plain table of FlowDB's owner: analysts may make relations
+/// in the schema, and a function in a view of theirs would run with the rights of whoever looks, that is with all.
+async fn there(transaction: &Transaction<'_>, level: u8) -> Result<Option<There>, NotLoaded> {
+    let failed = || Error::when(format!("look at geography.admin{level}"));
+    let sql = "SELECT pg_class.oid, relkind::text, rolname::text, rolsuper FROM pg_class JOIN pg_roles ON pg_roles.oid = relowner
+               WHERE pg_class.oid = to_regclass($1)";
     let table = format!("geography.admin{level}");
-    let Some(row) = transaction.query_opt(sql, &[&table]).await? else { return Ok(None) };
-    let what = match row.get(0) {
-        "v" => "VIEW",
-        "m" => "MATERIALIZED VIEW",
-        "f" => "FOREIGN TABLE",
-        _ => "TABLE",
+    let look = async || -> Result<Option<(u32, &'static str)>, NotLoaded> {
+        let Some(row) = transaction.query_opt(sql, &[&table]).await.map_err(failed())? else { return Ok(None) };
+        let what = match row.get(1) {
+            "r" | "p" => "TABLE",
+            "v" => "VIEW",
+            "m" => "MATERIALIZED VIEW",
+            "f" => "FOREIGN TABLE",
+            "S" => "SEQUENCE",
+            "i" | "I" => "INDEX",
+            _ => "TYPE",
+        };
+        match row.get(3) {
+            true => Ok(Some((row.get(0), what))),
+            false => Err(NotLoaded::Foreign { level, what, owner: row.get(2) }),
+        }
     };
-    let areas = transaction.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await?.get(0);
-    Ok(Some(There { what, areas }))
+    let Some((oid, what)) = look().await? else { return Ok(None) };
+    if what != "TABLE" {
+        return Ok(Some(There { what, before: Before::Other(what) }));
+    }
+    // It can't give its name away any more, and what has the name is looked at once again.
+    let lock = format!("LOCK TABLE ONLY {table} IN ACCESS SHARE MODE");
+    transaction.batch_execute(&lock).await.map_err(failed())?;
+    if look().await? != Some((oid, what)) {
+        return Err(Error::Busy(table).into());
+    }
+    let count = format!("SELECT count(*) FROM {table}");
+    let areas: i64 = transaction.query_one(&count, &[]).await.map_err(failed())?.get(0);
+    Ok(Some(There { what, before: Before::Areas(areas.unsigned_abs()) }))
 }
 
 /// Sends the areas, as the file has them.

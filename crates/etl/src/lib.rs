@@ -55,7 +55,7 @@ pub use areas::{Areas, Column as AreaColumn, LEVELS, NoAreas, areas};
 pub use cells::{Cells, Changed, Unsound, apply, cells};
 pub use error::Error;
 pub use features::{Reading, System, Unreadable};
-pub use geography::{Found, Gaps, Leave, NotLoaded, geography};
+pub use geography::{Before, Found, Gaps, Leave, NotLoaded, geography};
 pub use guess::{Guess, Guessed, NoGuess, guess};
 pub use kind::{Column, INDEXES, Kind, Type};
 pub use load::{Options, Outcome, Progress, load};

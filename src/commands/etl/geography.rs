@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use etl::{Areas, Found, Gaps, Leave, NotLoaded};
+use etl::{Areas, Before, Found, Gaps, Leave, NotLoaded};
 use indicatif::HumanCount;
 use say::{Shown, show, tell};
 
@@ -85,7 +85,10 @@ fn said(areas: &Areas) {
         tell!("{} is {}: {}", column.name, Shown(&column.attribute), examples.join(", "));
     }
     if !areas.left.is_empty() {
-        tell!("left out: {}", Shown(areas.left.join(", ")));
+        const SHOWN: usize = 100;
+        let more = areas.left.len().saturating_sub(SHOWN);
+        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        tell!("left out: {}{more}", Shown(areas.left[..areas.left.len().min(SHOWN)].join(", ")));
     }
 }
 
@@ -130,13 +133,17 @@ fn lines(found: &Found, level: u8) -> Vec<String> {
 fn sentence(found: &Found, args: &GeographyArgs) -> String {
     let areas = if found.areas == 1 { "1 area".to_owned() } else { format!("{} areas", HumanCount(found.areas)) };
     let table = format!("geography.admin{}", args.level);
-    match (args.check, found.before) {
-        (true, Some(before)) => format!(
-            "{areas}; nothing was changed. {table} is there, with {}: --replace puts these in its place",
-            HumanCount(before)
-        ),
+    let there = match found.before {
+        Some(Before::Areas(areas)) => Some(("with ", HumanCount(areas).to_string())),
+        Some(Before::Other(what)) => Some(("", format!("a {}", what.to_lowercase()))),
+        None => None,
+    };
+    match (args.check, there) {
+        (true, Some((with, what))) => {
+            format!("{areas}; nothing was changed. {table} is there, {with}{what}: --replace puts these in its place")
+        }
         (true, None) => format!("{areas}; nothing was changed"),
-        (false, Some(before)) => format!("{table}: {areas}, in place of {}", HumanCount(before)),
+        (false, Some((_, what))) => format!("{table}: {areas}, in place of {what}"),
         (false, None) => format!("{table}: {areas}"),
     }
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::forms::{self, DEGREES, METRES, Place, squares};
 use super::{Rig, SUPERUSER, Said};
+use crate::support::flowdb::FLOWMACHINE;
 use crate::support::flowmachine::{FlowMachine, daily_location};
 
 const NAMES: [&str; 2] = ["ADM2_PCODE", "ADM2_FR"];
@@ -79,7 +80,7 @@ fn areas_are_the_same_in_every_form() {
 
     // A plain view over geography.geoms, as others make levels, gives way as well; one that somebody has built on does not.
     rig.cluster.run(SUPERUSER, "DROP TABLE geography.admin2; CREATE VIEW geography.admin2 AS SELECT gid, short_name AS admin2pcod, long_name AS admin2name, geom FROM geography.geoms").expect("a view");
-    assert_eq!(load(&rig, &["--replace"], &csv).stdout, "geography.admin2: 4 areas, in place of 0\n");
+    assert_eq!(load(&rig, &["--replace"], &csv).stdout, "geography.admin2: 4 areas, in place of a view\n");
     rig.cluster
         .run(SUPERUSER, "CREATE VIEW geography.mine AS SELECT admin2pcod FROM geography.admin2")
         .expect("a view");
@@ -91,6 +92,42 @@ fn areas_are_the_same_in_every_form() {
         "{said:?}"
     );
     assert_eq!(rig.ask(THERE), expected);
+}
+
+/// FlowMachine and analysts may make relations in schema geography. What they put in a level's place is neither asked nor removed by the
+/// one who may do all: their code would run with those rights.
+#[test]
+fn a_level_that_somebody_else_made_is_not_looked_at() {
+    let rig = Rig::started();
+    let csv = rig.file("areas.csv", forms::wkt(&squares(), NAMES));
+    // Numbers that were taken stay so, whatever becomes of the transaction.
+    let evil = "CREATE SCHEMA evil; CREATE SEQUENCE evil.seen;
+        CREATE FUNCTION evil.look() RETURNS boolean LANGUAGE sql AS $$ SELECT nextval('evil.seen') > 0 $$";
+    rig.cluster.run(FLOWMACHINE, evil).expect("a schema");
+    for (what, create) in [
+        ("VIEW", "CREATE VIEW geography.admin2 AS SELECT 1 AS gid WHERE evil.look()"),
+        (
+            "MATERIALIZED VIEW",
+            "CREATE MATERIALIZED VIEW geography.admin2 AS SELECT 1 AS gid WHERE evil.look() WITH NO DATA",
+        ),
+        ("TABLE", "CREATE TABLE geography.admin2 (gid integer, CHECK (evil.look()))"),
+    ] {
+        rig.cluster.run(FLOWMACHINE, create).expect("a relation");
+        for options in [&[][..], &["--replace"], &["--check"], &["--check", "--replace"]] {
+            let said = load(&rig, options, &csv);
+            assert_eq!(said.status, Some(2), "{said:?}");
+            let refused = format!("geography.admin2 is the {what} of \"{FLOWMACHINE}\", not FlowDB's own");
+            assert!(said.stderr.contains(&refused), "{said:?}");
+        }
+        assert_eq!(rig.value("SELECT is_called FROM evil.seen"), "f", "{what}");
+        rig.cluster.run(FLOWMACHINE, &format!("DROP {what} geography.admin2")).expect("it is theirs");
+    }
+    // A view of the owner's may stand on one of theirs: it gives way, unasked.
+    rig.cluster.run(FLOWMACHINE, "CREATE VIEW geography.theirs AS SELECT 1 AS gid WHERE evil.look()").expect("a view");
+    rig.cluster.run(SUPERUSER, "CREATE VIEW geography.admin2 AS SELECT * FROM geography.theirs").expect("a view");
+    assert!(load(&rig, &[], &csv).stderr.contains("geography.admin2 is there, a view; --replace"));
+    assert_eq!(load(&rig, &["--replace"], &csv).stdout, "geography.admin2: 4 areas, in place of a view\n");
+    assert_eq!(rig.value("SELECT is_called FROM evil.seen"), "f");
 }
 
 #[test]
