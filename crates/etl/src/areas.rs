@@ -36,7 +36,7 @@ pub struct Areas {
 pub struct Column {
     /// `admin3pcod`
     pub name: String,
-    /// As the file calls it.
+    /// As the file calls it, or what that begins with.
     pub attribute: String,
     /// Some of its values.
     pub examples: Vec<String>,
@@ -93,12 +93,12 @@ pub fn areas(
     }
     let column = |(name, at): &(String, usize)| Column {
         name: name.clone(),
-        attribute: layer.names[*at].clone(),
+        attribute: features::cut(&layer.names[*at]).to_owned(),
         examples: layer.examples(*at).into_iter().map(String::from).collect(),
     };
     let columns = places.iter().map(column).collect();
     let is_left = |at: &usize| !places.iter().any(|(_, place)| place == at);
-    let left = (0..layer.names.len()).filter(is_left).map(|at| layer.names[at].clone()).collect();
+    let left = (0..layer.names.len()).filter(is_left).map(|at| features::cut(&layer.names[at]).to_owned()).collect();
     let areas = sound(level, layer, &places)?;
     Ok(Areas { level, columns, left, srid, areas })
 }
@@ -117,8 +117,9 @@ fn places(
 ) -> Result<Vec<(String, usize)>, String> {
     let there = |name: &str| layer.names.iter().position(|other| other.eq_ignore_ascii_case(name));
     let listed = || {
-        let list = |at: usize| format!("{} ({})", layer.names[at], layer.examples(at).join(", "));
-        (0..layer.names.len()).map(list).collect::<Vec<_>>().join("; ")
+        const SHOWN: usize = 100;
+        let list = |at: usize| format!("{} ({})", features::cut(&layer.names[at]), layer.examples(at).join(", "));
+        (0..layer.names.len()).take(SHOWN).map(list).collect::<Vec<_>>().join("; ")
     };
     for name in names.keys().chain(ignored) {
         there(name).ok_or_else(|| format!("there is no attribute \"{name}\"; there is {}", listed()))?;

@@ -231,7 +231,7 @@ impl Header {
                 }
                 Some((name, _)) => others.push((at, *name)),
                 None => {
-                    let name = &header[at];
+                    let name = features::cut(&header[at]);
                     return Err(Unsound::Columns(format!(
                         "column \"{name}\" is none of infrastructure.cells: say which it is with --map COLUMN={name}, or leave it out with --ignore {name}"
                     )));

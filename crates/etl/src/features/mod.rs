@@ -144,11 +144,11 @@ impl Layer {
         Ok(())
     }
 
-    /// The first values of an attribute, none twice.
+    /// The first values of an attribute, or what they begin with; none twice.
     pub(crate) fn examples(&self, at: usize) -> Vec<&str> {
         const SHOWN: usize = 3;
         let mut examples: Vec<&str> = Vec::new();
-        for value in self.features.iter().filter_map(|feature| feature.values[at].as_deref()) {
+        for value in self.features.iter().filter_map(|feature| feature.values[at].as_deref()).map(cut) {
             if examples.len() < SHOWN && !value.trim().is_empty() && !examples.contains(&value) {
                 examples.push(value);
             }
@@ -217,9 +217,23 @@ fn within(input: impl Read, most: usize) -> Result<Vec<u8>, Fault> {
     }
 }
 
+/// So much of a text as a person is shown.
+pub(crate) fn cut(text: &str) -> &str {
+    const SHOWN: usize = 40;
+    text.char_indices().nth(SHOWN).map_or(text, |(end, _)| &text[..end])
+}
+
+/// Names as a person is shown them.
+pub(crate) fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 100;
+    let more = names.len().saturating_sub(SHOWN);
+    let list = names.take(SHOWN).map(cut).collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{list}, and {more} more") } else { list }
+}
+
 /// Which of several layers is meant.
 fn chosen(found: &[String], wanted: Option<&str>) -> Result<usize, Fault> {
-    let list = || found.join(", ");
+    let list = || listed(found.iter().map(String::as_str));
     match (found, wanted) {
         ([], _) => Err(Fault::other("there is no layer of features in it")),
         (_, Some(wanted)) => {

@@ -4,7 +4,8 @@
 //! Coordinates are all that is taken of a shape: heights and measures stand after them.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use encoding_rs::Encoding;
@@ -39,7 +40,7 @@ impl Parts {
             _ => {
                 let is_it =
                     |other: &&std::path::PathBuf| other.extension().is_some_and(|e| e.eq_ignore_ascii_case(extension));
-                companions.iter().find(is_it).map(|found| whole(File::open(found)?)).transpose()
+                companions.iter().find(is_it).map(|found| whole(companion(found)?)).transpose()
             }
         })
     }
@@ -98,6 +99,21 @@ impl Parts {
     }
 }
 
+/// Opens a file that nobody has named: whoever may write beside a `.shp` could have us wait at a pipe, or read out what only we may.
+fn companion(path: &Path) -> Result<impl Read + use<>, Fault> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+    let is_link = |error: &io::Error| error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    match file {
+        Ok(file) if file.metadata()?.is_file() => Ok(file),
+        Err(error) if !is_link(&error) => Err(error.into()),
+        _ => {
+            let name = path.file_name().unwrap_or_default().display();
+            Err(Fault::Other(format!("{name} beside it is no plain file, and links are not followed")))
+        }
+    }
+}
+
 /// What is in a `.shp`, one after the other.
 struct Shapes<'a> {
     bytes: &'a [u8],
@@ -142,18 +158,22 @@ fn geometry(shape: &[u8]) -> Result<Option<Geometry>, String> {
     }
 }
 
-/// The rings of areas: how many, how many points in all, where each begins, and the points.
+/// The rings of areas: how many, how many points in all, where each begins, and the points. What has too few points to be around anything
+/// is left out: four bytes would make a list.
 fn parts(shape: &[u8]) -> Option<Vec<Vec<[f64; 2]>>> {
     const COUNTS: usize = 36;
+    const FEWEST: usize = 4;
     let (rings, points) = (number(shape, COUNTS)?, number(shape, COUNTS + 4)?);
     let starts = shape.get(COUNTS + 8..)?.get(..rings.checked_mul(4)?)?;
     let points = shape.get(COUNTS + 8 + starts.len()..)?.get(..points.checked_mul(16)?)?;
-    let starts: Vec<usize> = (0..rings).map(|ring| number(starts, ring * 4)).collect::<Option<_>>()?;
-    let ends = starts.iter().skip(1).copied().chain([points.len() / 16]);
-    let ring = |(start, end): (&usize, usize)| {
-        let coordinates = points.get(start.checked_mul(16)?..end.checked_mul(16)?)?.as_chunks::<8>().0;
-        let coordinates: Vec<f64> = coordinates.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
-        Some(coordinates.as_chunks::<2>().0.to_vec())
-    };
-    starts.iter().zip(ends).map(ring).collect()
+    let mut list = Vec::new();
+    for ring in 0..rings {
+        let start = number(starts, ring * 4)?;
+        let end = if ring + 1 < rings { number(starts, ring * 4 + 4)? } else { points.len() / 16 };
+        let points = points.get(start.checked_mul(16)?..end.checked_mul(16)?)?.as_chunks::<8>().0.as_chunks::<2>().0;
+        if points.len() >= FEWEST {
+            list.push(points.iter().map(|point| point.map(f64::from_le_bytes)).collect());
+        }
+    }
+    Some(list)
 }

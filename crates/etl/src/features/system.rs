@@ -24,7 +24,7 @@ impl System {
         let number = upper.rsplit(':').next().and_then(|number| number.parse().ok());
         match number.filter(|_| upper.contains("EPSG:")) {
             Some(number) => System::Epsg(number),
-            None => System::Unknown(name.to_owned()),
+            None => System::Unknown(name.chars().take(80).collect()),
         }
     }
 

@@ -221,6 +221,86 @@ fn a_geopackage() {
     assert!(wrong(&path).contains("it is no sound GeoPackage: "), "{}", wrong(&path));
 }
 
+/// Names that are there again and again: two small tables that would be joined to millions of layers.
+#[test]
+fn a_geopackage_of_too_many_layers_is_refused() {
+    let (_dir, path) = package();
+    let change = |sql: &str| rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    change(
+        "ALTER TABLE gpkg_contents RENAME TO old; CREATE TABLE gpkg_contents (table_name TEXT, data_type TEXT);
+         WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 3000) INSERT INTO gpkg_contents SELECT 'areas', 'features' FROM n;
+         WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 3000) INSERT INTO gpkg_geometry_columns SELECT 'areas', 'geom', 7 FROM n",
+    );
+    let began = Instant::now();
+    assert!(wrong(&path).ends_with("it has more than 1000 layers"), "{}", wrong(&path));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_virtual_table_is_none_however_it_is_written() {
+    let (_dir, path) = package();
+    let change = |sql: &str| rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    change(
+        "UPDATE gpkg_contents SET table_name = 'more' WHERE data_type = 'features'; UPDATE gpkg_geometry_columns SET table_name = 'more';
+         PRAGMA writable_schema = on;
+         INSERT INTO sqlite_schema VALUES ('table', 'more', 'more', 0, 'CREATE/**/VIRTUAL TABLE more USING json_each')",
+    );
+    assert!(wrong(&path).ends_with("\"more\" is no plain table in it"), "{}", wrong(&path));
+}
+
+/// Two bytes of a file would be a value of many times as much.
+#[test]
+fn what_would_be_many_values_is_refused() {
+    let many = format!("[{}1]", "1,".repeat(1 << 20));
+    let feature = |properties: &str| format!("{{\"features\": [{{\"properties\": {properties}, \"geometry\": null}}]");
+    let names: Vec<String> = (0..5000).map(|n| format!("\"{n}\": 1")).collect();
+    for (text, said) in [
+        (format!("{}}}", feature(&format!("{{\"a\": {many}}}"))), "the properties of feature 1 are longer than 1 MiB"),
+        (format!("{}, \"crs\": {many}}}", feature("{}")), "the members of its crs are longer than 1 MiB"),
+        (format!("{}}}", feature(&format!("{{{}}}", names.join(",")))), "its features have more than 4096 attributes"),
+    ] {
+        let (_dir, path) = file("areas.json", text.as_bytes());
+        assert!(wrong(&path).ends_with(said), "{}", wrong(&path));
+    }
+}
+
+/// Four bytes of a shape would be a list.
+#[test]
+fn rings_without_points_are_none() {
+    const RINGS: u32 = 1 << 20;
+    let (_, table) = &*SHAPES;
+    let record = |shape: &[u8]| [&1u32.to_be_bytes()[..], &(shape.len() as u32 / 2).to_be_bytes(), shape].concat();
+    let counts = [&5u32.to_le_bytes()[..], &[0; 32], &RINGS.to_le_bytes(), &0u32.to_le_bytes()].concat();
+    let empty = [counts, vec![0; RINGS as usize * 4]].concat();
+    let mut head = shapefile::CODE.to_be_bytes().to_vec();
+    head.resize(100, 0);
+    let (dir, path) = file("areas.shp", &[head, record(&empty), record(&[0; 4])].concat());
+    std::fs::write(dir.path().join("areas.dbf"), table).unwrap();
+    let layer = layer(&path).unwrap();
+    assert_eq!(layer.features.iter().filter_map(|feature| feature.geometry.as_ref()).count(), 0);
+}
+
+#[test]
+fn companions_are_plain_files() {
+    let (dir, path) = shapes();
+    let prj = dir.path().join("areas.PRJ");
+    std::fs::remove_file(&prj).unwrap();
+    let (_other, secret) = file("secret", b"a \"secret\"");
+    std::os::unix::fs::symlink(secret, &prj).unwrap();
+    let said = "areas.PRJ beside it is no plain file, and links are not followed";
+    assert!(wrong(&path).ends_with(said), "{}", wrong(&path));
+    std::fs::remove_file(&prj).unwrap();
+    // Nobody ever writes to it.
+    rustix::fs::mknodat(rustix::fs::CWD, &prj, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    assert!(wrong(&path).ends_with(said), "{}", wrong(&path));
+}
+
+#[test]
+fn as_much_of_a_value_is_shown_as_fits_a_line() {
+    let (_dir, path) = file("areas.csv", format!("code\n{}\n", "é".repeat(100_000)).as_bytes());
+    assert_eq!(layer(&path).unwrap().examples(0), ["é".repeat(40)]);
+}
+
 #[test]
 fn what_unpacks_to_more_than_is_taken_is_not() {
     assert!(within(std::io::repeat(0), 1 << 20).unwrap_err().to_string().starts_with("it has more than 1 MiB"));
