@@ -21,6 +21,9 @@ const ROUNDS: u32 = 2;
 /// Hashes at once, whatever the number of cores: 19 MiB each, of the 128 that the role is given.
 const MOST: usize = 4;
 
+/// What a hash from elsewhere may ask for: memory in KiB, rounds, lanes. More would let anybody who knows a name end the server.
+const BEARABLE: (u32, u32, u32) = (256 << 10, 16, 16);
+
 /// Longest wait for a place.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -95,6 +98,12 @@ static NOBODYS: LazyLock<String> = LazyLock::new(|| {
     Room::default().hash(&password).unwrap_or_default()
 });
 
+/// What a hash asks for; `None`: it is none of Argon2's.
+fn asked(hash: &str) -> Option<(u32, u32, u32)> {
+    let params = PasswordHash::new(hash).ok().and_then(|hash| Params::try_from(&hash).ok())?;
+    Some((params.m_cost(), params.t_cost(), params.p_cost()))
+}
+
 /// How hashes are made now.
 fn today() -> Params {
     Params::new(MEMORY_KIB, ROUNDS, 1, None).expect("they are in range")
@@ -131,8 +140,8 @@ impl Passwords {
     pub async fn check(&self, password: &str, hash: Option<&str>) -> Result<bool, Failure> {
         let too_long = password.len() > LONGEST;
         let password = Zeroizing::new(if too_long { String::new() } else { password.to_owned() });
-        let known = hash.is_some() && !too_long;
-        let hash = hash.map_or_else(|| NOBODYS.clone(), str::to_owned);
+        let known = hash.is_some_and(Passwords::is_bearable) && !too_long;
+        let hash = hash.filter(|hash| Passwords::is_bearable(hash)).map_or_else(|| NOBODYS.clone(), str::to_owned);
         let memory = PasswordHash::new(&hash).ok().and_then(|hash| hash.params.get_decimal("m"));
         let places = memory.map_or(1, |kib| kib.div_ceil(MEMORY_KIB)).clamp(1, self.most);
         Ok(self.apart(places, move |room| room.check(password.as_bytes(), &hash)).await? && known)
@@ -140,9 +149,12 @@ impl Passwords {
 
     /// Whether a hash was made otherwise than one is made today: by upstream, or by us before we asked for more.
     pub fn is_old(hash: &str) -> bool {
-        let made = PasswordHash::new(hash).ok().and_then(|hash| Params::try_from(&hash).ok());
-        let of = |params: Params| (params.m_cost(), params.t_cost(), params.p_cost());
-        made.map(of) != Some(of(today()))
+        asked(hash) != Some((MEMORY_KIB, ROUNDS, 1))
+    }
+
+    /// Whether a hash asks for no more than is given. One that does fits no password.
+    pub fn is_bearable(hash: &str) -> bool {
+        asked(hash).is_some_and(|(m, t, p)| m <= BEARABLE.0 && t <= BEARABLE.1 && p <= BEARABLE.2)
     }
 
     async fn apart<T: Send + 'static>(
@@ -215,6 +227,8 @@ mod tests {
             ("", Some(&*hash), false),
             ("correct horse", None, false),
             ("correct horse", Some("no hash"), false),
+            ("correct horse", Some("$argon2id$v=19$m=4294967295,t=1,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNo"), false),
+            ("correct horse", Some("$argon2id$v=19$m=19456,t=4294967295,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNo"), false),
         ] {
             assert_eq!(passwords.check(password, hash).await.unwrap(), fits, "{password:?} {hash:?}");
         }

@@ -49,8 +49,8 @@ pub fn name(text: Option<&str>, field: &str, too_short: &'static str) -> Result<
     if text.chars().count() > LONGEST_NAME {
         return Err(wrong_as("too-long", field, format!("A name has at most {LONGEST_NAME} characters.")));
     }
-    // What turns the direction of a line makes one name look like another.
-    if text.chars().any(say::is_unseen) {
+    // What turns the direction of a line makes one name look like another. Names of several languages need the two joiners.
+    if text.chars().any(|c| say::is_unseen(c) && !matches!(c, '\u{200c}' | '\u{200d}')) {
         return Err(wrong_as("control", field, "A name has no characters that can't be seen."));
     }
     Ok(text.to_owned())
