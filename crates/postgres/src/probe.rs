@@ -1,7 +1,6 @@
 //! Is the database ready, and is it ours?
 
-use std::fs::File;
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use tokio_postgres::Client;
 use super::connect::{MAINTENANCE, is_full, is_refusal};
 use super::{Cluster, Error, MONITOR, password};
 use flowkit_core::secrets::Store;
-use supervisor::Probe;
+use supervisor::{Probe, glance};
 
 /// Asks a running server a real question on the address that its clients use.
 #[derive(Clone)]
@@ -153,7 +152,8 @@ impl Cluster {
 /// The number that initdb gave the cluster: the first eight bytes of its control file.
 fn system_identifier(data: &Path) -> Result<u64, Error> {
     let path = data.join("global/pg_control");
-    let mut bytes = [0; 8];
-    File::open(&path).and_then(|mut file| file.read_exact(&mut bytes)).map_err(Error::file("read", path))?;
+    // The supervisor asks, too, in whose directory this is not.
+    let bytes = glance(&path, 8).map_err(Error::file("read", &path))?;
+    let bytes = bytes.try_into().map_err(|_| Error::file("read", &path)(ErrorKind::UnexpectedEof.into()))?;
     Ok(u64::from_ne_bytes(bytes))
 }
