@@ -23,9 +23,7 @@ pub struct Restart {
 
 /// Gives services that run the secrets as they are now.
 pub(super) fn hand_out(deployment: Deployment, facts: &serde_json::Value) {
-    let copied = |role: &&String| deployment.site.state.credentials().join(role).is_dir();
-    let roles = facts["roles"].as_object().map(|roles| roles.keys().filter(copied).cloned().collect());
-    if let Err(Problems(problems)) = deployment.running(roles.unwrap_or_default()).hand_out_secrets() {
+    if let Err(Problems(problems)) = deployment.hand_out_again(facts) {
         tell!("note: the services keep the secrets that they have, as {} can't be had here", problems.len());
     }
 }

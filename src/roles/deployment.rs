@@ -201,6 +201,7 @@ impl Deployment {
             "state": self.site.state.root(),
             "secrets": self.site.state.secrets(),
             "roles": plan.roles,
+            "components": self.components,
             "settings": settings,
         })
     }
@@ -311,6 +312,20 @@ impl Deployment {
             walls: self.walls,
             user: self.user_of(role)?,
         })
+    }
+
+    /// The same for services that run, by what their supervisor [tells](Self::facts): those that have copies, and of a role's components those
+    /// that are here.
+    ///
+    /// # Errors
+    /// As [`Deployment::hand_out_secrets`].
+    pub fn hand_out_again(self, facts: &serde_json::Value) -> Result<(), Problems> {
+        let copied = |role: &&String| self.site.state.credentials().join(role).is_dir();
+        let roles = facts["roles"].as_object().into_iter().flat_map(|roles| roles.keys().filter(copied)).cloned();
+        let roles = roles.collect();
+        let components = facts["components"].as_array().into_iter().flatten();
+        let components = components.filter_map(|name| name.as_str().map(str::to_owned)).collect();
+        Deployment { components, ..self.running(roles) }.hand_out_secrets()
     }
 
     /// Whom a role's services run as, when that is somebody else than who works here.

@@ -167,3 +167,35 @@ fn behind_a_proxy_no_certificate_is_asked_for() {
         assert!(pair.iter().all(|name| with.contains(name) && !without.contains(name)), "{with:?} {without:?}");
     }
 }
+
+#[test]
+fn components_that_run_are_given_no_more_than_at_their_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateDir::new(dir.path());
+    fs::create_dir(state.secrets()).unwrap();
+    let mut settings = Settings::default();
+    settings.set("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor", Origin::Flag).unwrap();
+    let deployment = || {
+        let mut deployment = Deployment::new(state.clone(), settings.clone());
+        deployment.site.store = Store::only(&state.secrets());
+        deployment
+    };
+    let role = catalogue().role("flowetl").unwrap();
+    for secret in catalogue().secrets_of(role) {
+        fs::write(state.secrets().join(&secret.name), "postgresql://flowetl:pass@localhost/flowetl").unwrap();
+    }
+    let flower = deployment().running(vec!["flowetl".to_owned()]).with_components(vec!["flower".to_owned()]).unwrap();
+    let held = || {
+        let files = fs::read_dir(state.credentials().join("flowetl")).unwrap().flatten();
+        let mut names: Vec<_> = files.map(|file| file.file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    flower.hand_out_secrets().unwrap();
+    let before = held();
+    assert!(before.contains(&"FLOWETL_CELERY_PASSWORD".to_owned()), "{before:?}");
+    assert!(!before.contains(&"AIRFLOW_CONN_FLOWDB".to_owned()), "{before:?}");
+    let plan = Plan { services: Vec::new(), roles: [("flowetl".to_owned(), Vec::new())].into() };
+    deployment().hand_out_again(&flower.facts(&plan)).unwrap();
+    assert_eq!(held(), before);
+}
