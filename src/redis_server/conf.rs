@@ -52,7 +52,9 @@ const QUEUE_MAY: &str = "&*";
 const QUEUE_KEPT: &str = "\
 # A task that was on its way is still there after a restart; Airflow would miss it after ten minutes only.
 appendonly yes
-appendfsync everysec";
+appendfsync everysec
+# Written anew early, as most of what it holds is done: it may be in a container's memory, of which there are 64 MiB.
+auto-aof-rewrite-min-size 4mb";
 
 /// Why there is no redis.conf.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +91,7 @@ pub struct Conf {
     pub listen: IpAddr,
     /// Port to listen on.
     pub port: u16,
-    /// Working directory; nothing is written there.
+    /// Working directory: its configuration, and what is kept over a restart.
     pub directory: PathBuf,
     /// Bytes that its data may take; see [`MAX_MEMORY`].
     pub max_memory: u64,
@@ -244,6 +246,7 @@ mod tests {
         let text = fs::read_to_string(second.prepare(&store).unwrap()).unwrap();
         assert!(text.contains("port 6380\n") && text.contains("maxmemory 16777216\n"), "{text}");
         assert!(text.contains(" +info &*\n") && text.contains("\nappendonly yes\n"), "{text}");
+        assert!(text.contains("\nauto-aof-rewrite-min-size 4mb\n"), "{text}");
         assert!(text.contains("#4104d36f8da2c254349f85836793ebe029e0c957063a34c91c2e9203187b5631"), "{text}");
         let of_flowmachine = conf(&root.path().join("redis")).prepare(&store);
         assert!(matches!(of_flowmachine, Err(Error::Password(_))), "it has not that password");

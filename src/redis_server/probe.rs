@@ -17,7 +17,7 @@ use supervisor::{Probe, connect_to_own};
 /// How long redis may take to say that it is full.
 const FULL: Duration = Duration::from_millis(500);
 
-/// Asks redis, with the password, which configuration file it.
+/// Asks redis, with the password, which configuration file it was started with, and whether it can keep what it is to keep.
 pub struct Ping {
     /// Where it listens; an address that stands for all interfaces is asked at the loopback.
     pub address: SocketAddr,
@@ -32,17 +32,22 @@ pub struct Ping {
 impl Probe for Ping {
     fn check(&self, patience: Duration) -> Result<(), String> {
         let password = self.store.get(self.password).map_err(|error| error.to_string())?;
-        let told = match self.config_file_of_server(password.expose(), patience) {
+        let told = match self.ask(password.expose(), patience) {
             // It answers, and whoever it is listens as our own user.
             Err(error) if !error.is_timeout() && !error.is_connection_refusal() && self.is_full(patience) => {
                 return Ok(());
             }
             answer => answer.map_err(|error| in_words(&error))?,
         };
-        if told == self.config_file.to_string_lossy() {
-            Ok(())
-        } else {
-            Err(format!("another redis answers at {} (started with {told})", self.address))
+        let said = |name: &str| told.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+        let file = said("config_file:");
+        if file != self.config_file.to_string_lossy() {
+            return Err(format!("another redis answers at {} (started with {file})", self.address));
+        }
+        // It answers, and takes nothing.
+        match said("aof_last_write_status:") {
+            "" | "ok" => Ok(()),
+            _ => Err("it can't write its append-only file".to_owned()),
         }
     }
 }
@@ -74,8 +79,8 @@ impl Ping {
         SocketAddr::new(from_here(self.address.ip()), self.address.port())
     }
 
-    /// Only a redis of our own user is told the password.
-    fn config_file_of_server(&self, password: &str, patience: Duration) -> Result<String, redis::RedisError> {
+    /// What it tells of itself. Only a redis of our own user is told the password.
+    fn ask(&self, password: &str, patience: Duration) -> Result<String, redis::RedisError> {
         let address = self.reached();
         let info = RedisConnectionInfo::default().set_password(password);
         let ask = async {
@@ -90,7 +95,7 @@ impl Ping {
                     let _ = redis::cmd("SCRIPT").arg("KILL").exec_async(&mut connection).await;
                 }
                 answer?;
-                redis::cmd("INFO").arg("server").query_async::<String>(&mut connection).await
+                redis::cmd("INFO").query_async::<String>(&mut connection).await
             };
             tokio::select! {
                 answer = questions => answer,
@@ -99,8 +104,7 @@ impl Ping {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let answer = runtime.block_on(async { tokio::time::timeout(patience, ask).await });
-        let info = answer.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        Ok(info.lines().find_map(|line| line.strip_prefix("config_file:")).unwrap_or_default().to_owned())
+        answer.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 }
 
