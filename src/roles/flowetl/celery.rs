@@ -1,21 +1,21 @@
 //! Celery: workers that run the tasks which the scheduler hands them by a redis, and the page that shows them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use supervisor::{Alive, OnDependency, Probe, Service, StopStep};
+use supervisor::{Alive, OnDependency, Probe, Service, StopStep, glance};
 
 use super::airflow::Program;
-use super::places::Places;
-use super::{alive, daemon, needs_others};
+use super::places::{Places, is_own};
+use super::{DATABASE, OWN, SERVER, alive, daemon, needs_others};
 use crate::failure::Failure;
 use crate::redis_server::{Conf, Ping, Use};
 use crate::roles::{Deployment, command, redis, step};
 use flowkit_core::Site;
-use flowkit_core::config::{Problems, Settings, from_here};
+use flowkit_core::config::{Problem, Problems, Settings, from_here};
 use flowkit_core::hardware;
 use https::Get;
 
@@ -37,6 +37,9 @@ const MEMORY: u64 = 64 << 20;
 
 /// Seconds after which a worker that has written nothing does not work; it writes every 5.
 const LATE: f64 = 30.0;
+
+/// Bytes that may be in its pulse: it has two numbers.
+const PULSE: usize = 128;
 
 /// Tasks that run at once where nobody says: Airflow makes a process for each beforehand.
 const FEWEST: u32 = 2;
@@ -78,22 +81,34 @@ fn number(settings: &Settings, name: &str) -> Option<u32> {
     settings.int(name).and_then(|given| u32::try_from(given).ok())
 }
 
+/// Where the redis keeps its tasks: beside the role's own database, so that in a container they are in the volume, and outlive it. Not
+/// where there is no such database: the directory has to be empty for one that may come.
+fn queue(deployment: &Deployment) -> Result<PathBuf, Problem> {
+    let Site { state, settings, .. } = &deployment.site;
+    let data = settings.text("FLOWKIT_FLOWETL_DATA").map(Path::new);
+    match data {
+        Some(data) if is_own(deployment, DATABASE, OWN.listen)? => Ok(data.join("redis")),
+        _ => Ok(state.role("flowetl").join("redis")),
+    }
+}
+
 /// The redis between scheduler and workers.
-fn conf(Site { state, settings, .. }: &Site) -> Conf {
+fn conf(deployment: &Deployment) -> Result<Conf, Problem> {
+    let settings = &deployment.site.settings;
     let listen = settings.text(REDIS_LISTEN).expect("it has a default");
-    Conf {
+    Ok(Conf {
         listen: listen.parse().expect("the settings hold only addresses there"),
         port: settings.port(REDIS_PORT),
-        directory: state.role("flowetl").join("redis"),
+        directory: queue(deployment)?,
         max_memory: MEMORY,
         password: "FLOWETL_REDIS_PASSWORD",
         used_for: Use::Queue,
-    }
+    })
 }
 
 /// Writes its configuration.
 pub(super) fn configure(deployment: &Deployment) -> Result<ExitCode, Failure> {
-    conf(&deployment.site).prepare(&deployment.site.store)?;
+    conf(deployment).map_err(Failure::mistake)?.prepare(&deployment.site.store)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -102,10 +117,12 @@ pub(super) fn broker(deployment: &Deployment, places: &Places) -> Result<Option<
     if places.broker.is_none() {
         return Ok(None);
     }
-    let (site, conf) = (&deployment.site, conf(&deployment.site));
+    let (site, conf) = (&deployment.site, conf(deployment)?);
     let ping = || Arc::new(Ping::asking(&conf, &site.store));
     let file = conf.file().to_string_lossy().into_owned();
     let run = command(deployment, redis::server(deployment)?, &[&file], &[("LANG", "C")], site.state.role("flowetl"));
+    // A cluster is made in an empty directory only; the tasks may be in it afterwards.
+    let needs: &[&str] = if places.database.is_some() { &[SERVER] } else { &[] };
     Ok(Some(Service {
         before: vec![step(deployment, "flowetl", CONFIGURE)],
         on_dependency: OnDependency::Keep,
@@ -119,7 +136,7 @@ pub(super) fn broker(deployment: &Deployment, places: &Places) -> Result<Option<
         stop: vec![StopStep { signal: libc::SIGTERM, patience: Duration::from_secs(5) }],
         address: Some(format!("{}:{}", conf.listen, conf.port)),
         memory: Some(4 * MEMORY),
-        ..daemon(REDIS, run, &[])
+        ..daemon(REDIS, run, needs)
     }))
 }
 
@@ -171,6 +188,9 @@ fn flower(deployment: &Deployment, run: &Program) -> Result<Service, Problems> {
     let address = deployment.socket("FLOWKIT_FLOWETL_FLOWER_LISTEN", FLOWER_PORT)?;
     let (listen, port) = (address.ip().to_string(), address.port().to_string());
     let args = ["celery", "flower", "--hostname", &listen, "--port", &port];
+    let mut command = run.command(deployment, &args);
+    // It shows. Else its login would put any task before the workers, and stop them.
+    command.env.insert("FLOWER_READ_ONLY".into(), "true".into());
     let reached = std::net::SocketAddr::new(from_here(address.ip()), address.port());
     let lives = || Arc::new(Get::http(reached, "/healthcheck"));
     let mut service = Service {
@@ -178,7 +198,7 @@ fn flower(deployment: &Deployment, run: &Program) -> Result<Service, Problems> {
         alive: Some(alive(lives())),
         stop: vec![StopStep { signal: libc::SIGTERM, patience: Duration::from_secs(5) }],
         address: Some(address.to_string()),
-        ..daemon(FLOWER, run.command(deployment, &args), &[])
+        ..daemon(FLOWER, command, &[])
     };
     needs_others(deployment, &mut service, false);
     Ok(service)
@@ -194,7 +214,9 @@ struct Pulse {
 
 impl Probe for Pulse {
     fn check(&self, _: Duration) -> Result<(), String> {
-        let Ok(text) = std::fs::read_to_string(&self.file) else { return self.missing.map_err(str::to_owned) };
+        // The worker writes it, and the supervisor reads it.
+        let text = glance(&self.file, PULSE).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let Some(text) = text else { return self.missing.map_err(str::to_owned) };
         let now = clock_gettime(ClockId::Monotonic);
         felt(&text, now.tv_sec as f64 + now.tv_nsec as f64 / 1e9, |pid| PathBuf::from(format!("/proc/{pid}")).exists())
             .unwrap_or_else(|| self.missing.map_err(str::to_owned))
