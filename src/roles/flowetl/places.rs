@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{DATABASE, DB_LISTEN, OWN, PORT, celery, reached};
 use crate::roles::Deployment;
+use flowkit_core::catalogue::catalogue;
 use flowkit_core::config::{Origin, Problem, Settings, bracketed, from_here};
 use flowkit_core::secrets::{self, LookupError};
 
@@ -90,8 +91,12 @@ pub(super) fn is_own(deployment: &Deployment, secret: &str, listen: Option<&str>
     };
     let rest = uri.expose().split_once("://").map_or("", |(_, rest)| rest);
     let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+    // By the name that this machine has among those of a stack in parts, whose secrets go on being used when it is whole again.
+    let apart = catalogue().role(OWN.role).and_then(|role| role.apart.as_ref()).filter(|_| deployment.runs(CENTRE));
+    let named = apart.into_iter().flat_map(|apart| apart.others.values()).map(String::as_str);
     let is_here = ["localhost", "127.0.0.1", "[::1]"]
-        .iter()
+        .into_iter()
+        .chain(named)
         .any(|host| place.strip_prefix(host).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/'])));
     let listens = listen.is_some_and(|listen| settings.origin(listen) != &Origin::Default);
     Ok((is_here || (listens && deployment.runs(CENTRE))) && secrets::is_as_made(store, secret, settings))
@@ -127,6 +132,9 @@ mod tests {
         // Made when the port was another.
         assert_eq!(of("postgresql+psycopg2://flowetl:p%40ss@localhost:5432/flowetl", "flowetl"), Ok(true));
         assert_eq!(of("postgresql+psycopg2://flowetl:p%40ss@db.example.org:9001/flowetl", "flowetl"), Ok(false));
+        // Made for a stack with Celery, which has gone back to the LocalExecutor.
+        assert_eq!(of("postgresql+psycopg2://flowetl:p%40ss@flowetl:9001/flowetl", "flowetl"), Ok(true));
+        assert_eq!(of("postgresql://airflow:other@flowetl:9001/airflow", "flowetl"), Ok(false));
         assert_eq!(of("postgresql://airflow:other@localhost/airflow", "flowetl"), Ok(false));
         let refused = of("postgresql+psycopg2://ann:p%40ss@localhost:9001/flowetl", "ann").unwrap_err();
         assert!(refused.contains("FLOWETL_POSTGRES_USER is flowetl"), "{refused}");
