@@ -31,6 +31,8 @@ const LOGS: &str = "AIRFLOW__LOGGING__BASE_LOG_FOLDER";
 /// What a role gets to stop in, and Docker on top of it, in seconds. A database may have to write a checkpoint.
 const STOP: (u32, u32) = (20, 30);
 const STOP_DATA: (u32, u32) = (110, 120);
+/// One that works for another role's sake waits for that: Celery's workers have 40 seconds for their tasks.
+const STOP_WORK: (u32, u32) = (50, 60);
 
 /// The stack file for a wish.
 ///
@@ -148,7 +150,12 @@ impl Builder<'_> {
         take(self.environment().map(|made| environment = made));
         take(self.user().map(|made| user = made));
         take(self.volumes(file).map(|made| volumes = made));
-        let (stop, grace) = if self.keeps_data() { STOP_DATA } else { STOP };
+        let works = self.part.iter().flatten().any(|component| !component.talks_to.is_empty());
+        let (stop, grace) = match (self.keeps_data(), works) {
+            (true, _) => STOP_DATA,
+            (false, true) => STOP_WORK,
+            (false, false) => STOP,
+        };
         if catalogue().settings_of(self.role).any(|setting| setting.name == STOP_SECONDS) {
             environment.entry(STOP_SECONDS.into()).or_insert_with(|| stop.to_string());
         }

@@ -275,6 +275,12 @@ fn flowetl_with_celery_is_a_service_for_each_part() {
         let replicas = if *name == "flowetl-worker" { 3 } else { 1 };
         assert_eq!(services[name]["deploy"]["replicas"], replicas, "{name}");
     }
+    for (name, seconds, grace) in
+        [("flowetl", "110", "120s"), ("flowetl-worker", "50", "60s"), ("flowetl-flower", "20", "30s")]
+    {
+        assert_eq!(services[name]["environment"]["FLOWKIT_STOP_SECONDS"], seconds, "{name}");
+        assert_eq!(services[name]["stop_grace_period"], grace, "{name}");
+    }
     assert_eq!(services["flowetl-worker"]["deploy"]["resources"]["limits"]["memory"], "2048M");
     assert_eq!(keys(&services["flowetl-worker"]["networks"]), ["flowdb", "flowetl"]);
     assert_eq!(keys(&services["flowetl"]["networks"]), ["flowetl"]);
