@@ -108,11 +108,36 @@ def _decorators(module):
     module.apply_defaults = lambda function: function
 
 
+def _celery(module):
+    """A worker runs tasks of DAG files, and nothing else: a callback, as Airflow 3.3 calls it, is whatever function the message names."""
+    from airflow.executors.workloads import ExecuteTask
+
+    executor = module.BaseExecutor
+
+    class Executor(executor):
+        @staticmethod
+        def run_workload(workload, **options):
+            if not isinstance(workload, ExecuteTask):
+                raise ValueError(f"a worker of FlowETL's runs tasks, and no {type(workload).__name__}")
+            return executor.run_workload(workload, **options)
+
+    module.BaseExecutor = Executor
+
+
+def _metrics(module):
+    """Flower tells the names of workers and tasks to whoever asks for them by this one page."""
+    from tornado.web import authenticated
+
+    module.Metrics.get = authenticated(module.Metrics.get)
+
+
 MODULES = {
     "airflow.sdk.definitions.dag": _dag,
     "airflow.models.dag": _models_dag,
     "airflow.sdk.execution_time.task_runner": _task_runner,
     "airflow.utils.dates": _dates,
     "airflow.utils.decorators": _decorators,
+    "airflow.providers.celery.executors.celery_executor_utils": _celery,
+    "flower.views.monitor": _metrics,
     "flowetl.mixins.table_name_macros_mixin": _table_names,
 }

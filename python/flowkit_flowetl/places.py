@@ -58,6 +58,10 @@ def read(name):
 def announce():
     """Tells Airflow, by its environment, what to ask for; sets the variables that are given as files."""
     os.environ["AIRFLOW__SECRETS__BACKEND"] = "flowkit_flowetl.files.Files"
+    given = database() or ""
+    if by_scram(given) != given:
+        # Not in the address, which asyncpg is given, too: it knows no such option.
+        os.environ.setdefault("AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS", "flowkit_flowetl.proof.SYNC")
     if os.environ.get("FLOWKIT_FLOWETL_DATABASE_CERTIFICATE"):
         os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS"] = "flowkit_flowetl.proof.SYNC"
         os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC"] = "flowkit_flowetl.proof.ASYNC"
@@ -69,6 +73,18 @@ def announce():
         known = file.name in SETTINGS.values() or ASKED_FOR.fullmatch(file.name)
         if VARIABLE.fullmatch(file.name) and not known and file.is_file():
             os.environ[file.name] = file.read_text().rstrip("\n")
+
+
+def by_scram(url):
+    """The address, by which its password is proved to whoever answers there and not told, for psycopg2. One that is not PostgreSQL's, leads to a
+    socket, has no password, or says itself which ways will do, is left as it is.
+    """
+    if not re.match(r"(db\+)?postgres(ql)?(\+psycopg2)?://", url) or "require_auth=" in url:
+        return url
+    parts = urlsplit(url)
+    if not parts.hostname or not parts.password:
+        return url
+    return urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, "require_auth=scram-sha-256"]))))
 
 
 def _own(place, password):
@@ -92,10 +108,10 @@ def results():
     """Where Celery's workers say what came of their tasks: Airflow's database, else where the operator says. Who has neither reads none."""
     given = read(CELERY["AIRFLOW__CELERY__RESULT_BACKEND"]) if os.environ.get("FLOWKIT_FLOWETL_RESULTS_ELSEWHERE") else None
     if given or not database():
-        return given or "cache+memory://"
+        return by_scram(given or "cache+memory://")
     certificate = os.environ.get("FLOWKIT_FLOWETL_DATABASE_CERTIFICATE")
     proof = f"?sslmode=verify-full&sslrootcert={quote(certificate, safe='')}" if certificate else ""
-    return f"db+{database()}{proof}"
+    return by_scram(f"db+{database()}{proof}")
 
 
 def login():
@@ -114,14 +130,14 @@ MADE = {
 
 
 def connection(name):
-    """The connection of that name. FlowDB's leads to where FlowDB is now, whatever its port was when the secret was made; whoever answers there gets
-    the password by SCRAM only.
+    """The connection of that name. Where FlowDB is beside, its leads to where that is now, whatever its port was when the secret was made. Whoever
+    answers there gets the password by SCRAM only, wherever it is.
     """
     given = read(f"AIRFLOW_CONN_{name.upper()}")
     place = os.environ.get("FLOWKIT_FLOWETL_FLOWDB")
-    if not given or not place or name.lower() != "flowdb" or "://" not in given:
+    if not given or name.lower() != "flowdb":
         return given
-    url = urlsplit(given)
-    login = url.netloc.rpartition("@")[0]
-    query = "&".join(filter(None, [url.query, "require_auth=scram-sha-256"]))
-    return urlunsplit(url._replace(netloc=f"{login}@{place}", query=query))
+    if place and "://" in given:
+        url = urlsplit(given)
+        given = urlunsplit(url._replace(netloc=f"{url.netloc.rpartition('@')[0]}@{place}"))
+    return by_scram(given)

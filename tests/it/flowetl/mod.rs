@@ -71,6 +71,10 @@ fn old_dag_files_are_read_and_what_cannot_be_is_refused_by_name() {
     assert_eq!(date("tomorrow_ds"), "2016-03-02");
     assert_eq!(date("yesterday_ds_nodash"), "20160229");
     assert_eq!(date("next_ds"), "2016-03-02");
+    assert_eq!(read["callback"], "a worker of FlowETL's runs tasks, and no object");
+    assert_eq!(read["flower"], true);
+    let (first, further) = ("?require_auth=scram-sha-256", "&require_auth=scram-sha-256");
+    assert_eq!(read["addresses"], json!([first, further, "", "", "", ""]));
 }
 
 struct FlowEtl {

@@ -33,6 +33,38 @@ def of_dates():
     return old_dates({"logical_date": day, "data_interval_start": day, "data_interval_end": day.add(days=1)})
 
 
+def of_a_callback():
+    """What a worker says to a message that names a function, as whoever has the broker's password may send one."""
+    from airflow.providers.celery.executors import celery_executor_utils
+
+    try:
+        celery_executor_utils.BaseExecutor.run_workload(object())
+    except ValueError as refused:
+        return str(refused)
+
+
+def of_flower():
+    """Whether it asks for a login before it shows its figures."""
+    from flower.views.monitor import Metrics
+
+    return hasattr(Metrics.get, "__wrapped__")
+
+
+def of_addresses():
+    """Which of them demand that a password is proved and not told."""
+    from flowkit_flowetl.places import by_scram
+
+    given = (
+        "postgres://flowdb:word@db:9000/flowdb",
+        "db+postgresql+psycopg2://flowetl:word@db/flowetl?sslmode=require",
+        "postgresql://flowetl:word@db/flowetl?require_auth=md5",
+        "postgresql://flowetl:word@/flowetl?host=/run/postgresql",
+        "postgresql://flowetl@db/flowetl",
+        "mysql://flowetl:word@db/flowetl",
+    )
+    return [by_scram(url).removeprefix(url) for url in given]
+
+
 print(
     json.dumps(
         {
@@ -40,6 +72,9 @@ print(
             "errors": {path.rpartition("/")[2]: text.strip().splitlines()[-1] for path, text in bag.import_errors.items()},
             "poke_interval": wait and wait.poke_interval,
             "without_a_day": of_a_run_without_a_day(),
+            "callback": of_a_callback(),
+            "flower": of_flower(),
+            "addresses": of_addresses(),
             "dates": {name: str(date) for name, date in of_dates().items()},
         }
     )
