@@ -251,6 +251,30 @@ mod tests {
     }
 
     #[test]
+    fn the_queue_is_where_the_own_database_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |given: &[(&str, &str)]| {
+            let mut settings = Settings::default();
+            given.iter().for_each(|(name, value)| settings.set(name, value, Origin::Flag).unwrap());
+            conf(&Deployment::of_test(settings, Store::only(dir.path()))).unwrap().directory
+        };
+        let volume = [("FLOWKIT_FLOWETL_DATA", "/srv/data")];
+        assert_eq!(of(&[]), Path::new("/nowhere/flowetl/redis"));
+        assert_eq!(of(&volume), Path::new("/srv/data/redis"));
+        std::fs::write(dir.path().join(DATABASE), "postgresql://airflow:word@db.example.org/airflow").unwrap();
+        assert_eq!(of(&volume), Path::new("/nowhere/flowetl/redis"));
+    }
+
+    #[test]
+    fn flower_only_shows() {
+        let dir = tempfile::tempdir().unwrap();
+        let deployment = Deployment::of_test(Settings::default(), Store::only(dir.path()));
+        let run = Program { python: "python".into(), places: Places::of(&deployment).unwrap() };
+        let flower = flower(&deployment, &run).unwrap();
+        assert_eq!(flower.command.env[std::ffi::OsStr::new("FLOWER_READ_ONLY")], "true");
+    }
+
+    #[test]
     fn no_more_tasks_are_handed_out_than_are_run() {
         let of = |components: &[&str], given: &[(&str, &str)]| {
             let mut settings = Settings::default();
