@@ -12,7 +12,7 @@ use crate::roles::Plan;
 use flowkit_core::Site;
 use flowkit_core::catalogue::{Make, Secret, Type, catalogue};
 use flowkit_core::config::{Origin, Problem, Problems, Settings, StateDir, bracketed, followed, from_here};
-use flowkit_core::secrets::{LookupError, Place, Store, made_from};
+use flowkit_core::secrets::{Place, Store, made_from};
 use supervisor::{User, client};
 
 /// Everything that a role needs to know in order to say what it runs.
@@ -369,7 +369,7 @@ impl Deployment {
             self.components.is_empty() || here.any(|component| component.secrets.contains(&secret.name))
         };
         let name = |secret: &'static Secret| secret.name.as_str();
-        let there = |name: &&'static str| !matches!(self.site.store.find(name), Err(LookupError::Missing { .. }));
+        let there = |name: &&'static str| !self.site.store.find(name).is_err_and(|error| error.is_absent());
         let settings = &self.site.settings;
         let does_without = |name: &String| match catalogue().setting(name).map(|setting| setting.r#type) {
             Some(Type::Flag) => settings.flag(name),

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use flowkit_core::config::{Problem, Problems, RUN_SECRETS, Settings, StateDir, variables};
-use flowkit_core::secrets::{LookupError, Store as Secrets};
+use flowkit_core::secrets::Store as Secrets;
 use https::Place;
 use rustix::fs::{FlockOperation, flock};
 
@@ -142,7 +142,7 @@ impl Given {
             ),
             None => match self.secrets.get("cert-flowkit.pem") {
                 Ok(certificate) => Some(certificate.expose().to_owned()),
-                Err(LookupError::Missing { .. }) => None,
+                Err(error) if error.is_absent() => None,
                 Err(error) => return Err(error.problem().to_string()),
             },
         };
@@ -253,7 +253,7 @@ fn python(settings: &Settings) -> Result<PathBuf, Problem> {
 fn address(secrets: &Secrets, state: &Path) -> Result<Address, Problem> {
     let uri = match secrets.get("AUTOFLOW_DB_URI") {
         Ok(uri) => uri,
-        Err(LookupError::Missing { .. }) => return Ok(Address::File(state.join("autoflow.sqlite"))),
+        Err(error) if error.is_absent() => return Ok(Address::File(state.join("autoflow.sqlite"))),
         Err(error) => return Err(error.problem()),
     };
     let password = secrets.get("AUTOFLOW_DB_PASSWORD").ok();

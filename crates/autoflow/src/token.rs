@@ -17,7 +17,7 @@ use std::time::Duration;
 use access::Inspection;
 use bytes::Bytes;
 use flowkit_core::config::{Problem, Settings};
-use flowkit_core::secrets::{LookupError, Secret, Store as Secrets};
+use flowkit_core::secrets::{Secret, Store as Secrets};
 use http::{Method, Request, StatusCode, header};
 use https::{Client, Place};
 use serde::{Deserialize, Serialize};
@@ -133,7 +133,7 @@ impl Tokens {
     fn given(&self) -> Result<Option<Secret>, String> {
         match self.secrets.get(TOKEN) {
             Ok(token) => Ok(Some(token)),
-            Err(LookupError::Missing { .. }) => Ok(None),
+            Err(error) if error.is_absent() => Ok(None),
             Err(error) => Err(error.problem().to_string()),
         }
     }
@@ -147,7 +147,7 @@ impl Tokens {
     /// The key, if one is given.
     fn key(&self) -> Option<Result<Secret, String>> {
         match self.secrets.get(KEY) {
-            Err(LookupError::Missing { .. }) => None,
+            Err(error) if error.is_absent() => None,
             key => Some(key.map_err(|error| error.problem().to_string())),
         }
     }
@@ -257,7 +257,7 @@ impl Tokens {
             }
             None => match self.secrets.get("cert-flowauth.pem") {
                 Ok(certificate) => certificate.expose().to_owned(),
-                Err(LookupError::Missing { .. }) => of_this_machine()?,
+                Err(error) if error.is_absent() => of_this_machine()?,
                 Err(error) => return Err(error.problem().to_string()),
             },
         };

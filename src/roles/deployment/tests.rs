@@ -154,6 +154,26 @@ fn autoflow_is_told_of_both_and_needs_no_token_where_flowauth_gives_one() {
 }
 
 #[test]
+fn what_a_unit_has_in_place_of_a_file_that_is_not_there_is_asked_of_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in
+        [("FLOWAPI_TOKEN", "\n"), ("FLOWKIT_AUTOFLOW_FLOWAUTH_KEY", "flowauth_x"), ("AUTOFLOW_DB_URI", "\n")]
+    {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let asked = |settings: Settings| {
+        let credentials = dir.path().to_owned();
+        let environment = move |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| credentials.clone().into());
+        let store = Store::with(None, "/nowhere".into(), std::sync::Arc::new(environment));
+        Deployment::of_test(settings, store).names_of_secrets("autoflow")
+    };
+    assert_eq!(asked(Settings::default()), ["FLOWAPI_TOKEN", "FLOWKIT_AUTOFLOW_FLOWAUTH_KEY"]);
+    let mut settings = Settings::default();
+    settings.set("FLOWKIT_AUTOFLOW_FLOWAUTH_URL", "https://b:2", Origin::Flag).unwrap();
+    assert_eq!(asked(settings), ["FLOWKIT_AUTOFLOW_FLOWAUTH_KEY"]);
+}
+
+#[test]
 fn behind_a_proxy_no_certificate_is_asked_for() {
     let named = |role: &str, plain: &str| {
         let mut settings = Settings::default();

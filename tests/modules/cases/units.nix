@@ -116,10 +116,17 @@ in
           directories.AUTOFLOW_INPUTS_DIR = "/nix/store/00000000000000000000000000000000-workflows";
           directories.AUTOFLOW_OUTPUTS_DIR = "/srv/reports";
           settings.FLOWAPI_URL = "https://flowapi.example.org:9090";
+          settings.FLOWKIT_AUTOFLOW_FLOWAUTH_URL = "https://flowauth.example.org:9091";
+          secrets.FLOWKIT_AUTOFLOW_FLOWAUTH_KEY = "/run/keys/autoflow";
         };
       }
     ];
     holds = host: {
+      # What stands for a file that is not there is as much as none to the program: a key alone will do.
+      "it has a key, and a token only if there is one" =
+        has "LoadCredential=FLOWKIT_AUTOFLOW_FLOWAUTH_KEY:/run/keys/autoflow" host.units.flowkit-autoflow
+        && has "LoadCredential=FLOWAPI_TOKEN:/run/keys/FLOWAPI_TOKEN" host.units.flowkit-autoflow
+        && has "SetCredential=FLOWAPI_TOKEN:\\n" host.units.flowkit-autoflow;
       "workflows are where they are" =
         has ''Environment="AUTOFLOW_INPUTS_DIR=/nix/store/00000000000000000000000000000000-workflows"'' host.units.flowkit-autoflow;
       "reports go where it may write" =

@@ -114,6 +114,19 @@ impl LookupError {
         }
     }
 
+    /// Whether nobody has given it. Of one that can be done without, an empty credential is as much as none: a unit has that in place of a file
+    /// that is not there.
+    pub fn is_absent(&self) -> bool {
+        match self {
+            LookupError::Missing { .. } => true,
+            LookupError::Empty { name, place: Place::Credential(_) } => {
+                let spec = spec(name);
+                spec.optional || spec.unless.is_some()
+            }
+            _ => false,
+        }
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> String {
         match self {

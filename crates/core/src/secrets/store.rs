@@ -379,6 +379,21 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_credential_of_what_can_be_done_without_is_none() {
+        let place = Surroundings::new();
+        for name in ["FLOWAPI_TOKEN", "FLOWKIT_AUTOFLOW_FLOWAUTH_KEY", "FLOWDB_POSTGRES_PASSWORD"] {
+            place.write(&format!("credentials/{name}"), "\n");
+        }
+        let is_absent = |name: &str| place.store(&[]).get(name).unwrap_err().is_absent();
+        assert!(is_absent("FLOWAPI_TOKEN") && is_absent("FLOWKIT_AUTOFLOW_FLOWAUTH_KEY"));
+        assert!(is_absent("REDIS_PASSWORD") && !is_absent("FLOWDB_POSTGRES_PASSWORD"));
+        // One that somebody has put there has a mistake in it.
+        let own = Surroundings::new();
+        let found = own.write("deployment/FLOWAPI_TOKEN", "\n").store(&[]).get("FLOWAPI_TOKEN");
+        assert!(!found.unwrap_err().is_absent());
+    }
+
+    #[test]
     fn a_pipe_in_place_of_a_file_does_not_hang() {
         let place = Surroundings::new();
         let path = place.dir.path().join("run/FLOWDB_POSTGRES_PASSWORD");
