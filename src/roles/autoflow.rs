@@ -126,6 +126,8 @@ fn server(deployment: &Deployment) -> Result<Command, Problems> {
     let told = [
         (CREDENTIALS, deployment.credentials_of(NAME)),
         ("STATE_DIRECTORY", data(deployment)),
+        // Of which its notebooks read nothing, whatever else they may read around it.
+        ("DEPLOYMENT_DIRECTORY", deployment.site.state.root().to_owned()),
         ("FLOWKIT_AUTOFLOW_PYTHON", python),
         (INPUTS, inputs(deployment)),
         (OUTPUTS, outputs(deployment)),

@@ -249,9 +249,15 @@ fn close(walls: &Walls) -> io::Result<()> {
     })
 }
 
+/// What Linux calls the processes of a machine that is no container: a number that it never changes (`PROC_PID_INIT_INO`).
+const ALL: &str = "pid:[4026531836]";
+
 /// Threads that run as this user, as far as they are known here. A container doesn't show the others of that number, which count too:
 /// those of the whole machine then.
 fn threads() -> u64 {
+    if fs::read_link("/proc/self/ns/pid").is_ok_and(|processes| processes.as_os_str() == ALL) {
+        return threads_of_user();
+    }
     let all = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let all = all.split_whitespace().nth(3).and_then(|tasks| tasks.split_once('/')?.1.parse().ok());
     threads_of_user().max(all.unwrap_or(0))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use flowkit_core::secrets::Secret;
 use serde_json::{Map, Value};
-use supervisor::system::{DEVICES, SYSTEM, installation};
+use supervisor::system::{DEVICES, SYSTEM, around, installation};
 use tokio::sync::watch;
 
 use crate::child::{self, End, Job, Limits, Walls};
@@ -32,6 +32,18 @@ pub struct Means {
     pub flowapi: String,
     /// Its port, and whether its host has a name that is to be asked for.
     pub port: (u16, bool),
+    /// Where AutoFlow's secrets and what it remembers are, and those of the whole deployment: no notebook's, wherever they stand.
+    pub closed: Vec<PathBuf>,
+}
+
+impl Means {
+    /// What every child reads: the system, its Python and the inputs, but nothing of what is closed.
+    fn read(&self, system: &[&Path]) -> Vec<PathBuf> {
+        let closed: Vec<PathBuf> = self.closed.iter().filter_map(|path| path.canonicalize().ok()).collect();
+        let closed: Vec<&Path> = closed.iter().map(PathBuf::as_path).collect();
+        let all = system.iter().map(|path| path.to_path_buf()).chain(installation(&self.python));
+        all.chain([self.inputs.clone()]).flat_map(|path| around(&path, &closed)).collect()
+    }
 }
 
 /// What a run is given of the secrets, and no more.
@@ -227,8 +239,8 @@ impl<'a> Attempt<'a> {
         .into();
         // Fonts of a machine are where its settings say.
         env.extend(std::env::var("FONTCONFIG_FILE").ok().map(|file| ("FONTCONFIG_FILE".to_owned(), file)));
-        let run =
-            SYSTEM.iter().map(PathBuf::from).chain(installation(&self.means.python)).chain([self.means.inputs.clone()]);
+        // What has been put beside the system is a host's own business: its Python comes with its installation.
+        let system: Vec<&Path> = SYSTEM.iter().filter(|path| **path != "/opt").map(Path::new).collect();
         let change = DEVICES.iter().map(PathBuf::from).chain([own.to_owned()]);
         let module = ["-m".to_owned(), "flowkit_notebooks".to_owned()];
         Job {
@@ -239,7 +251,7 @@ impl<'a> Attempt<'a> {
             input: String::new(),
             log: self.log(name),
             limits: self.means.limits,
-            walls: Walls { run: run.collect(), change: change.collect(), ..Walls::default() },
+            walls: Walls { run: self.means.read(&system), change: change.collect(), ..Walls::default() },
         }
     }
 
@@ -263,10 +275,8 @@ impl<'a> Attempt<'a> {
             Ok(Ok(End::Exit(0))) => None,
             Ok(Ok(End::Exit(code))) => {
                 // upstream's client repeats a token that it can't read.
-                let said = places::last_line(&job.log).map(|line| {
-                    let line = line.trim_start_matches(&job.args[3]).trim_start_matches(": ");
-                    line.replace(self.given.token.expose(), "FLOWAPI_TOKEN")
-                });
+                let said = places::last_line(&job.log, self.given.token.expose(), "FLOWAPI_TOKEN");
+                let said = said.map(|line| line.trim_start_matches(&job.args[3]).trim_start_matches(": ").to_owned());
                 Some(said.unwrap_or_else(|| format!("its program ended with status {code} and said nothing")))
             }
             Ok(Ok(End::Signal(signal))) => Some(format!("its program was killed by signal {signal}")),
@@ -290,4 +300,38 @@ impl<'a> Attempt<'a> {
 /// Ready when that is true, or nobody is left who could say so.
 pub async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_child_reads_what_is_closed_wherever_it_stands() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let (opt, usr, state) = (root.join("opt"), root.join("usr"), root.join("opt/flowkit"));
+        for path in ["opt/flowkit/autoflow/inputs", "opt/other", "usr/bin", "usr/local/keys", "usr/local/lib"] {
+            std::fs::create_dir_all(root.join(path)).unwrap();
+        }
+        std::fs::write(usr.join("bin/python"), "").unwrap();
+        std::os::unix::fs::symlink(&state, root.join("link")).unwrap();
+        let means = Means {
+            python: usr.join("bin/python"),
+            inputs: state.join("autoflow/inputs"),
+            places: Places::of(&state.join("autoflow/outputs")),
+            scratch: state.join("autoflow/data/runs"),
+            limits: Limits { seconds: 1, memory: 1, processes: 1 },
+            flowapi: String::new(),
+            port: (9090, false),
+            closed: vec![root.join("link"), usr.join("local/keys"), root.join("missing")],
+        };
+        let read = means.read(&[&opt, &usr]);
+        for path in [opt.join("other"), usr.join("bin"), usr.join("local/lib"), means.inputs.clone()] {
+            assert!(read.contains(&path), "{read:?} lacks {path:?}");
+        }
+        for path in [opt.clone(), usr.clone(), state, usr.join("local"), usr.join("local/keys")] {
+            assert!(!read.contains(&path), "{read:?} has {path:?}");
+        }
+    }
 }

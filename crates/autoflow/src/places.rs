@@ -243,14 +243,17 @@ pub enum Settle {
     Store(#[from] store::Error),
 }
 
-/// The last line of a log, if there is one.
-pub fn last_line(log: &Path) -> Option<String> {
+/// The last line of a log, if there is one, with `name` in place of a `secret`. That is replaced before anything is cut, and what is cut at the
+/// beginning goes with what may be the rest of one.
+pub fn last_line(log: &Path, secret: &str, name: &str) -> Option<String> {
     let mut file = File::options().read(true).custom_flags(no_follow()).open(log).ok()?;
-    let from = file.metadata().ok()?.len().saturating_sub(8 << 10);
+    let window = (8 << 10) + secret.len() as u64;
+    let from = file.metadata().ok()?.len().saturating_sub(window);
     file.seek(SeekFrom::Start(from)).ok()?;
     let mut bytes = Vec::new();
-    file.take(8 << 10).read_to_end(&mut bytes).ok()?;
-    let text = String::from_utf8_lossy(&bytes);
+    file.take(window).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes).replace(secret, name);
+    let text: String = text.chars().skip(if from > 0 { secret.len() } else { 0 }).collect();
     let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
     Some(line.chars().take(1000).collect())
 }
@@ -435,4 +438,34 @@ fn open_up(dir: &OwnedFd, deeper: usize) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_part_of_a_secret_is_left_where_a_line_is_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let said = |text: &str| {
+            fs::write(&log, text).unwrap();
+            last_line(&log, "secretsecret0123", "TOKEN").unwrap()
+        };
+        assert_eq!(said("first\nlast secretsecret0123!\n\n"), "last TOKEN!");
+        let long = format!("{}secretsecret0123", "x".repeat(990));
+        assert_eq!(said(&long), format!("{}TOKEN", "x".repeat(990)));
+        // Wherever the window begins.
+        for after in 8170..8230 {
+            let line = said(&format!("{}secretsecret0123{}", "x".repeat(100), "y".repeat(after)));
+            assert!(
+                line.trim_start_matches('x')
+                    .trim_start_matches("TOKEN")
+                    .trim_start_matches(char::is_uppercase)
+                    .chars()
+                    .all(|letter| letter == 'y'),
+                "{after}: {line}"
+            );
+        }
+    }
 }

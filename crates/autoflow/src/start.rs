@@ -109,6 +109,7 @@ impl Given {
             },
             flowapi: settings.text("FLOWAPI_URL").unwrap_or_default().to_owned(),
             port: (place.port, named),
+            closed: closed(&state),
         };
         let retry = Retry {
             most: settings.int("FLOWKIT_AUTOFLOW_ATTEMPTS").unwrap_or(1),
@@ -200,6 +201,12 @@ impl Instance {
 /// A name that nobody else has.
 pub fn owner() -> String {
     format!("{:016x}", rand::random::<u64>())
+}
+
+/// What no notebook reads: AutoFlow's own directory, its secrets, and all of the deployment, of whose directory `flowkit` tells it.
+fn closed(state: &Path) -> Vec<PathBuf> {
+    let told = ["CREDENTIALS_DIRECTORY", "DEPLOYMENT_DIRECTORY"].into_iter().filter_map(std::env::var_os);
+    told.map(PathBuf::from).chain([state.to_owned(), RUN_SECRETS.into()]).collect()
 }
 
 fn state() -> PathBuf {
