@@ -68,6 +68,9 @@ impl Quickstart {
         if self.secrets.is_none() && made.made.iter().any(|name| name.ends_with("cert-flowkit.pem")) {
             tell!("note: without --secrets nobody has FlowAPI's certificate, nor the key that tokens are made with");
         }
+        if let Some(why) = self.secrets.as_deref().and_then(|dir| vault::unnamed(&wish, dir, &inner)) {
+            tell!("note: {why}");
+        }
         wish.take_versions(vault::versions(&docker, wish.prefix())?);
 
         let file = stack::plan(&wish, &settings).map_err(Failure::mistake)?;

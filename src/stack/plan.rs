@@ -28,6 +28,8 @@ const USER: i64 = 1000;
 const STOP_SECONDS: &str = "FLOWKIT_STOP_SECONDS";
 /// Where logs are, which are of use and need not be kept.
 const LOGS: &str = "AIRFLOW__LOGGING__BASE_LOG_FOLDER";
+/// The file with whom a role trusts.
+const TRUSTED: &str = "SSL_CERTIFICATE_FILE";
 /// What a role gets to stop in, and Docker on top of it, in seconds. A database may have to write a checkpoint.
 const STOP: (u32, u32) = (20, 30);
 const STOP_DATA: (u32, u32) = (110, 120);
@@ -212,6 +214,13 @@ impl Builder<'_> {
             let hint = "make it a secret of that name, which the service is given beside the others";
             problems.0.push(Problem::new(what, hint));
         }
+        // The container has a few files of its own, and none of the host's.
+        let own = |path: &str| ["/run/secrets/", "/etc/ssl/certs/"].iter().any(|place| path.starts_with(place));
+        for (name, value) in given().filter(|(name, value)| *name == TRUSTED && !own(value)) {
+            let what = format!("{name} names a file of this host, which a container does not see");
+            let hint = "leave it out, and put that certificate among the secrets, as cert-flowkit.pem";
+            problems.0.push(Problem::new(what, hint).value(value));
+        }
         let mut environment: BTreeMap<String, String> =
             given().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         if let Some(apart) = self.role.apart.as_ref().filter(|_| self.part.is_some()) {
@@ -389,8 +398,8 @@ impl Builder<'_> {
     }
 
     fn secrets(&self, file: &mut File, (uid, gid): (i64, i64)) -> Vec<SecretFile> {
-        // And the certificates by which it knows who else is here.
-        let talks = self.neighbours().filter(|talk| self.wish.has(&talk.role));
+        // And the certificates by which it knows who else is here, or is elsewhere and can't be done without.
+        let talks = self.neighbours().filter(|talk| self.wish.has(&talk.role) || !talk.optional);
         let certificates = talks.filter_map(|talk| talk.certificate.as_deref());
         let needed = secrets_of(self.role, self.settings).map(|secret| secret.name.as_str());
         let needed = needed.filter(|name| self.has(|component| component.secrets.iter().any(|other| other == name)));

@@ -361,6 +361,23 @@ fn the_name_by_which_autoflow_is_told_of_flowapi_leads_to_it() {
 }
 
 #[test]
+fn autoflow_knows_a_flowapi_elsewhere_by_its_certificate() {
+    let alone = Given { roles: vec!["autoflow".into()], ..given() };
+    let told = [("AUTOFLOW_INPUTS_DIR", "/srv/workflows"), ("FLOWAPI_URL", "https://api.example.org:9090")];
+    let file = parsed(&alone, &told);
+    let autoflow = &file["services"]["autoflow"];
+    let held: Vec<&str> = autoflow["secrets"].as_array().unwrap().iter().flat_map(|it| it["target"].as_str()).collect();
+    assert_eq!(held, ["FLOWAPI_TOKEN", "cert-flowkit.pem"]);
+    let with = |path| made(&alone, &[told[0], told[1], ("SSL_CERTIFICATE_FILE", path)]);
+    let why = with("/srv/api.pem").unwrap_err();
+    assert!(
+        why.contains("SSL_CERTIFICATE_FILE names a file of this host") && why.contains("cert-flowkit.pem"),
+        "{why}"
+    );
+    assert!(with("/etc/ssl/certs/ca-certificates.crt").is_ok());
+}
+
+#[test]
 fn limits_size_the_shared_memory() {
     let given = Given { memory: vec!["flowdb=4GiB".into()], cpus: vec!["flowdb=2".into()], ..given() };
     let file = parsed(&given, &[]);

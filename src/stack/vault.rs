@@ -136,8 +136,15 @@ pub fn make(docker: &Docker, wish: &Wish, dir: Option<&Path>, settings: &Setting
             .filter(|missing| wanted.iter().any(|spec| spec.name == missing.name))
             .map(|missing| Problem::new(format!("{} can't be made", missing.name), missing.why.clone())),
     );
-    problems.or(())?;
     let store = Store::only(from);
+    let of_another = |spec: &&&&'static Spec| {
+        report.missing.iter().all(|missing| missing.name != spec.name) && store.find(&spec.name).is_err()
+    };
+    problems.0.extend(missing.iter().filter(of_another).map(|spec| {
+        let what = format!("{} is missing, the certificate of a server that is not in this stack", spec.name);
+        Problem::new(what, "get a copy of it, and put it into the directory of the secrets")
+    }));
+    problems.or(())?;
     for spec in missing {
         let name = wish.secret(&spec.name);
         create(docker, &store, spec, &name, None)?;
@@ -146,10 +153,28 @@ pub fn make(docker: &Docker, wish: &Wish, dir: Option<&Path>, settings: &Setting
     Ok(done)
 }
 
-/// Every secret of the roles, each once.
+/// What there is to say where AutoFlow is told of FlowAPI by a name that is not in its certificate, as far as that is in the directory: one that
+/// was made before `flowapi` was among the names.
+pub fn unnamed(wish: &Wish, dir: &Path, settings: &Settings) -> Option<String> {
+    const CERTIFICATE: &str = "cert-flowkit.pem";
+    let url = settings.text("FLOWAPI_URL").filter(|_| wish.has("autoflow") && wish.has("flowapi"))?;
+    let host = url.parse::<http::Uri>().ok()?.host()?.to_owned();
+    let is_for = secrets::certificate_is_for(&Store::only(dir).get(CERTIFICATE).ok()?, &host)?;
+    (!is_for).then(|| {
+        format!(
+            "{CERTIFICATE} has no name {host}, by which AutoFlow looks for FlowAPI: give one that it has, as with \
+             --set FLOWAPI_URL=https://flow.api:9090, or make another certificate"
+        )
+    })
+}
+
+/// Every secret of the roles, and the certificates of those elsewhere that they can't do without, each once.
 fn wanted(wish: &Wish, settings: &Settings) -> Vec<&'static Spec> {
     let mut wanted: Vec<&'static Spec> = Vec::new();
-    for spec in wish.roles.iter().flat_map(|role| secrets_of(role, settings)) {
+    let talks = wish.roles.iter().flat_map(|role| &role.talks_to);
+    let elsewhere = talks.filter(|talk| !talk.optional && !wish.has(&talk.role));
+    let certificates = elsewhere.filter_map(|talk| catalogue().secret(talk.certificate.as_deref()?));
+    for spec in wish.roles.iter().flat_map(|role| secrets_of(role, settings)).chain(certificates) {
         if !wanted.iter().any(|other| other.name == spec.name) {
             wanted.push(spec);
         }
@@ -244,6 +269,27 @@ mod tests {
             assert_eq!(version_of(None, foreign), None, "{foreign}");
         }
         assert_eq!(version_of(Some("a"), "REDIS_PASSWORD"), None);
+    }
+
+    #[test]
+    fn a_name_that_the_certificate_lacks_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = |url: &str, with: &[&str]| {
+            let given = super::super::Given {
+                tag: "9".into(),
+                with: with.iter().map(|&role| role.into()).collect(),
+                ..Default::default()
+            };
+            let mut settings = Settings::default();
+            settings.set("FLOWAPI_URL", url, flowkit_core::config::Origin::Flag).unwrap();
+            unnamed(&Wish::new(&given).unwrap(), dir.path(), &settings)
+        };
+        assert_eq!(told("https://flowapi:9090", &["autoflow"]), None, "there is none");
+        secrets::init(dir.path(), &[catalogue().role("flowapi").unwrap()], &Options::default()).unwrap();
+        assert_eq!(told("https://flowapi:9090", &["autoflow"]), None);
+        let why = told("https://elsewhere:9090", &["autoflow"]).unwrap();
+        assert!(why.contains("has no name elsewhere") && why.contains("https://flow.api:9090"), "{why}");
+        assert_eq!(told("https://elsewhere:9090", &[]), None);
     }
 
     #[test]

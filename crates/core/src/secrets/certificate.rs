@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType};
 use time::OffsetDateTime;
+use x509_parser::extensions::GeneralName;
 use x509_parser::pem::Pem;
 
 use super::{Secret, form};
@@ -122,6 +123,27 @@ fn addresses6(if_inet6: &str) -> Vec<String> {
     if_inet6.lines().filter_map(global).collect()
 }
 
+/// Whether a server of this host name or address can show the first certificate of a PEM. `None`: it is none, or says of no host that it is its.
+pub fn is_for(pem: &Secret, host: &str) -> Option<bool> {
+    let block = Pem::iter_from_buffer(pem.expose().as_bytes()).next()?.ok()?;
+    let parsed = block.parse_x509().ok()?;
+    let names = &parsed.subject_alternative_name().ok()??.value.general_names;
+    let host = host.trim_matches(['[', ']']);
+    let address = host.parse::<IpAddr>().ok().map(|address| match address {
+        IpAddr::V4(four) => four.octets().to_vec(),
+        IpAddr::V6(six) => six.octets().to_vec(),
+    });
+    let is_named = |name: &str| match name.strip_prefix("*.") {
+        Some(domain) => host.split_once('.').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(domain)),
+        None => host.eq_ignore_ascii_case(name),
+    };
+    Some(names.iter().any(|name| match name {
+        GeneralName::DNSName(name) => address.is_none() && is_named(name),
+        GeneralName::IPAddress(bytes) => address.as_deref() == Some(*bytes),
+        _ => false,
+    }))
+}
+
 /// The server's own certificate in a PEM file, as far as the check needs it.
 pub struct Certificate {
     /// Not valid before.
@@ -167,6 +189,19 @@ impl Certificate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whom_a_certificate_is_for_is_read() {
+        let key = Secret::new(KeyPair::generate().unwrap().serialize_pem());
+        let made = make(&key, &["*.example.org".to_owned(), "10.0.2.2".to_owned()]).unwrap();
+        for host in ["flow.api", "flowapi", "LOCALHOST", "api.example.org", "10.0.2.2", "[::1]"] {
+            assert_eq!(is_for(&made, host), Some(true), "{host}");
+        }
+        for host in ["example.org", "a.b.example.org", "10.0.2.3", "flow.api.org"] {
+            assert_eq!(is_for(&made, host), Some(false), "{host}");
+        }
+        assert_eq!(is_for(&key, "flowapi"), None);
+    }
 
     #[test]
     fn addresses_are_read_from_the_kernels_lists() {

@@ -20,6 +20,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use certificate::is_for as certificate_is_for;
 pub use check::{Checked, Finding, State, check};
 pub use derive::{is_as_made, sources};
 pub use files::FileError;
