@@ -312,7 +312,15 @@ impl Engine {
             tracing::error!("{token}");
         }
         let days = match &handed {
-            Ok(handed) => flowapi::days(&self.given.place, handed.certificate.as_deref(), &handed.token).await,
+            Ok(handed) => {
+                let days = flowapi::days(&self.given.place, handed.certificate.as_deref(), &handed.token).await;
+                match &days {
+                    Ok(_) => self.given.tokens.was_taken(),
+                    Err(away) if away.refuses => self.given.tokens.was_refused(&handed.token, now()),
+                    Err(_) => {}
+                }
+                days.map_err(|away| away.why)
+            }
             Err(why) => Err(why.clone()),
         };
         let said = match &days {

@@ -24,11 +24,25 @@ const OF_VERIFY: Date = time::macros::date!(1972 - 06 - 15);
 /// Days by kinds of call records.
 pub type Days = BTreeMap<String, BTreeSet<Date>>;
 
+/// Why there are none.
+pub struct Away {
+    /// In words, without the token.
+    pub why: String,
+    /// FlowAPI does not take the token.
+    pub refuses: bool,
+}
+
+impl From<String> for Away {
+    fn from(why: String) -> Away {
+        Away { why, refuses: false }
+    }
+}
+
 /// Asks FlowAPI for them.
 ///
 /// # Errors
-/// In words: why there is no answer, without the token.
-pub async fn days(place: &Place, certificate: Option<&str>, token: &Secret) -> Result<Days, String> {
+/// Why there is no answer.
+pub async fn days(place: &Place, certificate: Option<&str>, token: &Secret) -> Result<Days, Away> {
     let trusted = match certificate {
         Some(certificate) => certificate.to_owned(),
         None => of_this_machine()?,
@@ -45,8 +59,12 @@ pub async fn days(place: &Place, certificate: Option<&str>, token: &Secret) -> R
         answer.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?.map_err(|error| in_full(&error))?;
     let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
     match answer.status() {
-        StatusCode::OK => read(&body["available_dates"]).ok_or_else(|| "its answer holds no days".to_owned()),
-        status => Err(format!("it answers {status}: {}", body["msg"].as_str().unwrap_or_default())),
+        StatusCode::OK => Ok(read(&body["available_dates"]).ok_or_else(|| "its answer holds no days".to_owned())?),
+        status => Err(Away {
+            why: format!("it answers {status}: {}", body["msg"].as_str().unwrap_or_default()),
+            // As upstream does: 422 is for one that another key has signed, or for another server.
+            refuses: matches!(status, StatusCode::UNAUTHORIZED | StatusCode::UNPROCESSABLE_ENTITY),
+        }),
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! token          mode 0600: which token of the operator's it stands for (a digest, or -), and the token
-//! renewal.json   what was wrong the last time, and when it is tried again
+//! renewal.json   what was wrong the last time, which token FlowAPI did not take, and when it is tried again
 //! ```
 //! Both are in AutoFlow's own directory, and each is written whole. Another token of the operator's counts more than what is kept.
 
@@ -62,6 +62,8 @@ pub struct Tokens {
     state: PathBuf,
     flowauth: Option<Place>,
     certificate: Option<PathBuf>,
+    /// What came of the last try of this process: it holds also where it can't be written down.
+    last: Mutex<Option<Renewal>>,
 }
 
 /// A token that was got from FlowAuth.
@@ -81,6 +83,10 @@ struct Renewal {
     again: i64,
     /// The digest of the key that it was tried with: with another one it is tried at once.
     key: String,
+    /// The digest of a token that FlowAPI did not take.
+    refused: String,
+    /// How many it did not take, one after another.
+    refusals: u32,
 }
 
 impl Tokens {
@@ -102,6 +108,7 @@ impl Tokens {
             state: state.to_owned(),
             flowauth: settings.text(URL).map(place).transpose()?,
             certificate: settings.text(CERTIFICATE).map(PathBuf::from),
+            last: Mutex::default(),
         })
     }
 
@@ -153,8 +160,39 @@ impl Tokens {
     }
 
     fn renewal(&self) -> Renewal {
+        if let Some(last) = &*self.last.lock().expect("nobody panics with it") {
+            return last.clone();
+        }
         let text = fs::read(self.state.join("renewal.json")).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    fn remember(&self, renewal: Renewal) {
+        let text = serde_json::to_vec(&renewal).unwrap_or_default();
+        if let Err(error) = write(&self.state, "renewal.json", &text) {
+            tracing::error!("what came of it can't be kept: {error}");
+        }
+        *self.last.lock().expect("nobody panics with it") = Some(renewal);
+    }
+
+    /// FlowAPI has not taken this token: its key or its name is another by now. With a key another token is due: at once for the first time, later
+    /// and later where the new ones are not taken either.
+    pub fn was_refused(&self, token: &Secret, now: i64) {
+        let (Some(Ok(key)), before, refused) = (self.key(), self.renewal(), digest(token)) else { return };
+        if before.refused == refused {
+            return;
+        }
+        let wait = before.refusals.checked_sub(1).map_or(0, later);
+        let again = before.again.max(now + wait);
+        self.remember(Renewal { refused, refusals: (before.refusals + 1).min(16), again, key: digest(&key), ..before });
+    }
+
+    /// FlowAPI has taken the token.
+    pub fn was_taken(&self) {
+        let before = self.renewal();
+        if before.refusals > 0 {
+            self.remember(Renewal { refused: String::new(), refusals: 0, ..before });
+        }
     }
 
     /// What there is to say of it: that it ends soon, if nobody renews it, that there is none, or why there is no newer one.
@@ -173,7 +211,16 @@ impl Tokens {
             let again = moment(renewal.again);
             format!("FlowAuth gives no new token, and is asked again at {again} UTC: {}", renewal.failed)
         });
-        Some([end, failed].into_iter().flatten().collect::<Vec<_>>().join("; ")).filter(|note| !note.is_empty())
+        let refused = Some(self.renewal()).filter(|renewal| key.is_some() && self.is_refused(renewal));
+        let refused = refused.map(|renewal| match renewal.again > now && renewal.failed.is_empty() {
+            true => {
+                let again = moment(renewal.again);
+                format!("FlowAPI does not take the token, and FlowAuth is asked for another at {again} UTC")
+            }
+            false => "FlowAPI does not take the token, and FlowAuth is asked for another".to_owned(),
+        });
+        Some([end, refused, failed].into_iter().flatten().collect::<Vec<_>>().join("; "))
+            .filter(|note| !note.is_empty())
     }
 
     /// Gets a new token if it is time; whether it was. What goes wrong is logged and kept.
@@ -185,34 +232,54 @@ impl Tokens {
         if waits || !self.is_due(now) {
             return false;
         }
-        let got = async { self.ask(&key?, now).await };
+        let got = async {
+            let key = key?;
+            // A token that can't be kept would be asked for again and again.
+            let full =
+                |error| format!("it could not be kept, so FlowAuth is not asked: {}: {error}", self.state.display());
+            self.has_room().map_err(full)?;
+            self.ask(&key, now).await
+        };
         let got = tokio::time::timeout(PATIENCE, got).await;
         let got = got.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())));
         let renewal = match got.and_then(|token| self.keep(&token).map_err(|error| error.to_string())) {
             Ok(()) => {
                 tracing::info!("FlowAuth has given a new token");
-                Renewal::default()
+                Renewal { refused: before.refused, refusals: before.refusals, ..Renewal::default() }
             }
             Err(failed) => {
-                let wait = AGAIN.checked_shl(before.failures).unwrap_or(AGAIN_AT_MOST).clamp(AGAIN, AGAIN_AT_MOST);
+                // Its end is a moment at which the answer may be another.
+                let end = self.any().ok().flatten().as_ref().and_then(ends).filter(|end| *end > now);
+                let wait = later(before.failures).min(end.map_or(AGAIN_AT_MOST, |end| (end - now).max(AGAIN)));
                 tracing::error!(again_in_seconds = wait, "FlowAuth gives no new token: {failed}");
-                Renewal { failed, failures: (before.failures + 1).min(16), again: now + wait, key: name }
+                let failures = (before.failures + 1).min(16);
+                Renewal { failed, failures, again: now + wait, key: name, ..before }
             }
         };
-        let text = serde_json::to_vec(&renewal).unwrap_or_default();
-        if let Err(error) = write(&self.state, "renewal.json", &text) {
-            tracing::error!("what came of it can't be kept: {error}");
-        }
+        self.remember(renewal);
         true
     }
 
-    /// Whether a new one is to be had: there is none, or less than a third of its life is left.
+    /// Whether a new one is to be had: there is none, FlowAPI does not take it, or it is near its end.
     fn is_due(&self, now: i64) -> bool {
         let Ok(token) = self.any() else { return false };
-        let Some(Ok(read)) = token.map(|token| Inspection::read(token.expose())) else { return true };
-        let Some(expires) = read.token.expires else { return false };
-        let life = read.token.issued.map_or(LIFE, |issued| (expires - issued).max(0));
-        expires - now < life / 3
+        token.is_none_or(|token| is_near_end(&token, now)) || self.is_refused(&self.renewal())
+    }
+
+    fn is_refused(&self, renewal: &Renewal) -> bool {
+        !renewal.refused.is_empty() && self.any().ok().flatten().is_some_and(|token| digest(&token) == renewal.refused)
+    }
+
+    /// Whether a token can be written: more than any has.
+    ///
+    /// # Errors
+    /// The directory's, or the disk's.
+    fn has_room(&self) -> io::Result<()> {
+        let written = write(&self.state, "room", &[0; 64 << 10]);
+        for name in ["room", "room.new"] {
+            let _ = fs::remove_file(self.state.join(name));
+        }
+        written
     }
 
     /// Has FlowAuth renew the token, or give a first one with all that the key's user may.
@@ -230,6 +297,15 @@ impl Tokens {
                 "{TOKEN} is none of the tokens of the key's user, and no other is taken in its place: remove it, and AutoFlow asks for one of its own"
             ));
         }
+        let refused = self.is_refused(&self.renewal());
+        if refused && before.is_some_and(|(_, good)| !good) && !current.as_ref().is_none_or(|old| is_near_end(old, now))
+        {
+            let place = self.state.join("token");
+            return Err(format!(
+                "the token was revoked in FlowAuth, which was somebody's decision: for another before it ends, remove {}",
+                place.display()
+            ));
+        }
         let (path, body) = match before {
             Some((id, true)) => (format!("/tokens/tokens/{id}/renew"), json!({})),
             // It was revoked, or FlowAuth knows it no longer.
@@ -238,15 +314,7 @@ impl Tokens {
         let minted = asked.post(&path, &body).await?;
         let token = minted["token"].as_str().map(|token| Secret::new(token.to_owned()));
         let token = token.ok_or_else(|| format!("its answer to {path} holds no token"))?;
-        let ends = |token: &Secret| Inspection::read(token.expose()).ok().and_then(|read| read.token.expires);
-        match (ends(&token), current.as_ref().and_then(ends)) {
-            (Some(new), _) if new <= now => Err("the new token has ended already: do the clocks agree?".to_owned()),
-            (Some(new), Some(old)) if new <= old => {
-                Err(format!("no token lives longer than until {} UTC: its roles end then", moment(new)))
-            }
-            (None, _) => Err("what it gives is no token".to_owned()),
-            _ => Ok(token),
-        }
+        is_better(&token, current.as_ref().filter(|_| !refused), now).map(|()| token)
     }
 
     fn flowauth(&self) -> Result<Client, String> {
@@ -269,6 +337,40 @@ impl Tokens {
         let text = Secret::new(format!("{name}\n{}\n", token.expose()));
         write(&self.state, "token", text.expose().as_bytes())
     }
+}
+
+/// When a token ends.
+fn ends(token: &Secret) -> Option<i64> {
+    Inspection::read(token.expose()).ok().and_then(|read| read.token.expires)
+}
+
+/// Whether it is none, or less than a third of its life is left.
+fn is_near_end(token: &Secret, now: i64) -> bool {
+    let Ok(read) = Inspection::read(token.expose()) else { return true };
+    let Some(expires) = read.token.expires else { return false };
+    let life = read.token.issued.map_or(LIFE, |issued| (expires - issued).max(0));
+    expires - now < life / 3
+}
+
+/// Whether a token that was given is to be taken in the place of one that is good.
+fn is_better(new: &Secret, old: Option<&Secret>, now: i64) -> Result<(), String> {
+    match (ends(new), old.and_then(ends)) {
+        (None, _) => Err("what it gives is no token".to_owned()),
+        (Some(end), _) if end <= now => Err("the new token has ended already: do the clocks agree?".to_owned()),
+        (Some(end), Some(old)) if end == old => {
+            Err(format!("no token lives longer than until {} UTC: its roles end then", moment(end)))
+        }
+        // One that ends sooner is what there is now: its roles' tokens live shorter. Not if yet another were due at once.
+        (Some(end), Some(old)) if end < old && is_near_end(new, now) => {
+            Err("the new token is near its end already: do the clocks agree?".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Seconds until it is asked again after so many failures before this one.
+fn later(failures: u32) -> i64 {
+    AGAIN.checked_shl(failures).unwrap_or(AGAIN_AT_MOST).clamp(AGAIN, AGAIN_AT_MOST)
 }
 
 /// FlowAuth, asked with the key.
@@ -395,7 +497,8 @@ mod tests {
     }
 
     fn tokens(dir: &Path) -> Tokens {
-        Tokens { secrets: Secrets::only(dir), state: dir.to_owned(), flowauth: None, certificate: None }
+        let (secrets, state) = (Secrets::only(dir), dir.to_owned());
+        Tokens { secrets, state, flowauth: None, certificate: None, last: Mutex::default() }
     }
 
     fn put(dir: &Path, name: &str, text: &str) {
@@ -468,5 +571,77 @@ mod tests {
         // A clock that was in the future must not keep it from asking.
         fs::remove_file(dir.path().join(TOKEN)).unwrap();
         assert!(tokens.renew(now - 400 * DAY).await);
+    }
+
+    #[tokio::test]
+    async fn flowauth_is_not_asked_where_nothing_can_be_kept_and_later_and_later() {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), KEY, "flowauth_x");
+        put(dir.path(), "file", "");
+        // Not even root writes there.
+        let tokens = Tokens { state: dir.path().join("file/state"), ..tokens(dir.path()) };
+        let now = 1_000 * DAY;
+        assert!(tokens.renew(now).await);
+        let note = tokens.note(now).unwrap();
+        assert!(note.contains("FlowAuth is not asked") && !note.contains(URL), "{note}");
+        assert!(!tokens.renew(now + 4).await && tokens.renew(now + 5).await);
+        assert!(!tokens.renew(now + 14).await && tokens.renew(now + 15).await, "after twice as long");
+        // Where it can be, nothing of the attempt is left.
+        let tokens = Tokens { state: dir.path().to_owned(), ..tokens };
+        assert!(tokens.has_room().is_ok() && !dir.path().join("room").exists());
+    }
+
+    #[tokio::test]
+    async fn what_flowapi_does_not_take_is_renewed_and_that_later_and_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tokens, now) = (tokens(dir.path()), 1_000 * DAY);
+        let refused = |user: &str, at: i64| {
+            put(dir.path(), TOKEN, &token(user, now, now + 9 * DAY));
+            tokens.was_refused(&tokens.current().unwrap(), at);
+        };
+        refused("a", now);
+        assert!(!tokens.is_due(now), "there is no key");
+        put(dir.path(), KEY, "flowauth_x");
+        refused("a", now);
+        assert!(tokens.is_due(now) && tokens.note(now).unwrap().contains("FlowAPI does not take the token"));
+        assert!(tokens.renew(now).await, "it is tried at once");
+        assert!(tokens.note(now).unwrap().contains(&format!("{URL} is not set")));
+
+        // As if others had been got, and not been taken either.
+        *tokens.last.lock().unwrap() = Some(Renewal { refusals: 1, ..Renewal::default() });
+        for (user, at, wait) in [("b", now, 5), ("c", now + 60, 10), ("d", now + 120, 20)] {
+            refused(user, at);
+            assert_eq!(tokens.renewal().again, at + wait, "{user}");
+            assert!(!tokens.renew(at + wait - 1).await);
+        }
+        tokens.was_taken();
+        assert!(!tokens.is_due(now) && tokens.renewal().refusals == 0);
+        assert!(!tokens.note(now).is_some_and(|note| note.contains("not take")));
+    }
+
+    #[test]
+    fn a_shorter_token_is_taken_and_one_that_is_worth_nothing_is_not() {
+        let now = 1_000 * DAY;
+        let made = |made: i64, ends: i64| Secret::new(token("x", made, ends));
+        let old = made(now - 5 * DAY, now + 2 * DAY);
+        assert_eq!(is_better(&made(now, now + 7 * DAY), Some(&old), now), Ok(()));
+        assert_eq!(is_better(&made(now, now + DAY), Some(&old), now), Ok(()), "the role's tokens live a day by now");
+        let why = |new: &Secret, old: Option<&Secret>| is_better(new, old, now).unwrap_err();
+        assert!(why(&made(now, now + 2 * DAY), Some(&old)).contains("its roles end then"));
+        assert_eq!(is_better(&made(now, now + 2 * DAY), None, now), Ok(()), "the old one is not taken by FlowAPI");
+        assert!(why(&made(now - 80 * 60, now + 30 * 60), Some(&old)).contains("do the clocks agree"));
+        assert!(why(&made(now - DAY, now), None).contains("has ended already"));
+        assert!(why(&Secret::new("x".to_owned()), None).contains("no token"));
+    }
+
+    #[tokio::test]
+    async fn it_is_tried_again_when_the_token_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tokens, now) = (tokens(dir.path()), 1_000 * DAY);
+        put(dir.path(), KEY, "flowauth_x");
+        put(dir.path(), TOKEN, &token("x", now - 9 * DAY, now + 600));
+        *tokens.last.lock().unwrap() = Some(Renewal { failures: 16, ..Renewal::default() });
+        assert!(tokens.renew(now).await && tokens.renewal().again == now + 600);
+        assert!(tokens.renew(now + 600).await && tokens.renewal().again == now + 600 + AGAIN_AT_MOST);
     }
 }
