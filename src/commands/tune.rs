@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Failure, table};
 use crate::flowdb::cluster::cluster;
-use crate::roles::{Deployment, usual};
+use crate::roles::{Deployment, HostError, usual};
 use crate::tuning::{self, Database, Plan, Setting};
 use flowkit_core::Site;
 use flowkit_core::hardware::{self, Disk, Fact, Hardware};
@@ -88,8 +88,11 @@ impl Tune {
             None => Deployment::open_running(dir).map(|found| found.running(usual().map(str::to_string).collect())),
         };
         let deployment = deployment.map_err(Failure::mistake)?;
-        deployment.become_role("flowdb").map_err(Failure::mistake)?;
-        Ok(deployment.site)
+        match deployment.become_role("flowdb") {
+            // There are no files of its to look at.
+            Ok(()) | Err(HostError::NoRole { .. }) => Ok(deployment.site),
+            Err(error) => Err(Failure::mistake(error)),
+        }
     }
 
     /// This machine, with what the flags say otherwise.

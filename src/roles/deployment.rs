@@ -343,14 +343,17 @@ impl Deployment {
         accounts::find(role).map(Some).ok_or_else(missing)
     }
 
-    /// For root, where the role is on this host: becomes its user, for good, before looking at its files.
+    /// For root: becomes the role's user, for good, before looking at its files.
     ///
     /// # Errors
-    /// The user can't be had.
+    /// The role is not on this host: what root made there would be root's, and no start of the role would take it. The user can't be had.
     pub fn become_role(&self, role: &str) -> Result<(), HostError> {
-        match self.user_of(role).ok().flatten() {
+        if self.standing == Standing::OneUser {
+            return Ok(());
+        }
+        match accounts::find(role) {
             Some(user) if self.site.state.role(role).exists() => accounts::become_user(user.uid, user.gid),
-            _ => Ok(()),
+            _ => Err(HostError::NoRole { dir: self.site.state.root().to_owned(), role: role.to_owned() }),
         }
     }
 

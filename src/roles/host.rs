@@ -128,6 +128,14 @@ pub enum HostError {
     /// Privileges can't be dropped; going on as root is no choice.
     #[error("cannot become user {0}")]
     Become(u32, #[source] std::io::Error),
+    /// A role that never ran here has no user to do it as.
+    #[error("the role {role} is not in {} yet: `flowkit up` with it, as root, brings it", .dir.display())]
+    NoRole {
+        /// The state directory.
+        dir: PathBuf,
+        /// The role.
+        role: String,
+    },
     /// The user that services run as can't reach this program.
     #[error("user {user} cannot run {}: install flowkit where every user can reach it, e.g. /usr/local/bin", .program.display())]
     Program {
