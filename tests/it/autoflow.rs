@@ -77,6 +77,7 @@ fn flowauth_gives_a_token_for_the_key_of_a_machine_and_another_before_it_ends() 
     fs::set_permissions(state.join("secrets"), fs::Permissions::from_mode(0o700)).unwrap();
     let secret = state.join("secrets/FLOWKIT_AUTOFLOW_FLOWAUTH_KEY");
     fs::write(&secret, format!("flowauth_{}", URL_SAFE_NO_PAD.encode([7; 32]))).unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
     let workflows = WORKFLOWS.split_once("  - name: wrong").unwrap().0.to_owned()
         + "available_dates_sensor: {schedule: '0 0 1 1 *', workflows: [{workflow_name: daily, parameters: {secrets: x}}]}";
     fs::write(inputs.join("workflows.yml"), workflows).unwrap();
@@ -104,6 +105,10 @@ fn flowauth_gives_a_token_for_the_key_of_a_machine_and_another_before_it_ends() 
     let ask = |what: &[&str]| deployment.done(&[&["auth", "--key-file", admin.to_str().unwrap()], what].concat());
     ask(&["server", "import", openapi.to_str().unwrap()]);
     ask(&["role", "create", "autoflow", "--scope", "get_available_dates", "--lifetime", "1m"]);
+    // For a key of whose machine FlowAuth knows nothing any more, somebody may have had a reason.
+    let enrolled = deployment.flowkit(&["auth", "enrol"]);
+    assert!(enrolled.status.success() && show(&enrolled).contains("was removed"), "{}", show(&enrolled));
+    fs::remove_file(&secret).unwrap();
     let enrolled = deployment.flowkit(&["auth", "enrol"]);
     assert!(
         enrolled.status.success() && show(&enrolled).contains("key of the machine autoflow"),
@@ -129,6 +134,74 @@ fn flowauth_gives_a_token_for_the_key_of_a_machine_and_another_before_it_ends() 
         assert!(!deployment.log().contains(secret.rsplit('.').next().unwrap()), "a secret is in the log");
     }
     deployment.done(&["down"]);
+}
+
+/// What is said where a key was made.
+const MADE: &str = "by a key of the machine autoflow";
+
+/// What `make up` does, in its order, over a deployment that was brought up without AutoFlow.
+#[test]
+fn autoflow_comes_to_a_deployment_that_runs_and_what_an_administrator_decides_of_it_stays() {
+    let deployment = Deployment::new();
+    let state = deployment.state();
+    deployment.configure(&format!(
+        "FLOWAPI_URL = \"https://localhost:{}\"\nFLOWKIT_AUTOFLOW_PORT = {}\nFLOWKIT_AUTOFLOW_SERVER = {:?}\n\
+         FLOWKIT_AUTOFLOW_PYTHON = {:?}\n",
+        free_port(),
+        free_port(),
+        programs::autoflow(),
+        environment("notebooks")
+    ));
+    deployment.done(&["up", "--detach", "--role", "flowauth"]);
+    deployment.done(&["autoflow", "example"]);
+    if rustix::process::geteuid().is_root() {
+        let place = fs::metadata(state.join("autoflow")).unwrap();
+        assert_ne!(place.uid(), 0, "the role's place is its user's");
+    }
+    let (admin, openapi) = (state.with_file_name("admin.key"), state.with_file_name("openapi.json"));
+    fs::write(&openapi, OPENAPI).unwrap();
+    deployment.done(&["auth", "key", "first", "--out", admin.to_str().unwrap()]);
+    let ask = |what: &[&str]| deployment.done(&[&["auth", "--key-file", admin.to_str().unwrap()], what].concat());
+    ask(&["server", "import", openapi.to_str().unwrap()]);
+    let secret = state.join("secrets/FLOWKIT_AUTOFLOW_FLOWAUTH_KEY");
+    let key = || fs::read_to_string(&secret).unwrap_or_default();
+    let enrols = |more: &[&str], says: &str| {
+        let before = key();
+        let enrolled = deployment.flowkit(&[&["auth", "enrol", "--scope", "get_available_dates"], more].concat());
+        assert!(enrolled.status.success() && show(&enrolled).contains(says), "{says}: {}", show(&enrolled));
+        assert_eq!(key() != before, says == MADE, "{says}");
+        show(&enrolled)
+    };
+    enrols(&[], MADE);
+    deployment.done(&["down"]);
+    deployment.done(&["autoflow", "example"]);
+    deployment.done(&["up", "--detach", "--role", "flowauth", "--role", "autoflow"]);
+
+    assert!(enrols(&[], "has a key that is good").contains("--scope changes nothing"));
+    ask(&["user", "disable", "autoflow"]);
+    enrols(&[], "is disabled");
+    ask(&["user", "enable", "autoflow"]);
+    enrols(&[], "has a key that is good");
+    ask(&["role", "withdraw", "autoflow", "autoflow"]);
+    enrols(&[], "has no role");
+    ask(&["role", "grant", "autoflow", "autoflow"]);
+    let keys: Value = serde_json::from_str(&ask(&["key", "list", "--format", "json"])).unwrap();
+    let own = keys.as_array().unwrap().iter().find(|key| key["username"] == "autoflow").unwrap();
+    ask(&["key", "end", "autoflow", &own["id"].to_string()]);
+    enrols(&[], "was ended");
+
+    // As where the administrator has another password by now.
+    fs::write(state.join("secrets/FLOWAUTH_ADMIN_PASSWORD"), "another one, and long enough").unwrap();
+    enrols(&[], "a key that is not good");
+    fs::remove_file(&secret).unwrap();
+    enrols(&[], "has no key yet");
+    enrols(&["--key-file", admin.to_str().unwrap()], MADE);
+
+    // Whether a key is good is not known while nobody answers.
+    deployment.done(&["down"]);
+    let before = key();
+    assert_eq!(deployment.flowkit(&["auth", "enrol"]).status.code(), Some(1));
+    assert_eq!(key(), before);
 }
 
 #[test]

@@ -109,7 +109,11 @@ impl Client {
         let (name, password) = (secret("FLOWAUTH_ADMIN_USER")?, secret("FLOWAUTH_ADMIN_PASSWORD")?);
         let mut client = Client::reach(place)?;
         let body = serde_json::json!({ "username": name.expose(), "password": password.expose() });
-        client.post("/signin", &body).await?;
+        let about = client.post("/signin", &body).await?;
+        if about["require_two_factor_setup"] == true {
+            let said = "its administrator has to set up a second factor first".to_owned();
+            return Err(Error::Refused { method: Method::POST, path: "/signin".to_owned(), status: 403, said }.into());
+        }
         Ok(client)
     }
 
