@@ -30,8 +30,9 @@ fn quickstart_brings_up_a_stack_that_survives_rotation_and_kills() {
         fs::set_permissions(&open, fs::Permissions::from_mode(mode)).unwrap();
     }
     autoflow::workflows(&secrets.path().join("workflows"));
-    // Whoever has the key of tokens makes AutoFlow's before there is a FlowAuth.
-    engine.flowkit(&["secrets", "init", "--dir", values.to_str().unwrap()]);
+    // Whoever has the key of tokens makes AutoFlow's before there is a FlowAuth. That role's secrets alone: connection strings are
+    // the stack's to make.
+    engine.flowkit(&["secrets", "init", "--dir", values.to_str().unwrap(), "--role", "flowauth"]);
     fs::write(values.join("FLOWAPI_TOKEN"), flowapi::token(&values)).unwrap();
     let (images, values) = (images.to_str().unwrap(), values.to_str().unwrap());
     let up = Up { engine: &engine, images, secrets: values, place: secrets.path() };
