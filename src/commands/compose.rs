@@ -74,7 +74,8 @@ fn head(wish: &Wish, here: &Here) -> String {
     let (user, group) = here.user;
     format!(
         "FlowKit on one engine: {}. Made by `flowkit compose` {}; make it again instead of changing it.\n\
-         Before the first start: flowkit secrets init --dir {dir}; they have to belong to {user}:{group}, as whom all roles run\n\
+         Before the first start: FLOWDB_HOST=flowdb FLOWDB_PORT=5432 flowkit secrets init --dir {dir}\n\
+         They have to belong to {user}:{group}, as whom all roles run\n\
          Start it with: docker compose --file THIS-FILE up --detach --wait\n\
          It holds no secret.",
         roles.join(", "),
