@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -47,6 +48,18 @@ print([name for name in sorted(os.environ) if name.isupper() and ("FLOW" in name
 print(f"the day is {day}")
 "#;
 
+/// Tells the deployment of AutoFlow's program and Python, of a FlowAPI that is not there, and where workflows are.
+fn configure(deployment: &Deployment, inputs: &Path) {
+    deployment.configure(&format!(
+        "FLOWAPI_URL = \"https://localhost:{}\"\nFLOWKIT_AUTOFLOW_PORT = {}\nFLOWKIT_AUTOFLOW_SERVER = {:?}\n\
+         FLOWKIT_AUTOFLOW_PYTHON = {:?}\nAUTOFLOW_INPUTS_DIR = {inputs:?}\n",
+        free_port(),
+        free_port(),
+        programs::autoflow(),
+        environment("notebooks")
+    ));
+}
+
 fn notebook(cells: &[(&str, &str)]) -> String {
     let cell = |(tag, source): &(&str, &str)| {
         json!({ "cell_type": "code", "execution_count": null, "id": format!("a{}", source.len()), "metadata": { "tags": [tag] },
@@ -82,14 +95,7 @@ fn flowauth_gives_a_token_for_the_key_of_a_machine_and_another_before_it_ends() 
         + "available_dates_sensor: {schedule: '0 0 1 1 *', workflows: [{workflow_name: daily, parameters: {secrets: x}}]}";
     fs::write(inputs.join("workflows.yml"), workflows).unwrap();
     fs::write(inputs.join("day.ipynb"), notebook(&[("all", "1")])).unwrap();
-    deployment.configure(&format!(
-        "FLOWAPI_URL = \"https://localhost:{}\"\nFLOWKIT_AUTOFLOW_PORT = {}\nFLOWKIT_AUTOFLOW_SERVER = {:?}\n\
-         FLOWKIT_AUTOFLOW_PYTHON = {:?}\nAUTOFLOW_INPUTS_DIR = {inputs:?}\n",
-        free_port(),
-        free_port(),
-        programs::autoflow(),
-        environment("notebooks")
-    ));
+    configure(&deployment, &inputs);
     deployment.done(&["up", "--detach", "--role", "flowauth", "--role", "autoflow"]);
     let notes = || {
         let status: Value = serde_json::from_str(&deployment.done(&["autoflow", "status", "--json"])).unwrap();
@@ -217,14 +223,7 @@ fn notebooks_run_with_the_real_python_and_nothing_of_the_deployments() {
     let day = notebook(&[("parameters", "day = secrets = None"), ("all", CELL)]);
     fs::write(inputs.join("day.ipynb"), day).unwrap();
     fs::write(inputs.join("wrong.ipynb"), notebook(&[("all", "1 / 0")])).unwrap();
-    deployment.configure(&format!(
-        "FLOWAPI_URL = \"https://localhost:{}\"\nFLOWKIT_AUTOFLOW_PORT = {}\nFLOWKIT_AUTOFLOW_SERVER = {:?}\n\
-         FLOWKIT_AUTOFLOW_PYTHON = {:?}\nAUTOFLOW_INPUTS_DIR = {inputs:?}\n",
-        free_port(),
-        free_port(),
-        programs::autoflow(),
-        environment("notebooks")
-    ));
+    configure(&deployment, &inputs);
     deployment.done(&["autoflow", "validate"]);
     deployment.done(&["up", "--detach", "--role", "autoflow"]);
     deployment.done(&["health", "autoflow"]);
