@@ -9,7 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{StatusCode, header};
@@ -183,6 +183,8 @@ struct Shared {
     waiting: AtomicUsize,
     /// Counts connections that broke: a server that was started anew shows by it.
     lost: AtomicU64,
+    /// The first answer after the last connection that broke.
+    answers: Mutex<Option<Answers>>,
     asked: AtomicU64,
     failed: AtomicU64,
 }
@@ -203,6 +205,14 @@ impl Asker {
     pub fn new(request: impl Into<String>, patience: Duration) -> Asker {
         Asker { request: request.into(), until: Instant::now() + patience, seat: None }
     }
+}
+
+/// Since when it answers over connections of which none broke.
+#[derive(Clone, Copy)]
+struct Answers {
+    /// How many had broken then.
+    lost: u64,
+    since: SystemTime,
 }
 
 /// What was asked and failed since the start.
@@ -228,6 +238,7 @@ impl FlowMachine {
             places: Semaphore::new(AT_ONCE),
             waiting: AtomicUsize::new(0),
             lost: AtomicU64::new(0),
+            answers: Mutex::default(),
             asked: AtomicU64::new(0),
             failed: AtomicU64::new(0),
         }))
@@ -307,6 +318,13 @@ impl FlowMachine {
         Counts { asked: of(asked), failed: of(failed), lost: of(lost), waiting: waiting.load(Ordering::Relaxed) }
     }
 
+    /// Since when FlowMachine answers without a break. It does not say when it was started: that was then, or while nobody here had
+    /// asked yet. `None` where it has not answered since a connection broke.
+    pub fn answers_since(&self) -> Option<SystemTime> {
+        let lost = self.generation();
+        self.0.answers().filter(|answers| answers.lost == lost).map(|answers| answers.since)
+    }
+
     /// A number that changes when FlowMachine was started anew: what it told before may not hold any more.
     pub fn generation(&self) -> u64 {
         let mut idle = self.0.idle();
@@ -343,6 +361,7 @@ impl Shared {
         let mut connection = self.connection().await.map_err(|error| self.gone(error))?;
         let answer = connection.exchange(question, LONGEST).await.map_err(|error| self.gone(error))?;
         self.idle().push(connection);
+        self.answered();
         drop(place);
         read(&answer, action)
     }
@@ -357,6 +376,18 @@ impl Shared {
                 None => return Connection::open(self.address().await?).await,
             }
         }
+    }
+
+    fn answered(&self) {
+        let lost = self.lost.load(Ordering::Relaxed);
+        let mut answers = self.answers();
+        if answers.is_none_or(|answers| answers.lost != lost) {
+            *answers = Some(Answers { lost, since: SystemTime::now() });
+        }
+    }
+
+    fn answers(&self) -> std::sync::MutexGuard<'_, Option<Answers>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn gone(&self, source: io::Error) -> Error {

@@ -65,6 +65,9 @@ pub struct FlowApi {
 pub struct Figures {
     /// Since when FlowAPI runs.
     pub since: i64,
+    /// Since when FlowMachine has answered it; an older FlowAPI does not say.
+    #[serde(default)]
+    pub flowmachine_answers_since: Option<i64>,
     /// What FlowDB says of itself.
     pub flowdb: Option<FlowDb>,
     /// Queries that failed lately and were not run again, the last one first.

@@ -86,6 +86,7 @@ fn results_are_those_of_sql_by_both_clients_and_in_every_type() {
     let flowdb = &told["deployment"]["flowdb"];
     let number = |value: &Value| value.as_i64().unwrap_or_else(|| panic!("no number in {flowdb}"));
     assert!(number(&flowdb["bytes"]) > 1 << 20 && number(&flowdb["since"]) > 1_700_000_000);
+    assert!(number(&told["deployment"]["flowmachine_answers_since"]) > 1_700_000_000);
     assert!(number(&flowdb["cache"]["results"]) >= 2 && number(&flowdb["cache"]["bytes"]) > 0);
     every_type_has_the_same(&told);
 

@@ -20,8 +20,8 @@ use crate::database::in_full;
 /// What FlowDB tells of itself (its migration V18); the time in seconds since 1970.
 const FIGURES: &str = "SELECT extract(epoch FROM since)::bigint AS since, bytes, cache_bytes, cache_most, results, running FROM cache.figures()";
 
-/// Since when this server and FlowDB run, in seconds since 1970; sizes in bytes; queries that run and that failed lately. What FlowDB
-/// does not tell is null.
+/// Since when this server and FlowDB run and FlowMachine has answered it, in seconds since 1970; sizes in bytes; queries that run and
+/// that failed lately. What FlowDB does not tell is null, and so is FlowMachine's time while it does not answer.
 pub async fn get(State(app): State<Arc<App>>, caller: Caller, id: RequestId) -> Answer {
     caller.permit_deployment()?;
     audit::query!("get_deployment");
@@ -37,7 +37,12 @@ pub async fn get(State(app): State<Arc<App>>, caller: Caller, id: RequestId) -> 
         let kind = app.known.kind(&failed.id);
         json!({ "query_id": failed.id, "query_kind": kind, "at": seconds(failed.at) })
     });
-    let body = json!({ "since": seconds(app.since), "flowdb": figures, "failed": failed.collect::<Vec<_>>() });
+    let body = json!({
+        "since": seconds(app.since),
+        "flowmachine_answers_since": app.flowmachine.answers_since().map(seconds),
+        "flowdb": figures,
+        "failed": failed.collect::<Vec<_>>(),
+    });
     of(StatusCode::OK, &body)
 }
 

@@ -46,17 +46,21 @@ async fn who_is_late_or_away_is_named_in_time_and_found_again() {
     let late = flowmachine.about(&asker, "ping", &[]).await;
     assert!(matches!(late, Err(Error::Late("ping"))), "{late:?}");
 
+    assert_eq!(flowmachine.answers_since(), None, "it has not answered yet");
     let port = fake.stop().await;
     let away = flowmachine.about(&soon(), "ping", &[]).await;
     assert!(matches!(away, Err(Error::Away(..))), "{away:?}");
 
     let fake = Fake::start(port, echo()).await;
     assert!(flowmachine.about(&soon(), "ping", &[]).await.unwrap().is_success());
-    let before = flowmachine.generation();
+    let (before, since) = (flowmachine.generation(), flowmachine.answers_since());
+    assert!(since.is_some());
     // Started anew between two questions: the broken connection is not even tried.
     let fake = Fake::start(fake.stop().await, echo()).await;
     until("it is noticed", || flowmachine.generation() != before).await;
+    assert_eq!(flowmachine.answers_since(), None, "the one that answered has gone");
     assert!(flowmachine.about(&soon(), "ping", &[]).await.unwrap().is_success());
+    assert!(flowmachine.answers_since() > since);
     assert_eq!(fake.count("ping"), 1);
 }
 

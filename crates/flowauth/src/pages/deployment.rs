@@ -68,6 +68,7 @@ fn beside(page: &Page, flowapi: &FlowApi) -> Markup {
             @if is_well { span .badge.good { (page.t("deployment.well")) } } @else { span .badge.bad { (page.t("deployment.away")) } }
         }
     };
+    let answers = flowapi.figures.as_ref().and_then(|figures| figures.flowmachine_answers_since);
     html! {
         dl .facts {
             dt { (flowapi.name.as_deref().unwrap_or("FlowAPI")) }
@@ -75,7 +76,13 @@ fn beside(page: &Page, flowapi: &FlowApi) -> Markup {
                 (state(flowapi.name.is_some()))
                 @if let Some(figures) = &flowapi.figures { " " (page.t("deployment.since")) " " (page.until(figures.since)) }
             }
-            @for (part, is_well) in &flowapi.parts { dt { (part) } dd { (state(*is_well)) } }
+            @for (part, is_well) in &flowapi.parts {
+                dt { (part) }
+                dd {
+                    (state(*is_well))
+                    @if let Some(since) = answers.filter(|_| part == "flowmachine") { " " (page.t("deployment.answers")) " " (page.until(since)) }
+                }
+            }
             @if let Some(flowdb) = flowapi.figures.as_ref().and_then(|figures| figures.flowdb.as_ref()) { (flowdb_says(page, flowdb)) }
         }
         @if let Some(figures) = &flowapi.figures { (failed(page, &figures.failed)) }

@@ -97,7 +97,7 @@ async fn what_init_makes_is_enough_and_the_administrator_is_made_once() {
 }
 
 /// What that server tells of the deployment.
-const FIGURES: &str = r#"{"since": 1700000000, "failed": [{"query_id": "0123456789abcdef0123456789abcdef", "query_kind": "daily_location", "at": 1700000001}],
+const FIGURES: &str = r#"{"since": 1700000000, "flowmachine_answers_since": 1700000003, "failed": [{"query_id": "0123456789abcdef0123456789abcdef", "query_kind": "daily_location", "at": 1700000001}],
     "flowdb": {"since": 1700000002, "bytes": 1073741824, "running": 2, "cache": {"bytes": 1572864, "most": 2147483648, "results": 7}}}"#;
 
 /// A server of the test's, in the place of FlowAPI.
@@ -172,7 +172,8 @@ async fn it_serves_its_own_certificate_and_offers_the_flowapi_beside_it() {
     assert_eq!(told["flowapi"]["parts"], json!({ "flowmachine": true, "database": false }));
     assert!(told["certificates"].as_array().unwrap().iter().all(|one| one["ends"].is_string()), "{told}");
     assert_eq!(told["flowapi"]["figures"]["flowdb"]["cache"]["results"], json!(7));
-    let figures = ["1.5 MiB of 2.0 GiB", "7 results", "0123456789abcdef0123456789abcdef", "daily_location"];
+    let figures =
+        ["has answered since", "1.5 MiB of 2.0 GiB", "7 results", "0123456789abcdef0123456789abcdef", "daily_location"];
     for part in ["2016-01", "3 days", "■■·", "away", "Certificate of FlowAPI"].into_iter().chain(figures) {
         assert!(page.text().contains(part), "{part}: {}", page.text());
     }
