@@ -10,7 +10,7 @@
 #
 #   6. nixpkgs     every output and example on nixpkgs itself, where NIXPKGS names a checkout
 #
-# 4 and 5 run at once: each is for minutes one program that waits, for apt or for a machine in QEMU.
+# 1 runs beside 2, and 4 beside 5: each is for minutes one program that uses one processor, or waits for apt.
 # 1, 2 and 5 take tests/debian in the place of nixpkgs. FLOWKIT_TEST_PARTS="tests" runs some parts only.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -31,6 +31,9 @@ trap 'exit 143' TERM INT HUP
 : >"$FLOWKIT_TEST_SKIPS"
 status=0
 summary=()
+# Jiffies that all processors together have worked and idled since the machine was started.
+jiffies() { awk '/^cpu / { print $2 + $3 + $4 + $7 + $8, $5 + $6 }' /proc/stat; }
+
 # Seconds of each part: as they are kept, and as they are now.
 kept=tests/seconds.tsv
 seconds=target/seconds.tsv
@@ -43,55 +46,58 @@ export RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=--deny__CLIPPY_HACKERY_
 
 # Runs one part; what fails does not keep the others from being tried.
 part() {
-    local name=$1 start=$SECONDS outcome=passed
+    local name=$1 start=$SECONDS outcome=passed before
+    before=$(jiffies)
     shift
     asked_for "$name" || return 0
     printf '\n== %s\n' "$name"
     "$@" || outcome=FAILED
-    came_to "$name" "$outcome" $((SECONDS - start))
+    came_to "$name" "$outcome" $((SECONDS - start)) "$before"
 }
 
 asked_for() {
     case " $parts " in *" $1 "*) ;; *) summary+=("$1: not asked for"); return 1 ;; esac
 }
 
-# Notes how part $1 ended and what it took.
+# Notes how part $1 ended and what it took; how busy the processors were, with whatever else ran, since the jiffies $4.
 came_to() {
-    local name=$1 outcome=$2 took=$3 before
+    local name=$1 outcome=$2 took=$3 last busy
     [ "$outcome" = passed ] || status=1
-    before=$(sed -n "s/^$name\t//p" "$kept")
-    summary+=("$name: $outcome in $took s${before:+ (last kept: $before s)}")
+    last=$(sed -n "s/^$name\t//p" "$kept")
+    busy=$(awk '{ worked = $3 - $1; idled = $4 - $2; printf "%d", 100 * worked / (worked + idled + 1) }' <<<"$4 $(jiffies)")
+    summary+=("$name: $outcome in $took s${last:+ (last kept: $last s)}, processors $busy % busy")
     sed -i "/^$name\t/d" "$seconds"
     printf '%s\t%s\n' "$name" "$took" >>"$seconds"
 }
 
 # Begins a part that runs beside those that follow, until `finish` of the same name prints what it said.
 begin() {
-    local start=$SECONDS
+    local start=$SECONDS before
     asked_for "$1" || return 0
+    before=$(jiffies)
     printf '\n== %s: begun\n' "$1"
     # A group of its own, which can be ended whole.
     set -m
     (
         outcome=passed
         "$1" || outcome=FAILED
-        printf '\n%s %s\n' "$outcome" $((SECONDS - start))
+        printf '\n%s %s %s\n' "$outcome" $((SECONDS - start)) "$before"
     ) >"$log.$1" 2>&1 </dev/null &
     begun[$1]=$!
     set +m
 }
 
 finish() {
-    local outcome took
+    local outcome took before
     [ -n "${begun[$1]:-}" ] || return 0
     wait "${begun[$1]}"
     unset "begun[$1]"
     printf '\n== %s\n' "$1"
     sed '$d' "$log.$1"
-    read -r outcome took < <(tail -n1 "$log.$1")
+    read -r outcome took before < <(tail -n1 "$log.$1")
     rm "$log.$1"
     # What was ended before it could say how it went has not passed.
-    came_to "$1" "${outcome:-FAILED}" "${took:-0}"
+    came_to "$1" "${outcome:-FAILED}" "${took:-0}" "${before:-0 0}"
 }
 
 # cargo-nextest runs each test in a process of its own and reports better; plain `cargo test` does too.
@@ -107,6 +113,8 @@ tests() {
     cargo test --locked --workspace --no-fail-fast --doc 2>&1 | tee -a "$log" || failed=1
     return $failed
 }
+
+modules() { scripts/test-modules.sh; }
 
 # With what `tests` has compiled. The services are in a network of their own: an operator's FlowKit may run on this machine.
 fresh() {
@@ -135,8 +143,9 @@ flake() {
     scripts/nix.sh build "${given[@]}" --no-link --keep-going --print-build-logs "${names[@]/#/$checks.}"
 }
 
-part modules scripts/test-modules.sh
+begin modules
 part artefacts scripts/nix-artefacts.sh
+finish modules
 part tests tests
 begin fresh
 part flake flake
