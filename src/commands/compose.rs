@@ -1,12 +1,13 @@
 //! `flowkit compose`: the Compose file of a deployment on one engine, without Swarm.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::Failure;
-use super::stack::Roles;
-use crate::stack::{self, Here, Wish};
+use super::stack::{Roles, tell_of_values};
+use crate::stack::{self, Here, Wish, vault};
 use flowkit_core::config::Settings;
 use say::tell;
 
@@ -18,7 +19,8 @@ use say::tell;
 pub struct Compose {
     #[command(flatten)]
     roles: Roles,
-    /// Directory of the secrets' values, absolute or seen from where the file will be
+    /// Directory of the secrets' values, absolute or seen from where the file will be; optional ones that are there are given
+    /// to the roles that read them
     #[arg(long, value_name = "DIR", default_value = "./secrets", value_parser = directory)]
     secrets: String,
     /// User and group that every role runs as: the owner of the secrets [default: FLOWDB_HOST_USER_ID and
@@ -30,9 +32,12 @@ pub struct Compose {
 impl Compose {
     /// Prints the file.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let (wish, settings) = self.roles.wish()?;
+        let (mut wish, settings) = self.roles.wish()?;
+        let dir = Path::new(&self.secrets);
+        wish.take_secrets(vault::of_directory(dir));
         settings.warnings().iter().for_each(|warning| tell!("warning: {warning}"));
         let file = stack::plan(&wish, &settings).map_err(Failure::mistake)?;
+        tell_of_values(&wish, dir, &settings)?;
         let here = Here { user: self.user.unwrap_or_else(|| owner(&settings)), secrets: self.secrets };
         say::product(stack::alone(file, &here).text(&head(&wish, &here)).as_bytes());
         Ok(ExitCode::SUCCESS)

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Failure;
-use super::stack::Roles;
+use super::stack::{Roles, tell_of_values};
 use crate::roles;
-use crate::stack::{self, KINDS, PREFIX, Unit, Wish};
+use crate::stack::{self, KINDS, PREFIX, Unit, Wish, vault};
 use say::{show, tell};
 
 /// Write the Quadlet files of a deployment on podman, which systemd makes services of
@@ -20,6 +20,10 @@ use say::{show, tell};
 pub struct Quadlet {
     #[command(flatten)]
     roles: Roles,
+    /// Directory of the secrets' values; optional ones that are there are given to the roles that read them, as podman's
+    /// secrets [default: no value is looked at]
+    #[arg(long, value_name = "DIR")]
+    secrets: Option<PathBuf>,
     /// Directory of the files: /etc/containers/systemd for root, ~/.config/containers/systemd for others
     units: PathBuf,
 }
@@ -32,9 +36,13 @@ struct FileError(&'static str, PathBuf, #[source] std::io::Error);
 impl Quadlet {
     /// Writes the files, and names what earlier calls have left.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let (wish, settings) = self.roles.wish()?;
+        let (mut wish, settings) = self.roles.wish()?;
+        wish.take_secrets(self.secrets.iter().flat_map(|dir| vault::of_directory(dir)));
         settings.warnings().iter().for_each(|warning| tell!("warning: {warning}"));
         let file = stack::plan(&wish, &settings).map_err(Failure::mistake)?;
+        if let Some(dir) = &self.secrets {
+            tell_of_values(&wish, dir, &settings)?;
+        }
         let units = stack::quadlet(&file, &head(&wish));
         fs::create_dir_all(&self.units).map_err(|error| FileError("make", self.units.clone(), error))?;
         // What its owner has put there could lead root anywhere.

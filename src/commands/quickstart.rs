@@ -17,7 +17,8 @@ use say::{show, tell};
 ///
 /// Makes a swarm of one node if the engine is in none, loads the images, makes the secrets that are missing, deploys the
 /// stack that `flowkit stack` prints, waits until every service is healthy, and asks it a real question. It can be run
-/// again at any time, also to change what it was given; it removes nothing.
+/// again at any time, also to change what it was given. No data are removed; a role that is not asked for any more goes on,
+/// and is named.
 #[derive(Args)]
 pub struct Quickstart {
     #[command(flatten)]
@@ -28,9 +29,6 @@ pub struct Quickstart {
     /// Directory with the images, each called ROLE-image [default: the engine has them]
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
-    /// Directory of the secrets' values [default: made for the swarm alone, and forgotten]
-    #[arg(long, value_name = "DIR")]
-    secrets: Option<PathBuf>,
     /// Address of this machine by which other nodes would reach a new swarm
     #[arg(long, value_name = "ADDRESS")]
     advertise_addr: Option<String>,
@@ -62,37 +60,54 @@ impl Quickstart {
                  a role to the node that has its data"
             ),
         }
+        wish.take_secrets(vault::versions(&docker, wish.prefix())?.into_keys());
         rollout::images(&docker, &wish, self.images.as_deref(), &mut |told| tell!("{told}")).map_err(failure)?;
-        let made = vault::make(&docker, &wish, self.secrets.as_deref(), &inner).map_err(swarm::failure)?;
+        let secrets = self.layout.secrets.as_deref();
+        let made = vault::make(&docker, &wish, secrets, &inner).map_err(swarm::failure)?;
         tell!("secrets: {} made, {} kept", made.made.len(), made.kept.len());
-        if self.secrets.is_none() && made.made.iter().any(|name| name.ends_with("cert-flowkit.pem")) {
+        swarm::tell_of_moved(&made);
+        if secrets.is_none() && made.made.iter().any(|name| name.ends_with("cert-flowkit.pem")) {
             tell!("note: without --secrets nobody has FlowAPI's certificate, nor the key that tokens are made with");
         }
-        if let Some(why) = self.secrets.as_deref().and_then(|dir| vault::unnamed(&wish, dir, &inner)) {
+        if let Some(why) = secrets.and_then(|dir| vault::unnamed(&wish, dir, &inner)) {
             tell!("note: {why}");
         }
         wish.take_versions(vault::versions(&docker, wish.prefix())?);
 
         let file = stack::plan(&wish, &settings).map_err(Failure::mistake)?;
         rollout::deploy(&docker, &self.stack, &file.text(&head(&wish)))?;
+        self.tell_of_the_rest(&docker, &wish, &file)?;
         for service in rollout::refresh(&docker, &self.stack, &wish)? {
             tell!("{service} gets its new image");
         }
-        self.wait(&docker)?;
+        self.wait(&docker, &file)?;
         // What is deployed now may have finished a rotation.
-        rotation::settle(&docker, &wish, &self.stack, self.secrets.as_deref()).map_err(swarm::failure)?;
+        rotation::settle(&docker, &wish, &self.stack, secrets).map_err(swarm::failure)?;
         if self.demo {
             self.load(&docker)?;
         }
         self.check(&docker, &wish)
     }
 
-    fn wait(&self, docker: &Docker) -> Result<(), Failure> {
+    /// What an earlier call has brought up and this one has not.
+    fn tell_of_the_rest(&self, docker: &Docker, wish: &Wish, file: &stack::File) -> Result<(), Failure> {
+        let (removed, others) = rollout::left_over(docker, &self.stack, wish, file)?;
+        removed.iter().for_each(|service| tell!("removed {service}: its role is in other services now"));
+        for service in others {
+            tell!(
+                "note: {service} was not asked for this time and goes on as it was; without it: docker service rm \
+                 {service} (its volumes and secrets stay)"
+            );
+        }
+        Ok(())
+    }
+
+    fn wait(&self, docker: &Docker, file: &stack::File) -> Result<(), Failure> {
         let began = Instant::now();
         let mut tell = |progress: &rollout::Progress| {
             tell!("{:6.1} s  {}: {}", began.elapsed().as_secs_f64(), progress.service, progress.state);
         };
-        rollout::wait(docker, &self.stack, Duration::from_secs(self.patience), &mut tell).map_err(failure)
+        rollout::wait(docker, &self.stack, file, Duration::from_secs(self.patience), &mut tell).map_err(failure)
     }
 
     /// Demo data; FlowDB's own image loads them.

@@ -1,13 +1,13 @@
 //! `flowkit stack`: the stack file of a deployment on Docker Swarm.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::Failure;
 use crate::roles::{self, Deployment};
-use crate::stack::{self, Given, Wish};
+use crate::stack::{self, Given, Wish, vault};
 use flowkit_core::catalogue::Scenario;
 use flowkit_core::config::{Origin, Problems, Settings};
 use say::tell;
@@ -65,6 +65,10 @@ pub(super) struct Roles {
 pub(super) struct Layout {
     #[command(flatten)]
     roles: Roles,
+    /// Directory of the secrets' values; optional ones that are there are given to the roles that read them [default: no
+    /// value is looked at; quickstart makes them for the swarm alone, and forgets them]
+    #[arg(long, value_name = "DIR")]
+    pub(super) secrets: Option<PathBuf>,
     /// What stands before the names of the secrets in the swarm
     #[arg(long)]
     prefix: Option<String>,
@@ -121,8 +125,29 @@ impl Layout {
             encrypted: self.encrypted,
             ..given
         };
-        Ok((checked(&given, &settings)?, settings))
+        let mut wish = checked(&given, &settings)?;
+        wish.take_secrets(self.secrets.iter().flat_map(|dir| vault::of_directory(dir)));
+        Ok((wish, settings))
     }
+}
+
+/// Says what is wrong with values in a directory that containers are to have as they are.
+pub(super) fn tell_of_values(wish: &Wish, dir: &Path, settings: &Settings) -> Result<(), Failure> {
+    let inner = stack::inside(wish, settings).map_err(Failure::mistake)?;
+    if let Some(why) = vault::unnamed(wish, dir, &inner) {
+        tell!("note: {why}");
+    }
+    for name in vault::misled(wish, dir, &inner) {
+        let (file, host) = (dir.join(name), inner.text("FLOWDB_HOST").unwrap_or("flowdb"));
+        let port = inner.port("FLOWDB_PORT");
+        tell!(
+            "note: {} leads to this host itself, where a container finds nothing: remove it, and have it made again by \
+             FLOWDB_HOST={host} FLOWDB_PORT={port} flowkit secrets init --dir {}",
+            file.display(),
+            dir.display()
+        );
+    }
+    Ok(())
 }
 
 fn checked(given: &Given, settings: &Settings) -> Result<Wish, Failure> {
@@ -153,6 +178,10 @@ impl Stack {
         let (wish, settings) = self.layout.read()?;
         settings.warnings().iter().for_each(|warning| tell!("warning: {warning}"));
         let file = stack::plan(&wish, &settings).map_err(Failure::mistake)?;
+        let inner = stack::inside(&wish, &settings).map_err(Failure::mistake)?;
+        if let Some(why) = self.layout.secrets.as_deref().and_then(|dir| vault::unnamed(&wish, dir, &inner)) {
+            tell!("note: {why}");
+        }
         say::product(file.text(&head(&wish)).as_bytes());
         Ok(ExitCode::SUCCESS)
     }

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::Failure;
 use crate::stack::rotation::{self, Change};
-use crate::stack::vault::{self, VaultError};
+use crate::stack::vault::{self, Made, VaultError};
 use crate::stack::{Docker, Given, Wish, inside, stack_name};
 use flowkit_core::config::{Settings, StateDir};
 use say::{show, tell};
@@ -54,12 +54,14 @@ impl Swarm {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let tag = env!("CARGO_PKG_VERSION").to_owned();
         let given = Given { roles: self.roles.clone(), prefix: self.prefix.clone(), tag, ..Given::default() };
-        let wish = Wish::new(&given).map_err(Failure::mistake)?;
+        let mut wish = Wish::new(&given).map_err(Failure::mistake)?;
         let file = StateDir::usual().settings_file();
         let settings = Settings::given(Some(&file)).map_err(Failure::mistake)?;
         // A role alone may have neighbours elsewhere; only what is made from their places must know them.
         let settings = inside(&wish, &settings).unwrap_or(settings);
         let docker = Docker::connect()?;
+        wish.take_secrets(self.dir.iter().flat_map(|dir| vault::of_directory(dir)));
+        wish.take_secrets(vault::versions(&docker, wish.prefix())?.into_keys());
         if self.rotate.is_empty() { self.make(&docker, &wish, &settings) } else { self.turn(&docker, &wish, &settings) }
     }
 
@@ -68,6 +70,7 @@ impl Swarm {
         made.made.iter().for_each(|name| show!("made  {name}"));
         made.kept.iter().for_each(|name| show!("kept  {name}"));
         tell!("{} made, {} kept in the swarm", made.made.len(), made.kept.len());
+        tell_of_moved(&made);
         Ok(ExitCode::SUCCESS)
     }
 
@@ -97,6 +100,13 @@ impl Swarm {
         }
         say_what_follows(rotation.versions(), &changes);
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Says which values are others than the directory's.
+pub(super) fn tell_of_moved(made: &Made) {
+    for name in &made.moved {
+        tell!("note: {name} leads to this host itself, as a plain deployment wants it; the swarm has it for the stack");
     }
 }
 

@@ -1,14 +1,8 @@
-//! What of the catalogue a stack asks for: a role's services, networks, secrets, and where it is.
+//! What of the catalogue a stack asks for: a role's services, networks, and where it is.
 
 use std::collections::BTreeSet;
 
-use flowkit_core::catalogue::{Role, Secret, Setting, Talk, catalogue};
-use flowkit_core::config::Settings;
-
-/// Secrets that a role gets in a stack: those that it can't do without.
-pub(super) fn secrets_of(role: &'static Role, settings: &Settings) -> impl Iterator<Item = &'static Secret> {
-    catalogue().secrets_of(role).filter(|secret| role.needs_secret(secret, settings))
-}
+use flowkit_core::catalogue::{Role, Setting, Talk, catalogue};
 
 /// The services that a role may have in a stack, each once: itself, then those of its components.
 pub(super) fn services_of(role: &'static Role) -> impl Iterator<Item = &'static str> {

@@ -15,10 +15,10 @@ use super::compose::{
     self, Amount, Deploy, External, File, HealthCheck, Member, Mount, Network, Placement, Port, Resources,
     RestartPolicy, SecretFile, Service, Tmpfs, UpdateConfig, literal,
 };
-use super::parts::{at, host_setting, network_of, secrets_of, services_of};
+use super::parts::{at, host_setting, network_of, services_of};
 use super::shm::shared_memory;
 use super::wish::Wish;
-use flowkit_core::catalogue::{Component, Role, Scope, Setting, Talk, Type, Volume, catalogue};
+use flowkit_core::catalogue::{Component, Kind, Make, Role, Scope, Secret, Setting, Talk, Type, Volume, catalogue};
 use flowkit_core::config::{Origin, Problem, Problems, Settings};
 use flowkit_core::size::MIB;
 
@@ -302,7 +302,10 @@ impl Builder<'_> {
         let (here, elsewhere): (Vec<_>, Vec<_>) = self.neighbours().partition(|talk| self.wish.has(&talk.role));
         here.iter().for_each(|talk| join(&talk.role, true, Vec::new()));
         let outside = || self.part.is_some() && self.has(|component| component.any_variable) && self.is_published();
-        if !elsewhere.is_empty() || !self.ports().is_empty() || outside() {
+        // An address that nobody but the operator knows.
+        let database =
+            || self.given().any(|secret| secret.kind == Kind::Url && matches!(secret.make, Make::Operator(_)));
+        if !elsewhere.is_empty() || !self.ports().is_empty() || outside() || database() {
             join(&format!("{}-outside", self.name), false, Vec::new());
         }
         networks
@@ -397,13 +400,17 @@ impl Builder<'_> {
         Ok(Some(Mount { r#type: "tmpfs", source: None, target, read_only: false, tmpfs: size }))
     }
 
+    /// Secrets that it has of its role's.
+    fn given(&self) -> impl Iterator<Item = &'static Secret> {
+        let given = self.wish.secrets_of(self.role, self.settings);
+        given.filter(|secret| self.has(|component| component.secrets.contains(&secret.name)))
+    }
+
     fn secrets(&self, file: &mut File, (uid, gid): (i64, i64)) -> Vec<SecretFile> {
         // And the certificates by which it knows who else is here, or is elsewhere and can't be done without.
         let talks = self.neighbours().filter(|talk| self.wish.has(&talk.role) || !talk.optional);
         let certificates = talks.filter_map(|talk| talk.certificate.as_deref());
-        let needed = secrets_of(self.role, self.settings).map(|secret| secret.name.as_str());
-        let needed = needed.filter(|name| self.has(|component| component.secrets.iter().any(|other| other == name)));
-        let names: Vec<&str> = needed.chain(certificates).collect();
+        let names: Vec<&str> = self.given().map(|secret| secret.name.as_str()).chain(certificates).collect();
         for name in &names {
             file.secrets.insert((*name).to_owned(), External { external: true, name: self.wish.secret(name) });
         }
@@ -419,7 +426,9 @@ impl Builder<'_> {
 
     /// What is kept free for it.
     fn memory(&self) -> u64 {
-        let Some(part) = &self.part else { return self.role.needs.memory() };
+        let Some(part) = &self.part else {
+            return self.role.memory(self.settings, |secret| self.wish.has_secret(secret));
+        };
         let programs: u32 = part.iter().map(|component| component.memory_mib).sum();
         let database = if self.is_first() { self.role.needs.database_mib } else { 0 };
         u64::from(programs + database) * MIB

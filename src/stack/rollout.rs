@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+use super::compose::File;
 use super::engine::{Docker, Error};
 use super::parts::{role_of, services_of};
 pub use super::services::Progress;
@@ -167,13 +168,39 @@ pub fn refresh(docker: &Docker, stack: &str, wish: &Wish) -> Result<Vec<String>,
     Ok(restarted)
 }
 
-/// Waits until every service of the stack is healthy; `tell` gets each change of state.
+/// Services of FlowKit's that an earlier deployment had and this one has not, which goes on without them. A part of a role that is whole now, or
+/// in other parts, is of no use and removed; a role that was not asked for may be somebody's still. Gives the names of both. Their volumes stay.
+///
+/// # Errors
+/// The engine's.
+pub fn left_over(docker: &Docker, stack: &str, wish: &Wish, file: &File) -> Result<(Vec<String>, Vec<String>), Error> {
+    let (mut removed, mut others) = (Vec::new(), Vec::new());
+    for service in of_stack(docker, stack)? {
+        let name = name_in(stack, &service);
+        let Some(role) = role_of(name).filter(|_| !file.services.contains_key(name)) else { continue };
+        if wish.has(&role.name) {
+            docker.ask(&["service", "rm", &service])?;
+            removed.push(service);
+        } else {
+            others.push(service);
+        }
+    }
+    Ok((removed, others))
+}
+
+/// A service's name in the stack's file.
+fn name_in<'a>(stack: &str, service: &'a str) -> &'a str {
+    service.strip_prefix(stack).and_then(|rest| rest.strip_prefix('_')).unwrap_or_default()
+}
+
+/// Waits until every service of the file is healthy; `tell` gets each change of state.
 ///
 /// # Errors
 /// A service whose tasks fail again and again, or that is not healthy in time, with its last lines of log.
 pub fn wait(
     docker: &Docker,
     stack: &str,
+    file: &File,
     patience: Duration,
     tell: &mut dyn FnMut(&Progress),
 ) -> Result<(), RolloutError> {
@@ -184,7 +211,8 @@ pub fn wait(
     let mut counted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     loop {
         let first = last.is_empty();
-        for service in of_stack(docker, stack)? {
+        for service in of_stack(docker, stack)?.into_iter().filter(|it| file.services.contains_key(name_in(stack, it)))
+        {
             let now = progress(docker, &service)?;
             if last.get(&service).is_none_or(|last| last.state != now.state) {
                 tell(&now);
@@ -215,7 +243,7 @@ pub fn wait(
 
 /// Whether the roles that a service talks to, and that are in the stack, are healthy.
 fn neighbours_ready(stack: &str, service: &str, all: &BTreeMap<String, Progress>) -> bool {
-    let name = service.strip_prefix(stack).and_then(|rest| rest.strip_prefix('_')).unwrap_or_default();
+    let name = name_in(stack, service);
     let role = role_of(name);
     let talks = role.iter().flat_map(|role| &role.talks_to).filter(|talk| !talk.optional);
     // And the first of its own role's services.

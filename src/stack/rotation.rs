@@ -125,7 +125,9 @@ impl<'a> Place<'a> {
         for (name, version) in &set.members {
             let spec = catalogue().secret(name).expect("a set is of secrets of the catalogue");
             let full = versioned(self.wish.prefix(), name, *version);
-            if let Err(error) = create(self.docker, &store, spec, &full, Some(&label)) {
+            let value = store.get(name).map_err(|error| VaultError::from(Problems(vec![error.problem()])));
+            let created = value.and_then(|value| Ok(create(self.docker, spec, &value, &full, Some(&label))?));
+            if let Err(error) = created {
                 // What went wrong first is the one to tell; what is left the next run takes back.
                 made.iter().for_each(|full| _ = self.docker.ask(&["secret", "rm", full]));
                 return Err(VaultError::NotBegun { source: Box::new(error) });

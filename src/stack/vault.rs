@@ -9,12 +9,11 @@ use std::path::Path;
 
 use super::engine::{Docker, Error};
 use super::inventory::{self, Inventory};
-use super::parts::secrets_of;
 use super::rotation;
 use super::wish::{Wish, versioned};
 use flowkit_core::catalogue::{Make, Secret as Spec, catalogue};
 use flowkit_core::config::{Problem, Problems, Settings};
-use flowkit_core::secrets::{self, MakeError, Options, RotateError, Store};
+use flowkit_core::secrets::{self, MakeError, Missing, Options, RotateError, Secret, Store};
 
 /// Labels that say what a secret of the swarm is.
 const LABEL: &str = "org.flowkit.secret";
@@ -71,6 +70,8 @@ pub struct Made {
     pub made: Vec<String>,
     /// Those that were there.
     pub kept: Vec<String>,
+    /// Connection strings that lead elsewhere than those in the directory, which lead to the host itself.
+    pub moved: Vec<&'static str>,
 }
 
 /// The newest version of each secret in the swarm; half a rotation's does not count.
@@ -79,6 +80,13 @@ pub struct Made {
 /// The engine's.
 pub fn versions(docker: &Docker, prefix: Option<&str>) -> Result<BTreeMap<&'static str, u32>, Error> {
     Ok(Inventory::read(docker, prefix)?.versions())
+}
+
+/// The secrets of the catalogue that are in a directory, whatever they are worth.
+pub fn of_directory(dir: &Path) -> impl Iterator<Item = &'static str> {
+    let store = Store::only(dir);
+    let there = move |spec: &&'static Spec| !store.find(&spec.name).is_err_and(|error| error.is_absent());
+    catalogue().secrets().filter(there).map(|spec| spec.name.as_str())
 }
 
 /// Which secret of the catalogue, and which version, a name in the swarm stands for.
@@ -109,7 +117,7 @@ pub fn make(docker: &Docker, wish: &Wish, dir: Option<&Path>, settings: &Setting
         versioned(wish.prefix.as_deref(), &spec.name, version)
     };
     let (kept, missing): (Vec<_>, Vec<_>) = wanted.iter().partition(|spec| there.contains_key(spec.name.as_str()));
-    let mut done = Made { made: Vec::new(), kept: kept.iter().map(name_of).collect() };
+    let mut done = Made { kept: kept.iter().map(name_of).collect(), ..Made::default() };
     if missing.is_empty() {
         return Ok(done);
     }
@@ -134,7 +142,7 @@ pub fn make(docker: &Docker, wish: &Wish, dir: Option<&Path>, settings: &Setting
             .missing
             .iter()
             .filter(|missing| wanted.iter().any(|spec| spec.name == missing.name))
-            .map(|missing| Problem::new(format!("{} can't be made", missing.name), missing.why.clone())),
+            .map(|missing| Problem::new(format!("{} can't be made", missing.name), why(missing))),
     );
     let store = Store::only(from);
     let of_another = |spec: &&&&'static Spec| {
@@ -147,10 +155,29 @@ pub fn make(docker: &Docker, wish: &Wish, dir: Option<&Path>, settings: &Setting
     problems.or(())?;
     for spec in missing {
         let name = wish.secret(&spec.name);
-        create(docker, &store, spec, &name, None)?;
+        let moved = secrets::moved(&store, &spec.name, settings);
+        done.moved.extend(moved.is_some().then_some(spec.name.as_str()));
+        let value = moved.map_or_else(|| store.get(&spec.name), Ok).map_err(|error| Problems(vec![error.problem()]))?;
+        create(docker, spec, &value, &name, None)?;
         done.made.push(name);
     }
     Ok(done)
+}
+
+/// Why a secret can't be made, and what may be there in its place.
+fn why(missing: &Missing) -> String {
+    let instead = catalogue().secret(missing.name).and_then(|spec| catalogue().secret(spec.instead.as_deref()?));
+    match instead.map(|other| (&other.name, &other.make)) {
+        Some((other, Make::Operator(from))) => format!("{}; or put {other} there: {from}", missing.why),
+        _ => missing.why.clone(),
+    }
+}
+
+/// Connection strings in a directory that lead to the host itself, where the roles of the wish would find nothing.
+pub fn misled(wish: &Wish, dir: &Path, settings: &Settings) -> Vec<&'static str> {
+    let store = Store::only(dir);
+    let names = wanted(wish, settings).into_iter().map(|spec| spec.name.as_str());
+    names.filter(|name| secrets::moved(&store, name, settings).is_some()).collect()
 }
 
 /// What there is to say where AutoFlow is told of FlowAPI by a name that is not in its certificate, as far as that is in the directory: one that
@@ -174,7 +201,7 @@ fn wanted(wish: &Wish, settings: &Settings) -> Vec<&'static Spec> {
     let talks = wish.roles.iter().flat_map(|role| &role.talks_to);
     let elsewhere = talks.filter(|talk| !talk.optional && !wish.has(&talk.role));
     let certificates = elsewhere.filter_map(|talk| catalogue().secret(talk.certificate.as_deref()?));
-    for spec in wish.roles.iter().flat_map(|role| secrets_of(role, settings)).chain(certificates) {
+    for spec in wish.roles.iter().flat_map(|role| wish.secrets_of(role, settings)).chain(certificates) {
         if !wanted.iter().any(|other| other.name == spec.name) {
             wanted.push(spec);
         }
@@ -211,19 +238,17 @@ pub(super) fn foreign_sources(spec: &'static Spec, new: &dyn Fn(&str) -> bool) -
 /// Makes one secret in the swarm; `rotation`: the label of the rotation that it is of.
 pub(super) fn create(
     docker: &Docker,
-    store: &Store,
     spec: &'static Spec,
+    value: &Secret,
     name: &str,
     rotation: Option<&str>,
-) -> Result<(), VaultError> {
-    let secret = store.get(&spec.name).map_err(|error| Problems(vec![error.problem()]))?;
+) -> Result<(), Error> {
     let mut labels = vec![format!("{LABEL}={}", spec.name), format!("{MADE_BY}=flowkit-{}", env!("CARGO_PKG_VERSION"))];
     labels.extend(rotation.map(|label| format!("{}={label}", inventory::LABEL)));
     let mut args = vec!["secret", "create"];
     args.extend(labels.iter().flat_map(|label| ["--label", label]));
     args.extend([name, "-"]);
-    docker.tell(&args, secret.expose().as_bytes())?;
-    Ok(())
+    docker.tell(&args, value.expose().as_bytes()).map(drop)
 }
 
 pub(super) fn options(settings: &Settings) -> Options {

@@ -1,9 +1,9 @@
 //! What the operator asked for, checked as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use flowkit_core::catalogue::{Role, Scenario, catalogue};
-use flowkit_core::config::{Problem, Problems};
+use flowkit_core::catalogue::{Make, Role, Scenario, Secret, catalogue};
+use flowkit_core::config::{Problem, Problems, Settings};
 use flowkit_core::size::{self, rounded};
 use image::reference;
 
@@ -56,6 +56,7 @@ pub struct Wish {
     pub(super) cpus: BTreeMap<&'static str, f64>,
     pub(super) private: Vec<&'static str>,
     pub(super) secret_versions: BTreeMap<&'static str, u32>,
+    secrets: BTreeSet<&'static str>,
     pub(super) encrypted: bool,
 }
 
@@ -78,6 +79,7 @@ impl Wish {
             cpus: BTreeMap::new(),
             private: Vec::new(),
             secret_versions: BTreeMap::new(),
+            secrets: BTreeSet::new(),
             encrypted: given.encrypted,
         };
         for text in &given.placement {
@@ -149,6 +151,23 @@ impl Wish {
         for (name, version) in versions {
             self.secret_versions.entry(name).or_insert(version);
         }
+    }
+
+    /// Takes these secrets for there. Those that nobody but the operator can have made are given to roles that can do without them.
+    pub fn take_secrets(&mut self, names: impl IntoIterator<Item = &'static str>) {
+        let is_operators =
+            |name: &&'static str| catalogue().secret(name).is_some_and(|spec| matches!(spec.make, Make::Operator(_)));
+        self.secrets.extend(names.into_iter().filter(is_operators));
+    }
+
+    /// Whether the operator has this secret, which nobody else can have made.
+    pub(super) fn has_secret(&self, name: &str) -> bool {
+        self.secrets.contains(name)
+    }
+
+    /// Secrets that a role gets: those that it can't do without, and those that the operator has for it.
+    pub(super) fn secrets_of(&self, role: &'static Role, settings: &Settings) -> impl Iterator<Item = &'static Secret> {
+        catalogue().secrets_of(role).filter(|secret| role.is_given(secret, settings, |name| self.has_secret(name)))
     }
 
     /// Whether a role is in the stack.

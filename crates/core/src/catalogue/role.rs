@@ -131,6 +131,15 @@ impl Role {
         !secret.optional || (!matches!(secret.make, Make::Template(_)) && apart())
     }
 
+    /// Whether a deployment hands it a secret, where `there` knows those that the operator has: one that it can't do without, or an optional one
+    /// that nobody but the operator could have put there.
+    pub fn is_given(&self, secret: &Secret, settings: &Settings, there: impl Fn(&str) -> bool) -> bool {
+        let other = |name: &Option<String>| name.as_ref().is_some_and(|name| there(name));
+        (matches!(secret.make, Make::Operator(_)) && there(&secret.name))
+            || other(&secret.with)
+            || (self.needs_secret(secret, settings) && !other(&secret.instead))
+    }
+
     /// Settings that were given and have no effect because its components may not run apart, in sentences.
     pub fn without_effect(&self, settings: &Settings) -> Vec<String> {
         let Some(apart) = self.apart.as_ref().filter(|_| !self.is_apart(settings)) else { return Vec::new() };
@@ -180,6 +189,10 @@ pub struct Secret {
     pub optional: bool,
     /// A setting of its role: where that is given, or true if it is a flag, the role does without.
     pub unless: Option<String>,
+    /// Another secret of its role, without which this one is of no use.
+    pub with: Option<String>,
+    /// Another secret of its role, with which the role does without this one.
+    pub instead: Option<String>,
     /// Characters that it must not hold.
     #[serde(default)]
     pub forbid: String,

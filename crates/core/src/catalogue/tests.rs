@@ -74,6 +74,13 @@ fn no_name_is_said_twice_and_every_use_resolves() {
         for setting in role.secrets.iter().filter_map(|secret| secret.unless.as_ref()) {
             assert!(role.settings.iter().any(|own| own.name == *setting && own.default_text.is_none()), "{setting}");
         }
+        for name in role.secrets.iter().flat_map(|secret| [&secret.with, &secret.instead]).flatten() {
+            assert!(
+                role.secrets.iter().any(|own| own.name == *name && own.optional),
+                "{name} is no optional secret of {}",
+                role.name
+            );
+        }
         for talk in &role.talks_to {
             let other = all.role(&talk.role).unwrap_or_else(|| panic!("{} talks to {}", role.name, talk.role));
             let owned = |name: &String| other.secrets.iter().any(|secret| secret.name == *name);

@@ -1,5 +1,7 @@
 //! Secrets that follow from others: connection strings and public keys.
 
+use std::net::IpAddr;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use rsa::pkcs8::{EncodePublicKey, LineEnding};
 use zeroize::Zeroizing;
@@ -50,6 +52,23 @@ pub fn is_as_made(store: &Store, name: &str, settings: &Settings) -> bool {
     let Some(Make::Template(template)) = catalogue().secret(name).map(|secret| &secret.make) else { return false };
     let made = connection(template, settings, &|name| store.get(name));
     matches!((store.get(name), made), (Ok(there), Ok(made)) if same_login(&there, &made))
+}
+
+/// What would be made in the place of a connection string that logs in alike but leads to the host itself that it is read on, where its own
+/// would not: made for a plain host, it leads to nothing in a container.
+pub fn moved(store: &Store, name: &str, settings: &Settings) -> Option<Secret> {
+    let Make::Template(template) = &catalogue().secret(name)?.make else { return None };
+    let there = store.get(name).ok()?;
+    let made = connection(template, settings, &|name| store.get(name)).ok()?;
+    (same_login(&there, &made) && leads_here(&there) && !leads_here(&made)).then_some(made)
+}
+
+/// Whether a connection string names the host that it is read on.
+fn leads_here(url: &Secret) -> bool {
+    let authority = url.expose().split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
+    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+    let host = place.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map_or(place, |(host, _)| host);
+    host == "localhost" || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 /// Whether two connection strings log in alike: the same user and password, and, for a database, the same one. Where it
@@ -120,6 +139,43 @@ mod tests {
         assert!(!same("postgres://flowdb:p%40ss@localhost:9000/flowetl_db"));
         assert!(!same("postgres://localhost/flowdb"));
         assert!(!same("nonsense"));
+    }
+
+    #[test]
+    fn where_a_connection_string_leads_is_read() {
+        let leads = |url: &str| leads_here(&Secret::new(url.into()));
+        for here in [
+            "postgres://a:b@localhost:9000/flowdb",
+            "redis://:x%40@127.0.0.1:6380/0",
+            "postgres://a:b@[::1]:1/d",
+            "http://[::1]/",
+        ] {
+            assert!(leads(here), "{here}");
+        }
+        for elsewhere in
+            ["postgres://a:b@flowdb:5432/flowdb", "postgres://localhost:b@db/x", "http://[::2]", "localhost"]
+        {
+            assert!(!leads(elsewhere), "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn what_was_made_for_a_plain_host_is_made_anew_for_a_container() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::only(dir.path());
+        let write = |name: &str, value: &str| std::fs::write(dir.path().join(name), value).unwrap();
+        let mut inside = Settings::default();
+        inside.set("FLOWDB_HOST", "flowdb", crate::config::Origin::Flag).unwrap();
+        let moved = |settings: &Settings| moved(&store, "AIRFLOW_CONN_FLOWDB", settings);
+        write("FLOWDB_POSTGRES_PASSWORD", "p@ss");
+        assert!(moved(&inside).is_none(), "there is none");
+        write("AIRFLOW_CONN_FLOWDB", url("p@ss").expose());
+        assert_eq!(moved(&inside).unwrap().expose(), "postgres://flowdb:p%40ss@flowdb:9000/flowdb");
+        assert!(moved(&Settings::default()).is_none(), "it is right for this host");
+        for theirs in ["postgres://flowdb:p%40ss@db.example.org/flowdb", "postgres://other:x@localhost/flowdb"] {
+            write("AIRFLOW_CONN_FLOWDB", theirs);
+            assert!(moved(&inside).is_none(), "{theirs}");
+        }
     }
 
     proptest::proptest! {

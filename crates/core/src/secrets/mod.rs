@@ -22,7 +22,7 @@ mod tests;
 
 pub use certificate::is_for as certificate_is_for;
 pub use check::{Checked, Finding, State, check};
-pub use derive::{is_as_made, sources};
+pub use derive::{is_as_made, moved, sources};
 pub use files::FileError;
 pub use form::{plain, unseen};
 pub use init::{MakeError, Missing, Options, Report, init, made_from};
