@@ -49,7 +49,7 @@
             ;
           default = system.packages.flowkit;
           # Every role's image with what it takes to run them, to carry behind a firewall.
-          inherit (system.images) bundle;
+          inherit (system.images) bundle flowkit-portable;
           appliance-vm = (build system.machines.appliance-vm).runner;
           appliance-disk = (build system.machines.appliance).image;
           docs-options = import ./modules/docs.nix { inherit (system) pkgs; };

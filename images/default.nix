@@ -187,20 +187,39 @@ let
     });
 
   images = lib.mapAttrs (name: _: image name) catalogue;
+
+  # `flowkit` for any Linux of this processor, with the libraries that it is linked to and what loads them: where images are deployed is no Nix.
+  flowkit-portable = pkgs.runCommand "flowkit-portable-${version}" { } ''
+    program=${lib.getExe packages.flowkit}
+    loader=$(patchelf --print-interpreter "$program")
+    mkdir -p "$out/lib"
+    cp "$program" "$out/lib/flowkit"
+    cp "$loader" "$out/lib/loader"
+    cp $("$loader" --list "$program" | sed -nE 's|.* => (/[^ ]+) .*|\1|p') "$out/lib"
+    cat > "$out/flowkit" <<'SCRIPT'
+    #!/bin/sh
+    lib=$(dirname -- "$(readlink -f -- "$0")")/lib
+    exec "$lib/loader" --library-path "$lib" "$lib/flowkit" "$@"
+    SCRIPT
+    chmod 755 "$out/flowkit" "$out"/lib/*
+  '';
 in
 images
 // {
-  # Every image with a stack that runs them and checksums, as plain files to carry behind a firewall.
+  inherit flowkit-portable;
+
+  # Every image with the command that deploys them, a stack that runs them and checksums, as plain files to carry behind a firewall.
   bundle =
     pkgs.runCommand "flowkit-bundle-${version}" { nativeBuildInputs = [ packages.flowkit ]; }
       ''
-            mkdir "$out"
+            cp --recursive --no-preserve=mode,ownership ${flowkit-portable} "$out"
+            chmod 755 "$out/flowkit" "$out"/lib/*
             ${lib.concatMapStringsSep "\n" (name: "cp ${images.${name}} \"$out/${name}-image\"") (
               lib.attrNames images
             )}
             # No settings but the defaults: those of a machine are given where it is deployed.
         flowkit stack --dir "$PWD" > "$out/stack.yml"
             cd "$out"
-            sha256sum -- * > SHA256SUMS
+            sha256sum -- *-image stack.yml flowkit lib/* > SHA256SUMS
       '';
 }

@@ -2,7 +2,7 @@
 # Builds outputs of the flake with tests/debian in the place of nixpkgs, and links each at target/nix/NAME, where the
 # tests of images, stack and VM find them.
 #
-#   scripts/nix-artefacts.sh [NAME…]    by default every role's image, the VM and its disk
+#   scripts/nix-artefacts.sh [NAME…]    by default every role's image, the portable flowkit, the VM and its disk
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 roles() { grep -lx 'built = true' src/roles/*.toml | sed 's|.*/||; s|\.toml$||'; }
 
 names=("$@")
-[ ${#names[@]} != 0 ] || mapfile -t names < <(roles | sed 's/$/-image/'; printf '%s\n' appliance-vm appliance-disk)
+[ ${#names[@]} != 0 ] || mapfile -t names < <(roles | sed 's/$/-image/'; printf '%s\n' flowkit-portable appliance-vm appliance-disk)
 
 mkdir -p target/nix
 # Debian drops what is superseded: then go on with what there is, and say what moved.
