@@ -8,7 +8,7 @@ use clap::Args;
 use super::Failure;
 use crate::roles::{self, Deployment};
 use crate::stack::{self, Given, Wish, vault};
-use flowkit_core::catalogue::Scenario;
+use flowkit_core::catalogue::{Port, Scenario};
 use flowkit_core::config::{Origin, Problems, Settings};
 use say::tell;
 
@@ -161,7 +161,8 @@ fn checked(given: &Given, settings: &Settings) -> Result<Wish, Failure> {
     }
     let given = |name: &str| settings.given_text(name).is_some();
     for role in &wish.roles {
-        let ports = role.ports.iter().filter(|port| port.plain).filter_map(|port| port.published.as_deref());
+        let listens = |port: &&Port| port.plain && (!port.apart || role.is_apart(settings));
+        let ports = role.ports.iter().filter(listens).filter_map(|port| port.published.as_deref());
         for name in ports.filter(|name| !given(name)) {
             tell!("note: {} speaks HTTP and is not published; where that is safe: --set {name}=PORT", role.title);
         }
