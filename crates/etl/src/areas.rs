@@ -29,6 +29,8 @@ pub struct Areas {
     /// What their coordinates are counted in.
     pub(crate) srid: i32,
     pub(crate) areas: Vec<Area>,
+    /// What is wrong with single ones, as far as attributes tell.
+    pub(crate) faults: Vec<String>,
 }
 
 /// A column of the level's table, of type text.
@@ -63,16 +65,13 @@ pub enum NoAreas {
     /// The system of its coordinates.
     #[error("{0}")]
     System(String),
-    /// All that is wrong with single ones.
-    #[error("nothing was changed; {} of the areas can't be taken:\n{}", .0.len(), crate::error::listed(.0))]
-    Areas(Vec<String>),
 }
 
 /// Reads areas. `names` says which attribute holds which column, `ignored` what is left out, `srid` what coordinates are counted
-/// in, whatever the file says.
+/// in, whatever the file says. What is wrong with single areas is told together with what PostGIS finds.
 ///
 /// # Errors
-/// [`NoAreas`], with everything that is wrong at once.
+/// [`NoAreas`].
 pub fn areas(
     path: &Path,
     level: u8,
@@ -99,8 +98,8 @@ pub fn areas(
     let columns = places.iter().map(column).collect();
     let is_left = |at: &usize| !places.iter().any(|(_, place)| place == at);
     let left = (0..layer.names.len()).filter(is_left).map(|at| features::cut(&layer.names[at]).to_owned()).collect();
-    let areas = sound(level, layer, &places)?;
-    Ok(Areas { level, columns, left, srid, areas })
+    let (areas, faults) = told_apart(level, layer, &places);
+    Ok(Areas { level, columns, left, srid, areas, faults })
 }
 
 /// The code and the name of a level, as its table has them.
@@ -171,8 +170,8 @@ pub(crate) fn srid_of(system: &System, given: Option<i32>) -> Result<i32, String
     }
 }
 
-/// Each area with a code of its own.
-fn sound(level: u8, layer: Layer, places: &[(String, usize)]) -> Result<Vec<Area>, NoAreas> {
+/// Each area that has a code, and what is wrong with codes and texts.
+fn told_apart(level: u8, layer: Layer, places: &[(String, usize)]) -> (Vec<Area>, Vec<String>) {
     let [code, _] = own(level);
     let code = places.iter().position(|(name, _)| *name == code).unwrap_or_default();
     let (mut seen, mut faults, mut areas) = (HashMap::new(), Vec::new(), Vec::new());
@@ -198,5 +197,5 @@ fn sound(level: u8, layer: Layer, places: &[(String, usize)]) -> Result<Vec<Area
     if level == 0 && areas.len() > 1 {
         faults.push(format!("admin0 is the country, one area; there are {}", areas.len()));
     }
-    if faults.is_empty() { Ok(areas) } else { Err(NoAreas::Areas(faults)) }
+    (areas, faults)
 }

@@ -136,14 +136,16 @@ pub async fn geography(client: &mut Client, areas: &Areas, leave: Leave) -> Resu
             |row: &tokio_postgres::Row| format!("{} {}", label(&areas.areas, row.get(0)), row.get::<_, String>(1));
         Ok::<_, Error>(rows.iter().map(line).collect::<Vec<_>>())
     };
-    let wrong = ask("fault").await?;
-    if !wrong.is_empty() {
-        return Err(NotLoaded::Areas(wrong));
-    }
+    let mut wrong = areas.faults.clone();
+    wrong.extend(ask("fault").await?);
     let mended = ask("mended").await?;
     let (overlaps, slivers) = overlaps(&transaction, areas).await.map_err(failed())?;
-    if !overlaps.is_empty() && !leave.overlaps && !leave.check {
-        return Err(NotLoaded::Areas(overlaps));
+    // Whoever only looks is told of overlaps that may be left, unless there is something else to put right.
+    if !leave.overlaps && (!leave.check || !wrong.is_empty()) {
+        wrong.extend(overlaps.iter().cloned());
+    }
+    if !wrong.is_empty() {
+        return Err(NotLoaded::Areas(wrong));
     }
     let mut found = Found {
         areas: areas.areas.len() as u64,
@@ -300,12 +302,13 @@ fn faults(srid: i32, mend: bool) -> String {
     )
 }
 
-/// Pairs that share ground, and how many more share but a sliver.
+/// Pairs that share ground, and how many more share but a sliver. Those are sound by themselves, so that it can be said.
 async fn overlaps(transaction: &Transaction<'_>, areas: &Areas) -> Result<(Vec<String>, u64), tokio_postgres::Error> {
     let sql = "SELECT one, other, share, public.ST_Area(shared::public.geography) / 1e6
                FROM (SELECT one.n AS one, other.n AS other, shared,
                          public.ST_Area(shared) / least(public.ST_Area(one.geom), public.ST_Area(other.geom)) AS share
-                     FROM delivered AS one JOIN delivered AS other ON one.n < other.n AND one.geom OPERATOR(public.&&) other.geom
+                     FROM delivered AS one JOIN delivered AS other
+                         ON one.n < other.n AND one.fault IS NULL AND other.fault IS NULL AND one.geom OPERATOR(public.&&) other.geom
                      CROSS JOIN LATERAL public.ST_CollectionExtract(public.ST_Intersection(one.geom, other.geom), 3) AS shared) AS pairs
                WHERE share > 1e-12 ORDER BY share DESC, one, other";
     let (mut large, mut slivers) = (Vec::new(), 0);

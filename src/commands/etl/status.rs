@@ -149,7 +149,9 @@ fn as_json(status: &Status) -> serde_json::Value {
         let days = days.iter().map(|(date, state)| (date.to_string(), json!(state.name())));
         (kind.name().to_owned(), days.collect::<serde_json::Map<_, _>>().into())
     });
-    serde_json::Value::Object(kinds.collect())
+    let left = status.leftovers.iter().map(|Leftover { kind, date, table, bytes }| json!({"kind": kind.name(), "date": date.to_string(), "table": table, "bytes": bytes}));
+    let left = ("leftovers".to_owned(), left.collect());
+    serde_json::Value::Object(kinds.chain([left]).collect())
 }
 
 #[cfg(test)]
@@ -178,6 +180,10 @@ mod tests {
             list(&status),
             "sms 2016-01-31 quarantine\nsms 2016-02-01 missing\nsms 2016-02-02 unfinished\nsms 2016-01-30 left etl.load_sms_20160130\n"
         );
-        assert_eq!(as_json(&status)["sms"]["2016-01-30"], "ingested");
+        let json = as_json(&status);
+        assert_eq!(json["sms"]["2016-01-30"], "ingested");
+        let left = json!([{"kind": "sms", "date": "2016-01-30", "table": "etl.load_sms_20160130", "bytes": 2048}]);
+        assert_eq!(json["leftovers"], left);
+        assert_eq!(as_json(&Status::default()), json!({"leftovers": []}));
     }
 }

@@ -221,6 +221,18 @@ fn what_is_broken_is_named_and_changes_nothing() {
         ),
         "{said:?}"
     );
+    // Of whatever sort it is.
+    let said = try_(
+        &semicolon,
+        &format!("{header}{good}A;b;POLYGON((10 0,14 4,14 0,10 4,10 0))\nC;c;POLYGON((3 0,7 0,7 4,3 4,3 0))\n"),
+    );
+    let (code, form, ground) = (
+        "line 3 (\"A\") has the same code as line 2",
+        "line 3 (\"A\") is not valid: ",
+        "line 2 (\"A\") and line 4 (\"C\") overlap: ",
+    );
+    assert!(said.stderr.contains("3 of the areas can't be taken:\n"), "{said:?}");
+    assert!([code, form, ground].iter().all(|line| said.stderr.contains(line)), "{said:?}");
     assert_eq!(rig.value("SELECT to_regclass('geography.admin2') IS NULL"), "t");
 
     // Mended when it is asked for, and said.

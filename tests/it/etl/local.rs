@@ -78,6 +78,11 @@ fn what_a_killed_replacement_leaves_is_shown_and_cleared_away() {
         "{said:?}"
     );
     assert_eq!(rig.run(&["status", "--format", "list"], &[]).stdout, "calls 2016-01-01 left etl.load_calls_20160101\n");
+    let json: serde_json::Value =
+        serde_json::from_str(&rig.run(&["status", "--format", "json"], &[]).stdout).expect("JSON");
+    let left = &json["leftovers"][0];
+    assert_eq!((&left["date"], &left["table"]), (&"2016-01-01".into(), &"etl.load_calls_20160101".into()), "{json}");
+    assert!(left["bytes"].as_u64() > Some(0), "{json}");
     let said = rig.load(&["calls"], &[&day]);
     assert_eq!(said, "2016-01-01: there already, out of the same files\n");
     assert_eq!(rig.run(&["status", "--format", "list"], &[]).stdout, "");
