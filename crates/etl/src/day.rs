@@ -20,6 +20,9 @@ use crate::sort::Sorted;
 /// What a stream of rows begins and ends with: signature, no flags, no extension.
 pub(crate) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 pub(crate) const TRAILER: &[u8] = &(-1i16).to_be_bytes();
+/// Before what is of no use to anybody until the day is attached: it need not be on the disk yet. The attachment's own commit waits until
+/// all that was written before is.
+const LATER: &str = "SET LOCAL synchronous_commit = off;";
 /// How much is sent at once.
 const PIECE: usize = 256 * 1024;
 
@@ -107,7 +110,8 @@ impl Place {
             })
             .collect();
         let create = format!(
-            "DROP TABLE IF EXISTS etl.{work};
+            "{LATER}
+             DROP TABLE IF EXISTS etl.{work};
              CREATE TABLE etl.{work} ({}, CONSTRAINT its_day CHECK (datetime >= '{from}' AND datetime < '{to}'));
              COMMENT ON TABLE etl.{work} IS '{}'",
             columns.join(", "),
@@ -131,13 +135,13 @@ impl Place {
         let next = || columns.lock().unwrap_or_else(PoisonError::into_inner).next();
         let builders = clients.iter().map(async |client| {
             while let Some(column) = next() {
-                let index = format!("CREATE INDEX {work}_{column}_idx ON etl.{work} ({column})");
+                let index = format!("{LATER} CREATE INDEX {work}_{column}_idx ON etl.{work} ({column})");
                 client.batch_execute(&index).await.map_err(failed())?;
             }
             Ok::<_, Error>(())
         });
         try_join_all(builders).await?;
-        let cluster = format!("ALTER TABLE etl.{work} CLUSTER ON {work}_msisdn_idx");
+        let cluster = format!("{LATER} ALTER TABLE etl.{work} CLUSTER ON {work}_msisdn_idx");
         clients[0].batch_execute(&cluster).await.map_err(failed())
     }
 

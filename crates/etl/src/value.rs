@@ -58,10 +58,41 @@ pub fn append(r#type: Type, text: &[u8], moments: &Moments, out: &mut Vec<u8>) -
         Type::Text => field(checked(text)?, out),
         Type::Boolean => field(&[u8::from(boolean(text)?)], out),
         Type::Timestamp => field(&moments.read(text).ok_or(Wrong::NotMoment)?.to_be_bytes(), out),
-        Type::Numeric => Decimal::read(text)?.append(out),
-        Type::Digits8 => Decimal::read(text)?.whole(8)?.append(out),
+        Type::Numeric | Type::Digits8 => match (small(text), r#type) {
+            (Some(number), _) => append_small(number, out),
+            (None, Type::Digits8) => Decimal::read(text)?.whole(8)?.append(out),
+            (None, _) => Decimal::read(text)?.append(out),
+        },
     }
     Ok(())
+}
+
+/// A whole number of at most eight digits, as most are: two groups of four.
+fn small(text: &[u8]) -> Option<u32> {
+    let is_small = (1..=8).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+    is_small.then(|| text.iter().fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0')))
+}
+
+/// The same as [`Decimal::append`], which looks at each digit for itself.
+fn append_small(number: u32, out: &mut Vec<u8>) {
+    let groups = [(number / 10_000) as u16, (number % 10_000) as u16];
+    let (groups, weight): (&[u16], i16) = match groups {
+        [0, 0] => (&[], 0),
+        [0, _] => (&groups[1..], 0),
+        [_, 0] => (&groups[..1], 1),
+        _ => (&groups, 1),
+    };
+    head(groups.len(), weight, 0, 0, out);
+    groups.iter().for_each(|group| out.extend(group.to_be_bytes()));
+}
+
+/// What PostgreSQL has before the groups of a number: their count, what the first is worth, the sign, how many digits after the point are shown.
+fn head(groups: usize, weight: i16, sign: u16, scale: u16, out: &mut Vec<u8>) {
+    out.extend((8 + 2 * groups as i32).to_be_bytes());
+    out.extend((groups as i16).to_be_bytes());
+    out.extend(weight.to_be_bytes());
+    out.extend(sign.to_be_bytes());
+    out.extend(scale.to_be_bytes());
 }
 
 /// Appends nothing at all, PostgreSQL's NULL.
@@ -173,11 +204,7 @@ impl Decimal {
         });
         let weight = first.map_or(0, |first| before as i16 - 1 - first as i16);
         let sign: u16 = if self.negative && !range.is_empty() { 0x4000 } else { 0 };
-        out.extend((8 + 2 * range.len() as i32).to_be_bytes());
-        out.extend((range.len() as i16).to_be_bytes());
-        out.extend(weight.to_be_bytes());
-        out.extend(sign.to_be_bytes());
-        out.extend(self.scale.to_be_bytes());
+        head(range.len(), weight, sign, self.scale, out);
         range.for_each(|at| out.extend(group(at).to_be_bytes()));
     }
 }
@@ -223,6 +250,15 @@ mod tests {
         ] {
             assert_eq!(numeric(text, Type::Numeric), Ok((digits, weight, sign, scale)), "{text}");
         }
+        // Those of few digits go another way.
+        for number in [0, 1, 9, 10, 9_999, 10_000, 10_001, 20_000, 9_999_000, 12_345_678, 99_999_999u32] {
+            let (text, mut whole) = (number.to_string(), Vec::new());
+            Decimal::read(text.as_bytes()).unwrap().append(&mut whole);
+            let mut few = Vec::new();
+            append_small(small(text.as_bytes()).unwrap(), &mut few);
+            assert_eq!(few, whole, "{text}");
+        }
+        assert!(["", "123456789", "-1", "1.0", " 1", "1e3"].iter().all(|text| small(text.as_bytes()).is_none()));
         for bad in
             ["", ".", "-", "1,5", "NaN", "Infinity", "0x10", "1e", "1e+-3", "1e9999", "1 2", "١", &"1".repeat(201)]
         {
