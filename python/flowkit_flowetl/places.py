@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+ASYNC = f"{DATABASE}_ASYNC"
 
 # Airflow's settings that are secrets, as it names them, and the file of each.
 SETTINGS = {
@@ -58,16 +59,10 @@ def read(name):
 def announce():
     """Tells Airflow, by its environment, what to ask for; sets the variables that are given as files."""
     os.environ["AIRFLOW__SECRETS__BACKEND"] = "flowkit_flowetl.files.Files"
-    given = database() or ""
-    if by_scram(given) != given:
-        # Not in the address, which asyncpg is given, too: it knows no such option.
-        os.environ.setdefault("AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS", "flowkit_flowetl.proof.SYNC")
-    if os.environ.get("FLOWKIT_FLOWETL_DATABASE_CERTIFICATE"):
-        os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS"] = "flowkit_flowetl.proof.SYNC"
-        os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC"] = "flowkit_flowetl.proof.ASYNC"
     os.environ.setdefault("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps(BUNDLES))
     celery = CELERY if os.environ["AIRFLOW__CORE__EXECUTOR"] == "CeleryExecutor" else {}
-    for setting, name in {**SETTINGS, **celery}.items():
+    patient = {ASYNC: ASYNC} if database_async() else {}
+    for setting, name in {**SETTINGS, **patient, **celery}.items():
         os.environ[f"{setting}_SECRET"] = name
     for file in directory().iterdir():
         known = file.name in SETTINGS.values() or ASKED_FOR.fullmatch(file.name)
@@ -76,10 +71,10 @@ def announce():
 
 
 def by_scram(url):
-    """The address, by which its password is proved to whoever answers there and not told, for psycopg2. One that is not PostgreSQL's, leads to a
+    """The address, by which its password is proved to whoever answers there and not told. One that is not PostgreSQL's by libpq, leads to a
     socket, has no password, or says itself which ways will do, is left as it is.
     """
-    if not re.match(r"(db\+)?postgres(ql)?(\+psycopg2)?://", url) or "require_auth=" in url:
+    if not re.match(r"(db\+)?postgres(ql)?(\+psycopg2?)?://", url) or "require_auth=" in url:
         return url
     parts = urlsplit(url)
     if not parts.hostname or not parts.password:
@@ -94,9 +89,22 @@ def _own(place, password):
 
 
 def database():
-    """Airflow's database: the role's own, else the operator's."""
-    given = _own("FLOWKIT_FLOWETL_DATABASE", "FLOWETL_POSTGRES_PASSWORD") or read(SETTINGS[DATABASE])
-    return given and re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", given)
+    """Airflow's database: the role's own, else the operator's.
+
+    The role's own always speaks TLS. SCRAM is bound to that connection, so that who stands in between is found out wherever it is, without a
+    certificate that somebody had to bring here.
+    """
+    own = _own("FLOWKIT_FLOWETL_DATABASE", "FLOWETL_POSTGRES_PASSWORD")
+    given = f"{own}?sslmode=require&channel_binding=require" if own else read(SETTINGS[DATABASE])
+    return given and by_scram(re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", given))
+
+
+def database_async():
+    """The same for what asks it and does something else meanwhile. Not by asyncpg, which Airflow would take: that tells the password to whoever asks
+    for it. ``None`` where it is not PostgreSQL.
+    """
+    given = database()
+    return given.replace("+psycopg2://", "+psycopg://", 1) if given and re.match(r"postgresql\+psycopg2?://", given) else None
 
 
 def broker():
@@ -109,9 +117,7 @@ def results():
     given = read(CELERY["AIRFLOW__CELERY__RESULT_BACKEND"]) if os.environ.get("FLOWKIT_FLOWETL_RESULTS_ELSEWHERE") else None
     if given or not database():
         return by_scram(given or "cache+memory://")
-    certificate = os.environ.get("FLOWKIT_FLOWETL_DATABASE_CERTIFICATE")
-    proof = f"?sslmode=verify-full&sslrootcert={quote(certificate, safe='')}" if certificate else ""
-    return by_scram(f"db+{database()}{proof}")
+    return f"db+{database()}"
 
 
 def login():
@@ -123,6 +129,7 @@ def login():
 # What Airflow is told that is not a file as it stands.
 MADE = {
     SETTINGS[DATABASE]: database,
+    ASYNC: database_async,
     CELERY["AIRFLOW__CELERY__BROKER_URL"]: broker,
     CELERY["AIRFLOW__CELERY__RESULT_BACKEND"]: results,
     CELERY["AIRFLOW__CELERY__FLOWER_BASIC_AUTH"]: login,

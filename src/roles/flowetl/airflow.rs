@@ -99,9 +99,6 @@ impl Program {
             let role = OWN.role;
             tell("FLOWKIT_FLOWETL_DATABASE", &format!("postgresql+psycopg2://{role}:{{}}@{place}/{role}"));
         }
-        if let Some(certificate) = &self.places.certificate {
-            tell("FLOWKIT_FLOWETL_DATABASE_CERTIFICATE", &certificate.to_string_lossy());
-        }
         if let Some(place) = &self.places.broker {
             tell("FLOWKIT_FLOWETL_BROKER", &format!("redis://:{{}}@{place}/0"));
         }

@@ -1,7 +1,5 @@
 //! Where the others are: the database and the broker, which are the role's own unless the operator names others, and the pages.
 
-use std::path::PathBuf;
-
 use super::{DATABASE, DB_LISTEN, OWN, PORT, celery, reached};
 use crate::roles::Deployment;
 use flowkit_core::catalogue::catalogue;
@@ -30,8 +28,6 @@ pub(super) struct Places {
     pub pages: Place,
     /// The database, where it is the role's own.
     pub database: Option<Place>,
-    /// Its certificate, where that is at hand.
-    pub certificate: Option<PathBuf>,
     /// The broker, where there is one and it is the role's own.
     pub broker: Option<Place>,
     /// Whether results of Celery's tasks are kept where the operator says.
@@ -64,7 +60,6 @@ impl Places {
         Ok(Places {
             pages,
             database: own.then(|| at("FLOWKIT_FLOWETL_DB_HOST", DB_LISTEN, OWN.port)).transpose()?,
-            certificate: (own && here).then(|| OWN.certificate(&deployment.site)),
             broker: broker
                 .then(|| at("FLOWKIT_FLOWETL_REDIS_HOST", celery::REDIS_LISTEN, celery::REDIS_PORT))
                 .transpose()?,

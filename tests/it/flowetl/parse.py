@@ -1,7 +1,13 @@
 """Reads DAG files as Airflow's dag-processor does, and says what it made of them; and what our module mends that no DAG file shows."""
 
+import asyncio
 import json
+import os
+import socket
 import sys
+import tempfile
+import threading
+from pathlib import Path
 
 from airflow.dag_processing.dagbag import DagBag
 
@@ -65,6 +71,50 @@ def of_addresses():
     return [by_scram(url).removeprefix(url) for url in given]
 
 
+def of_an_impostor():
+    """Which ways to Airflow's database tell their password to one who asks for it in clear: the role's own and an operator's, each asked in both
+    ways; and one that is allowed to."""
+    from flowkit_flowetl import places
+    from sqlalchemy import create_engine
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    listener, secrets, heard = socket.create_server(("127.0.0.1", 0)), Path(tempfile.mkdtemp()), []
+
+    def listen():
+        while True:
+            with listener.accept()[0] as peer:
+                # No TLS; then the password, please. Who has told it would go on telling it.
+                while data := peer.recv(4096):
+                    heard.append(data)
+                    if data.startswith(b"p"):
+                        break
+                    peer.sendall(b"N" if len(data) == 8 else b"R\0\0\0\x08\0\0\0\x03")
+
+    async def ask(url):
+        async with create_async_engine(url).connect():
+            pass
+
+    def is_told(asked):
+        heard.clear()
+        try:
+            asked()
+        except Exception:
+            return any(b"tell-nobody" in data for data in heard)
+
+    threading.Thread(target=listen, daemon=True).start()
+    place = f"127.0.0.1:{listener.getsockname()[1]}"
+    os.environ["CREDENTIALS_DIRECTORY"] = str(secrets)
+    (secrets / "FLOWETL_POSTGRES_PASSWORD").write_text("tell-nobody")
+    (secrets / "AIRFLOW__CORE__SQL_ALCHEMY_CONN").write_text(f"postgres://airflow:tell-nobody@{place}/airflow")
+    told = []
+    for own, ways in ((f"postgresql+psycopg2://flowetl:{{}}@{place}/flowetl", "scram-sha-256"), ("", "scram-sha-256"), ("", "password")):
+        os.environ["FLOWKIT_FLOWETL_DATABASE"] = own
+        one, other = (url.replace("scram-sha-256", ways) for url in (places.database(), places.database_async()))
+        told.append(is_told(lambda: create_engine(one).connect()))
+        told.append(is_told(lambda: asyncio.run(ask(other))))
+    return told
+
+
 print(
     json.dumps(
         {
@@ -75,6 +125,7 @@ print(
             "callback": of_a_callback(),
             "flower": of_flower(),
             "addresses": of_addresses(),
+            "told": of_an_impostor(),
             "dates": {name: str(date) for name, date in of_dates().items()},
         }
     )
