@@ -33,15 +33,16 @@ let
   # Those of its components that run here; none stands for all.
   components = cfg.components or [ ];
   isApart = role ? apart && cfg.settings.${role.apart.setting} == role.apart.value;
-  ofComponents =
-    secret:
+  # Whether all of them do, or one that has this name in a list of the catalogue's.
+  has =
+    list: name:
     components == [ ]
     || lib.any (
-      component: lib.elem component.name components && lib.elem secret.name component.secrets
+      component: lib.elem component.name components && lib.elem name (component.${list} or [ ])
     ) role.component;
 
   allSecrets = catalogue.secretsOf role;
-  secrets = lib.filter ofComponents allSecrets;
+  secrets = lib.filter (secret: has "secrets" secret.name) allSecrets;
   settings = lib.filter (setting: !lib.elem setting.name places) (catalogue.settingsOf role);
   volumes = lib.filter (volume: volume ? setting) (role.volume or [ ]);
   places = lib.concatMap (volume: lib.optional (volume ? place) volume.place) (role.volume or [ ]);
@@ -113,11 +114,20 @@ let
     else
       null;
 
-  listening = port: port ? listen && (isApart || !(port.apart or false));
-  listens = lib.filter listening (role.port or [ ]);
+  # Where it listens, as far as others have to be told where; and what its own components on other hosts come to, which is
+  # open to them when it listens beyond this host.
+  ports = lib.filter (port: has "ports" port.name && (isApart || !(port.apart or false))) (
+    role.port or [ ]
+  );
+  listens = lib.filter (port: port ? listen && !(port.between or false)) ports;
+  between = lib.filter (
+    port:
+    port.between or false
+    && (if port ? listen then !loopback cfg.settings.${port.listen} else components != [ ])
+  ) ports;
   loopback = host: host == "localhost" || host == "::1" || lib.hasPrefix "127." host;
   hosts =
-    map (port: cfg.settings.${port.listen}) listens
+    map (port: cfg.settings.${port.listen}) (listens ++ lib.filter (port: port ? listen) between)
     ++ lib.concatMap (
       setting:
       lib.optional (
@@ -164,6 +174,7 @@ let
       secrets
       allSecrets
       components
+      has
       isApart
       settings
       addressed
@@ -260,7 +271,16 @@ in
       type = lib.types.bool;
       default = false;
       example = true;
-      description = "Whether to open the ports of ${role.title} in this host's firewall.";
+      description =
+        "Whether to open the ports of ${role.title} in this host's firewall"
+        + lib.optionalString (role ? component) (
+          ": those of the components that run here, and nothing else. What only its components on other hosts come to ("
+          + lib.concatMapStringsSep ", " (port: port.setting) (
+            lib.filter (port: port.between or false) role.port
+          )
+          + ") is opened where it listens beyond the loopback"
+        )
+        + ".";
     };
   }
   // lib.optionalAttrs (role ? component) {
@@ -318,7 +338,7 @@ in
     users.groups.${user} = { };
 
     networking.firewall.allowedTCPPorts = lib.mkIf cfg.openFirewall (
-      map (port: cfg.settings.${port.setting}) listens
+      map (port: cfg.settings.${port.setting}) (listens ++ between)
     );
   };
 }

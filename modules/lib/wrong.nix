@@ -7,6 +7,7 @@
   cfg,
   flowkit,
   here,
+  has,
   secrets,
   settings,
   addressed,
@@ -61,7 +62,11 @@ let
   # Where others are.
   nowhere =
     lib.filter (
-      setting: setting.owner != name && setting.type == "host" && cfg.settings.${setting.name} == null
+      setting:
+      setting.owner != name
+      && setting.type == "host"
+      && cfg.settings.${setting.name} == null
+      && has "talks-to" setting.owner
     ) settings
     ++
       map
@@ -71,7 +76,11 @@ let
         })
         (
           lib.filter (
-            talk: !(talk.optional or false) && cfg.settings.${talk.setting} == null && !here talk.role
+            talk:
+            !(talk.optional or false)
+            && cfg.settings.${talk.setting} == null
+            && !here talk.role
+            && has "talks-to" talk.role
           ) addressed
         );
 

@@ -230,7 +230,7 @@ fn needs(view: &Deployment, name: &str) -> Needs {
     };
     // Python's queues between processes are memory shared by name, and Airflow's processes speak by unix sockets.
     let airflow = Needs { connect: Some(vec![port]), asks_names: named, is_database: true, ..needs };
-    let elsewhere = (!view.components.is_empty()).then_some(celery::LOG_PORT);
+    let elsewhere = (!view.components.is_empty()).then(|| settings.port(celery::LOG_PORT));
     match name {
         LOGS | celery::REDIS | celery::CONFIGURE => {
             let listen = if name == LOGS { Vec::new() } else { vec![settings.port(celery::REDIS_PORT)] };

@@ -48,11 +48,11 @@ pub fn await_free(deployment: &Deployment, role: &str, tell: impl Fn(&str)) {
     }
 }
 
-/// Whether the role listens there, as it is run here.
+/// Whether the role listens there, as it is run here. Not asked of what its components have between them: that may be the operator's, elsewhere.
 fn listens(deployment: &Deployment, role: &Role, port: &Port) -> bool {
     let mut components = role.components.iter().filter(|component| component.ports.contains(&port.name));
     let here = role.components.is_empty() || components.any(|component| deployment.runs(&component.name));
-    here && (!port.apart || role.is_apart(&deployment.site.settings))
+    here && !port.between && (!port.apart || role.is_apart(&deployment.site.settings))
 }
 
 fn taken(role: &str, setting: &str, address: SocketAddr) -> Option<Problem> {

@@ -29,8 +29,8 @@ pub(super) const REDIS_LISTEN: &str = "FLOWKIT_FLOWETL_REDIS_LISTEN";
 pub(super) const REDIS_PORT: &str = "FLOWKIT_FLOWETL_REDIS_PORT";
 pub(super) const FLOWER_PORT: &str = "FLOWETL_CELERY_PORT";
 
-/// Where a worker on another machine than the pages serves the logs of its tasks to them: Airflow's own choice.
-pub(super) const LOG_PORT: u16 = 8793;
+/// Where a worker on another machine than the pages serves the logs of its tasks to them.
+pub(super) const LOG_PORT: &str = "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT";
 
 /// Bytes that the broker's data may take: a task that waits has about 4 KiB.
 const MEMORY: u64 = 64 << 20;

@@ -7,6 +7,25 @@ let
     FLOWMACHINE_FLOWDB_PASSWORD = "/run/keys/FLOWMACHINE_FLOWDB_PASSWORD";
     REDIS_PASSWORD = "/run/keys/REDIS_PASSWORD";
   };
+  # A host with some of FlowETL's components, whose firewall lets others in.
+  flowetl = components: settings: [
+    all
+    {
+      services.flowkit = {
+        secretsDir = "/run/keys/flowkit";
+        flowetl = {
+          enable = true;
+          inherit components;
+          openFirewall = true;
+          settings = {
+            AIRFLOW__CORE__EXECUTOR = "CeleryExecutor";
+          }
+          // settings;
+        };
+      };
+    }
+  ];
+  opened = host: host.config.networking.firewall.allowedTCPPorts;
 in
 {
   "two hosts: the databases" = {
@@ -173,6 +192,74 @@ in
       "services.flowkit.redis.openFirewall opens port 6379"
       "FLOWKIT_REDIS_LISTEN"
     ];
+  };
+
+  "FlowETL's centre" = {
+    modules = flowetl [ "api-server" "scheduler" ] {
+      FLOWKIT_FLOWETL_LISTEN = "10.0.0.5";
+      FLOWKIT_FLOWETL_DB_LISTEN = "10.0.0.5";
+      FLOWKIT_FLOWETL_REDIS_LISTEN = "10.0.0.5";
+    };
+    holds = host: {
+      "is reached by the others, at pages, database and redis" =
+        opened host == [
+          6380
+          8080
+          9001
+        ];
+      "and exchanges packets with them" = !(has "IPAddressDeny=any" host.units.flowkit-flowetl);
+    };
+  };
+
+  "FlowETL's centre, whose database and broker are elsewhere" = {
+    modules = flowetl [ "api-server" ] { FLOWKIT_FLOWETL_LISTEN = "10.0.0.5"; };
+    holds = host: { "has its pages alone" = opened host == [ 8080 ]; };
+  };
+
+  "FlowETL's workers" = {
+    modules = flowetl [ "worker" ] {
+      FLOWDB_HOST = "10.0.0.4";
+      FLOWKIT_FLOWETL_HOST = "10.0.0.5";
+    };
+    holds = host: { "are asked for logs, and for nothing else" = opened host == [ 8793 ]; };
+  };
+
+  "FlowETL's workers without a FlowDB" = {
+    modules = flowetl [ "worker" ] { FLOWKIT_FLOWETL_HOST = "10.0.0.5"; };
+    says = [
+      "FlowDB does not run on this host"
+      "services.flowkit.flowetl.settings.FLOWDB_HOST"
+    ];
+  };
+
+  "FlowETL's flower" = {
+    modules = flowetl [ "flower" ] {
+      FLOWKIT_FLOWETL_HOST = "10.0.0.5";
+      FLOWKIT_FLOWETL_FLOWER_LISTEN = "10.0.0.6";
+    };
+    holds = host: { "need not know where FlowDB is" = opened host == [ 5556 ]; };
+  };
+
+  "FlowETL's scheduler" = {
+    modules = flowetl [ "scheduler" "dag-processor" "triggerer" ] {
+      FLOWKIT_FLOWETL_HOST = "10.0.0.5";
+    };
+    holds = host: { "nobody comes to it" = opened host == [ ]; };
+  };
+
+  "all of FlowETL, with Celery" = {
+    modules = flowetl [ ] {
+      FLOWDB_HOST = "10.0.0.4";
+      FLOWKIT_FLOWETL_LISTEN = "10.0.0.5";
+      FLOWKIT_FLOWETL_FLOWER_LISTEN = "10.0.0.5";
+    };
+    holds = host: {
+      "keeps to itself what it has between its components" =
+        opened host == [
+          5556
+          8080
+        ];
+    };
   };
 
   "FlowAuth outside" = {

@@ -99,7 +99,7 @@ fn ports() -> String {
             _ = write!(page, "With `{}={}` its components may run apart:\n\n", apart.setting, apart.value);
             table(
                 &mut page,
-                &["Component", "Does", "Service of a stack", "Memory", "Secrets"],
+                &["Component", "Does", "Ports", "Service of a stack", "Memory", "Secrets"],
                 role.components.iter().map(component),
             );
         }
@@ -124,6 +124,7 @@ fn component(component: &Component) -> Vec<String> {
     vec![
         format!("`{}`", component.name),
         component.purpose.clone(),
+        component.ports.join(", "),
         format!("`{}`{count}", component.service),
         format!("{} MiB", component.memory_mib),
         component.secrets.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ") + more,
@@ -242,7 +243,7 @@ fn number(port: &Port) -> String {
 }
 
 fn address(port: &Port) -> String {
-    let Some(name) = &port.listen else { return "127.0.0.1".into() };
+    let Some(name) = &port.listen else { return if port.between { "every one" } else { "127.0.0.1" }.into() };
     let address = catalogue().setting(name).and_then(|setting| setting.default.as_deref()).unwrap_or_default();
     format!("{address} (`{name}`)")
 }

@@ -405,7 +405,7 @@ pub struct Port {
     pub name: String,
     /// The setting that moves it; its default is the number on a plain host.
     pub setting: String,
-    /// The setting with the address that it listens on.
+    /// The setting with the address that it listens on. Without one that is the loopback's; or, where others come from elsewhere, every one.
     pub listen: Option<String>,
     /// The number inside a container.
     pub container: u16,
@@ -417,6 +417,9 @@ pub struct Port {
     /// Whether somebody listens there only where the role's components may run apart.
     #[serde(default)]
     pub apart: bool,
+    /// Whether only the role's own components on other machines come there.
+    #[serde(default)]
+    pub between: bool,
     /// What is spoken there, and how it is protected.
     pub protocol: String,
 }

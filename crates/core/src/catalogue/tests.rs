@@ -153,7 +153,8 @@ fn ports_and_volumes_name_settings_and_host_ports_do_not_collide() {
 fn components_are_made_of_what_their_role_has() {
     for role in catalogue().roles() {
         let Some(apart) = &role.apart else {
-            assert!(role.components.is_empty() && !role.ports.iter().any(|port| port.apart), "{}", role.name);
+            let among = |port: &Port| port.apart || port.between;
+            assert!(role.components.is_empty() && !role.ports.iter().any(among), "{}", role.name);
             continue;
         };
         let own = |name: &String| role.settings.iter().any(|setting| setting.name == *name);
