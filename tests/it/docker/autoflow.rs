@@ -21,9 +21,10 @@ available_dates_sensor:
 
 /// People on a day, if nothing of the container's secrets and of AutoFlow's own files can be read.
 const CELL: &str = r#"
-import os
 import flowclient
 import matplotlib.pyplot as plt
+# By which upstream's notebooks find their token: it looks among a container's secrets first.
+from get_secret_or_env_var import environ
 
 def read(path):
     try:
@@ -34,7 +35,7 @@ found = {path: read(path) for path in ("/run/secrets/FLOWAPI_TOKEN", "/var/lib/a
 assert set(found.values()) == {"PermissionError"}, found
 
 connection = flowclient.Connection(
-    url=os.environ["FLOWAPI_URL"], token=os.environ["FLOWAPI_TOKEN"].strip(), ssl_certificate=os.environ["SSL_CERTIFICATE_FILE"])
+    url=environ["FLOWAPI_URL"], token=environ["FLOWAPI_TOKEN"].strip(), ssl_certificate=environ["SSL_CERTIFICATE_FILE"])
 spec = flowclient.daily_location_spec(date=day, aggregation_unit="admin3", method="last")
 rows = flowclient.spatial_aggregate(connection=connection, locations=spec).get_result(poll_interval=0.2, disable_progress=True)
 plt.bar(rows.pcod, rows.value)
