@@ -10,6 +10,13 @@
       roles = lib.attrNames (import ./src/roles);
       # Those of them that are NixOS services.
       services = lib.attrNames (import ./modules/lib/catalogue.nix).roles;
+      presets = map (lib.removeSuffix ".nix") (lib.attrNames (builtins.readDir ./modules/presets));
+      # Scenarios of the guide that have a machine of their own; FlowAuth's is that of its role.
+      scenarios = [
+        "complete"
+        "flowdb-etl"
+        "library"
+      ];
       # One output a role, of a name that says what it is.
       named =
         suffix: roles: value:
@@ -22,7 +29,7 @@
         packages = import ./packages { inherit pkgs; };
         images = import ./images { inherit pkgs packages; };
         machines = import ./images/machines.nix {
-          inherit pkgs;
+          inherit pkgs scenarios;
           roles = services;
           inherit (lib) nixosSystem;
           modules = [ self.nixosModules.default ];
@@ -35,7 +42,7 @@
       packages = eachSystem (
         system:
         named "image" roles (role: system.images.${role})
-        // named "vm" services (role: (build system.machines.${role}).runner)
+        // named "vm" (services ++ scenarios) (name: (build system.machines.${name}).runner)
         // {
           inherit (system.packages)
             autoflow
@@ -65,11 +72,12 @@
         };
       });
 
-      nixosModules = lib.genAttrs services (role: ./modules + "/${role}.nix") // {
-        default = ./modules;
-        single-host = ./modules/presets/single-host.nix;
-        flowauth-outside = ./modules/presets/flowauth-outside.nix;
-      };
+      nixosModules =
+        lib.genAttrs services (role: ./modules + "/${role}.nix")
+        // lib.genAttrs presets (preset: ./modules/presets + "/${preset}.nix")
+        // {
+          default = ./modules;
+        };
 
       nixosConfigurations.appliance = systems.x86_64-linux.machines.appliance;
 

@@ -1,9 +1,10 @@
-# One machine a role, and the appliance with all of them: evaluated NixOS systems, whose `config.system.build` has what
-# the flake gives out (`runner`, `image`).
+# One machine a role, one a scenario of several, and the appliance: evaluated NixOS systems, whose `config.system.build` has
+# what the flake gives out (`runner`, `image`).
 {
   nixosSystem,
   pkgs,
   roles,
+  scenarios,
   modules,
 }:
 let
@@ -13,19 +14,22 @@ let
       # The flake's own package set: it is evaluated once.
       modules = modules ++ more ++ [ { nixpkgs.pkgs = pkgs; } ];
     };
-  alone =
-    role:
-    machine [
-      ./vm.nix
-      { services.flowkit.${role}.enable = true; }
-    ];
+  named =
+    names: module:
+    builtins.listToAttrs (
+      map (name: {
+        inherit name;
+        value = machine [
+          ./vm.nix
+          (module name)
+        ];
+      }) names
+    );
 in
-builtins.listToAttrs (
-  map (role: {
-    name = role;
-    value = alone role;
-  }) roles
-)
+named roles (role: {
+  services.flowkit.${role}.enable = true;
+})
+// named scenarios (scenario: ../modules/presets + "/${scenario}.nix")
 // {
   # The disk to give to a hypervisor, and the same in QEMU.
   appliance = machine [

@@ -5,6 +5,7 @@
 #   FLOWKIT_VM_ACCEL     kvm or tcg                                          (kvm where it works)
 #   FLOWKIT_VM_ADDRESS   address of this host whose ports lead inside        (127.0.0.1)
 #   FLOWDB_HOST_PORT …   those ports, by the names that FlowKit's guide gives them
+#   FLOWDB_ETL_DIR …     directories of this host that roles read, likewise
 #
 # What else is given goes to QEMU.
 
@@ -37,6 +38,14 @@ mkdir -p "$run/none"
 export FLOWKIT_VM_SECRETS=${FLOWKIT_VM_SECRETS:-$run/none}
 [ -d "$FLOWKIT_VM_SECRETS" ] || status=2 fail "FLOWKIT_VM_SECRETS is $FLOWKIT_VM_SECRETS, which is no directory"
 FLOWKIT_VM_SECRETS=$(realpath "$FLOWKIT_VM_SECRETS")
+
+for name in $SHARES; do
+    [ -n "${!name:-}" ] || continue
+    [ -d "${!name}" ] || status=2 fail "$name is ${!name}, which is no directory"
+    path=$(realpath "${!name}")
+    export "$name=$path"
+    say "$path is shown inside ($name)"
+done
 
 accelerator=${FLOWKIT_VM_ACCEL:-}
 case $accelerator in

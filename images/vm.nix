@@ -15,6 +15,21 @@ let
   memory = lib.foldl' (
     sum: role: sum + role.needs.memory-mib + (role.needs.database-mib or 0)
   ) 0 running;
+
+  # Directories of the host that a role only reads, by the names that the guide gives them.
+  shares =
+    role:
+    map (volume: {
+      inherit (volume) setting;
+      tag = baseNameOf volume.container;
+      at = "/mnt/flowkit-${baseNameOf volume.container}";
+    }) (lib.filter (volume: volume ? setting && volume.read-only or false) (role.volume or [ ]));
+  shared = lib.concatMap shares running;
+  # What is shown where none is given: AutoFlow has the example's workflow.
+  otherwise = {
+    AUTOFLOW_INPUTS_DIR = ../examples/autoflow;
+  };
+  nothing = pkgs.runCommand "nothing" { } "mkdir $out";
 in
 {
   imports = [
@@ -28,38 +43,44 @@ in
   services.flowkit = {
     publishPlain = true;
   }
-  // lib.mapAttrs (_: role: {
-    settings = lib.listToAttrs (
-      map
-        (
-          talk:
-          lib.nameValuePair talk.setting (
-            lib.mkDefault (
-              lib.replaceStrings
-                [ "{host}" "{port}" ]
-                [
-                  "10.0.2.2"
-                  (toString (lib.head (import ../src/roles).${talk.role}.port).container)
-                ]
-                talk.form
+  // lib.mapAttrs (
+    _: role:
+    {
+      settings = lib.listToAttrs (
+        map
+          (
+            talk:
+            lib.nameValuePair talk.setting (
+              lib.mkDefault (
+                lib.replaceStrings
+                  [ "{host}" "{port}" ]
+                  [
+                    "10.0.2.2"
+                    (toString (lib.head (import ../src/roles).${talk.role}.port).container)
+                  ]
+                  talk.form
+              )
             )
           )
-        )
-        (
+          (
+            lib.filter (
+              talk: talk ? form && !(talk.optional or false) && !config.services.flowkit.${talk.role}.enable
+            ) (role.talks-to or [ ])
+          )
+        ++ map (setting: lib.nameValuePair setting.name (lib.mkDefault "10.0.2.2")) (
           lib.filter (
-            talk: talk ? form && !(talk.optional or false) && !config.services.flowkit.${talk.role}.enable
-          ) (role.talks-to or [ ])
+            setting:
+            setting.type == "host"
+            && setting.owner != role.name
+            && !config.services.flowkit.${setting.owner}.enable
+          ) (catalogue.settingsOf role)
         )
-      ++ map (setting: lib.nameValuePair setting.name (lib.mkDefault "10.0.2.2")) (
-        lib.filter (
-          setting:
-          setting.type == "host"
-          && setting.owner != role.name
-          && !config.services.flowkit.${setting.owner}.enable
-        ) (catalogue.settingsOf role)
-      )
-    );
-  }) catalogue.roles;
+      );
+    }
+    // lib.optionalAttrs (shares role != [ ]) {
+      directories = lib.listToAttrs (map (share: lib.nameValuePair share.setting share.at) (shares role));
+    }
+  ) catalogue.roles;
 
   virtualisation = {
     graphics = false;
@@ -73,12 +94,24 @@ in
     # Python reads thousands of files, for which 9p is slow. NixOS packs the image anew at every start.
     useNixStoreImage = lib.mkDefault true;
     writableStore = false;
-    sharedDirectories.secrets = {
-      source = ''"$FLOWKIT_VM_SECRETS"'';
-      # Not below /run, which the initial system would hide.
-      target = "/mnt/flowkit-secrets";
-      securityModel = "none";
-    };
+    sharedDirectories = {
+      secrets = {
+        source = ''"$FLOWKIT_VM_SECRETS"'';
+        # Not below /run, which the initial system would hide.
+        target = "/mnt/flowkit-secrets";
+        securityModel = "none";
+      };
+    }
+    // lib.listToAttrs (
+      map (
+        share:
+        lib.nameValuePair share.tag {
+          source = ''"''${${share.setting}:-${otherwise.${share.setting} or nothing}}"'';
+          target = share.at;
+          securityModel = "none";
+        }
+      ) shared
+    );
   };
 
   # Where the processor is emulated, a start takes minutes.
@@ -106,6 +139,7 @@ in
       PORTS = lib.concatMapStringsSep " " (
         port: "${port.published}:${toString port.number}"
       ) config.services.flowkit.published;
+      SHARES = toString (map (share: share.setting) shared);
       KERNEL = "${config.system.build.toplevel}/kernel";
       ARCHITECTURE = pkgs.stdenv.hostPlatform.parsed.cpu.name;
     };

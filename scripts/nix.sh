@@ -164,7 +164,7 @@ enter() {
     [ ! -f /etc/pip.conf ] || seen+=(/etc/pip.conf)
     # What images/run-vm.sh is told.
     local told
-    mapfile -t told < <(env | grep -E '^(FLOWKIT_VM_[A-Z]+|[A-Z]+_HOST_PORT)=')
+    mapfile -t told < <(env | grep -E '^(FLOWKIT_VM_[A-Z]+|[A-Z]+_(HOST_PORT|ETL_DIR|HOST_DAG_DIR|INPUTS_DIR))=')
     exec chroot "$root" /usr/bin/env -i "${told[@]}" HOME=/root TERM="${TERM:-dumb}" LANG=C.UTF-8 \
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:"$CARGO_HOME/bin" \
         GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*' \

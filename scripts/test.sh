@@ -9,6 +9,7 @@
 #   5. flake       the checks of `nix flake check`: formatting, images the same bytes twice, machines that boot
 #
 #   6. nixpkgs     every output and example on nixpkgs itself, where NIXPKGS names a checkout
+#   7. scenarios   each of the guide's scenarios in a machine of its own, from nothing; where FLOWKIT_TEST_PARTS asks for it only
 #
 # 1 runs beside 2, and 4 beside 5: each is for minutes one program that uses one processor, or waits for apt.
 # 1, 2 and 5 take tests/debian in the place of nixpkgs. FLOWKIT_TEST_PARTS="tests" runs some parts only.
@@ -143,6 +144,12 @@ flake() {
     scripts/nix.sh build "${given[@]}" --no-link --keep-going --print-build-logs "${names[@]/#/$checks.}"
 }
 
+# Airflow takes minutes for what it does where the processor is emulated.
+scenarios() {
+    scripts/nix-artefacts.sh flowdb-etl-vm library-vm complete-vm flowauth-vm &&
+        cargo nextest run --locked --no-fail-fast --run-ignored only --no-capture vm::scenarios 2>&1 | tee -a "$log"
+}
+
 begin modules
 part artefacts scripts/nix-artefacts.sh
 finish modules
@@ -155,6 +162,10 @@ if [ -n "${NIXPKGS:-}" ]; then
 else
     summary+=("nixpkgs: SKIPPED, as NIXPKGS names no checkout of it: nothing was evaluated on nixpkgs")
 fi
+case " $parts " in
+    *" scenarios "*) part scenarios scenarios ;;
+    *) summary+=("scenarios: SKIPPED, as they take MINUTES min: FLOWKIT_TEST_PARTS=scenarios scripts/test.sh") ;;
+esac
 
 # Adds up the closing lines of both runners: "12 passed", "1 failed".
 total() { sed 's/\x1b\[[0-9;]*m//g' "$log" | grep -E '^ *Summary |^test result:' | grep -oE "[0-9]+ $1" | awk '{ n += $1 } END { print n + 0 }'; }

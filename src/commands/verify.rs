@@ -252,7 +252,8 @@ fn etl(deployment: &Deployment) -> Result<Option<Pages>, Problem> {
     let apart = runs(deployment, "flowmachine") != Some(true) && named();
     let here = runs(deployment, "flowetl") == Some(true) || apart;
     let pages = || {
-        let owner = deployment.user_of("flowetl")?.map_or(rustix::process::geteuid().as_raw(), |user| user.uid);
+        let user = deployment.user_of("flowetl")?.or_else(|| roles::user_by_name("flowetl").filter(|_| apart));
+        let owner = user.map_or(rustix::process::geteuid().as_raw(), |user| user.uid);
         Ok(Pages { address: roles::flowetl::reached(deployment)?, owner })
     };
     here.then(pages).transpose()

@@ -29,7 +29,11 @@ admin = browser("admin", os.environ["PASSWORD"])
 if os.environ.get("REVOKE"):
     print(json.dumps(admin("POST", "/admin/tokens/%s/revoke" % os.environ["REVOKE"], {})))
 else:
-    offered = admin("GET", "/admin/local_server")["components"]["securitySchemes"]["token"]
+    if os.environ.get("DOCUMENT"):
+        document = json.loads(os.environ["DOCUMENT"])
+    else:
+        document = admin("GET", "/admin/local_server")
+    offered = document["components"]["securitySchemes"]["token"]
     limits = {"longest_token_life_minutes": 60, "latest_token_expiry": None}
     server = admin("POST", "/admin/servers",
                    {"name": offered["x-audience"], "scopes": offered["x-security-scopes"], **limits})["id"]
@@ -45,11 +49,25 @@ else:
 
 /// Has `ann`, a new user, get a token for the FlowAPI of the same deployment; or, with a number, has that one revoked.
 pub fn administer(port: u16, secrets: &Path, revoke: Option<i64>) -> Value {
+    run(port, secrets, revoke.map(|id| ("REVOKE", id.to_string())))
+}
+
+/// The same of a FlowAuth that knows no FlowAPI: its document is carried over.
+pub fn administer_outside(port: u16, secrets: &Path) -> Value {
+    let rights = ["run", "get_result", "get_available_dates"];
+    let question = ["admin3:spatial_aggregate:spatial_aggregate", "admin3:spatial_aggregate:daily_location"];
+    let scopes = [&rights[..], &question].concat();
+    let token = serde_json::json!({ "x-audience": "flowapi.inside", "x-security-scopes": scopes });
+    let document = serde_json::json!({ "components": { "securitySchemes": { "token": token } } });
+    run(port, secrets, Some(("DOCUMENT", document.to_string())))
+}
+
+fn run(port: u16, secrets: &Path, told: Option<(&str, String)>) -> Value {
     let password = std::fs::read_to_string(secrets.join("FLOWAUTH_ADMIN_PASSWORD")).expect("a password");
     let mut command = Command::new(python());
     command.args(["-I", "-c", ADMINISTRATION]).stdin(Stdio::null());
     command.env("URL", format!("https://localhost:{port}")).env("CERTIFICATE", secrets.join("cert-flowauth.pem"));
-    command.env("PASSWORD", password.trim()).envs(revoke.map(|id| ("REVOKE", id.to_string())));
+    command.env("PASSWORD", password.trim()).envs(told);
     let output = command.output().expect("Python");
     assert!(output.status.success(), "{}", show(&output));
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", show(&output)))

@@ -5,6 +5,7 @@
 //! run too, and which `nix flake check` runs here.
 
 mod rig;
+mod scenarios;
 
 use std::thread;
 use std::time::{Duration, Instant};

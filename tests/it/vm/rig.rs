@@ -1,8 +1,9 @@
 //! Machines in QEMU, and how they are reached.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read, Seek};
-use std::path::Path;
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ fn in_nix() -> Command {
 }
 
 /// A directory that is at the same place inside the surroundings of Nix.
-fn directory() -> TempDir {
+pub fn directory() -> TempDir {
     tempfile::Builder::new().prefix("vm").tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory")
 }
 
@@ -71,11 +72,14 @@ pub struct Machine {
     /// Environment and command that power it on.
     start: Box<dyn Fn(&mut Command)>,
     state: TempDir,
-    flowdb: u16,
-    redis: u16,
-    flowapi: u16,
+    /// Ports of the host that lead inside, by the settings that name them.
+    ports: BTreeMap<&'static str, u16>,
+    /// Directories of the host that are shown inside, likewise.
+    shown: Vec<(&'static str, PathBuf)>,
     console: File,
     qemu: Option<Child>,
+    /// Commands that were given on its console.
+    commands: u32,
 }
 
 /// The plug of a machine.
@@ -97,7 +101,20 @@ impl Machine {
     fn started_by(start: Box<dyn Fn(&mut Command)>) -> Machine {
         let state = directory();
         let console = File::create_new(state.path().join("console")).expect("a file for the console");
-        Machine { start, state, flowdb: free_port(), redis: free_port(), flowapi: free_port(), console, qemu: None }
+        let ports = catalogue().roles().iter().flat_map(|role| &role.ports).filter_map(|port| port.published.as_deref());
+        let ports = ports.map(|name| (name, free_port())).collect();
+        Machine { start, state, ports, shown: Vec::new(), console, qemu: None, commands: 0 }
+    }
+
+    /// The same with a directory of the host that a role reads.
+    pub fn showing(mut self, setting: &'static str, dir: &Path) -> Machine {
+        self.shown.push((setting, dir.to_owned()));
+        self
+    }
+
+    /// The port of the host that a setting names.
+    pub fn port(&self, setting: &str) -> u16 {
+        self.ports[setting]
     }
 
     pub fn power_on(&mut self) {
@@ -109,16 +126,46 @@ impl Machine {
         let mut command = in_nix();
         command
             .arg(format!("FLOWKIT_VM_STATE={}", self.state.path().display()))
-            .arg(format!("FLOWDB_HOST_PORT={}", self.flowdb))
-            .arg(format!("REDIS_HOST_PORT={}", self.redis))
-            .arg(format!("FLOWAPI_HOST_PORT={}", self.flowapi));
+            .args(self.ports.iter().map(|(name, port)| format!("{name}={port}")))
+            .args(self.shown.iter().map(|(name, dir)| format!("{name}={}", dir.display())));
         if let Some(dir) = secrets {
             command.arg(format!("FLOWKIT_VM_SECRETS={}", dir.display()));
         }
         (self.start)(&mut command);
         let output = || self.console.try_clone().expect("the console's file");
         self.qemu =
-            Some(command.stdin(Stdio::null()).stdout(output()).stderr(output()).spawn().expect("scripts/nix.sh"));
+            Some(command.stdin(Stdio::piped()).stdout(output()).stderr(output()).spawn().expect("scripts/nix.sh"));
+        self.commands = 0;
+    }
+
+    /// Has root do something on the console, and gives what was said, which must be of a good end.
+    pub fn command(&mut self, command: &str, patience: Duration) -> String {
+        // Whoever types before there is a shell types in vain.
+        let from = self.console().len();
+        while self.commands == 0 {
+            self.type_in("echo \"a shell: $((6*7))\"");
+            std::thread::sleep(Duration::from_secs(5));
+            self.commands = u32::from(self.console()[from..].contains("a shell: 42"));
+        }
+        self.commands += 1;
+        let from = self.console().len();
+        self.type_in(&format!("{command}; printf '\\n%s-%s-%s-\\n' ended {} $?", self.commands));
+        let end = format!("\nended-{}-", self.commands);
+        let said = self.wait(command, patience, |machine| {
+            let said = machine.console()[from..].replace('\r', "");
+            let (said, status) = said.split_once(&end).ok_or_else(|| "it has not ended".to_owned())?;
+            let status = status.split_once('-').ok_or_else(|| "it is about to end".to_owned())?.0;
+            Ok((said.to_owned(), status.to_owned()))
+        });
+        let (said, status) = said;
+        assert_eq!(status, "0", "{command}: {said}");
+        // After the line that was typed.
+        said.split_once('\n').map_or(String::new(), |(_, said)| said.to_owned())
+    }
+
+    fn type_in(&mut self, line: &str) {
+        let stdin = self.qemu.as_mut().and_then(|qemu| qemu.stdin.as_mut()).expect("the machine is on");
+        stdin.write_all(format!("{line}\n").as_bytes()).expect("a console that is read");
     }
 
     pub fn power(&self) -> Power {
@@ -140,15 +187,15 @@ impl Machine {
     }
 
     /// The end of it.
-    fn console_end(&self) -> String {
+    pub fn console_end(&self) -> String {
         let console = self.console();
         let from = console.char_indices().rev().nth(6000).map_or(0, |(at, _)| at);
         console[from..].to_owned()
     }
 
     pub fn wait_for_redis(&mut self, password: &str, patience: Duration) {
-        let url = format!("redis://:{password}@127.0.0.1:{}", self.redis);
-        self.wait("redis", patience, move || {
+        let url = format!("redis://:{password}@127.0.0.1:{}", self.port("REDIS_HOST_PORT"));
+        self.wait("redis", patience, move |_| {
             let mut connection = redis::Client::open(url.as_str())
                 .and_then(|client| client.get_connection_with_timeout(Duration::from_secs(5)))
                 .map_err(|e| e.to_string())?;
@@ -159,22 +206,23 @@ impl Machine {
     pub fn wait_for_flowdb(&mut self, password: &str, patience: Duration) -> Database {
         let login = format!(
             "host=127.0.0.1 port={} user=flowdb password={password} dbname=flowdb connect_timeout=10",
-            self.flowdb
+            self.port("FLOWDB_HOST_PORT")
         );
-        self.wait("FlowDB", patience, move || Database::open(&login))
+        self.wait("FlowDB", patience, move |_| Database::open(&login))
     }
 
     /// Asks FlowAPI by the guide's example; gives what it tells.
     pub fn wait_for_flowapi(&mut self, secrets: &Secrets, patience: Duration) -> serde_json::Value {
-        let (port, token) = (self.flowapi, flowapi::token(secrets.path()));
+        let (port, token) = (self.port("FLOWAPI_HOST_PORT"), flowapi::token(secrets.path()));
         let certificate = secrets.path().join("cert-flowkit.pem");
-        let ask = move || flowapi::guide(Command::new(flowapi::python()), port, &token, &certificate);
+        let ask = move |_: &Machine| flowapi::guide(Command::new(flowapi::python()), port, &token, &certificate);
         self.wait("FlowAPI", patience, ask)
     }
 
-    fn wait<T>(&mut self, what: &str, patience: Duration, ask: impl Fn() -> Result<T, String>) -> T {
+    /// Asks until there is an answer, while the machine is on.
+    pub fn wait<T>(&mut self, what: &str, patience: Duration, ask: impl Fn(&Machine) -> Result<T, String>) -> T {
         until(patience, what, || {
-            ask().map_err(|problem| {
+            ask(self).map_err(|problem| {
                 let ended = self.qemu.as_mut().expect("the machine is on").try_wait().expect("its state");
                 assert!(ended.is_none(), "{what}: {problem}; QEMU: {ended:?}; console:\n{}", self.console_end());
                 format!("{problem}; console:\n{}", self.console_end())

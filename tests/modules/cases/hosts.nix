@@ -281,6 +281,62 @@ in
     };
   };
 
+  "FlowDB with FlowETL" = {
+    modules = [ ../../../modules/presets/flowdb-etl.nix ];
+    holds = host: {
+      "is these two" =
+        lib.attrNames host.units == [
+          "flowkit-flowdb"
+          "flowkit-flowetl"
+          "flowkit-secrets"
+        ];
+    };
+  };
+
+  "FlowMachine as a library" = {
+    modules = [ ../../../modules/presets/library.nix ];
+    holds = host: {
+      "has nobody who asks for others" =
+        lib.attrNames host.units == [
+          "flowkit-flowdb"
+          "flowkit-flowetl"
+          "flowkit-redis"
+          "flowkit-secrets"
+        ];
+    };
+  };
+
+  "complete FlowKit" = {
+    modules = [ ../../../modules/presets/complete.nix ];
+    holds =
+      host:
+      let
+        autoflow = host.config.systemd.services.flowkit-autoflow;
+      in
+      {
+        "is every role" = builtins.all (role: host.units ? "flowkit-${role}") (
+          lib.attrNames (import ../../../modules/lib/catalogue.nix).roles
+        );
+        "AutoFlow has a workflow, and a key when it starts" =
+          lib.hasSuffix "-autoflow" autoflow.environment.AUTOFLOW_INPUTS_DIR
+          && lib.elem "flowkit-enrol.service" autoflow.after
+          && has "LoadCredential=FLOWKIT_AUTOFLOW_FLOWAUTH_KEY:/var/lib/flowkit/secrets/FLOWKIT_AUTOFLOW_FLOWAUTH_KEY" host.units.flowkit-autoflow;
+        "which is asked for where FlowAuth is" =
+          has ''Environment="FLOWKIT_FLOWAUTH_PORT=9091"'' host.units.flowkit-enrol;
+      };
+  };
+
+  "complete FlowKit with secrets from elsewhere" = {
+    modules = [
+      ../../../modules/presets/complete.nix
+      {
+        services.flowkit.makeSecrets = false;
+        services.flowkit.secretsDir = "/run/keys/flowkit";
+      }
+    ];
+    holds = host: { "makes no key by itself" = !(host.units ? flowkit-enrol); };
+  };
+
   "FlowAuth behind a proxy" = {
     modules = [
       ../../../modules/presets/single-host.nix

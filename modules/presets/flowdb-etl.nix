@@ -1,0 +1,2 @@
+# FlowDB, and FlowETL that fills it.
+import ../lib/scenario.nix "flowdb-etl" [ ]

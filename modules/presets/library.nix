@@ -1,0 +1,2 @@
+# FlowDB and redis for analysts who use FlowMachine as a library, and FlowETL.
+import ../lib/scenario.nix "library" [ ]
