@@ -101,7 +101,8 @@ impl Machine {
     fn started_by(start: Box<dyn Fn(&mut Command)>) -> Machine {
         let state = directory();
         let console = File::create_new(state.path().join("console")).expect("a file for the console");
-        let ports = catalogue().roles().iter().flat_map(|role| &role.ports).filter_map(|port| port.published.as_deref());
+        let ports =
+            catalogue().roles().iter().flat_map(|role| &role.ports).filter_map(|port| port.published.as_deref());
         let ports = ports.map(|name| (name, free_port())).collect();
         Machine { start, state, ports, shown: Vec::new(), console, qemu: None, commands: 0 }
     }

@@ -4,13 +4,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use base64::Engine as _;
 use https::Get;
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::rig::{Database, Machine, Secrets, artefact, directory};
@@ -27,13 +27,13 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 
 const FLOWDB_PASSWORD: &str = "super-from-the-host-2";
 const REDIS_PASSWORD: &str = "redis-from-the-host-1";
-const AIRFLOW_PASSWORD: &str = "airflow-from-the-host-4";
 
 /// Directories of the host with the files of days and a DAG for them.
 struct Deliveries(TempDir);
 
 impl Deliveries {
-    /// A DAG as `flowkit etl new` writes it, of one day. It begins paused, as every DAG does.
+    /// A DAG as `flowkit etl new` writes it, of one day, for files in a directory inside. It runs at once, without a click in Airflow's pages, and
+    /// looks for a file that is not there yet every minute.
     fn of(kind: &str, day: &str, sample: &str, at: &str) -> Deliveries {
         let dir = directory();
         for part in ["etl", "dags"] {
@@ -48,10 +48,12 @@ impl Deliveries {
         let dag = String::from_utf8(output.stdout).unwrap();
         let date: Vec<i32> = day.split('-').map(|part| part.parse().unwrap()).collect();
         let [year, month, day] = date[..] else { panic!("{day} is no day") };
-        let one =
-            format!("    end_date=datetime({year}, {month}, {day}),\n    flux_check_wait_interval=1,\n    cluster_field=");
-        assert!(dag.contains("    cluster_field="), "{dag}");
-        fs::write(dir.path().join(format!("dags/{kind}.py")), dag.replace("    cluster_field=", &one)).unwrap();
+        let one = format!(
+            "    end_date=datetime({year}, {month}, {day}),\n    flux_check_wait_interval=1,\n    cluster_field="
+        );
+        assert!(dag.contains("    cluster_field=") && dag.contains("(minutes=30)"), "{dag}");
+        let dag = dag.replace("    cluster_field=", &one).replace("(minutes=30)", "(minutes=1)");
+        fs::write(dir.path().join(format!("dags/{kind}.py")), dag + "dag.is_paused_upon_creation = False\n").unwrap();
         // Whoever reads them inside is not who owns them here.
         for path in ["", "etl", "dags"] {
             fs::set_permissions(dir.path().join(path), fs::Permissions::from_mode(0o755)).unwrap();
@@ -59,32 +61,9 @@ impl Deliveries {
         Deliveries(dir)
     }
 
-    fn path(&self, part: &str) -> std::path::PathBuf {
+    fn path(&self, part: &str) -> PathBuf {
         self.0.path().join(part)
     }
-}
-
-/// Lets a DAG run, as somebody does in Airflow's pages.
-fn unpause(machine: &mut Machine, dag: &str) {
-    let port = machine.port("FLOWETL_HOST_PORT");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let client = https::Client::plain("127.0.0.1", port);
-    let ask = |method: &str, path: &str, token: &str, body: &Value| {
-        let request = http::Request::builder().method(method).uri(path).header("content-type", "application/json");
-        let request = request.header("authorization", format!("Bearer {token}")).body(body.to_string().into()).unwrap();
-        let answer = runtime.block_on(async {
-            tokio::time::timeout(Duration::from_secs(60), client.send(request, 1 << 20)).await
-        });
-        let answer = answer.map_err(|_| "no answer".to_owned())?.map_err(|error| error.to_string())?;
-        let said = String::from_utf8_lossy(answer.body()).into_owned();
-        if answer.status().is_success() { Ok(said) } else { Err(format!("{}: {said}", answer.status())) }
-    };
-    machine.wait("Airflow's DAG", PATIENCE, |_| {
-        let who = json!({ "username": "admin", "password": AIRFLOW_PASSWORD });
-        let token: Value = serde_json::from_str(&ask("POST", "/auth/token", "", &who)?).map_err(|e| e.to_string())?;
-        let token = token["access_token"].as_str().ok_or("it gives no token")?;
-        ask("PATCH", &format!("/api/v2/dags/{dag}"), token, &json!({ "is_paused": false }))
-    });
 }
 
 /// Waits for a day to be there, with what is checked of every day.
@@ -106,10 +85,7 @@ fn await_day(machine: &Machine, database: &mut Database, kind: &str, day: &str) 
 #[test]
 #[ignore = "takes minutes: FLOWKIT_TEST_PARTS=scenarios scripts/test.sh"]
 fn flowdb_with_flowetl_takes_in_the_file_of_a_day() {
-    let secrets = Secrets::with(&[
-        ("FLOWDB_POSTGRES_PASSWORD", FLOWDB_PASSWORD),
-        ("FLOWETL_AIRFLOW_ADMIN_PASSWORD", AIRFLOW_PASSWORD),
-    ]);
+    let secrets = Secrets::with(&[("FLOWDB_POSTGRES_PASSWORD", FLOWDB_PASSWORD)]);
     let lines = (0..200).map(|i| format!("{i},2016-03-01T{:02}:15:00Z,m{},c{},{i}.5\n", i % 24, i % 50, i % 7));
     let sample = "id,datetime,msisdn,location_id,volume_total\n".to_owned() + &lines.collect::<String>();
     let files = Deliveries::of("mds", "2016-03-01", &sample, "/etl");
@@ -119,8 +95,6 @@ fn flowdb_with_flowetl_takes_in_the_file_of_a_day() {
     machine.boot(Some(secrets.path()));
     let mut database = machine.wait_for_flowdb(FLOWDB_PASSWORD, PATIENCE);
     told.step("FlowDB is ready");
-    unpause(&mut machine, "load_mds");
-    told.step("Airflow has the DAG");
     await_day(&machine, &mut database, "mds", "2016-03-01");
     told.step("the day is there");
     assert_eq!(database.number("SELECT count(*) FROM events.mds"), 200);
@@ -146,8 +120,7 @@ print(json.dumps({"was there": bool(was_there), "people": len(rows), "areas": ro
 #[test]
 #[ignore = "takes minutes: FLOWKIT_TEST_PARTS=scenarios scripts/test.sh"]
 fn two_analysts_use_the_library_and_share_what_they_store() {
-    let secrets =
-        Secrets::with(&[("FLOWDB_POSTGRES_PASSWORD", FLOWDB_PASSWORD), ("REDIS_PASSWORD", REDIS_PASSWORD)]);
+    let secrets = Secrets::with(&[("FLOWDB_POSTGRES_PASSWORD", FLOWDB_PASSWORD), ("REDIS_PASSWORD", REDIS_PASSWORD)]);
     let mut machine = Machine::new(artefact("library-vm"));
     let told = Told::begin("FlowMachine as a library");
     machine.boot(Some(secrets.path()));
@@ -158,7 +131,8 @@ fn two_analysts_use_the_library_and_share_what_they_store() {
     told.step("there are records");
     let analysts = [("alice", "alice-Pass-1"), ("bob", "bob-Pass-2")];
     for (name, password) in analysts {
-        let said = machine.command(&format!("echo {password} | flowkit-admin db user add {name} --role analyst"), PATIENCE);
+        let said =
+            machine.command(&format!("echo {password} | flowkit-admin db user add {name} --role analyst"), PATIENCE);
         assert!(said.contains(&format!("added {name}")), "{said}");
     }
     let ask = |(name, password)| {
@@ -183,11 +157,7 @@ fn two_analysts_use_the_library_and_share_what_they_store() {
 #[test]
 #[ignore = "takes minutes: FLOWKIT_TEST_PARTS=scenarios scripts/test.sh"]
 fn complete_flowkit_makes_a_report_of_a_day_that_was_a_file_a_moment_before() {
-    let secrets = Secrets::with(&[
-        ("FLOWDB_POSTGRES_PASSWORD", FLOWDB_PASSWORD),
-        ("FLOWETL_AIRFLOW_ADMIN_PASSWORD", AIRFLOW_PASSWORD),
-    ])
-    .with_flowapis();
+    let secrets = Secrets::with(&[("FLOWDB_POSTGRES_PASSWORD", FLOWDB_PASSWORD)]).with_flowapis();
     // The file is made inside, of the people who are there by then.
     let columns = "id,outgoing,datetime,duration,network,msisdn,msisdn_counterpart,location_id,imsi,imei,tac,operator_code,country_code";
     let sample = format!("{columns}\nc1,t,2016-01-03 08:15:00+00,12,1,m1,m2,S0000-1,i1,e1,1,1,1\n");
@@ -211,7 +181,6 @@ fn complete_flowkit_makes_a_report_of_a_day_that_was_a_file_a_moment_before() {
          TO '/var/lib/flowkit/flowdb/calls_20160103.csv' CSV HEADER",
         columns.replace(",datetime,", ",datetime + interval '1 day' AS datetime,")
     ));
-    unpause(&mut machine, "load_calls");
     await_day(&machine, &mut database, "calls", "2016-01-03");
     told.step("the third day went through FlowETL");
     let answer = machine.wait_for_flowapi(&secrets, PATIENCE);
@@ -271,7 +240,8 @@ fn flowauth_outside_mints_tokens_and_nothing_else_is_there() {
     assert!(read.is_ok(), "{minted}");
     let leads = machine.console().matches("leads to port").count();
     assert_eq!(leads, 1, "{}", machine.console());
-    let units = machine.command("systemctl list-units --plain --no-legend --no-pager --state=active 'flowkit-*'", PATIENCE);
+    let units =
+        machine.command("systemctl list-units --plain --no-legend --no-pager --state=active 'flowkit-*'", PATIENCE);
     let names: Vec<&str> = units.lines().filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(names, ["flowkit-flowauth.service", "flowkit-secrets-offered.service", "flowkit-secrets.service"]);
 }
