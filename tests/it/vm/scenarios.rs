@@ -66,6 +66,11 @@ impl Deliveries {
     }
 }
 
+/// A unit is active when its role has all that it needs; FlowDB takes connections before it has its schema.
+fn until_active(unit: &str) -> String {
+    format!("until systemctl is-active --quiet {unit}; do sleep 2; done")
+}
+
 /// Waits for a day to be there, with what is checked of every day.
 fn await_day(machine: &Machine, database: &mut Database, kind: &str, day: &str) {
     let of = format!("cdr_type = '{kind}' AND cdr_date = '{day}'");
@@ -126,6 +131,7 @@ fn two_analysts_use_the_library_and_share_what_they_store() {
     machine.boot(Some(secrets.path()));
     let mut database = machine.wait_for_flowdb(FLOWDB_PASSWORD, PATIENCE);
     machine.wait_for_redis(REDIS_PASSWORD, PATIENCE);
+    machine.command(&until_active("flowkit-flowdb"), PATIENCE);
     told.step("FlowDB and redis are ready");
     machine.command("flowkit-admin db demo --days 2 --subscribers 1000 --sites 20", PATIENCE);
     told.step("there are records");
@@ -171,7 +177,9 @@ fn complete_flowkit_makes_a_report_of_a_day_that_was_a_file_a_moment_before() {
     told.step("FlowAPI answers");
     machine.command("flowkit-admin db demo --days 2 --subscribers 1000 --sites 20", PATIENCE);
     told.step("there are two days");
-    machine.command("until systemctl is-active --quiet flowkit-flowetl flowkit-autoflow; do sleep 5; done", PATIENCE);
+    for unit in ["flowkit-flowetl", "flowkit-autoflow"] {
+        machine.command(&until_active(unit), PATIENCE);
+    }
     told.step("FlowETL and AutoFlow are ready");
     let failed = machine.command("systemctl --failed --plain --no-legend --no-pager", PATIENCE);
     assert_eq!(failed.trim(), "", "nothing has failed");
