@@ -164,7 +164,7 @@ else
 fi
 case " $parts " in
     *" scenarios "*) part scenarios scenarios ;;
-    *) summary+=("scenarios: SKIPPED, as they take MINUTES min: FLOWKIT_TEST_PARTS=scenarios scripts/test.sh") ;;
+    *) summary+=("scenarios: SKIPPED, as Airflow alone takes tens of minutes in an emulated machine: FLOWKIT_TEST_PARTS=scenarios scripts/test.sh") ;;
 esac
 
 # Adds up the closing lines of both runners: "12 passed", "1 failed".
