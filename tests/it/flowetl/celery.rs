@@ -16,12 +16,14 @@ use crate::support::flowdb::Cluster;
 use crate::support::poll::{until, wait};
 use crate::support::ports::free_port;
 
-/// A day whose extraction takes 40 seconds the first time it is tried, in a worker that says which it is.
+/// Two days, one after the other, whose extraction takes 40 seconds the first time it is tried, in a worker that says which it is. A task beside
+/// it waits in the broker where there is one worker.
 const DAG: &str = r#"
 import os
 from datetime import datetime, timedelta
 
 from airflow import DAG
+from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
 from flowetl.operators.add_constraints_operator import AddConstraintsOperator
 from flowetl.operators.attach_operator import AttachOperator
 from flowetl.operators.create_staging_view_operator import CreateStagingViewOperator
@@ -32,13 +34,14 @@ ROWS = """SELECT i::text AS id, '{{ ds }}'::timestamptz + i * '1 minute'::interv
     NULL::numeric AS volume_total, NULL::numeric AS volume_upload, NULL::numeric AS volume_download, 'm' || i AS msisdn, NULL::text AS location_id,
     NULL::text AS imsi, NULL::text AS imei, NULL::numeric(8) AS tac, NULL::numeric AS operator_code, NULL::numeric AS country_code
     FROM generate_series(1, 200) AS i"""
-WAIT = "/* in " + os.environ.get("WORKER", "none") + " */ SELECT rows.* FROM {{ staging_table }} AS rows, (SELECT pg_sleep({{ 40 if ti.try_number == 1 else 0 }})) AS wait"
+WAIT = "/* {{ ds }} in " + os.environ.get("WORKER", "none") + " */ SELECT rows.* FROM {{ staging_table }} AS rows, (SELECT pg_sleep({{ 40 if ti.try_number == 1 else 0 }})) AS wait"
 
 with DAG(
     dag_id="slow",
     schedule="@daily",
     start_date=datetime(2016, 3, 1),
-    end_date=datetime(2016, 3, 1),
+    end_date=datetime(2016, 3, 2),
+    max_active_runs=1,
     params={"cdr_type": "mds"},
     is_paused_upon_creation=False,
     default_args={"conn_id": "flowdb", "retries": 3, "retry_delay": timedelta(seconds=1)},
@@ -47,6 +50,7 @@ with DAG(
     extract = ExtractFromViewOperator(task_id="extract", sql=WAIT)
     attach = AttachOperator(task_id="attach")
     view >> extract >> AddConstraintsOperator(task_id="add_constraints") >> attach >> UpdateETLTableOperator(task_id="update_records")
+    view >> SQLExecuteQueryOperator(task_id="beside", sql="SELECT 1") >> attach
 "#;
 
 /// A place in which `flowkit run flowetl` runs some components.
@@ -121,8 +125,34 @@ impl Drop for Machine {
     }
 }
 
+/// Whose extraction of a day runs, and the process in FlowDB that is at it.
+fn extraction(cluster: &Cluster, day: &str) -> Option<(String, String)> {
+    let sql = format!(
+        "SELECT worker, pid FROM (SELECT substring(query FROM '/. {day} in (worker-.) ./') AS worker, pid FROM pg_stat_activity) AS all_
+         WHERE worker IS NOT NULL"
+    );
+    let [worker, pid] = cluster.ask("flowdb", &sql).pop()?.try_into().ok()?;
+    Some((worker, pid))
+}
+
+/// The day is there, and each of its rows once.
+fn await_whole(cluster: &Cluster, day: &str) {
+    let records =
+        format!("SELECT count(*) || ' ' || coalesce(max(state), '') FROM etl.etl_records WHERE cdr_date = '{day}'");
+    until(PATIENCE, "the day, whole", || match cluster.value("flowdb", &records) {
+        seen if seen == "1 ingested" => Ok(()),
+        seen => Err(seen),
+    });
+    let table = format!("mds_{}", day.replace('-', ""));
+    let rows = format!("SELECT count(*) || ' ' || count(DISTINCT id) FROM events.{table}");
+    assert_eq!(cluster.value("flowdb", &rows), "200 200");
+    let left =
+        format!("SELECT count(*) FROM pg_class WHERE relnamespace = 'etl'::regnamespace AND relname LIKE '%{table}%'");
+    assert_eq!(cluster.value("flowdb", &left), "0", "nothing half done is left");
+}
+
 #[test]
-fn a_worker_that_is_killed_loses_and_doubles_nothing() {
+fn a_worker_and_a_broker_that_are_killed_lose_and_double_nothing() {
     let first = Deployment::new();
     let ports: [u16; 4] = std::array::from_fn(|_| free_port());
     let [pages, database, redis, flower] = ports;
@@ -167,13 +197,8 @@ fn a_worker_that_is_killed_loses_and_doubles_nothing() {
 
     let mut cluster = Cluster::of(StateDir::new(first.state()));
     cluster.site.settings.set("FLOWDB_PORT", &first.ports[0].to_string(), Origin::Flag).unwrap();
-    let running = "SELECT coalesce(max(substring(query FROM '/. in (worker-.) ./')), '') FROM pg_stat_activity
-                   WHERE pid <> pg_backend_pid() AND query LIKE '%pg_sleep%'";
-    let mut which = String::new();
-    wait(PATIENCE, "the day's extraction", || {
-        which = cluster.value("flowdb", running);
-        !which.is_empty()
-    });
+    let day = "2016-03-01";
+    let (which, _) = until(PATIENCE, "the day's extraction", || extraction(&cluster, day).ok_or("none"));
     no_secret_is_in_the_open(&first);
     let at = usize::from(which == "worker-b");
     let begun = Instant::now();
@@ -182,16 +207,51 @@ fn a_worker_that_is_killed_loses_and_doubles_nothing() {
     let _ = workers[at].run.take().unwrap().wait();
     wait(Duration::from_secs(20), "nothing left of it", || workers[at].deployment.processes().is_empty());
 
-    let records = "SELECT count(*) || ' ' || coalesce(max(state), '') FROM etl.etl_records";
-    until(PATIENCE, "the day, from the other worker", || match cluster.value("flowdb", records) {
-        seen if seen == "1 ingested" => Ok(()),
-        seen => Err(seen),
-    });
+    await_whole(&cluster, day);
     say::tell!("the day was in {} s after its worker was killed", begun.elapsed().as_secs());
-    assert_eq!(cluster.value("flowdb", "SELECT count(*) || ' ' || count(DISTINCT id) FROM events.mds"), "200 200");
-    let left = "SELECT count(*) FROM pg_class WHERE relnamespace = 'etl'::regnamespace AND relname LIKE '%mds_2016%'";
-    assert_eq!(cluster.value("flowdb", left), "0", "nothing half done is left");
-    assert_eq!(cluster.value("flowdb", running), "");
-    let status: Value = workers[1 - at].deployment.status().unwrap();
+    assert_eq!(extraction(&cluster, day), None, "nobody is at it twice");
+    let worker = &workers[1 - at];
+    let status: Value = worker.deployment.status().unwrap();
     assert_eq!(status["ready"], true, "{status}");
+
+    let password = fs::read_to_string(secrets.join("FLOWETL_REDIS_PASSWORD")).unwrap();
+    let broker = Broker { centre: &centre, address: format!("redis://:{}@127.0.0.1:{redis}/0", password.trim()) };
+    broker.is_killed_while_a_task_runs_and_another_waits(&cluster, worker);
+}
+
+/// The redis between the scheduler and its workers.
+struct Broker<'a> {
+    centre: &'a Machine,
+    address: String,
+}
+
+impl Broker<'_> {
+    fn pid(&self) -> Option<u32> {
+        self.centre.deployment.pid("flowetl-redis")
+    }
+
+    /// How many tasks wait in it.
+    fn waiting(&self) -> redis::RedisResult<u32> {
+        let mut connection = redis::Client::open(self.address.as_str())?.get_connection()?;
+        redis::cmd("LLEN").arg("default").query(&mut connection)
+    }
+
+    /// Another one takes its place, and has what waited; the task that runs does not notice.
+    fn is_killed_while_a_task_runs_and_another_waits(&self, cluster: &Cluster, worker: &Machine) {
+        let day = "2016-03-02";
+        let running = until(PATIENCE, "the next day's extraction", || extraction(cluster, day).ok_or("none"));
+        wait(Duration::from_secs(20), "the task beside it in the broker", || self.waiting() == Ok(1));
+        let (before, runs, begun) = (self.pid().unwrap(), worker.deployment.pid("flowetl-worker-1"), Instant::now());
+        kill(before);
+        wait(Duration::from_secs(20), "another redis with the task that waited", || {
+            self.pid().is_some_and(|now| now != before) && self.waiting() == Ok(1)
+        });
+        assert_eq!(extraction(cluster, day), Some(running), "it goes on");
+        await_whole(cluster, day);
+        say::tell!("the day was in {} s after its broker was killed", begun.elapsed().as_secs());
+        assert_eq!(worker.deployment.pid("flowetl-worker-1"), runs, "the worker is the same");
+        assert_eq!(self.waiting(), Ok(0));
+        // A task that was lost would be missed after ten minutes.
+        assert!(begun.elapsed() < Duration::from_secs(300), "{:?}", begun.elapsed());
+    }
 }
