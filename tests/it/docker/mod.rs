@@ -3,6 +3,7 @@
 mod alone;
 mod autoflow;
 mod burglary;
+mod celery;
 mod commands;
 mod rotation;
 mod stack;
