@@ -19,7 +19,7 @@ fn every_image_runs_as_any_user_without_capabilities_on_a_read_only_root() {
     engine.flowkit(&["secrets", "init", "--dir", dir]);
     fs::write(secrets.path().join("FLOWAPI_TOKEN"), flowapi::token(secrets.path())).unwrap();
     let inputs = tempfile::Builder::new().prefix("fki").tempdir_in("/tmp").unwrap();
-    super::autoflow::workflows(inputs.path());
+    super::autoflow::workflows(inputs.path(), "2016-03-01");
     fs::set_permissions(inputs.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let inputs = format!("{}:/mounts/inputs:ro", inputs.path().display());
     // In a directory of their own each file would belong to the user; here the directory does.

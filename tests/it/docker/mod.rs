@@ -6,4 +6,5 @@ mod burglary;
 mod celery;
 mod commands;
 mod rotation;
+mod scenarios;
 mod stack;
