@@ -10,6 +10,7 @@
 //! hardware    what the machine, or its cgroup, has
 //! size        sizes as people write them
 //! database    where a server of ours keeps its data (feature `database`)
+//! takeover    which FlowAuth another one takes over, as both programs that do it are told
 //! ```
 
 // A dependency that nothing uses. Tests have some more, and each of their programs uses but a few.
@@ -23,5 +24,6 @@ pub mod hardware;
 pub mod secrets;
 mod site;
 pub mod size;
+pub mod takeover;
 
 pub use site::Site;

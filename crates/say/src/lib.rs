@@ -12,6 +12,7 @@
 #![cfg_attr(not(test), warn(unused_crate_dependencies))]
 
 use std::borrow::Cow;
+use std::error::Error;
 use std::fmt::{self, Write};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -180,6 +181,15 @@ pub fn is_unseen(c: char) -> bool {
     !matches!(c, ' '..='~') && matches!(c.general_category(), Control | Format | LineSeparator | ParagraphSeparator)
 }
 
+/// An error and its causes, in a line. What an error has repeated of its cause stands there once.
+pub fn in_full(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| (*error).source());
+    causes.fold(error.to_string(), |line, cause| match cause.to_string() {
+        cause if line.ends_with(&cause) => line,
+        cause => format!("{line}: {cause}"),
+    })
+}
+
 struct Escaping<'a, W> {
     out: &'a mut W,
     keep: &'static [char],
@@ -214,6 +224,25 @@ mod tests {
         ] {
             assert_eq!(printable(text), shown);
         }
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_causes_each_once() {
+        #[derive(Debug)]
+        struct Wrapped(&'static str, Option<Box<Wrapped>>);
+        impl fmt::Display for Wrapped {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.0)
+            }
+        }
+        impl Error for Wrapped {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                self.1.as_deref().map(|cause| cause as &dyn Error)
+            }
+        }
+        let of = |text, cause| Wrapped(text, Some(Box::new(cause)));
+        assert_eq!(in_full(&of("no answer", of("a: b", Wrapped("b", None)))), "no answer: a: b");
+        assert_eq!(in_full(&Wrapped("alone", None)), "alone");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! What each role is, read from the embedded `roles/*.toml`: the one place that names, defaults and ports come from.
 //!
-//! The files are plain TOML 1.0 without dates, so that Nix reads the same ones with `builtins.fromTOML`. The structs in
-//! [`role`] are their schema and refuse what they do not know; a test checks all files together, and because the files
+//! The files are plain TOML 1.0 without dates, so that Nix reads the same ones with `builtins.fromTOML`. The structs of
+//! [`Role`] are their schema and refuse what they do not know; a test checks all files together, and because the files
 //! are part of the program, a fault in them is a bug: it panics at first use.
 
 mod pages;
 mod role;
+mod secret;
+mod setting;
 mod value;
 
 #[cfg(test)]
@@ -14,9 +16,9 @@ mod tests;
 use std::sync::OnceLock;
 
 pub use pages::pages;
-pub use role::{
-    Apart, Component, Kind, Make, Needs, Port, Role, Scenario, Scope, Secret, Setting, Source, Talk, Type, Volume,
-};
+pub use role::{Apart, Component, Needs, Port, Role, Scenario, Source, Talk, Volume};
+pub use secret::{Kind, Make, Secret};
+pub use setting::{Scope, Setting, Type};
 pub use value::Fault;
 pub(crate) use value::one_line;
 

@@ -12,7 +12,7 @@ use super::files::{self, Directory, FileError};
 use super::lookup::spec;
 use super::{LookupError, Place, Secret, form};
 use crate::catalogue::{self, Make, catalogue};
-use crate::config::{Problems, RUN_SECRETS, file};
+use crate::config::{Problem, Problems, RUN_SECRETS, file};
 
 /// No secret is longer; a file that is was not meant to be one.
 const LONGEST: u64 = 1 << 20;
@@ -68,6 +68,18 @@ impl Store {
     /// The secret of that name (any spelling), in the form of its kind: trimmed, keys as PEM.
     pub fn get(&self, name: &str) -> Result<Secret, LookupError> {
         self.find(name).map(|found| found.secret)
+    }
+
+    /// The secret, or none where [nobody has given it](LookupError::is_absent).
+    ///
+    /// # Errors
+    /// What is wrong with the one that is there.
+    pub fn optional(&self, name: &str) -> Result<Option<Secret>, Problem> {
+        match self.get(name) {
+            Ok(secret) => Ok(Some(secret)),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(error.problem()),
+        }
     }
 
     /// All of these, or everything that is wrong with them.
@@ -381,16 +393,16 @@ mod tests {
     #[test]
     fn an_empty_credential_of_what_can_be_done_without_is_none() {
         let place = Surroundings::new();
-        for name in ["FLOWAPI_TOKEN", "FLOWKIT_AUTOFLOW_FLOWAUTH_KEY", "FLOWDB_POSTGRES_PASSWORD"] {
+        for name in ["FLOWAPI_TOKEN", "FLOWKIT_AUTOFLOW_FLOWAUTH_KEY", "DB_URI", "FLOWDB_POSTGRES_PASSWORD"] {
             place.write(&format!("credentials/{name}"), "\n");
         }
-        let is_absent = |name: &str| place.store(&[]).get(name).unwrap_err().is_absent();
-        assert!(is_absent("FLOWAPI_TOKEN") && is_absent("FLOWKIT_AUTOFLOW_FLOWAUTH_KEY"));
+        let is_absent = |name: &str| place.store(&[]).optional(name).is_ok_and(|found| found.is_none());
+        assert!(is_absent("FLOWAPI_TOKEN") && is_absent("FLOWKIT_AUTOFLOW_FLOWAUTH_KEY") && is_absent("DB_URI"));
         assert!(is_absent("REDIS_PASSWORD") && !is_absent("FLOWDB_POSTGRES_PASSWORD"));
         // One that somebody has put there has a mistake in it.
         let own = Surroundings::new();
-        let found = own.write("deployment/FLOWAPI_TOKEN", "\n").store(&[]).get("FLOWAPI_TOKEN");
-        assert!(!found.unwrap_err().is_absent());
+        let found = own.write("deployment/FLOWAPI_TOKEN", "\n").store(&[]).optional("FLOWAPI_TOKEN");
+        assert!(found.unwrap_err().what.contains("is empty"));
     }
 
     #[test]
