@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::roles::{CREDENTIALS, Deployment, Held, Needs, Role, Step, step};
 use flowkit_core::config::{Problem, Problems};
 use flowkit_core::database::Way;
-use flowkit_core::secrets::{LookupError, Secret};
+use flowkit_core::secrets::Secret;
 
 /// The service that is its database's server.
 const SERVER: &str = "flowauth-database";
@@ -101,11 +101,7 @@ fn make_place(deployment: &Deployment) -> Result<ExitCode, Failure> {
 
 /// Where the data are: the operator's database, if that is so.
 fn elsewhere(deployment: &Deployment) -> Result<Option<Secret>, Problem> {
-    match deployment.site.store.get("DB_URI") {
-        Ok(uri) => Ok(Some(uri)),
-        Err(LookupError::Missing { .. }) => Ok(None),
-        Err(error) => Err(error.problem()),
-    }
+    deployment.site.store.optional("DB_URI")
 }
 
 fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {

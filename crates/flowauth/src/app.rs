@@ -79,7 +79,10 @@ pub enum Beginning {
     #[error(transparent)]
     Store(#[from] crate::store::Error),
     /// Another key, or another database.
-    #[error("the database was sealed by another FLOWAUTH_FERNET_KEY than this one, and than the one before it")]
+    #[error(
+        "the database was sealed by another FLOWAUTH_FERNET_KEY than this one, and than the one before it: put that key back, as the backups \
+         have it"
+    )]
     OtherKey,
     /// Nowhere to keep a certificate.
     #[error("certificates can't be kept: {0}")]

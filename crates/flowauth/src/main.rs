@@ -12,6 +12,7 @@ use flowauth::store::{Address, Store as Database};
 use flowauth::vault::Vault;
 use flowkit_core::config::{Problem, Problems};
 use flowkit_core::secrets::{Secret, Store};
+use flowkit_core::takeover::{Takeover, Theirs};
 
 /// What the operator has to change first, as `flowkit`'s own programs say it.
 const MISTAKE: u8 = 2;
@@ -38,18 +39,8 @@ enum Command {
 /// tokens stay good. A user whose name is here already stays as they are here, and gets the roles and tokens of the other.
 #[derive(Args)]
 struct Import {
-    /// Its database: a SQLite file, - for one on the standard input, or postgresql://USER:{}@HOST/NAME with {} for the password
-    #[arg(value_name = "DATABASE")]
-    from: String,
-    /// File of the password that stands for {}
-    #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
-    /// File of its FLOWAUTH_FERNET_KEY, where that is not the one here
-    #[arg(long, value_name = "FILE")]
-    fernet_key_file: Option<PathBuf>,
-    /// Say what would be taken over, and change nothing
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    told: Takeover,
 }
 
 fn main() -> ExitCode {
@@ -72,7 +63,7 @@ fn serve(secrets: &Store) -> ExitCode {
     match run(given) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("it ends: {}", in_full(&*error));
+            tracing::error!("it ends: {}", say::in_full(&*error));
             ExitCode::FAILURE
         }
     }
@@ -81,11 +72,6 @@ fn serve(secrets: &Store) -> ExitCode {
 fn mistake(problems: &Problems) -> ExitCode {
     say::tell!("flowauth: {problems}");
     ExitCode::from(MISTAKE)
-}
-
-fn in_full(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }
 
 fn run(given: Given) -> Result<(), Box<dyn std::error::Error>> {
@@ -116,7 +102,7 @@ impl Import {
         }
         let done = async {
             let database = Database::open(&address).await?;
-            let done = import(&database, &vault, &source, theirs.as_ref().unwrap_or(&vault), self.dry_run).await;
+            let done = import(&database, &vault, &source, theirs.as_ref().unwrap_or(&vault), self.told.dry_run).await;
             database.close().await;
             done
         };
@@ -124,7 +110,7 @@ impl Import {
         let report = match runtime.map(|runtime| runtime.block_on(done)) {
             Ok(Ok(report)) => report,
             Ok(Err(error)) => {
-                say::tell!("flowauth: nothing is imported: {}", say::Shown(in_full(&error)));
+                say::tell!("flowauth: nothing is imported: {}", say::Shown(say::in_full(&error)));
                 return ExitCode::FAILURE;
             }
             Err(error) => {
@@ -132,7 +118,7 @@ impl Import {
                 return ExitCode::FAILURE;
             }
         };
-        let what = if self.dry_run { "would be imported" } else { "imported" };
+        let what = if self.told.dry_run { "would be imported" } else { "imported" };
         say::show!(
             "{what}: {} users ({} with a second factor), {} servers with {} scopes and {} roles, {} tokens",
             report.users,
@@ -148,24 +134,21 @@ impl Import {
 
     /// Where it is; and the file that it was put into, which goes with this.
     fn source(&self) -> Result<(Source, Option<tempfile::NamedTempFile>), Problems> {
-        if self.from == "-" {
-            let kept = standard_input().map_err(|error| {
-                Problem::new(
-                    format!("the standard input can't be kept: {error}"),
-                    "give the database's file by its name",
-                )
-            })?;
-            return Ok((Source::File(kept.path().to_owned()), Some(kept)));
-        }
-        if !self.from.contains("://") {
-            return Ok((Source::File(PathBuf::from(&self.from)), None));
-        }
-        let password = self.password_file.as_deref().map(read).transpose()?;
-        let address = Address::parse("it", &self.from, ("--password-file", password.as_ref())).map_err(|why| {
-            Problem::new(
-                format!("this is no database to import: {why}"),
-                "write it as postgresql://USER:{}@HOST/NAME, or name a file",
-            )
+        let address = match &self.told.from {
+            Theirs::File(path) => return Ok((Source::File(path.clone()), None)),
+            Theirs::Input => {
+                let kept = standard_input().map_err(|error| {
+                    let hint = "give the database's file by its name";
+                    Problem::new(format!("the standard input can't be kept: {error}"), hint)
+                })?;
+                return Ok((Source::File(kept.path().to_owned()), Some(kept)));
+            }
+            Theirs::Address(address) => address,
+        };
+        let password = self.told.password_file.as_deref().map(read).transpose()?;
+        let address = Address::parse("it", address, ("--password-file", password.as_ref())).map_err(|why| {
+            let hint = "write it as postgresql://USER:{}@HOST/NAME, or name a file";
+            Problem::new(format!("this is no database to import: {why}"), hint)
         })?;
         match address {
             Address::File(path) => Ok((Source::File(path), None)),
@@ -175,7 +158,7 @@ impl Import {
 
     /// What opens what it has sealed, if that is told.
     fn vault(&self) -> Result<Option<Vault>, Problems> {
-        let Some(path) = &self.fernet_key_file else { return Ok(None) };
+        let Some(path) = &self.told.fernet_key_file else { return Ok(None) };
         let vault = Vault::new(&read(path)?, &[]);
         let problem = || {
             let problem =

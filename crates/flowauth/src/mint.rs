@@ -54,6 +54,27 @@ pub fn latest_end(now: i64, limits: impl IntoIterator<Item = (i64, Option<i64>)>
     ends.min().unwrap_or(now)
 }
 
+/// The roles that a token carries, as they are among its user's now.
+///
+/// # Errors
+/// The names of those that are theirs no longer.
+fn carried<'a>(token: &'a Token, mine: &[Role]) -> Result<Vec<(Role, Only)>, Vec<&'a str>> {
+    let (mut chosen, mut lost) = (Vec::new(), Vec::new());
+    for carried in &token.roles {
+        match mine.iter().find(|role| Some(role.id) == carried.id) {
+            Some(role) => chosen.push((role.clone(), carried.chosen.clone())),
+            None => lost.push(carried.name.as_str()),
+        }
+    }
+    if lost.is_empty() { Ok(chosen) } else { Err(lost) }
+}
+
+/// When a token would end that is had now by renewing this one, for this server and with what of these roles it carries; `None`: none is had.
+pub fn renewal_end(now: i64, server: &Server, token: &Token, mine: &[Role]) -> Option<i64> {
+    let chosen = carried(token, mine).ok().filter(|chosen| !chosen.is_empty() && token.revoked_at.is_none())?;
+    lifetime(now, server, &chosen, None, "").ok().map(|lifetime| now + lifetime)
+}
+
 impl App {
     /// Makes a token for a server.
     ///
@@ -110,18 +131,11 @@ impl App {
             return Err(wrong_as("token-no-roles", "token_id", text));
         }
         let mine = roles::some(&mut change, Which::OfBoth(server.id, user.id)).await?;
-        let (mut chosen, mut lost) = (Vec::new(), Vec::new());
-        for carried in &token.roles {
-            match mine.iter().find(|role| Some(role.id) == carried.id) {
-                Some(role) => chosen.push((role.clone(), carried.chosen.clone())),
-                None => lost.push(carried.name.as_str()),
-            }
-        }
-        if !lost.is_empty() {
+        let chosen = carried(&token, &mine).map_err(|lost| {
             let text = format!("Cannot renew: the following roles are no longer assigned to you: {}", lost.join(", "));
             let error = Error::new(StatusCode::FORBIDDEN, text).with("reason", "roles-lost");
-            return Err(error.with("roles", lost.join(", ")));
-        }
+            error.with("roles", lost.join(", "))
+        })?;
         let beyond = "Requested lifetime exceeds the maximum permitted by the server and original roles";
         self.issue(change, actor, user, &server, &token.made.name, &chosen, minutes, ("token.renew", beyond)).await
     }

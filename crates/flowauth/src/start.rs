@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use access::Minter;
 use flowkit_core::config::{Problem, Problems, Settings, StateDir, variables};
-use flowkit_core::secrets::{LookupError, Secret, Store as Secrets};
+use flowkit_core::secrets::{Secret, Store as Secrets};
 use rsa::pkcs1::DecodeRsaPrivateKey as _;
 use rsa::pkcs8::{DecodePrivateKey as _, EncodePublicKey as _, LineEnding};
 use tokio::task::JoinHandle;
@@ -256,14 +256,10 @@ fn state() -> PathBuf {
 
 /// `DB_URI`, or a file in the state directory.
 fn address(secrets: &Secrets) -> Result<Address, Problem> {
-    let uri = match secrets.get("DB_URI") {
-        Ok(uri) => uri,
-        Err(LookupError::Missing { .. }) => {
-            let file = given_state().unwrap_or_else(|| state().join("data")).join("flowauth.sqlite");
-            say::tell!("flowauth: DB_URI is not set: users and tokens are kept in {}", file.display());
-            return Ok(Address::File(file));
-        }
-        Err(error) => return Err(error.problem()),
+    let Some(uri) = secrets.optional("DB_URI")? else {
+        let file = given_state().unwrap_or_else(|| state().join("data")).join("flowauth.sqlite");
+        say::tell!("flowauth: DB_URI is not set: users and tokens are kept in {}", file.display());
+        return Ok(Address::File(file));
     };
     let password = secrets.get("FLOWAUTH_DB_PASSWORD").ok();
     let hint = "write it as postgresql://flowauth:{}@HOST:5432/flowauth, or sqlite:////PATH";

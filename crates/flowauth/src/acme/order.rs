@@ -39,19 +39,19 @@ pub async fn order(options: &Options, kept: &Kept, tls: &Tls) -> Result<Pair, St
     {
         kept.forget_account()?;
     }
-    ordered.map_err(|error| in_full(&error))
+    ordered.map_err(|error| say::in_full(&error))
 }
 
 async fn account(options: &Options, kept: &Kept) -> Result<Account, String> {
     let builder = || Account::builder_with_http(Box::new(Http(options.trusted.clone())));
     if let Some(credentials) = kept.account(options) {
-        return builder().from_credentials(credentials).await.map_err(|error| in_full(&error));
+        return builder().from_credentials(credentials).await.map_err(|error| say::in_full(&error));
     }
     let contact = options.email.as_ref().map(|email| format!("mailto:{email}"));
     let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
     let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
     let made = builder().create(&new, options.directory.clone(), None).await;
-    let (account, credentials) = made.map_err(|error| in_full(&error))?;
+    let (account, credentials) = made.map_err(|error| say::in_full(&error))?;
     kept.keep_account(options, credentials)?;
     Ok(account)
 }
@@ -92,15 +92,6 @@ fn answer(domain: &str, digest: &[u8]) -> Result<Pair, rcgen::Error> {
 
 fn other(error: impl StdError + Send + Sync + 'static) -> Error {
     Error::Other(Box::new(error))
-}
-
-/// An error and its causes, in a line.
-fn in_full(error: &dyn StdError) -> String {
-    let causes = std::iter::successors(error.source(), |error| (*error).source());
-    causes.fold(error.to_string(), |line, cause| match cause.to_string() {
-        cause if line.ends_with(&cause) => line,
-        cause => format!("{line}: {cause}"),
-    })
 }
 
 /// HTTPS to the authority, whose certificate one of these has issued.

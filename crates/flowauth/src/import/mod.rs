@@ -49,7 +49,9 @@ pub enum Error {
     #[error("FlowAuth's own database")]
     Store(#[from] store::Error),
     /// Its own is another's.
-    #[error("FlowAuth's own database was sealed by another FLOWAUTH_FERNET_KEY")]
+    #[error(
+        "FlowAuth's own database was sealed by another FLOWAUTH_FERNET_KEY: put that key back, as the backups have it"
+    )]
     OtherKey,
 }
 

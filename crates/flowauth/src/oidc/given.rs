@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flowkit_core::config::{Problem, Settings};
-use flowkit_core::secrets::{LookupError, Store as Secrets};
+use flowkit_core::secrets::Store as Secrets;
 
 use super::groups::Groups;
 use super::{Options, Provider};
@@ -26,11 +26,7 @@ pub fn provider(settings: &Settings, secrets: &Secrets) -> Result<Option<Arc<Pro
         let hint = "set it to the client id that the provider has given FlowAuth";
         Problem::new(format!("{ISSUER} is set, and {CLIENT} is not"), hint).origin(settings.origin(ISSUER))
     })?;
-    let secret = match secrets.get(SECRET) {
-        Ok(secret) => Some(secret),
-        Err(LookupError::Missing { .. }) => None,
-        Err(error) => return Err(error.problem()),
-    };
+    let secret = secrets.optional(SECRET)?;
     let groups = settings.text(GROUPS).map(|text| {
         Groups::parse(settings.text("FLOWKIT_FLOWAUTH_OIDC_GROUPS_CLAIM").unwrap_or("groups"), text).map_err(|why| {
             let hint = "write it as GROUP=SERVER/ROLE, GROUP=administrator";

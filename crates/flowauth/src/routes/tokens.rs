@@ -13,7 +13,7 @@ use crate::acts::{missing, wrong};
 use crate::app::App;
 use crate::caller::Access::{Admin, User};
 use crate::caller::Caller;
-use crate::mint::{Ask, Only, latest_end};
+use crate::mint::{Ask, Only, latest_end, renewal_end};
 use crate::store::roles::{self, Which};
 use crate::store::{now, servers, tokens};
 use crate::times;
@@ -57,9 +57,10 @@ async fn my_access(State(app): State<Arc<App>>, caller: Caller, Id(id): Id<i64>)
 async fn list(State(app): State<Arc<App>>, caller: Caller, Id(server): Id<i64>) -> Answer {
     let user = caller.user()?;
     let mut db = app.store.read().await?;
-    servers::find(&mut db, server).await?.ok_or_else(missing)?;
+    let server = servers::find(&mut db, server).await?.ok_or_else(missing)?;
+    let (now, mine) = (now(), roles::some(&mut db, Which::OfBoth(server.id, user.id)).await?);
     let mut all = Vec::new();
-    for token in tokens::of_user(&mut db, user.id, server).await? {
+    for token in tokens::of_user(&mut db, user.id, server.id).await? {
         let roles = token.roles.iter().map(|role| json!({ "id": role.id, "name": role.name }));
         all.push(json!({
             "id": token.id,
@@ -70,6 +71,7 @@ async fn list(State(app): State<Arc<App>>, caller: Caller, Id(server): Id<i64>) 
             "username": token.made.user_name,
             "roles": roles.collect::<Vec<_>>(),
             "revoked": token.revoked_at.map(times::http),
+            "renewal_expires": renewal_end(now, &server, &token, &mine).map(times::http),
         }));
     }
     json(&Value::Array(all))

@@ -53,7 +53,7 @@ pub enum Error {
     #[error("the database can't do that")]
     Database(#[from] sqlx::Error),
     /// Its schema is not one of ours, or a newer program's.
-    #[error("the database's schema can't be brought up to date")]
+    #[error("the database's schema can't be brought up to date; one of a newer program's needs that program")]
     Migration(#[from] sqlx::migrate::MigrateError),
     /// The directory of a file can't be made.
     #[error("{path} can't be made")]

@@ -7,6 +7,8 @@ use flowauth::App;
 use flowauth::store::Address;
 use flowkit_core::secrets::Secret;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::{Rfc2822, Rfc3339};
 
 use crate::on_both;
 use crate::rig::{self, PASSWORD, Rig, verifier};
@@ -71,6 +73,7 @@ async fn from_the_first_sign_in_to_a_token_that_is_revoked(address: Address) {
     root.ok("PATCH", &format!("/roles/{}", role["id"]), json!({ "users": [] })).await;
     let lost = ann.refused("POST", &format!("/tokens/tokens/{}/renew", less["id"]), Value::Null).await;
     assert_eq!(lost, (403, "Cannot renew: the following roles are no longer assigned to you: analyst".to_owned()));
+    assert_eq!(ann.ok("GET", &path, Value::Null).await[0]["renewal_expires"], Value::Null);
 
     let published = async || {
         let answer = rig.browser().get("/revocations").await;
@@ -187,6 +190,14 @@ async fn a_token_stays_within_every_limit(address: Address) {
     root.ok("PATCH", &format!("/roles/{}", roles[0]["id"]), json!({ "name": "renamed" })).await;
     // Nothing that was refused is in the books.
     assert_eq!(ann.ok("GET", &path, Value::Null).await.as_array().unwrap().len(), 2);
+
+    // When a token would end that is had by renewing one is known before it is asked for.
+    let latest = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap() + time::Duration::minutes(2);
+    let ends = json!({ "longest_token_life_minutes": 60, "latest_token_expiry": latest.format(&Rfc3339).unwrap() });
+    root.ok("PATCH", &format!("/admin/servers/{server}"), ends).await;
+    let listed = ann.ok("GET", &path, Value::Null).await;
+    let ends = listed.as_array().unwrap().iter().map(|token| token["renewal_expires"].as_str().unwrap());
+    assert!(ends.map(|end| OffsetDateTime::parse(end, &Rfc2822)).all(|end| end == Ok(latest)), "{listed}");
 }
 
 /// Upstream looked a role up by its name on any server.
