@@ -45,12 +45,6 @@ impl fmt::Display for Error {
     }
 }
 
-/// An error with what caused it.
-pub fn in_full(error: &dyn std::error::Error) -> String {
-    let all = std::iter::successors(Some(error), |error| (*error).source());
-    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
 impl From<Error> for web::Error {
     fn from(error: Error) -> web::Error {
         web::Error::new(StatusCode::SERVICE_UNAVAILABLE, "The database can't be asked now; try again later.")
@@ -107,7 +101,7 @@ impl Database {
             lease => lease.map_err(|error| error.to_string())?,
         };
         let client: &Client = lease.borrow();
-        client.batch_execute("SELECT 1").await.map_err(|error| in_full(&error))
+        client.batch_execute("SELECT 1").await.map_err(|error| say::in_full(&error))
     }
 }
 
@@ -121,7 +115,7 @@ impl Shared {
 
     async fn connect(&self) -> Result<Open, Error> {
         let config = (self.source)().map_err(Error::Settings)?;
-        let (client, connection) = scram::connect(&config).await.map_err(|error| Error::Away(in_full(&error)))?;
+        let (client, connection) = scram::connect(&config).await.map_err(|error| Error::Away(say::in_full(&error)))?;
         Ok(Open { client, driver: tokio::spawn(connection).abort_handle() })
     }
 }

@@ -55,21 +55,12 @@ impl Place {
         let request = Request::get(&self.path).header(header::USER_AGENT, "flowkit").body(Bytes::new());
         let request = request.map_err(|error| error.to_string())?;
         let answer = Client::issued(&*self.host, self.port, trusted)?.send(request, most).await;
-        let answer = answer.map_err(|error| in_full(&error))?;
+        let answer = answer.map_err(|error| say::in_full(&error))?;
         match answer.status() {
             StatusCode::OK => String::from_utf8(answer.into_body().to_vec()).map_err(|error| error.to_string()),
             status => Err(format!("{} answers {status}", self.path)),
         }
     }
-}
-
-/// An error and its causes, in a line.
-fn in_full(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |line, cause| match cause.to_string() {
-        cause if line.ends_with(&cause) => line,
-        cause => format!("{line}: {cause}"),
-    })
 }
 
 /// A server that can be asked.

@@ -116,21 +116,11 @@ impl Probe for ProbeSql {
                 *kept = client.map(|client| (runtime, client));
                 Ok(())
             }
-            Ok(Err(error)) => Err(in_a_line(&error)),
+            // Neither PostgreSQL nor its client puts a password into one.
+            Ok(Err(error)) => Err(say::in_full(&error)),
             Err(_) => Err(format!("no answer within {} s", patience.as_secs_f32())),
         }
     }
-}
-
-/// The error and its causes. Neither PostgreSQL nor its client puts a password into one.
-fn in_a_line(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    line
 }
 
 impl Cluster {

@@ -87,21 +87,11 @@ fn run(services: Vec<Service>, options: Options, report: OwnedFd) -> u8 {
         Err(error) => {
             tell(&match error {
                 Error::AlreadyRunning { pid, since, .. } => Report::Taken { pid, since },
-                error => Report::Failed { mistake: error.is_mistake(), message: chain(&error) },
+                error => Report::Failed { mistake: error.is_mistake(), message: say::in_full(&error) },
             });
             1
         }
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text
 }
 
 /// Nothing of the starter's terminal is kept.

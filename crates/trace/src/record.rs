@@ -182,8 +182,7 @@ impl Visit for Fields {
     }
     /// With what caused it, and what caused that.
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        let causes = std::iter::successors(Some(value), |error| (*error).source());
-        self.text(field.name(), causes.map(ToString::to_string).collect::<Vec<_>>().join(": "));
+        self.text(field.name(), say::in_full(value));
     }
 }
 

@@ -119,9 +119,7 @@ impl http_body::Body for Sent {
                 Poll::Ready(Some(Ok(frame)))
             }
             Ok(Poll::Ready(Some(Err(error)))) => {
-                let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| (*error).source());
-                let cause = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-                tracing::error!(cause, "the answer broke off");
+                tracing::error!(cause = say::in_full(&error), "the answer broke off");
                 Poll::Ready(Some(Err(error.into())))
             }
             Err(_) => Poll::Ready(Some(Err("the answer broke off".into()))),

@@ -69,10 +69,7 @@ impl Error {
 
     /// Writes it to the log. What the client did wrong is of interest only to who looks for it.
     fn log(&self) {
-        let causes = self.cause.as_deref().map(|cause| {
-            let all = std::iter::successors(Some(cause as &dyn StdError), |error| (*error).source());
-            all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-        });
+        let causes = self.cause.as_deref().map(|cause| say::in_full(cause));
         let (status, cause) = (self.status.as_u16(), causes.as_deref());
         match (self.status.is_server_error(), cause) {
             (true, _) => tracing::error!(status, cause, "{}", self.text),

@@ -10,10 +10,10 @@ use indicatif::HumanCount;
 
 use super::super::Failure;
 use super::files::{self, Files};
-use super::load::{Said, chain};
+use super::load::Said;
 use crate::roles;
 use flowkit_core::config::StateDir;
-use say::show;
+use say::{Shown, show};
 
 /// Memory for sorting: some of what every machine has, in bytes.
 const MEMORY: usize = 64 << 20;
@@ -57,7 +57,7 @@ impl Check {
                 Ok(read) => sound(&read),
                 Err(unfit) => {
                     status = ExitCode::FAILURE;
-                    chain(&unfit)
+                    Shown(say::in_full(&unfit)).to_string()
                 }
             };
             said.above(|| show!("{}: {line}", day.date));

@@ -113,14 +113,8 @@ fn line(date: Date, outcome: &Outcome) -> String {
         Outcome::Kept => {
             format!("{date}: there already, out of other files or by FlowETL, and kept (--replace loads it again)")
         }
-        Outcome::Quarantined(unfit) => format!("{date}: in quarantine: {}", chain(unfit)),
+        Outcome::Quarantined(unfit) => format!("{date}: in quarantine: {}", Shown(say::in_full(unfit))),
     }
-}
-
-/// An error and its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(|error| Shown(error).to_string()).collect::<Vec<_>>().join(": ")
 }
 
 /// A bar for a person at a terminal; a line a day, whoever reads. Both on stderr.

@@ -15,7 +15,6 @@ use super::{Answer, json as of};
 use crate::app::App;
 use crate::audit;
 use crate::caller::Caller;
-use crate::database::in_full;
 
 /// What FlowDB tells of itself (its migration V18); the time in seconds since 1970.
 const FIGURES: &str = "SELECT extract(epoch FROM since)::bigint AS since, bytes, cache_bytes, cache_most, results, running FROM cache.figures()";
@@ -51,7 +50,7 @@ async fn figures(app: &App, id: &RequestId) -> Result<Row, String> {
     // Who hangs up leaves no connection behind that still works, for the next one to wait for.
     let asked = tokio::spawn(async move {
         let client: &Client = lease.borrow();
-        client.query_one(FIGURES, &[]).await.map_err(|error| in_full(&error))
+        client.query_one(FIGURES, &[]).await.map_err(|error| say::in_full(&error))
     });
     asked.await.map_err(|error| error.to_string())?
 }

@@ -124,7 +124,7 @@ impl File<'_> {
 /// The database has no result, or is away.
 fn refused(error: results::Error) -> Error {
     if error.is_closed() {
-        return database::Error::Away(database::in_full(&error)).into();
+        return database::Error::Away(say::in_full(&error)).into();
     }
     Error::of(StatusCode::INTERNAL_SERVER_ERROR).with("status", "error").because(error)
 }
