@@ -23,6 +23,8 @@ use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use serde::{Deserialize, Serialize};
 use supervisor::{Confinement, Reach};
 
+use crate::untrusted::no_follow;
+
 /// The commands of the program that are these processes.
 pub const GUARD: &str = "guard";
 /// See [`GUARD`].
@@ -203,11 +205,6 @@ fn memory(pid: i32) -> u64 {
         line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()
     };
     (of("Pss:").unwrap_or(0) + of("SwapPss:").unwrap_or(0)) * 1024
-}
-
-/// `O_NOFOLLOW`: what a notebook may have put there is no file of ours.
-pub(crate) fn no_follow() -> i32 {
-    rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()
 }
 
 /// The program that becomes the child: `confine WALLS PROGRAM ARGUMENT…`.

@@ -10,9 +10,10 @@ use supervisor::system::{DEVICES, SYSTEM, around, installation};
 use tokio::sync::watch;
 
 use crate::child::{self, End, Job, Limits, Walls};
-use crate::places::{self, FILES, LOGS, NOTEBOOKS, Places, REPORTS, WORK};
+use crate::places::{FILES, LOGS, NOTEBOOKS, Places, REPORTS, WORK};
 use crate::run::{stamp, tag};
 use crate::store::{self, Run};
+use crate::untrusted;
 use crate::workflows::{FLOWAPI_URL, Notebook, Workflow};
 
 /// How notebooks are run.
@@ -77,7 +78,7 @@ pub async fn execute(
         Err(error) => Ok(Some(format!("its directory can't be made: {error}"))),
     };
     let left = tokio::task::block_in_place(|| {
-        let _ = places::remove(&scratch);
+        let _ = untrusted::remove(&scratch);
         if error.is_err() {
             return Ok(Vec::new());
         }
@@ -119,7 +120,7 @@ impl<'a> Attempt<'a> {
         rest: &'a str,
     ) -> io::Result<Attempt<'a>> {
         let place = means.places.begin(&run.id)?;
-        places::remove(scratch)?;
+        untrusted::remove(scratch)?;
         std::fs::create_dir_all(scratch)?;
         if let Some(certificate) = &given.certificate {
             std::fs::write(place.join("flowapi.pem"), certificate)?;
@@ -158,7 +159,7 @@ impl<'a> Attempt<'a> {
             }
             let why = self.child(job, stop).await?;
             // All that it has started has ended. What it has left for its result may be anything.
-            let kept = tokio::task::block_in_place(|| places::copy(&output, &self.executed(name)));
+            let kept = tokio::task::block_in_place(|| untrusted::copy(&output, &self.executed(name)));
             let why = why.or(kept.err().map(|error| format!("what was executed can't be kept: {error}")));
             if let Some(why) = why {
                 return Ok(Some(format!("{}: {why}", notebook.filename)));
@@ -275,7 +276,7 @@ impl<'a> Attempt<'a> {
             Ok(Ok(End::Exit(0))) => None,
             Ok(Ok(End::Exit(code))) => {
                 // upstream's client repeats a token that it can't read.
-                let said = places::last_line(&job.log, self.given.token.expose(), "FLOWAPI_TOKEN");
+                let said = untrusted::last_line(&job.log, self.given.token.expose(), "FLOWAPI_TOKEN");
                 let said = said.map(|line| line.trim_start_matches(&job.args[3]).trim_start_matches(": ").to_owned());
                 Some(said.unwrap_or_else(|| format!("its program ended with status {code} and said nothing")))
             }

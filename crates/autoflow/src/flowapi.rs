@@ -1,4 +1,4 @@
-//! Which days of data there are, as FlowAPI says; and how long the token lives that is shown to it.
+//! Which days of data there are, as FlowAPI says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -55,8 +55,9 @@ pub async fn days(place: &Place, certificate: Option<&str>, token: &Secret) -> R
         .map_err(|_| "FLOWAPI_TOKEN holds characters that can't be sent".to_owned())?;
     let client = Client::issued(&*place.host, place.port, &trusted)?;
     let answer = tokio::time::timeout(PATIENCE, client.send(request, MOST)).await;
-    let answer =
-        answer.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?.map_err(|error| in_full(&error))?;
+    let answer = answer
+        .map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?
+        .map_err(|error| say::in_full(&error))?;
     let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
     match answer.status() {
         StatusCode::OK => Ok(read(&body["available_dates"]).ok_or_else(|| "its answer holds no days".to_owned())?),
@@ -84,15 +85,6 @@ pub fn counted(days: &Days, sensor: &Sensor) -> (BTreeSet<Date>, Vec<String>) {
     (all.filter(|day| *day != OF_VERIFY).collect(), warnings)
 }
 
-/// An error and its causes, in a line.
-pub fn in_full(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |line, cause| match cause.to_string() {
-        cause if line.ends_with(&cause) => line,
-        cause => format!("{line}: {cause}"),
-    })
-}
-
 /// What this machine trusts, where it is usually kept.
 ///
 /// # Errors
@@ -102,25 +94,6 @@ pub fn of_this_machine() -> Result<String, String> {
         ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/ca-bundle.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
     let found = places.iter().find_map(|path| std::fs::read_to_string(path).ok());
     found.ok_or_else(|| "this machine trusts no issuer of certificates: set SSL_CERTIFICATE_FILE".to_owned())
-}
-
-/// Days before its end from which on a token is talked about.
-const NEAR: i64 = 14;
-
-/// How long a token lives, in words, if that is near or past; it is read as it is, for only FlowAPI can say whether it is good.
-pub fn ends_soon(token: &Secret, now: i64) -> Option<String> {
-    let ends = access::Inspection::read(token.expose()).ok()?.token.expires?;
-    let left = ends - now;
-    let day = time::OffsetDateTime::from_unix_timestamp(ends).ok()?;
-    let at = format!("{} {:02}:{:02} UTC", day.date(), day.hour(), day.minute());
-    match left {
-        ..=0 => Some(format!("FLOWAPI_TOKEN ended at {at}: no run will succeed until there is another")),
-        _ if left < NEAR * 86_400 => Some(format!(
-            "FLOWAPI_TOKEN ends at {at}, in {} days: make another in FlowAuth and put it there",
-            left / 86_400
-        )),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -8,9 +8,11 @@
 //! token       what is shown to it, and FlowAuth, which renews that
 //! engine      what runs when: schedule, queue, signs of life
 //! store       what has run, over SQLite or PostgreSQL; several may share it
-//! execute     one run: notebooks in order, then reports
+//! attempt     one run from its claim to its end, written down
+//! execute     its notebooks in order, then its reports
 //! child       the processes between AutoFlow and a notebook: limits and walls
 //! places      where files are, before and after
+//! untrusted   those that notebooks had their hands on
 //! page, table how it stands, for people
 //! ```
 
@@ -19,6 +21,7 @@
 
 use clap as _; // of the program
 
+pub mod attempt;
 pub mod child;
 pub mod engine;
 pub mod execute;
@@ -30,4 +33,5 @@ pub mod start;
 pub mod store;
 pub mod table;
 pub mod token;
+pub mod untrusted;
 pub mod workflows;

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use autoflow::attempt::attempt;
 use autoflow::child;
-use autoflow::engine::{Engine, Standing, attempt, file, now};
-use autoflow::flowapi::in_full;
+use autoflow::engine::{Engine, Standing, file, now};
 use autoflow::page::{Page, router};
 use autoflow::start::{Given, Instance, inputs, logging, owner, settings};
 use autoflow::store::{Dead, Store};
@@ -100,7 +100,7 @@ fn main() -> ExitCode {
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {
-    say::tell!("autoflow: {}", say::Shown(in_full(error)));
+    say::tell!("autoflow: {}", say::Shown(say::in_full(error)));
     ExitCode::FAILURE
 }
 
@@ -159,7 +159,7 @@ fn serve(secrets: &Secrets) -> Result<ExitCode, Problems> {
     Ok(match runtime().block_on(work) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("it ends: {}", in_full(&*error));
+            tracing::error!("it ends: {}", say::in_full(&*error));
             ExitCode::FAILURE
         }
     })
@@ -171,7 +171,7 @@ async fn patiently(given: &Given) -> Result<Store, autoflow::store::Error> {
     loop {
         match Store::open(&given.address).await {
             Err(error) if wait < Duration::from_secs(20) => {
-                tracing::warn!("the database does not answer yet: {}", in_full(&error));
+                tracing::warn!("the database does not answer yet: {}", say::in_full(&error));
                 tokio::time::sleep(wait).await;
                 wait *= 2;
             }

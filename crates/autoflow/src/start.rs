@@ -141,11 +141,10 @@ impl Given {
                 fs::read_to_string(path)
                     .map_err(|error| format!("SSL_CERTIFICATE_FILE, {}: {error}", path.display()))?,
             ),
-            None => match self.secrets.get("cert-flowkit.pem") {
-                Ok(certificate) => Some(certificate.expose().to_owned()),
-                Err(error) if error.is_absent() => None,
-                Err(error) => return Err(error.problem().to_string()),
-            },
+            None => {
+                let given = self.secrets.optional("cert-flowkit.pem").map_err(|problem| problem.to_string())?;
+                given.map(|certificate| certificate.expose().to_owned())
+            }
         };
         Ok(Handed { token, certificate })
     }
@@ -227,18 +226,19 @@ fn directory(settings: &Settings, name: &str, usual: &str, what: &str) -> Result
     Err(problem.value(path.display().to_string()).origin(settings.origin(name)))
 }
 
-fn flowapi(settings: &Settings) -> Result<Place, Problem> {
-    const URL: &str = "FLOWAPI_URL";
-    let url = settings
-        .text(URL)
-        .ok_or_else(|| Problem::new("FLOWAPI_URL is not set", "give FlowAPI's address as https://HOST:9090"))?;
+/// The server whose address a setting gives.
+pub(crate) fn place(settings: &Settings, name: &str, hint: &str) -> Result<Option<Place>, Problem> {
+    let Some(url) = settings.text(name) else { return Ok(None) };
     let place =
         Place::parse(url).and_then(|place| if place.path == "/" { Ok(place) } else { Err("it has a path".to_owned()) });
-    place.map_err(|why| {
-        let problem =
-            Problem::new(format!("FLOWAPI_URL can't be used: {why}"), "give FlowAPI's address as https://HOST:9090");
-        problem.value(url).origin(settings.origin(URL))
+    place.map(Some).map_err(|why| {
+        Problem::new(format!("{name} can't be used: {why}"), hint).value(url).origin(settings.origin(name))
     })
+}
+
+fn flowapi(settings: &Settings) -> Result<Place, Problem> {
+    let hint = "give FlowAPI's address as https://HOST:9090";
+    place(settings, "FLOWAPI_URL", hint)?.ok_or_else(|| Problem::new("FLOWAPI_URL is not set", hint))
 }
 
 fn python(settings: &Settings) -> Result<PathBuf, Problem> {
@@ -258,10 +258,8 @@ fn python(settings: &Settings) -> Result<PathBuf, Problem> {
 
 /// `AUTOFLOW_DB_URI`, or a file in the state directory.
 fn address(secrets: &Secrets, state: &Path) -> Result<Address, Problem> {
-    let uri = match secrets.get("AUTOFLOW_DB_URI") {
-        Ok(uri) => uri,
-        Err(error) if error.is_absent() => return Ok(Address::File(state.join("autoflow.sqlite"))),
-        Err(error) => return Err(error.problem()),
+    let Some(uri) = secrets.optional("AUTOFLOW_DB_URI")? else {
+        return Ok(Address::File(state.join("autoflow.sqlite")));
     };
     let password = secrets.get("AUTOFLOW_DB_PASSWORD").ok();
     let hint = "write it as postgresql://autoflow:{}@HOST:5432/autoflow, or sqlite:////PATH";

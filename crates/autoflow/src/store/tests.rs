@@ -1,8 +1,12 @@
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
+use time::Date;
 use time::macros::date;
 
 use super::*;
+use crate::run::hash;
 
 const RETRY: Retry = Retry { most: 3, first: 600, longest: 86_400 };
 
