@@ -11,7 +11,7 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use serde_json::json;
 
 use super::{Failure, table};
-use crate::flowdb::schema::unhindered;
+use crate::flowdb::unhindered::unhindered;
 use crate::flowdb::users::{self, Role};
 use crate::flowdb::{self, Error, SUPERUSER};
 use crate::roles::{self, Deployment};

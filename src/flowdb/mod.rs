@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! cluster            FlowDB among the clusters that `postgres` can make, and its tuning
-//! schema::apply      once it answers: database, migrations, roles, passwords, grants, cache settings
+//! schema::apply      once it answers: database, migrations, logins, grants, cache settings
+//! logins             of programs, and what groups of people may take
+//! unhindered         the superuser's work, which anybody could hold up
 //! connect, probe     to talk to it, and to ask whether it is ready
 //! users              logins of people
 //! demo               a made-up country and its call records
@@ -13,9 +15,11 @@
 pub mod cluster;
 mod connect;
 pub mod demo;
+mod logins;
 pub mod migrations;
 pub mod probe;
 pub mod schema;
+pub mod unhindered;
 pub mod users;
 
 pub use connect::connect;

@@ -4,15 +4,19 @@
 //! becomes that somebody, for good, before it reads anything there. So whatever a service or another user writes never
 //! tells root what to do.
 
-use std::fs::{self, Metadata};
+mod error;
+mod trust;
+
+use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD};
 use rustix::process::geteuid;
 
+pub use self::error::HostError;
+use self::trust::{known, look_at, real_path, trusted, trusted_above};
 use super::{accounts, takeover};
-use flowkit_core::catalogue::catalogue;
 use flowkit_core::config::StateDir;
 use supervisor::{Acting, User};
 
@@ -40,109 +44,6 @@ pub enum Purpose {
     Start {
         /// Whether it was.
         as_owner: bool,
-    },
-}
-
-/// Why the host can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum HostError {
-    /// The state directory can't be made or entered.
-    #[error("cannot use the state directory {}", .0.display())]
-    State(PathBuf, #[source] std::io::Error),
-    /// Somebody else's directory.
-    #[error("the state directory {} belongs to user {owner}, and this is user {us}: run as its owner or as root", .dir.display())]
-    NotOurs {
-        /// The state directory.
-        dir: PathBuf,
-        /// Its owner's number.
-        owner: u32,
-        /// Our number.
-        us: u32,
-    },
-    /// Root would run somebody else's services with somebody else's settings.
-    #[error(
-        "the state directory {} belongs to user {owner}: run this as that user, or with --as-owner to have root do it as \
-         that user, or name another directory with --dir", .dir.display()
-    )]
-    NotRoots {
-        /// The state directory.
-        dir: PathBuf,
-        /// Its owner's number.
-        owner: u32,
-    },
-    /// A link may lead anywhere.
-    #[error("{} is not a directory, and root follows no link there; give --dir DIR", .0.display())]
-    NoDirectory(PathBuf),
-    /// Somebody could swap what root works on.
-    #[error(
-        "root does not work in {}: {} can be changed by others; choose a place that is root's all the way, such as \
-         /var/lib/flowkit, or make it so", .dir.display(), .above.display()
-    )]
-    Exposed {
-        /// The state directory.
-        dir: PathBuf,
-        /// It, or one above it.
-        above: PathBuf,
-    },
-    /// It is something else's directory.
-    #[error("{} is no state directory of flowkit, since it holds {file:?}: name a new or an empty one with --dir", .dir.display())]
-    Strange {
-        /// The directory.
-        dir: PathBuf,
-        /// What is in it.
-        file: String,
-    },
-    /// A directory below the state directory is not its user's.
-    #[error("{} belongs to user {owner}, not to {wanted}: give it back (chown -R), or move it away", .dir.display())]
-    Anothers {
-        /// The directory.
-        dir: PathBuf,
-        /// Its owner's number.
-        owner: u32,
-        /// Whose it must be.
-        wanted: String,
-    },
-    /// Whose processes still run could get in the way of a change of owners.
-    #[error(
-        "{} is of a version in which user {FORMER} ran everything, and processes of that user still run (pid {pid}): \
-         flowkit down --dir {}", .dir.display(), .dir.display()
-    )]
-    StillRuns {
-        /// The state directory.
-        dir: PathBuf,
-        /// One of them.
-        pid: u32,
-    },
-    /// Root would follow it.
-    #[error("{} is no plain file with one name, and a service could have put it there: look at it, and remove it", .0.display())]
-    Planted(PathBuf),
-    /// A system user can't be made.
-    #[error("cannot make the system user `{name}` with useradd")]
-    User {
-        /// Its name.
-        name: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Privileges can't be dropped; going on as root is no choice.
-    #[error("cannot become user {0}")]
-    Become(u32, #[source] std::io::Error),
-    /// A role that never ran here has no user to do it as.
-    #[error("the role {role} is not in {} yet: `flowkit up` with it, as root, brings it", .dir.display())]
-    NoRole {
-        /// The state directory.
-        dir: PathBuf,
-        /// The role.
-        role: String,
-    },
-    /// The user that services run as can't reach this program.
-    #[error("user {user} cannot run {}: install flowkit where every user can reach it, e.g. /usr/local/bin", .program.display())]
-    Program {
-        /// The user's number.
-        user: u32,
-        /// This program.
-        program: PathBuf,
     },
 }
 
@@ -215,65 +116,6 @@ pub fn become_owner(dir: &Path) -> Result<(), HostError> {
         Some(found) if found.uid() != 0 => accounts::become_user(found.uid(), found.gid()),
         _ => Ok(()),
     }
-}
-
-/// The directory with links resolved in what is above it, but not in its own name: who can change that can swap it.
-fn real_path(path: &Path) -> Result<PathBuf, HostError> {
-    let state = |error| HostError::State(path.to_owned(), error);
-    let path = std::path::absolute(path).map_err(state)?;
-    let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return Ok(path) };
-    // What is not there yet has no links.
-    let there = above.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/"));
-    let rest = above.strip_prefix(there).unwrap_or(Path::new(""));
-    Ok(there.canonicalize().map_err(state)?.join(rest).join(name))
-}
-
-/// What is there, which must be a directory.
-fn look_at(path: &Path) -> Result<Option<Metadata>, HostError> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => Ok(Some(found)),
-        Ok(_) => Err(HostError::NoDirectory(path.to_owned())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(HostError::State(path.to_owned(), error)),
-    }
-}
-
-/// Nobody but root can change this directory, or put anything in its place.
-fn trusted(dir: &Path) -> Result<(), HostError> {
-    match look_at(dir)? {
-        Some(found) if found.uid() != 0 || found.mode() & 0o022 != 0 => {
-            Err(HostError::Exposed { dir: dir.to_owned(), above: dir.to_owned() })
-        }
-        _ => trusted_above(dir),
-    }
-}
-
-fn trusted_above(dir: &Path) -> Result<(), HostError> {
-    for above in dir.ancestors().skip(1) {
-        let Some(found) = look_at(above)? else { continue };
-        // In a sticky directory others may add names, but not touch those that are there.
-        let open = found.mode() & 0o022 != 0 && found.mode() & 0o1000 == 0;
-        if found.uid() != 0 || open {
-            return Err(HostError::Exposed { dir: dir.to_owned(), above: above.to_owned() });
-        }
-    }
-    Ok(())
-}
-
-/// It is marked as ours, or holds nothing that a state directory would not.
-fn known(root: &Path) -> Result<(), HostError> {
-    let state = |error| HostError::State(root.to_owned(), error);
-    if fs::symlink_metadata(root.join(MARK)).is_ok() {
-        return Ok(());
-    }
-    let ours = ["flowkit.toml", "secrets", "credentials", "run", "run.lock", "log", "lost+found"];
-    for entry in fs::read_dir(root).map_err(state)? {
-        let name = entry.map_err(state)?.file_name().to_string_lossy().into_owned();
-        if !ours.contains(&name.as_str()) && catalogue().role(&name).is_none() {
-            return Err(HostError::Strange { dir: root.to_owned(), file: name });
-        }
-    }
-    Ok(())
 }
 
 /// Makes the state directory and what every deployment has in it.
@@ -362,32 +204,6 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    #[test]
-    fn only_what_looks_like_a_state_directory_is_one() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(known(dir.path()).is_ok(), "empty");
-        fs::create_dir(dir.path().join("flowdb")).unwrap();
-        fs::write(dir.path().join("flowkit.toml"), "").unwrap();
-        assert!(known(dir.path()).is_ok());
-        fs::write(dir.path().join("letter to mum"), "").unwrap();
-        assert!(matches!(known(dir.path()), Err(HostError::Strange { file, .. }) if file == "letter to mum"));
-        fs::write(dir.path().join(MARK), "").unwrap();
-        assert!(known(dir.path()).is_ok(), "it has been one before");
-    }
-
-    #[test]
-    fn no_link_stands_for_the_directory_itself() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir_all(dir.path().join("real/state")).unwrap();
-        symlink("real", dir.path().join("above")).unwrap();
-        symlink("real/state", dir.path().join("state")).unwrap();
-        let real = dir.path().canonicalize().unwrap().join("real/state");
-        assert_eq!(real_path(&dir.path().join("above/state")).unwrap(), real);
-        let link = real_path(&dir.path().join("state")).unwrap();
-        assert!(matches!(look_at(&link), Err(HostError::NoDirectory(_))));
-        assert_eq!(real_path(&dir.path().join("above/not/yet")).unwrap(), real.with_file_name("not").join("yet"));
-    }
-
     /// Where the one above is missing at first, whoever makes it owns the place.
     #[test]
     fn a_directory_that_somebody_made_meanwhile_is_not_used() {
@@ -428,21 +244,5 @@ mod tests {
         fs::remove_file(above).unwrap();
         make_above(&secrets).unwrap();
         assert!(above.is_dir() && !secrets.exists());
-    }
-
-    #[test]
-    fn a_directory_that_others_can_swap_is_not_trusted() {
-        if !geteuid().is_root() {
-            return;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let state = dir.path().join("above/state");
-        fs::create_dir_all(&state).unwrap();
-        assert!(trusted(&state).is_ok(), "below a sticky /tmp");
-        fs::set_permissions(&state, fs::Permissions::from_mode(0o1777)).unwrap();
-        assert!(matches!(trusted(&state), Err(HostError::Exposed { above, .. }) if above == state));
-        fs::set_permissions(&state, fs::Permissions::from_mode(0o755)).unwrap();
-        std::os::unix::fs::chown(dir.path().join("above"), Some(65534), None).unwrap();
-        assert!(matches!(trusted(&state), Err(HostError::Exposed { .. })));
     }
 }

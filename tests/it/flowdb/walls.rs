@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flowkit::flowdb::probe;
-use flowkit::flowdb::schema::unhindered;
+use flowkit::flowdb::unhindered::unhindered;
 use flowkit::flowdb::users::{self, Role};
 use flowkit_core::config::Origin;
 use flowkit_core::secrets::Secret;
