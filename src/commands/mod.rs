@@ -12,6 +12,7 @@ mod docs;
 mod down;
 mod etl;
 mod follow;
+mod hints;
 mod image;
 mod quadlet;
 mod quickstart;
@@ -111,6 +112,9 @@ impl Command {
 pub fn main() -> ExitCode {
     let status = Cli::parse().command.run().unwrap_or_else(|failure| {
         tell!("{failure}");
+        if let Some(hint) = hints::of(&failure) {
+            tell!("  hint: {hint}");
+        }
         failure.exit_code()
     });
     match say::lost() {

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
 
+pub(super) use self::client::Error as ClientError;
 use super::{Failure, table};
 
 /// Users, roles, servers, keys and tokens of a running FlowAuth
