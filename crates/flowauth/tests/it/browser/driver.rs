@@ -2,6 +2,7 @@
 //! that nothing else in the workspace has; what is needed of them is this page.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,9 +18,22 @@ use tokio::net::TcpStream;
 /// Longest wait for anything that a browser does.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// One browser with one page. It ends, and its profile is removed, when it goes.
+/// Starts what its arguments say, and ends it and all browsers of its place once nobody holds the standard input any more: these have a
+/// process group of their own, in which no signal reaches them that is meant for the test.
+const GUARD: &str = r#"
+"$@" <&- &
+exec >/dev/null
+cat
+kill -9 $!
+for each in /proc/[0-9]*; do
+    if grep -qF "$TMPDIR" "$each/cmdline"; then kill -9 "${each#/proc/}"; fi
+done
+rm -rf "$TMPDIR"
+"#;
+
+/// One browser with one page. It ends, and its profile is removed, when it goes, or when the test does, however that ends.
 pub struct Chromium {
-    driver: Child,
+    guard: Child,
     port: u16,
     session: String,
     _profile: tempfile::TempDir,
@@ -29,25 +43,27 @@ impl Chromium {
     /// A browser with nothing in it.
     pub async fn start() -> Chromium {
         let profile = tempfile::tempdir().unwrap();
-        let mut driver = Command::new("chromedriver")
-            .args(["--port=0", "--log-level=SEVERE"])
+        let mut guard = Command::new("sh")
+            .args(["-c", GUARD, "guard", "chromedriver", "--port=0", "--log-level=SEVERE"])
             // What it starts keeps its things there too.
             .env("TMPDIR", profile.path())
             .env("HOME", profile.path())
+            .process_group(0)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .expect("chromedriver; run `make setup-tests`");
-        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+            .unwrap();
+        let mut lines = BufReader::new(guard.stdout.take().unwrap()).lines();
         let port = loop {
-            let line = lines.next().expect("chromedriver says where it listens").unwrap();
+            let line = lines.next().expect("chromedriver says where it listens; run `make setup-tests`").unwrap();
             let port =
                 line.rsplit_once("successfully on port ").and_then(|(_, port)| port.trim_end_matches('.').parse().ok());
             if let Some(port) = port {
                 break port;
             }
         };
-        let mut chromium = Chromium { driver, port, session: String::new(), _profile: profile };
+        let mut chromium = Chromium { guard, port, session: String::new(), _profile: profile };
         let arguments = [
             "--headless=new",
             "--no-sandbox",
@@ -231,7 +247,7 @@ impl Chromium {
 
 impl Drop for Chromium {
     fn drop(&mut self) {
-        let _ = self.driver.kill();
-        let _ = self.driver.wait();
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
     }
 }
