@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flowkit::flowdb::{Error, cluster, probe};
 use flowkit_core::Site;
@@ -172,16 +172,24 @@ fn settings_that_we_rely_on_are_not_overruled() {
 fn only_one_works_on_a_directory_whoever_it_is() {
     let cluster = Cluster::new();
     cluster.prepare().unwrap();
+    let usual = how_long(|| cluster.prepare().unwrap());
     // What is left of a killed server holds the lock that the server was given.
     let lock = fs::File::open(cluster.data().join("flowkit.lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     thread::scope(|scope| {
         let start = scope.spawn(|| cluster.prepare());
-        thread::sleep(Duration::from_millis(300));
+        thread::sleep(5 * usual);
         assert!(!start.is_finished(), "it does not wait");
         drop(lock);
         start.join().unwrap().unwrap();
     });
+}
+
+/// What work takes here and now, a fifth of a second at least.
+fn how_long<T>(work: impl FnOnce() -> T) -> Duration {
+    let began = Instant::now();
+    drop(work());
+    began.elapsed().max(Duration::from_millis(200))
 }
 
 /// Started as the product starts it, every process of the server holds the lock. A session that computes does not notice
@@ -190,6 +198,7 @@ fn only_one_works_on_a_directory_whoever_it_is() {
 fn a_session_that_outlives_its_server_keeps_the_next_one_out() {
     let mut cluster = Cluster::new();
     cluster.prepare().unwrap();
+    let usual = how_long(|| cluster.prepare().unwrap());
     let mut server = Command::new(crate::support::programs::flowkit());
     server.args(["step", "flowdb-server", "--dir"]).arg(cluster.site.state.root());
     server.env("FLOWDB_PORT", cluster.site.settings.port("FLOWDB_PORT").to_string());
@@ -207,7 +216,7 @@ fn a_session_that_outlives_its_server_keeps_the_next_one_out() {
     assert!(session.exists(), "the session ended with the server; this test shows nothing");
     thread::scope(|scope| {
         let start = scope.spawn(|| cluster.prepare());
-        thread::sleep(Duration::from_millis(500));
+        thread::sleep(5 * usual);
         assert!(!start.is_finished(), "it goes on beside a session of the old server");
         kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
         start.join().unwrap().unwrap();

@@ -1,7 +1,6 @@
 //! Order, readiness, restarts and giving up.
 
 use std::fs;
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -78,20 +77,15 @@ fn steps_come_before_every_start_one_after_the_other() {
 
 #[test]
 fn a_stable_service_is_back_at_once() {
-    let mut rig =
-        Rig::new(json!([with(json!({ "name": "one", "command": ["/bin/sleep", "1000"] }), json!({ "reset_ms": 0 }))]));
+    // One that was waited for would be back within two hours, at some moment of them.
+    let waits = json!({ "reset_ms": 0, "first_ms": 7_200_000, "cap_ms": 7_200_000 });
+    let mut rig = Rig::new(json!([with(json!({ "name": "one", "command": ["/bin/sleep", "1000"] }), waits)]));
     let mut status = rig.start_ready();
-    let mut times: Vec<Duration> = Vec::new();
     for round in 1..=rounds(20) as u64 {
         let old = pid(&status, "one");
-        let start = std::time::Instant::now();
         kill(old, libc::SIGKILL);
         status = rig.see("the next instance", |status| status.ready && service(status, "one").restarts == round);
-        times.push(start.elapsed());
     }
-    times.sort();
-    // A few milliseconds, two of them this test's own looking, where nothing else runs; a first delay is 125 on average.
-    assert!(times[times.len() / 2] < Duration::from_millis(100), "{times:?}");
     assert_eq!(rig.status().services[0].state, ServiceState::Ready);
     rig.stop();
 }

@@ -183,6 +183,7 @@ fn a_user_that_we_may_not_become_is_an_error_at_once() {
     rig.start_as(command);
     assert_eq!(rig.end_code(), 126);
     assert!(rig.err().contains("become user 12345, group 12345: Operation not permitted"), "{}", rig.err());
+    assert_eq!(rig.out().matches("one: failed").count(), 1, "{}", rig.out());
 }
 
 #[test]

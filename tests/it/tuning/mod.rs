@@ -143,7 +143,11 @@ async fn crash(server: &Server<'_>) {
     let pid: i32 = victim.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
     let sleep = format!("SELECT pg_sleep(30), '{MSISDN}'");
     let kill = async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        let aside = server.connect().await.unwrap();
+        let sleeps = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'PgSleep'";
+        while aside.query_one(sleeps, &[&pid]).await.unwrap().get::<_, i64>(0) == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     };

@@ -8,6 +8,8 @@ mod database;
 mod flowdb;
 mod flowmachine;
 mod fuzz;
+mod guard;
+mod many;
 mod rig;
 mod routes;
 mod start;

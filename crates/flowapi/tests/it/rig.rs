@@ -120,6 +120,58 @@ pub fn failure(msg: &str, payload: Value) -> (Duration, Value) {
     (Duration::ZERO, json!({"status": "error", "msg": msg, "payload": payload}))
 }
 
+/// The one query that there is.
+pub const ID: &str = "0123456789abcdef0123456789abcdef";
+/// Its spec.
+pub const SPEC: &str =
+    r#"{"query_kind": "spatial_aggregate", "locations": {"query_kind": "daily_location", "date": "2016-01-01"}}"#;
+/// All that it takes to ask for it.
+pub const ALL: &[&str] = &[
+    "run",
+    "get_result",
+    "get_available_dates",
+    "get_qa_checks",
+    "admin3:spatial_aggregate:spatial_aggregate",
+    "admin3:spatial_aggregate:daily_location",
+];
+
+/// A FlowMachine that knows one query, in a state.
+pub fn knows(state: &'static str) -> Script {
+    Arc::new(move |action, params| answer(action, params, state))
+}
+
+/// What that answers.
+pub fn answer(action: &str, params: &Value, state: &str) -> (Duration, Value) {
+    let id = params["query_id"].as_str().unwrap_or(ID);
+    let progress = json!({"eligible": 2, "queued": 1, "running": 1});
+    match action {
+        "ping" => success(json!({})),
+        "get_aggregation_unit" => success(json!({"aggregation_unit": "admin3"})),
+        "run_query" => success(json!({"query_id": ID, "progress": progress})),
+        _ if params.get("query_id").is_some() && id != ID => {
+            failure(&format!("Unknown query id: '{id}'"), json!({"query_id": id, "query_state": "awol"}))
+        }
+        "get_query_params" => {
+            success(json!({"query_id": ID, "query_params": serde_json::from_str::<Value>(SPEC).unwrap()}))
+        }
+        "poll_query" => success(
+            json!({"query_id": ID, "query_kind": "spatial_aggregate", "query_state": state, "progress": progress}),
+        ),
+        "get_sql_for_query_result" => {
+            failure(&format!("Query with id '{ID}' is something."), json!({"query_id": ID, "query_state": state}))
+        }
+        "get_available_dates" => success(json!({"sms": ["2016-01-02", "2016-01-01"], "calls": []})),
+        "list_qa_checks" => {
+            success(json!({"available_qa_checks": [{"cdr_type": "calls", "type_of_query_or_check": "count_imeis"}]}))
+        }
+        "get_qa_checks" if params["start_date"] == "2016-01-01" => success(json!({"qa_checks": [
+            {"outcome": "12", "type_of_query_or_check": "count_imeis", "cdr_date": "2016-01-01"}
+        ]})),
+        "get_qa_checks" => success(json!({"qa_checks": []})),
+        other => panic!("nobody scripted {other}"),
+    }
+}
+
 fn keys() -> &'static (String, String) {
     static KEYS: OnceLock<(String, String)> = OnceLock::new();
     KEYS.get_or_init(|| {

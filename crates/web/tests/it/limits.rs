@@ -12,7 +12,7 @@ use web::axum::routing::{get, post};
 use web::test::Client;
 use web::{Limits, Options};
 
-use super::rig::{Running, connect_from, good, rest, said, soon, start};
+use super::rig::{Running, connect_from, good, patient, rest, said, soon, start};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -40,7 +40,7 @@ async fn is_served(server: &Running) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_headers_are_not_waited_for() {
-    let server = limited(good(), Limits { header: SHORT, ..Limits::default() });
+    let server = limited(good(), Limits { header: SHORT, ..patient() });
     let mut slow = said(server.address, "GET /good HTTP/1.1\r\n").await;
     is_served(&server).await;
     drip(&mut slow, b"x: y\r\n", SHORT / 10).await;
@@ -56,7 +56,7 @@ async fn slow_headers_are_not_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_connection_is_closed_later_than_slow_headers() {
-    let server = limited(good(), Limits { header: Duration::from_millis(100), idle: SHORT * 3, ..Limits::default() });
+    let server = limited(good(), Limits { header: Duration::from_millis(100), idle: SHORT * 3, ..patient() });
     let mut idle = said(server.address, "GET /good HTTP/1.1\r\nhost: x\r\n\r\n").await;
     let began = std::time::Instant::now();
     assert!(rest(&mut idle).await.ends_with("good"));
@@ -65,7 +65,7 @@ async fn an_idle_connection_is_closed_later_than_slow_headers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_body_is_told_so_and_an_endless_one_is_cut() {
-    let server = limited(taking(), Limits { body: SHORT, body_bytes: 10_000, ..Limits::default() });
+    let server = limited(taking(), Limits { body: SHORT, body_bytes: 10_000, ..patient() });
     let head = "POST /take HTTP/1.1\r\nhost: x\r\n";
     let mut slow = said(server.address, &format!("{head}content-length: 1000\r\n\r\n")).await;
     let (mut reading, mut writing) = slow.split();
@@ -103,7 +103,7 @@ async fn a_slow_body_is_told_so_and_an_endless_one_is_cut() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_too_many_or_too_large_are_refused() {
-    let server = limited(good(), Limits::default());
+    let server = limited(good(), patient());
     let many = "a: b\r\n".repeat(101);
     let mut stream = said(server.address, &format!("GET /good HTTP/1.1\r\nhost: x\r\n{many}\r\n")).await;
     assert!(rest(&mut stream).await.starts_with("HTTP/1.1 431 "));
@@ -119,7 +119,7 @@ async fn headers_too_many_or_too_large_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handler_that_takes_too_long_is_given_up() {
     let router = good().route("/never", get(std::future::pending::<&'static str>));
-    let server = limited(router, Limits { answer: SHORT, ..Limits::default() });
+    let server = limited(router, Limits { answer: SHORT, ..patient() });
     let answer = soon(Client::to(server.address).get("/never")).await;
     assert_eq!(answer.status, http::StatusCode::SERVICE_UNAVAILABLE);
     is_served(&server).await;
@@ -133,7 +133,7 @@ async fn requests_are_counted_whatever_connections_they_come_by() {
         counted.fetch_add(1, Ordering::SeqCst);
         std::future::pending::<&'static str>()
     });
-    let server = limited(good().route("/never", never), Limits { requests: 8, ..Limits::default() });
+    let server = limited(good().route("/never", never), Limits { requests: 8, ..patient() });
     let mut busy = Vec::new();
     for number in 1..=2 {
         let mut never = connect_from("127.0.0.2", server.address).await.unwrap();
@@ -167,7 +167,7 @@ async fn requests_are_counted_whatever_connections_they_come_by() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_of_all_requests_together_have_a_bound() {
-    let server = limited(taking(), Limits { held_bytes: 100_000, ..Limits::default() });
+    let server = limited(taking(), Limits { held_bytes: 100_000, ..patient() });
     let head = "POST /take HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 60000\r\n\r\n";
     let half = format!("{head}{}", "x".repeat(59_999));
     let mut first = said(server.address, &half).await;
@@ -205,7 +205,7 @@ async fn who_takes_nothing_of_an_answer_is_left() {
             Body::from_stream(futures_util::stream::iter(pieces))
         }
     };
-    let server = limited(good().route("/endless", get(endless)), Limits { stall: SHORT, ..Limits::default() });
+    let server = limited(good().route("/endless", get(endless)), Limits { stall: SHORT, ..patient() });
     let _stalled = said(server.address, "GET /endless HTTP/1.1\r\nhost: x\r\n\r\n").await;
     is_served(&server).await;
     // The body is let go while its client still holds the connection.
@@ -233,7 +233,7 @@ fn flood() -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_idle_connections_keeps_no_good_client_out() {
     let most = flood();
-    let server = limited(good(), Limits { connections: 500, per_peer: None, ..Limits::default() });
+    let server = limited(good(), Limits { connections: 500, per_peer: None, ..patient() });
     let mut idle = Vec::with_capacity(most);
     for n in 0..most {
         idle.push(soon(TcpStream::connect(server.address)).await.unwrap());
@@ -249,7 +249,7 @@ async fn a_flood_of_idle_connections_keeps_no_good_client_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_address_can_not_take_the_place_of_others() {
     let router = good().route("/never", get(std::future::pending::<&'static str>));
-    let server = limited(router, Limits { connections: 30, per_peer: Some(20), ..Limits::default() });
+    let server = limited(router, Limits { connections: 30, per_peer: Some(20), ..patient() });
     let mut busy = Vec::new();
     for _ in 0..20 {
         let mut stream = connect_from("127.0.0.2", server.address).await.unwrap();

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use web::axum::Router;
 use web::axum::routing::get;
-use web::{Options, Stopped};
+use web::{Limits, Options, Stopped};
 
 /// Longer than anything here takes on a busy machine; past it a test fails instead of standing still.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -39,6 +39,12 @@ pub fn start(router: Router, options: Options) -> Running {
         let _ = stopped.await;
     }));
     Running { address, stop: Some(stop), served }
+}
+
+/// Limits that nothing here comes to in time: what is cut with them was cut by those that a test has set.
+pub fn patient() -> Limits {
+    let hour = Duration::from_secs(3600);
+    Limits { header: hour, body: hour, answer: hour, idle: hour, stall: hour, grace: hour, ..Limits::default() }
 }
 
 /// A router with one good answer.

@@ -10,7 +10,7 @@ use web::axum::Router;
 use web::axum::routing::get;
 use web::{Limits, Options, Stopped};
 
-use super::rig::{good, rest, said, soon, start};
+use super::rig::{good, patient, rest, said, soon, start};
 
 /// A route that tells that it was reached, and answers when it may.
 fn held() -> (Router, Arc<Notify>, Arc<Notify>) {
@@ -30,8 +30,7 @@ fn held() -> (Router, Arc<Notify>, Arc<Notify>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_in_flight_is_answered_and_what_is_idle_is_closed_at_once() {
     let (router, reached, go) = held();
-    let limits = Limits { grace: Duration::from_secs(600), ..Limits::default() };
-    let mut server = start(router, Options { limits, ..Options::default() });
+    let mut server = start(router, Options { limits: patient(), ..Options::default() });
     let mut idle = said(server.address, "GET /good HTTP/1.1\r\nhost: x\r\n\r\n").await;
     let mut silent = said(server.address, "").await;
     let mut answer = [0; 15];
@@ -57,7 +56,7 @@ async fn what_is_in_flight_is_answered_and_what_is_idle_is_closed_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn past_the_grace_what_is_in_flight_is_cut() {
     let (router, reached, _go) = held();
-    let limits = Limits { grace: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { grace: Duration::from_millis(300), ..patient() };
     let mut server = start(router, Options { limits, ..Options::default() });
     let mut busy = said(server.address, "GET /held HTTP/1.1\r\nhost: x\r\n\r\n").await;
     soon(reached.notified()).await;

@@ -3,6 +3,8 @@
 use std::fs;
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use web::axum::body::Body;
 use web::axum::routing::get;
 use web::test::Client;
-use web::{Options, Tls};
+use web::{Options, Pair, Tls};
 
 use super::rig::{Running, good, rest, said, soon, start};
 
@@ -20,13 +22,15 @@ struct Files {
     _dir: tempfile::TempDir,
     certificate: PathBuf,
     key: PathBuf,
+    /// How often the server has looked.
+    read: Arc<AtomicUsize>,
 }
 
 impl Files {
     fn new() -> Files {
         let dir = tempfile::tempdir().unwrap();
         let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-        Files { _dir: dir, certificate, key }
+        Files { _dir: dir, certificate, key, read: Arc::default() }
     }
 
     /// Writes a new pair, and returns the certificate.
@@ -38,7 +42,13 @@ impl Files {
     }
 
     fn serve(&self) -> Running {
-        let tls = Tls::files(&self.certificate, &self.key).unwrap().every(Duration::from_millis(20));
+        let (certificate, key, read) = (self.certificate.clone(), self.key.clone(), self.read.clone());
+        let source = move || {
+            read.fetch_add(1, Ordering::SeqCst);
+            let text = |path: &PathBuf| fs::read_to_string(path).map_err(|error| error.to_string());
+            Ok(Pair { certificate: text(&certificate)?.into(), key: text(&key)?.into() })
+        };
+        let tls = Tls::of(source).unwrap().every(Duration::from_millis(20));
         let version = get(|version: Version| async move { format!("{version:?}") });
         let torn = get(|| async {
             let pieces = [Ok("piece"), Err(std::io::Error::other("the database went away"))];
@@ -46,6 +56,19 @@ impl Files {
         });
         let router = good().route("/version", version).route("/torn", torn);
         start(router, Options { tls: Some(tls), ..Options::default() })
+    }
+}
+
+impl Files {
+    /// Once the server has looked at them as they are now, and is done with what it saw: it looks again.
+    async fn are_read(&self) {
+        let before = self.read.load(Ordering::SeqCst);
+        soon(async {
+            while self.read.load(Ordering::SeqCst) < before + 3 {
+                tokio::time::sleep(Duration::from_millis(5)).await
+            }
+        })
+        .await;
     }
 }
 
@@ -158,10 +181,10 @@ async fn a_new_pair_is_taken_over_and_a_broken_one_is_not() {
     assert!(!serves(&old).await);
     // The certificate of another key, then nothing at all: the pair that works stays.
     fs::write(&files.certificate, &old).unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    files.are_read().await;
     assert!(serves(&new).await);
     fs::remove_file(&files.key).unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    files.are_read().await;
     assert!(serves(&new).await);
     let newest = files.put(&ec());
     soon(async {
