@@ -99,6 +99,7 @@ fn flowdb_with_flowetl_takes_in_the_file_of_a_day() {
     let told = Told::begin("FlowDB with FlowETL");
     machine.boot(Some(secrets.path()));
     let mut database = machine.wait_for_flowdb(FLOWDB_PASSWORD, PATIENCE);
+    machine.command(&until_active("flowkit-flowdb"), PATIENCE);
     told.step("FlowDB is ready");
     await_day(&machine, &mut database, "mds", "2016-03-01");
     told.step("the day is there");
@@ -172,6 +173,7 @@ fn complete_flowkit_makes_a_report_of_a_day_that_was_a_file_a_moment_before() {
     let told = Told::begin("complete FlowKit");
     machine.boot(Some(secrets.path()));
     let mut database = machine.wait_for_flowdb(FLOWDB_PASSWORD, PATIENCE);
+    machine.command(&until_active("flowkit-flowdb"), PATIENCE);
     told.step("FlowDB is ready");
     machine.wait_for_flowapi(&secrets, PATIENCE);
     told.step("FlowAPI answers");
