@@ -70,9 +70,11 @@ pub(super) fn is_enrolled(up: &Up) {
 pub(super) fn has_a_token_of_its_own(up: &Up) {
     let pid = up.engine.docker(&["inspect", "--format", "{{.State.Pid}}", &up.container("autoflow")]);
     let kept = format!("/proc/{pid}/root/var/lib/autoflow/token");
-    let token = until(Duration::from_secs(60), "AutoFlow's token", || fs::read_to_string(&kept));
+    let kept = until(Duration::from_secs(60), "AutoFlow's token", || fs::read_to_string(&kept));
+    // Below a line about whose place it takes.
+    let token = kept.lines().last().unwrap();
     let node = up.engine.on_node(flowapi::python().to_str().unwrap());
-    flowapi::guide(node, 9090, &token, &Path::new(up.secrets).join("cert-flowkit.pem")).unwrap();
+    flowapi::guide(node, 9090, token, &Path::new(up.secrets).join("cert-flowkit.pem")).unwrap();
 }
 
 /// Cells in three areas, and how many people are to be at each; at the last so few that FlowAPI tells nobody.
