@@ -114,7 +114,7 @@ in
     );
   };
 
-  # Where the processor is emulated, a start takes minutes.
+  # Where the processor is emulated, a start takes minutes, and Airflow's many of them.
   systemd.services = {
     flowkit-secrets-offered.unitConfig.RequiresMountsFor =
       config.virtualisation.sharedDirectories.secrets.target;
@@ -123,7 +123,7 @@ in
     map (
       role:
       lib.nameValuePair "flowkit-${role.name}" {
-        serviceConfig.TimeoutStartSec = lib.mkForce 900;
+        serviceConfig.TimeoutStartSec = lib.mkForce 3600;
       }
     ) running
   );
