@@ -46,8 +46,9 @@ in
           RemainAfterExit = true;
           ExecStart = "${lib.getExe' cfg.package "flowkit"} auth enrol --dir ${state}";
           ReadWritePaths = [ cfg.secretsDir ];
-          # AutoFlow waits for it; a FlowAuth that is just going down is back soon.
+          # A FlowAuth that is just going down is back soon. AutoFlow waits until it has gone well: otherwise a first failure would end that, too.
           Restart = "on-failure";
+          RestartMode = "direct";
           RestartSec = 5;
         };
     };

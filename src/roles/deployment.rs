@@ -50,8 +50,9 @@ impl Deployment {
     /// `overrides` (`NAME=VALUE`, as given with `--set`), the last one winning.
     ///
     /// # Errors
-    /// As [`Deployment::open`], and when root is not told to do it `as_owner` of a directory that is somebody else's.
+    /// As [`Deployment::open`], and when root is not told to do it `as_owner` of a directory that is somebody else's; the program is the bundle's.
     pub fn start(dir: Option<&Path>, overrides: &[String], as_owner: bool) -> Result<Deployment, Failed> {
+        Problems(carried(std::env::current_exe().ok().as_deref()).into_iter().collect()).or(())?;
         Deployment::enter(dir, Purpose::Start { as_owner }, overrides)
     }
 
@@ -310,6 +311,14 @@ impl Deployment {
             _ => Err(HostError::NoRole { dir: self.site.state.root().to_owned(), role: role.to_owned() }),
         }
     }
+}
+
+/// What is wrong with starting services by the bundle's `flowkit`: the kernel takes the loader beside it (images/default.nix) for the program, so it
+/// can't start itself for any part of them.
+fn carried(program: Option<&Path>) -> Option<Problem> {
+    let is_loader = program.and_then(Path::file_name).is_some_and(|name| name == "loader");
+    let hint = "deploy the images with `flowkit quickstart`, or install FlowKit on this machine with `make install`";
+    is_loader.then(|| Problem::new("this flowkit is the bundle's: it deploys images, and starts nothing itself", hint))
 }
 
 #[cfg(test)]

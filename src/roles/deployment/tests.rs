@@ -219,3 +219,11 @@ fn components_that_run_are_given_no_more_than_at_their_start() {
     deployment().hand_out_again(&flower.facts(&plan)).unwrap();
     assert_eq!(held(), before);
 }
+
+#[test]
+fn the_bundles_program_starts_nothing_itself() {
+    let of = |program: &str| carried(Some(Path::new(program))).map(|problem| problem.to_string());
+    assert!(of("/srv/bundle/lib/loader").unwrap().contains("flowkit quickstart"));
+    assert_eq!(of("/usr/local/bin/flowkit"), None);
+    assert!(carried(None).is_none());
+}

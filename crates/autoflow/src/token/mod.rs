@@ -197,8 +197,9 @@ impl Tokens {
             ));
         }
         let is_refused = self.is_refused(&self.kept.renewal().refused);
-        // What it is measured by: what FlowAPI does not take is worth nothing.
-        let good = current.as_ref().filter(|_| !is_refused);
+        // What it is measured by: what FlowAPI does not take is worth nothing, and soon what FlowAuth does not know or has revoked.
+        let is_live = known.as_ref().is_some_and(|known| !known.is_revoked);
+        let good = current.as_ref().filter(|_| is_live && !is_refused);
         let new = match known {
             Some(known) if !known.is_revoked => {
                 if let Some(end) = known.renewal_end {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::catalogue::{self, Make, catalogue};
+use crate::catalogue::{self, Make, Secret, catalogue};
 use crate::config::Problem;
 
 /// Where a secret can be.
@@ -114,14 +114,15 @@ impl LookupError {
         }
     }
 
-    /// Whether nobody has given it. Of one that can be done without, an empty credential is as much as none: a unit has that in place of a file
-    /// that is not there.
+    /// Whether nobody has given it. An empty credential is as much as none where a unit loads it without having been told of a file: of what a
+    /// setting makes superfluous, or another secret. Of any other somebody has named a file, which was not there or is empty: without, say, the
+    /// address of its database FlowAuth would begin anew in an empty one.
     pub fn is_absent(&self) -> bool {
         match self {
             LookupError::Missing { .. } => true,
             LookupError::Empty { name, place: Place::Credential(_) } => {
-                let spec = spec(name);
-                spec.optional || spec.unless.is_some()
+                let is_instead = |other: &Secret| other.instead.as_deref() == Some(*name);
+                spec(name).unless.is_some() || catalogue().roles().iter().flat_map(|role| &role.secrets).any(is_instead)
             }
             _ => false,
         }
