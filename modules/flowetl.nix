@@ -9,5 +9,8 @@ import ./lib/role.nix {
   };
 
   # Airflow asks psutil about its processes, which reads /proc/stat.
-  relax = _: [ "machine" ];
+  relax = _: [
+    "machine"
+    "processes"
+  ];
 }

@@ -56,6 +56,8 @@ rec {
     jit.MemoryDenyWriteExecute = false;
     # What belongs to no process: FlowDB is tuned to the machine (/proc/meminfo, /proc/sys), psutil reads /proc/stat.
     machine.ProcSubset = "all";
+    # Airflow looks after tasks that nobody may look into, not even their own user: such are hidden as others' processes are.
+    processes.ProtectProc = "default";
     # ZeroMQ asks the kernel for the names of network interfaces and gives up for good without an answer.
     netlink.RestrictAddressFamilies = strict.RestrictAddressFamilies ++ [ "AF_NETLINK" ];
     # ZeroMQ tells the kernel how to schedule its threads (as they are anyway), and aborts when it may not.

@@ -153,7 +153,8 @@ impl Machine {
         self.type_in(&format!("{command}; printf '\\n%s-%s-%s-\\n' ended {} $?", self.commands));
         let end = format!("\nended-{}-", self.commands);
         let said = self.wait(command, patience, |machine| {
-            let said = machine.console()[from..].replace('\r', "");
+            // Without what readline tells a terminal when a line is whole.
+            let said = machine.console()[from..].replace('\r', "").replace("\u{1b}[?2004l", "");
             let (said, status) = said.split_once(&end).ok_or_else(|| "it has not ended".to_owned())?;
             let status = status.split_once('-').ok_or_else(|| "it is about to end".to_owned())?.0;
             Ok((said.to_owned(), status.to_owned()))

@@ -250,8 +250,8 @@ fn flowauth_outside_mints_tokens_and_nothing_else_is_there() {
     assert!(read.is_ok(), "{minted}");
     let leads = machine.console().matches("leads to port").count();
     assert_eq!(leads, 1, "{}", machine.console());
-    let units =
-        machine.command("systemctl list-units --plain --no-legend --no-pager --state=active 'flowkit-*'", PATIENCE);
+    let units = machine
+        .command("systemctl list-units --full --plain --no-legend --no-pager --state=active 'flowkit-*'", PATIENCE);
     let names: Vec<&str> = units.lines().filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(names, ["flowkit-flowauth.service", "flowkit-secrets-offered.service", "flowkit-secrets.service"]);
 }

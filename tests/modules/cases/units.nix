@@ -202,7 +202,10 @@ in
     ];
     holds = host: {
       "FlowDB looks at the machine" = allowed host "flowdb" [ "machine" ];
-      "so does FlowETL" = allowed host "flowetl" [ "machine" ];
+      "so does FlowETL, which also sees that its tasks are there" = allowed host "flowetl" [
+        "machine"
+        "processes"
+      ];
       "redis nothing" = allowed host "redis" [ ];
       "nor FlowAPI" = allowed host "flowapi" [ ];
       "nor FlowAuth" = allowed host "flowauth" [ ];
