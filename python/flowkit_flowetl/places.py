@@ -74,12 +74,22 @@ def by_scram(url):
     """The address, by which its password is proved to whoever answers there and not told. One that is not PostgreSQL's by libpq, leads to a
     socket, has no password, or says itself which ways will do, is left as it is.
     """
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
     if not re.match(r"(db\+)?postgres(ql)?(\+psycopg2?)?://", url) or "require_auth=" in url:
         return url
-    parts = urlsplit(url)
-    if not parts.hostname or not parts.password:
+    try:
+        # As who connects reads it: hosts and passwords may be behind the question mark.
+        address = make_url(url)
+    except (ArgumentError, ValueError):
         return url
-    return urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, "require_auth=scram-sha-256"]))))
+    hosts = address.query.get("host", address.host or "")
+    hosts = [host for some in ([hosts] if isinstance(hosts, str) else hosts) for host in some.split(",") if host]
+    is_here = "hostaddr" not in address.query and all(host.startswith("/") for host in hosts)
+    if is_here or not (address.password or address.query.get("password")):
+        return url
+    return f"{url}{'&' if address.query else '?'}require_auth=scram-sha-256"
 
 
 def _own(place, password):

@@ -34,7 +34,10 @@ impl Compose {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let (mut wish, settings) = self.roles.wish()?;
         let dir = Path::new(&self.secrets);
-        wish.take_secrets(vault::of_directory(dir));
+        if !dir.is_dir() {
+            tell!("note: {} is not there, seen from here: no optional secret is given to a role", dir.display());
+        }
+        wish.take_secrets(vault::of_directory(dir).map_err(Failure::mistake)?);
         settings.warnings().iter().for_each(|warning| tell!("warning: {warning}"));
         let file = stack::plan(&wish, &settings).map_err(Failure::mistake)?;
         tell_of_values(&wish, dir, &settings)?;

@@ -37,7 +37,9 @@ impl Quadlet {
     /// Writes the files, and names what earlier calls have left.
     pub fn run(self) -> Result<ExitCode, Failure> {
         let (mut wish, settings) = self.roles.wish()?;
-        wish.take_secrets(self.secrets.iter().flat_map(|dir| vault::of_directory(dir)));
+        if let Some(dir) = &self.secrets {
+            wish.take_secrets(vault::of_directory(dir).map_err(Failure::mistake)?);
+        }
         settings.warnings().iter().for_each(|warning| tell!("warning: {warning}"));
         let file = stack::plan(&wish, &settings).map_err(Failure::mistake)?;
         if let Some(dir) = &self.secrets {

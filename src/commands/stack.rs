@@ -126,7 +126,9 @@ impl Layout {
             ..given
         };
         let mut wish = checked(&given, &settings)?;
-        wish.take_secrets(self.secrets.iter().flat_map(|dir| vault::of_directory(dir)));
+        if let Some(dir) = &self.secrets {
+            wish.take_secrets(vault::of_directory(dir).map_err(Failure::mistake)?);
+        }
         Ok((wish, settings))
     }
 }

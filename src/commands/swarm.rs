@@ -60,7 +60,9 @@ impl Swarm {
         // A role alone may have neighbours elsewhere; only what is made from their places must know them.
         let settings = inside(&wish, &settings).unwrap_or(settings);
         let docker = Docker::connect()?;
-        wish.take_secrets(self.dir.iter().flat_map(|dir| vault::of_directory(dir)));
+        if let Some(dir) = &self.dir {
+            wish.take_secrets(vault::of_directory(dir).map_err(Failure::mistake)?);
+        }
         wish.take_secrets(vault::versions(&docker, wish.prefix())?.into_keys());
         if self.rotate.is_empty() { self.make(&docker, &wish, &settings) } else { self.turn(&docker, &wish, &settings) }
     }

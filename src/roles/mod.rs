@@ -132,6 +132,13 @@ pub fn to_restart(roles: &[&str]) -> Vec<&'static str> {
     here.map(|role| role.restart).collect()
 }
 
+/// Those of the running services that keep their secrets when what they need is started anew, and so have to be started anew themselves: Celery's
+/// workers, which shall not lose their tasks by an outage of others.
+pub fn restarted_alone<'a>(roles: &[&str], running: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
+    let is_here = roles.contains(&"flowetl");
+    running.filter(move |name| is_here && name.starts_with(flowetl::WORKERS))
+}
+
 /// A problem for each of `roles` that does not exist or is not built.
 pub fn unknown_roles(roles: &[String]) -> Vec<Problem> {
     roles.iter().filter(|role| built().all(|name| name != role.as_str())).map(|role| unknown(role)).collect()
@@ -285,5 +292,9 @@ mod tests {
         assert_eq!(to_restart(&["flowmachine"]), ["flowmachine"]);
         assert_eq!(to_restart(&["redis"]), ["redis"]);
         assert_eq!(to_restart(&["flowdb", "flowapi"]), ["flowdb-schema", "flowapi"]);
+        let running = ["flowetl-prepare", "flowetl-worker-1", "flowetl-worker-2", "flowdb"];
+        let alone = |roles: &[&str]| restarted_alone(roles, running.into_iter()).collect::<Vec<_>>();
+        assert_eq!(alone(&["flowdb", "flowetl"]), ["flowetl-worker-1", "flowetl-worker-2"]);
+        assert!(alone(&["flowdb"]).is_empty());
     }
 }

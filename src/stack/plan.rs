@@ -209,7 +209,7 @@ impl Builder<'_> {
                 })
         };
         let given = || self.settings.explicit().filter(|(name, _)| reads(name));
-        for (name, _) in given().filter(|(name, _)| self.role.passes(name) && is_secret(name)) {
+        for (name, _) in given().filter(|(name, value)| self.role.passes(name) && is_secret(name, value)) {
             let what = format!("{name} would stand in the file, which everybody may read");
             let hint = "make it a secret of that name, which the service is given beside the others";
             problems.0.push(Problem::new(what, hint));
@@ -474,8 +474,19 @@ fn given_host<'a>(settings: &'a Settings, host: &Setting) -> Option<&'a str> {
 }
 
 /// Whether a setting that only its program knows is one that is not to be seen, by how such settings end (Airflow's "sensitive" ones, and
-/// addresses that have a password in them).
-fn is_secret(name: &str) -> bool {
-    let ends = ["PASSWORD", "_KEY", "_SECRET", "_TOKEN", "_CONN", "BROKER_URL", "RESULT_BACKEND", "CREDENTIALS"];
-    ends.iter().any(|end| name.ends_with(end))
+/// addresses that have a password in them), or by such an address in it.
+fn is_secret(name: &str, value: &str) -> bool {
+    let ends = [
+        "PASSWORD",
+        "_KEY",
+        "_SECRET",
+        "_TOKEN",
+        "_CONN",
+        "_CONN_ASYNC",
+        "BROKER_URL",
+        "RESULT_BACKEND",
+        "CREDENTIALS",
+    ];
+    let login = value.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
+    ends.iter().any(|end| name.ends_with(end)) || login.is_some_and(|(login, _)| login.contains(':'))
 }

@@ -219,6 +219,8 @@ fn flowetl_has_its_directories_and_its_pages_are_published_on_demand() {
         "{told}"
     );
     assert!(!told.contains("geheim"), "{told}");
+    let told = made(&given(), &[("AIRFLOW__X__PLACE", "mysql://ann:geheim@db/x")]).unwrap_err();
+    assert!(told.starts_with("AIRFLOW__X__PLACE would stand in the file") && !told.contains("geheim"), "{told}");
     let file = parsed(&given(), &values);
     let flowetl = &file["services"]["flowetl"];
     assert_eq!(

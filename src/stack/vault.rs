@@ -13,7 +13,7 @@ use super::rotation;
 use super::wish::{Wish, versioned};
 use flowkit_core::catalogue::{Make, Secret as Spec, catalogue};
 use flowkit_core::config::{Problem, Problems, Settings};
-use flowkit_core::secrets::{self, MakeError, Missing, Options, RotateError, Secret, Store};
+use flowkit_core::secrets::{self, LookupError, MakeError, Missing, Options, RotateError, Secret, Store};
 
 /// Labels that say what a secret of the swarm is.
 const LABEL: &str = "org.flowkit.secret";
@@ -83,10 +83,20 @@ pub fn versions(docker: &Docker, prefix: Option<&str>) -> Result<BTreeMap<&'stat
 }
 
 /// The secrets of the catalogue that are in a directory, whatever they are worth.
-pub fn of_directory(dir: &Path) -> impl Iterator<Item = &'static str> {
+///
+/// # Errors
+/// Whether one is there can't be seen from here: the directory is somebody else's.
+pub fn of_directory(dir: &Path) -> Result<Vec<&'static str>, Problem> {
     let store = Store::only(dir);
-    let there = move |spec: &&'static Spec| !store.find(&spec.name).is_err_and(|error| error.is_absent());
-    catalogue().secrets().filter(there).map(|spec| spec.name.as_str())
+    let mut names = Vec::new();
+    for spec in catalogue().secrets() {
+        match store.find(&spec.name) {
+            Err(error @ LookupError::Unreadable { .. }) => return Err(error.problem()),
+            Err(error) if error.is_absent() => {}
+            _ => names.push(spec.name.as_str()),
+        }
+    }
+    Ok(names)
 }
 
 /// Which secret of the catalogue, and which version, a name in the swarm stands for.
@@ -294,6 +304,17 @@ mod tests {
             assert_eq!(version_of(None, foreign), None, "{foreign}");
         }
         assert_eq!(version_of(Some("a"), "REDIS_PASSWORD"), None);
+    }
+
+    #[test]
+    fn what_cant_be_looked_at_is_not_taken_for_there() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("DB_URI"), "sqlite:////x").unwrap();
+        assert_eq!(of_directory(dir.path()).unwrap(), ["DB_URI"]);
+        // As a directory of somebody else's is: root, too, finds nothing in a name that leads round in a circle.
+        std::os::unix::fs::symlink("AUTOFLOW_DB_URI", dir.path().join("AUTOFLOW_DB_URI")).unwrap();
+        let told = of_directory(dir.path()).unwrap_err().to_string();
+        assert!(told.contains("AUTOFLOW_DB_URI can't be read"), "{told}");
     }
 
     #[test]

@@ -67,6 +67,11 @@ def of_addresses():
         "postgresql://flowetl:word@/flowetl?host=/run/postgresql",
         "postgresql://flowetl@db/flowetl",
         "mysql://flowetl:word@db/flowetl",
+        "postgresql://flowetl:word@/flowetl?host=db&port=9000",
+        "postgresql://flowetl:word@/flowetl?host=/run/postgresql&host=db",
+        "postgresql://flowetl:w/or#d@db/flowetl",
+        "postgresql://flowetl@db/flowetl?password=word",
+        "postgresql://flowetl:word@/flowetl?hostaddr=192.0.2.1",
     )
     return [by_scram(url).removeprefix(url) for url in given]
 
