@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Failure;
-use super::stack::{Roles, tell_of_values};
+use super::stack::{Roles, tell_of_optional, tell_of_values};
 use crate::stack::{self, Here, Wish, vault};
 use flowkit_core::config::Settings;
 use say::tell;
@@ -40,6 +40,7 @@ impl Compose {
         wish.take_secrets(vault::of_directory(dir).map_err(Failure::mistake)?);
         settings.warnings().iter().for_each(|warning| tell!("warning: {warning}"));
         let file = stack::plan(&wish, &settings).map_err(Failure::mistake)?;
+        tell_of_optional(&wish, &settings);
         tell_of_values(&wish, dir, &settings)?;
         let here = Here { user: self.user.unwrap_or_else(|| owner(&settings)), secrets: self.secrets };
         say::product(stack::alone(file, &here).text(&head(&wish, &here)).as_bytes());

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Failure;
-use super::stack::{Roles, tell_of_values};
+use super::stack::{Roles, tell_of_optional, tell_of_values};
 use crate::roles;
 use crate::stack::{self, KINDS, PREFIX, Unit, Wish, vault};
 use say::{show, tell};
@@ -42,6 +42,7 @@ impl Quadlet {
         }
         settings.warnings().iter().for_each(|warning| tell!("warning: {warning}"));
         let file = stack::plan(&wish, &settings).map_err(Failure::mistake)?;
+        tell_of_optional(&wish, &settings);
         if let Some(dir) = &self.secrets {
             tell_of_values(&wish, dir, &settings)?;
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::stack::{Layout, head};
+use super::stack::{Layout, head, tell_of_optional};
 use super::{Failure, swarm, verify};
 use crate::stack::rollout::{self, Joined, RolloutError};
 use crate::stack::rotation;
@@ -75,6 +75,7 @@ impl Quickstart {
         wish.take_versions(vault::versions(&docker, wish.prefix())?);
 
         let file = stack::plan(&wish, &settings).map_err(Failure::mistake)?;
+        tell_of_optional(&wish, &settings);
         rollout::deploy(&docker, &self.stack, &file.text(&head(&wish)))?;
         self.tell_of_the_rest(&docker, &wish, &file)?;
         for service in rollout::refresh(&docker, &self.stack, &wish)? {

@@ -133,6 +133,11 @@ impl Layout {
     }
 }
 
+/// Says which secrets roles are given that could be left out: a role without its database's address begins one of its own.
+pub(super) fn tell_of_optional(wish: &Wish, settings: &Settings) {
+    wish.optional_secrets(settings).iter().for_each(|(role, secret)| tell!("{role} is given {secret}, as it is there"));
+}
+
 /// Says what is wrong with values in a directory that containers are to have as they are.
 pub(super) fn tell_of_values(wish: &Wish, dir: &Path, settings: &Settings) -> Result<(), Failure> {
     let inner = stack::inside(wish, settings).map_err(Failure::mistake)?;
@@ -181,6 +186,7 @@ impl Stack {
         let (wish, settings) = self.layout.read()?;
         settings.warnings().iter().for_each(|warning| tell!("warning: {warning}"));
         let file = stack::plan(&wish, &settings).map_err(Failure::mistake)?;
+        tell_of_optional(&wish, &settings);
         let inner = stack::inside(&wish, &settings).map_err(Failure::mistake)?;
         if let Some(why) = self.layout.secrets.as_deref().and_then(|dir| vault::unnamed(&wish, dir, &inner)) {
             tell!("note: {why}");

@@ -170,6 +170,15 @@ impl Wish {
         catalogue().secrets_of(role).filter(|secret| role.is_given(secret, settings, |name| self.has_secret(name)))
     }
 
+    /// Of those the ones that a role could do without, with its name: what it is depends on whether they are there.
+    pub fn optional_secrets(&self, settings: &Settings) -> Vec<(&'static str, &'static str)> {
+        let of = |role: &'static Role| {
+            let optional = self.secrets_of(role, settings).filter(|secret| !role.needs_secret(secret, settings));
+            optional.map(|secret| (role.name.as_str(), secret.name.as_str()))
+        };
+        self.roles.iter().flat_map(|role| of(role)).collect()
+    }
+
     /// Whether a role is in the stack.
     pub fn has(&self, role: &str) -> bool {
         self.roles.iter().any(|other| other.name == role)
