@@ -310,7 +310,8 @@ mod tests {
     fn what_cant_be_looked_at_is_not_taken_for_there() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("DB_URI"), "sqlite:////x").unwrap();
-        assert_eq!(of_directory(dir.path()).unwrap(), ["DB_URI"]);
+        let there = of_directory(dir.path()).unwrap();
+        assert!(there.contains(&"DB_URI") && !there.contains(&"AUTOFLOW_DB_URI"), "{there:?}");
         // As a directory of somebody else's is: root, too, finds nothing in a name that leads round in a circle.
         std::os::unix::fs::symlink("AUTOFLOW_DB_URI", dir.path().join("AUTOFLOW_DB_URI")).unwrap();
         let told = of_directory(dir.path()).unwrap_err().to_string();

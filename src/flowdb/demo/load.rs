@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use etl::{Connect, runtime, session, side_by_side};
 use time::Date;
@@ -40,6 +41,8 @@ pub struct Summary {
 /// Keys of advisory locks: held by the one run that may load, and by each of its connections.
 const ONE_RUN: i64 = 0x666c_6f77_6b69_7401;
 const WORKERS: i64 = 0x666c_6f77_6b69_7402;
+/// How long PostgreSQL may take to notice that the run before has gone.
+const LEAVES: Duration = Duration::from_secs(3);
 /// A statement ends soon after its client was killed; nobody waits for ever; each core is busy with a day of its own, so
 /// that indexes need no helpers.
 const SESSION: &str = "SET timezone = 'UTC'; SET client_connection_check_interval = '1s'; SET lock_timeout = '5min'; \
@@ -101,12 +104,17 @@ fn in_parallel<T: Sync>(
     side_by_side(threads, items, open, work).map(drop)
 }
 
-/// Refuses a second run, and waits until PostgreSQL has noticed the end of one that was killed.
+/// Refuses a second run, and waits until PostgreSQL has noticed the end of one that was killed, or has just ended.
 async fn only_one(client: &Client) -> Result<(), Error> {
     let what = || Error::when("take the lock of `flowkit db demo`");
-    let got = client.query_one("SELECT pg_try_advisory_lock($1)", &[&ONE_RUN]).await.map_err(what())?;
-    if !got.get::<_, bool>(0) {
-        return Err(Error::Busy);
+    let begun = Instant::now();
+    loop {
+        let got = client.query_one("SELECT pg_try_advisory_lock($1)", &[&ONE_RUN]).await.map_err(what())?;
+        match got.get(0) {
+            true => break,
+            false if begun.elapsed() > LEAVES => return Err(Error::Busy),
+            false => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
     }
     let leftovers = "SELECT pg_advisory_lock($1), pg_advisory_unlock($1)";
     client.execute(leftovers, &[&WORKERS]).await.map_err(what())?;

@@ -156,11 +156,9 @@ fn autoflow_is_told_of_both_and_needs_no_token_where_flowauth_gives_one() {
 #[test]
 fn what_a_unit_has_in_place_of_a_file_that_is_not_there_is_asked_of_nobody() {
     let dir = tempfile::tempdir().unwrap();
-    for (name, text) in
-        [("FLOWAPI_TOKEN", "\n"), ("FLOWKIT_AUTOFLOW_FLOWAUTH_KEY", "flowauth_x"), ("AUTOFLOW_DB_URI", "\n")]
-    {
-        std::fs::write(dir.path().join(name), text).unwrap();
-    }
+    let put = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    put("FLOWAPI_TOKEN", "\n");
+    put("FLOWKIT_AUTOFLOW_FLOWAUTH_KEY", "flowauth_x");
     let asked = |settings: Settings| {
         let credentials = dir.path().to_owned();
         let environment = move |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| credentials.clone().into());
@@ -170,7 +168,10 @@ fn what_a_unit_has_in_place_of_a_file_that_is_not_there_is_asked_of_nobody() {
     assert_eq!(asked(Settings::default()), ["FLOWAPI_TOKEN", "FLOWKIT_AUTOFLOW_FLOWAUTH_KEY"]);
     let mut settings = Settings::default();
     settings.set("FLOWKIT_AUTOFLOW_FLOWAUTH_URL", "https://b:2", Origin::Flag).unwrap();
-    assert_eq!(asked(settings), ["FLOWKIT_AUTOFLOW_FLOWAUTH_KEY"]);
+    assert_eq!(asked(settings.clone()), ["FLOWKIT_AUTOFLOW_FLOWAUTH_KEY"]);
+    // A unit has this one where somebody named a file for it: that it is empty is said when it is asked for.
+    put("AUTOFLOW_DB_URI", "\n");
+    assert!(asked(settings).contains(&"AUTOFLOW_DB_URI"));
 }
 
 #[test]
