@@ -125,7 +125,7 @@ in
         }).nixosConfigurations.flowkit
       );
       manual =
-        lib.genAttrs (lib.attrNames (builtins.readDir examples)) (
+        lib.genAttrs (lib.filter (lib.hasSuffix ".nix") (lib.attrNames (builtins.readDir examples))) (
           file:
           toplevel (
             host (
