@@ -45,9 +45,9 @@ in
     modules = [ ];
     holds =
       _:
-      lib.genAttrs (map (file: "shows ${toString file}") (lib.attrNames (builtins.readDir ../examples))) (
-        name: shown (../examples + "/${lib.removePrefix "shows " name}")
-      )
+      lib.genAttrs (map (file: "shows ${toString file}") (
+        lib.filter (lib.hasSuffix ".nix") (lib.attrNames (builtins.readDir ../examples))
+      )) (name: shown (../examples + "/${lib.removePrefix "shows " name}"))
       // {
         "shows the template's flake" = shown (template + "/flake.nix");
       };
