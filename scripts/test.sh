@@ -147,7 +147,7 @@ flake() {
 # Airflow takes minutes for what it does where the processor is emulated.
 scenarios() {
     scripts/nix-artefacts.sh flowdb-etl-vm library-vm complete-vm flowauth-vm &&
-        cargo nextest run --locked --no-fail-fast --run-ignored only --no-capture vm::scenarios 2>&1 | tee -a "$log"
+        cargo nextest run --locked --workspace --no-fail-fast --run-ignored only --no-capture vm::scenarios 2>&1 | tee -a "$log"
 }
 
 begin modules
