@@ -11,6 +11,7 @@ use supervisor::Probe;
 use tokio_postgres::Client;
 
 use crate::support::flowdb::{Cluster, FLOWMACHINE};
+use crate::support::poll;
 
 /// What every one of these programs would do once it runs as somebody who may.
 const BECOME: &str = "ALTER ROLE mallory SUPERUSER";
@@ -32,9 +33,9 @@ fn log_in(cluster: &Cluster, name: &str) -> Result<Client, tokio_postgres::Error
 
 /// Runs statements as a person; the error of the first that fails, in PostgreSQL's words.
 fn run(cluster: &Cluster, name: &str, sql: &str) -> Result<(), String> {
-    let client = log_in(cluster, name).map_err(|error| error.to_string())?;
     let message =
         |error: tokio_postgres::Error| error.as_db_error().map_or(error.to_string(), |e| e.message().to_owned());
+    let client = log_in(cluster, name).map_err(message)?;
     cluster.runtime.block_on(client.batch_execute(sql)).map_err(message)
 }
 
@@ -251,6 +252,12 @@ fn one_person_neither_takes_all_nor_ends_what_others_do() {
     assert_eq!(refused.as_db_error().unwrap().message(), "too many connections for role \"mallory\"");
     cluster.connect(FLOWMACHINE);
     drop(sessions);
+    // PostgreSQL ends them a moment later, and until then they count.
+    let hers = "SELECT count(*)::text FROM pg_stat_activity WHERE usename = 'mallory'";
+    poll::until(Duration::from_secs(30), "her sessions end", || match cluster.value("flowdb", hers) {
+        left if left == "0" => Ok(()),
+        left => Err(format!("{left} are left")),
+    });
 
     for (name, value) in [
         ("FLOWKIT_ANALYST_CONNECTIONS", "2"),
