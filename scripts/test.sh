@@ -3,20 +3,21 @@
 # tests/seconds.tsv. Called by `make test`.
 #
 #   1. modules     the NixOS modules with good and bad options
-#   2. artefacts   every role's image, the VM and its disk, built once for all that follows
-#   3. tests       unit and integration tests, those of images, Docker and the VM with what 2 built
-#   4. fresh       a Debian root made at that moment, where `make up` brings what it runs, and `make setup-tests` what tests use
-#   5. flake       the checks of `nix flake check`: formatting, images the same bytes twice, machines that boot
+#   2. compile     the workspace, its tests and its benchmarks
+#   3. artefacts   every role's image, the VM and its disk, built once for all that follows
+#   4. tests       unit and integration tests, those of images, Docker and the VM with what 3 built
+#   5. fresh       a Debian root made at that moment, where `make up` brings what it runs, and `make setup-tests` what tests use
+#   6. flake       the checks of `nix flake check`: formatting, images the same bytes twice, machines that boot
 #
-#   6. nixpkgs     every output and example on nixpkgs itself, where NIXPKGS names a checkout
-#   7. scenarios   each of the guide's scenarios in a machine of its own, from nothing; where FLOWKIT_TEST_PARTS asks for it only
+#   7. nixpkgs     every output and example on nixpkgs itself, where NIXPKGS names a checkout
+#   8. scenarios   each of the guide's scenarios in a machine of its own, from nothing; where FLOWKIT_TEST_PARTS asks for it only
 #
-# 1 runs beside 2, and 4 beside 5: each is for minutes one program that uses one processor, or waits for apt.
-# 1, 2 and 5 take tests/debian in the place of nixpkgs. FLOWKIT_TEST_PARTS="tests" runs some parts only.
+# 1 and 2 run beside 3, and 5 beside 6: each is for minutes one program that uses one processor, or waits for apt.
+# 1, 3 and 6 take tests/debian in the place of nixpkgs. FLOWKIT_TEST_PARTS="tests" runs some parts only.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-parts=${FLOWKIT_TEST_PARTS:-modules artefacts tests fresh flake nixpkgs}
+parts=${FLOWKIT_TEST_PARTS:-modules compile artefacts tests fresh flake nixpkgs}
 log=$(mktemp)
 # Where a test that can't run here says so (tests/it/support/skip.rs); a runner keeps what a passed test prints.
 export FLOWKIT_TEST_SKIPS=$log.skips
@@ -44,6 +45,8 @@ cp "$kept" "$seconds"
 # Clippy compiles the workspace, and a warning of its is an error: what `cargo clippy --all-targets -- --deny warnings` finds, without
 # every dependency checked once more for it. These are the variables that cargo-clippy itself sets.
 export RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=--deny__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
+# What makes the next edit's compilation quicker makes this one slower.
+export CARGO_INCREMENTAL=${CARGO_INCREMENTAL-0}
 
 # Runs one part; what fails does not keep the others from being tried.
 part() {
@@ -101,13 +104,16 @@ finish() {
     came_to "$1" "${outcome:-FAILED}" "${took:-0}" "${before:-0 0}"
 }
 
-# cargo-nextest runs each test in a process of its own and reports better; plain `cargo test` does too.
+# Benchmarks are only compiled.
+compile() { cargo build --locked --workspace --all-targets; }
+
+# cargo-nextest runs each test in a process of its own and reports better; plain `cargo test` does too. Tests wait for a third of their time: one
+# more of them than there are processors keeps these busy.
 tests() {
     local failed=0
-    # Benchmarks are only compiled.
-    cargo build --locked --workspace --benches || failed=1
+    cargo build --locked --workspace --all-targets || failed=1
     if cargo nextest --version >/dev/null 2>&1; then
-        cargo nextest run --locked --workspace --no-fail-fast 2>&1 | tee -a "$log" || failed=1
+        cargo nextest run --locked --workspace --no-fail-fast --test-threads $(($(nproc) + 1)) 2>&1 | tee -a "$log" || failed=1
     else
         cargo test --locked --workspace --no-fail-fast --lib --bins --examples --tests 2>&1 | tee -a "$log" || failed=1
     fi
@@ -151,8 +157,10 @@ scenarios() {
 }
 
 begin modules
+begin compile
 part artefacts scripts/nix-artefacts.sh
 finish modules
+finish compile
 part tests tests
 begin fresh
 part flake flake
