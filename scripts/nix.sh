@@ -80,7 +80,6 @@ make_root() {
 	substituters =
 	# What a power cut takes is built again.
 	fsync-metadata = false
-	max-jobs = auto
 	warn-dirty = false
 	CONF
     printf '%s\n' "$packages" >"$root/etc/flowkit-nix-root"
@@ -162,13 +161,16 @@ enter() {
         mv "$root$place.$$" "$root$place"
     done
     [ ! -f /etc/pip.conf ] || seen+=(/etc/pip.conf)
+    # Of our four programs three wait for the one that is compiled: so many builds more than there are processors.
+    jobs=$(($(nproc) + 3))
     # What images/run-vm.sh is told.
     local told
     mapfile -t told < <(env | grep -E '^(FLOWKIT_VM_[A-Z]+|[A-Z]+_(HOST_PORT|ETL_DIR|HOST_DAG_DIR|INPUTS_DIR))=')
     exec chroot "$root" /usr/bin/env -i "${told[@]}" HOME=/root TERM="${TERM:-dumb}" LANG=C.UTF-8 \
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:"$CARGO_HOME/bin" \
         GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*' \
-        BASH_ENV=/etc/machine.env FLOWKIT_TREE="$tree" NIX_CONFIG="extra-sandbox-paths = ${seen[*]}" \
+        BASH_ENV=/etc/machine.env FLOWKIT_TREE="$tree" NIX_CONFIG="extra-sandbox-paths = ${seen[*]}
+max-jobs = $jobs" \
         bash -c 'cd "$1" 2>/dev/null || cd "$FLOWKIT_TREE"; shift; exec "$@"' bash "$PWD" "$@"
 }
 
