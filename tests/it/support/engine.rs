@@ -15,8 +15,15 @@ use super::skip::{Lack, skip};
 /// Longest wait for the engine itself.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What becomes the engine: a swarm wants an address that is not loopback's.
-const START: &str = "ip link set lo up
+/// What becomes the engine: a swarm wants an address that is not loopback's. All of its containers would share what one program gets beside
+/// others, and these tests are what all wait for: where a control group's share can be told, theirs is that of three.
+const START: &str = "group=flowkit-tests
+if [ -e /sys/fs/cgroup/cpu/cpu.shares ]; then
+    mkdir -p /sys/fs/cgroup/cpu/$group
+    echo 3072 >/sys/fs/cgroup/cpu/$group/cpu.shares
+    set -- --cgroup-parent /$group \"$@\"
+fi
+ip link set lo up
 ip link add fk0 type veth peer name fk1
 ip addr add 10.199.0.1/24 dev fk0
 ip link set fk0 up
