@@ -86,10 +86,11 @@ impl New {
     fn dag(&self, guess: &Guess) -> String {
         let (kind, fields) = (self.kind, fields(&guess.columns));
         let name = file_template(&self.csv);
-        let field_lines: String =
-            fields.iter().map(|field| format!("        {}: \"TEXT\",\n", python(field))).collect();
-        let indexes: Vec<String> =
-            INDEXES.iter().filter(|column| **column != "msisdn").map(|column| python(column)).collect();
+        let typed = guess.columns.iter().zip(&fields);
+        let field_lines: String = typed
+            .map(|(guessed, field)| format!("        {}: \"{}\",\n", python(field), self.r#type(guessed, guess)))
+            .collect();
+        let indexes = INDEXES.map(python);
         let time = self.time(guess, &fields);
         let values: Vec<String> = kind
             .columns()
@@ -124,10 +125,11 @@ impl New {
                  fields={{\n{field_lines}    }},\n    \
                  delimiter={},\n    \
                  header={},\n    \
-                 extract_sql=\"\"\"\n        SELECT\n{}\n        FROM {{{{ staging_table }}}}{day}\n    \"\"\",\n    \
+                 extract_sql=\"\"\"\n        SELECT\n{}\n        FROM {{{{ staging_table }}}}{day}\n        \
+                 -- By subscriber, as FlowMachine reads them. cluster_field would write the table once more for it.\n        \
+                 ORDER BY msisdn\n    \"\"\",\n    \
                  # What FlowMachine and people need; FlowETL's default names columns that not every kind has.\n    \
-                 indexes=[{}],\n    \
-                 cluster_field=\"msisdn\",\n\
+                 indexes=[{}],\n\
              )\n\
              # A long history is not loaded by sixteen days at once (`flowkit etl load` is faster at it).\n\
              dag.max_active_runs = 2\n",
@@ -142,16 +144,34 @@ impl New {
         )
     }
 
+    /// The type of a field as FlowDB's server reads it. What needs SQL to be what it means comes as text.
+    fn r#type(&self, guessed: &Guessed, guess: &Guess) -> String {
+        let column = self.kind.columns().iter().find(|column| Some(column.name) == guessed.column);
+        let r#type = match (column, &guess.writing) {
+            (None, _) => "text",
+            (Some(column), _) if column.r#type != Type::Timestamp => column.sql(),
+            (Some(_), Some(Writing::Iso)) if self.is_zoned(guess) => "timestamptz",
+            (Some(_), Some(Writing::Iso)) => "timestamp",
+            (Some(_), _) => "text",
+        };
+        r#type.to_uppercase()
+    }
+
+    /// Whether a time says itself where it is, or need not.
+    fn is_zoned(&self, guess: &Guess) -> bool {
+        guess.zoned || self.timezone == "UTC"
+    }
+
     /// SQL of the moment of a row.
     fn time(&self, guess: &Guess, fields: &[String]) -> Option<String> {
         let at = guess.columns.iter().position(|column| column.column == Some("datetime"))?;
         let field = &fields[at];
-        let zoned = guess.zoned || self.timezone == "UTC";
+        let zoned = self.is_zoned(guess);
         Some(match guess.writing.as_ref()? {
             Writing::Seconds => format!("to_timestamp({field}::double precision)"),
             Writing::Milliseconds => format!("to_timestamp({field}::double precision / 1000)"),
-            Writing::Iso if zoned => format!("{field}::timestamptz"),
-            Writing::Iso => format!("({field}::timestamp AT TIME ZONE '{}')", sql(&self.timezone)),
+            Writing::Iso if zoned => field.clone(),
+            Writing::Iso => format!("({field} AT TIME ZONE '{}')", sql(&self.timezone)),
             Writing::Pattern(pattern) if zoned => format!("to_timestamp({field}, '{}')", template(pattern)),
             Writing::Pattern(pattern) => {
                 let local = format!("to_timestamp({field}, '{}')::timestamp", template(pattern));
@@ -205,11 +225,9 @@ fn fields(columns: &[Guessed]) -> Vec<String> {
 
 fn value(column: &Column, guess: &Guess, fields: &[String], time: &Option<String>) -> String {
     let at = guess.columns.iter().position(|guessed| guessed.column == Some(column.name));
-    let value = match (column.r#type, at) {
-        (Type::Timestamp, Some(_)) => time.clone(),
-        (Type::Text, Some(at)) => Some(fields[at].clone()),
-        (_, Some(at)) => Some(format!("{}::{}", fields[at], column.sql())),
-        (_, None) => None,
+    let value = match column.r#type {
+        Type::Timestamp => at.and(time.clone()),
+        _ => at.map(|at| fields[at].clone()),
     };
     format!("{} AS {}", value.unwrap_or_else(|| format!("NULL::{}", column.sql())), column.name)
 }

@@ -98,10 +98,7 @@ impl Up {
         for (from, to) in [
             ("retry_delay=timedelta(minutes=30)", "retry_delay=timedelta(seconds=1)"),
             // One day, at once.
-            (
-                "    cluster_field=",
-                "    end_date=datetime(2016, 3, 1),\n    flux_check_wait_interval=1,\n    cluster_field=",
-            ),
+            ("    indexes=[", "    end_date=datetime(2016, 3, 1),\n    flux_check_wait_interval=1,\n    indexes=["),
             ("WHERE f_", &format!("WHERE {SLOW} AND f_")),
         ] {
             assert!(dag.contains(from), "{from}: {dag}");

@@ -36,9 +36,9 @@ impl Delivery<'_> {
         let (dag, _) = up.engine.flowkit(&["etl", "new", kind, "--csv", file.to_str().unwrap(), "--directory", "/etl"]);
         // One day, at once; the checks, half of its tasks, are `flowetl::`'s.
         let end = format!("    end_date=datetime({}),\n", day.replace("-0", "-").replace('-', ", "));
-        let shorter = format!("{end}    flux_check_wait_interval=1,\n    cluster_field=");
-        assert!(dag.contains("    cluster_field="), "{dag}");
-        let dag = dag.replace("    cluster_field=", &shorter);
+        let shorter = format!("{end}    flux_check_wait_interval=1,\n    indexes=[");
+        assert!(dag.contains("    indexes=["), "{dag}");
+        let dag = dag.replace("    indexes=[", &shorter);
         let unchecked = "import flowetl.util\nflowetl.util.get_qa_checks = lambda **_: []\n";
         let text = format!("{unchecked}{dag}\ndag.is_paused_upon_creation = False\n");
         fs::write(up.place.join(format!("dags/{kind}.py")), text).unwrap();

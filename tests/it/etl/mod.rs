@@ -7,6 +7,7 @@ mod forms;
 mod geography;
 mod killed;
 mod local;
+mod new;
 mod upstream;
 
 use std::io::Write;

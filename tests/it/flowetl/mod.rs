@@ -117,9 +117,9 @@ impl FlowEtl {
         assert!(output.status.success(), "{}", show(&output));
         let dag = String::from_utf8(output.stdout).unwrap();
         // One day alone, at once; and a variable that is a secret file.
-        let shorter = "    end_date=datetime(2016, 3, 1),\n    flux_check_wait_interval=1,\n    cluster_field=";
-        assert!(dag.contains("    cluster_field="), "{dag}");
-        let dag = dag.replace("    cluster_field=", shorter)
+        let shorter = "    end_date=datetime(2016, 3, 1),\n    flux_check_wait_interval=1,\n    indexes=[";
+        assert!(dag.contains("    indexes=["), "{dag}");
+        let dag = dag.replace("    indexes=[", shorter)
             + "\nimport os\ndag.is_paused_upon_creation = os.environ[\"DAGS_BEGIN_PAUSED\"] != \"no\"\n";
         fs::write(self.deployment.state().with_file_name("dags").join("mds.py"), dag).unwrap();
     }

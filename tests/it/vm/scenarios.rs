@@ -48,11 +48,10 @@ impl Deliveries {
         let dag = String::from_utf8(output.stdout).unwrap();
         let date: Vec<i32> = day.split('-').map(|part| part.parse().unwrap()).collect();
         let [year, month, day] = date[..] else { panic!("{day} is no day") };
-        let one = format!(
-            "    end_date=datetime({year}, {month}, {day}),\n    flux_check_wait_interval=1,\n    cluster_field="
-        );
-        assert!(dag.contains("    cluster_field=") && dag.contains("(minutes=30)"), "{dag}");
-        let dag = dag.replace("    cluster_field=", &one).replace("(minutes=30)", "(minutes=1)");
+        let one =
+            format!("    end_date=datetime({year}, {month}, {day}),\n    flux_check_wait_interval=1,\n    indexes=[");
+        assert!(dag.contains("    indexes=[") && dag.contains("(minutes=30)"), "{dag}");
+        let dag = dag.replace("    indexes=[", &one).replace("(minutes=30)", "(minutes=1)");
         fs::write(dir.path().join(format!("dags/{kind}.py")), dag + "dag.is_paused_upon_creation = False\n").unwrap();
         // Whoever reads them inside is not who owns them here.
         for path in ["", "etl", "dags"] {

@@ -1,0 +1,92 @@
+//! DAGs for FlowETL, as `flowkit etl new` writes them.
+
+use super::{Rig, SUPERUSER, Said, gzip};
+
+/// A DAG out of a sample is a program of Python's; what it says of the file is what `check` is told here.
+#[test]
+fn a_dag_is_written_out_of_a_sample() {
+    let rig = Rig::started();
+    let text = "A number;Start Time;Cell ID;Note\na;01/01/2016 01:00:00;c1;x, y\nb;13/01/2016 13:00:00;;\n";
+    let sample = rig.file("calls_20160101.csv.gz", gzip(text));
+    let path = rig.files.path().join("load_calls.py");
+    let words = ["new", "calls", "--timezone", "Africa/Maputo", "--csv", sample.to_str().unwrap(), "--out"];
+    let said = Said::of(rig.bare(&words, &[&path]).output().expect("flowkit starts"));
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let dag = std::fs::read_to_string(&path).expect("a DAG");
+    for line in [
+        "    filename=\"/etl/calls_{{ ds_nodash }}.csv.gz\",",
+        "    program=\"zcat\",",
+        "    delimiter=\";\",",
+        "    start_date=datetime(2016, 1, 1),",
+        "            f_a_number AS msisdn,",
+        "            NULL::numeric(8) AS tac,",
+        "            (to_timestamp(f_start_time, 'DD/MM/YYYY HH24:MI:SS')::timestamp AT TIME ZONE 'Africa/Maputo') AS datetime,",
+        "#   f_note: \"Note\"; \"x, y\"; left out",
+    ] {
+        assert!(dag.lines().any(|found| found == line), "{line}\n{dag}");
+    }
+    let compiled =
+        std::process::Command::new("python3").args(["-m", "py_compile"]).arg(&path).output().expect("python3");
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    // What is there is not written over.
+    assert_eq!(rig.bare(&words, &[&path]).output().expect("flowkit starts").status.code(), Some(2));
+    // Its SQL is what FlowDB takes.
+    let sql = dag.split("extract_sql=\"\"\"").nth(1).and_then(|rest| rest.split("\"\"\"").next()).expect("SQL");
+    let sql = sql
+        .replace("{{ staging_table }}", "sample")
+        .replace("{{ ds }}", "2016-01-01")
+        .replace("{{ tomorrow_ds }}", "2016-01-02");
+    let fields: Vec<&str> = dag.lines().filter_map(|line| line.trim().strip_suffix(": \"TEXT\",")).collect();
+    let make = format!(
+        "CREATE TABLE sample ({}); INSERT INTO sample VALUES ('a', '01/01/2016 03:00:00', 'c1', 'x'), ('b', '01/01/2016 01:00:00', NULL, NULL)",
+        fields.iter().map(|field| format!("{field} text")).collect::<Vec<_>>().join(", ")
+    );
+    rig.cluster.run(SUPERUSER, &make).expect("a table");
+    assert_eq!(
+        rig.ask(&format!("SELECT msisdn, datetime, location_id, tac FROM ({sql}) AS rows")),
+        ["a 2016-01-01 01:00:00+00 c1 -"]
+    );
+}
+
+/// Fields come as what they are, read by FlowDB's server as `COPY` would read them.
+#[test]
+fn a_dag_has_the_server_read_the_fields() {
+    let rig = Rig::started();
+    let text = "datetime,msisdn,duration,outgoing,tac,note\n2016-01-01 05:00:00,b,1.5,t,12345678,x\n\
+                2016-01-01 03:30:00,a,,f,,\n2016-01-01 01:00:00,c,7,,,\n2016-01-02 02:00:00,d,7,,,\n";
+    let sample = rig.file("calls_20160101.csv", text);
+    let words = ["new", "calls", "--timezone", "Africa/Maputo", "--csv"];
+    let said = Said::of(rig.bare(&words, &[&sample]).output().expect("flowkit starts"));
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let part = |after: &str, until: &str| {
+        let rest = said.stdout.split(after).nth(1).unwrap_or_else(|| panic!("{after}\n{}", said.stdout));
+        rest.split(until).next().expect("a part").to_owned()
+    };
+    let fields = part("fields={", "},").replace("\": \"", " ").replace(['"', '\n'], "");
+    let fields: Vec<&str> = fields.split(',').map(str::trim).filter(|field| !field.is_empty()).collect();
+    assert_eq!(
+        fields,
+        [
+            "f_datetime TIMESTAMP",
+            "f_msisdn TEXT",
+            "f_duration NUMERIC",
+            "f_outgoing BOOLEAN",
+            "f_tac NUMERIC(8)",
+            "f_note TEXT"
+        ]
+    );
+    assert_eq!(part("indexes=[", "]"), "\"msisdn\", \"location_id\", \"datetime\"");
+    let make = format!(
+        "CREATE FOREIGN TABLE sample ({}) SERVER csv_fdw OPTIONS (filename '{}', format 'csv', header 'true', null '')",
+        fields.join(", "),
+        sample.display()
+    );
+    rig.cluster.run(SUPERUSER, &make).expect("a foreign table");
+    let sql = part("extract_sql=\"\"\"", "\"\"\"").replace("{{ staging_table }}", "sample");
+    let sql = sql.replace("{{ ds }}", "2016-01-01").replace("{{ tomorrow_ds }}", "2016-01-02");
+    // In the order of subscribers, and of that day in UTC: Maputo is two hours ahead.
+    assert_eq!(
+        rig.ask(&format!("SELECT msisdn, datetime, duration, outgoing, tac, imei FROM ({sql}) AS rows")),
+        ["a 2016-01-01 01:30:00+00 - f - -", "b 2016-01-01 03:00:00+00 1.5 t 12345678 -"]
+    );
+}
