@@ -179,9 +179,7 @@ fn running(dir: &Path, roles: &[&str]) {
     let here = |role: &&&str| status.facts["roles"].get(**role).is_some();
     let here: Vec<&str> = roles.iter().filter(here).copied().collect();
     let root = status.facts["state"].as_str().unwrap_or_default();
-    let names = status.services.iter().map(|service| service.name.as_str());
-    let services: Vec<&str> =
-        roles::to_restart(&here).into_iter().chain(roles::restarted_alone(&here, names)).collect();
+    let services = roles::to_restart(&here, &status);
     if !services.is_empty() {
         tell!("{} run here with the old values; this gives them the new ones:", here.join(" and "));
         services.iter().for_each(|service| show!("run       flowkit restart {service} --dir {root}"));

@@ -101,6 +101,7 @@ mod tests {
             state: ServiceState::Starting,
             pid: None,
             since: "2026-01-01T10:11:12.000Z".into(),
+            follows: Vec::new(),
             restarts: 0,
             address: Some("\x1b]0;owned\x07".into()),
             message: Some("no\nflowdb  ready\u{9b}2J\u{202e}".into()),

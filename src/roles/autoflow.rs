@@ -28,8 +28,7 @@ pub(super) static ROLE: Role = Role {
     name: NAME,
     services,
     check,
-    restart: NAME,
-    follows: false,
+    stays: &[],
     held: Held::Everywhere,
     needs,
     steps: &[

@@ -42,8 +42,7 @@ pub(super) static ROLE: Role = Role {
     name: "flowauth",
     services,
     check: |_, _| Vec::new(),
-    restart: "flowauth",
-    follows: false,
+    stays: &[SERVER],
     // Of all it is the most exposed.
     held: Held::Everywhere,
     needs,

@@ -17,9 +17,8 @@ pub(super) static ROLE: Role = Role {
     name: "flowdb",
     services,
     check,
-    // The server needs none of its secrets; this task sets them.
-    restart: "flowdb-schema",
-    follows: false,
+    // The server needs none of its secrets; the schema's task sets them.
+    stays: &["flowdb"],
     // An administrator may have it read files of the host, and tables of any server.
     held: Held::WhereShared,
     needs,

@@ -49,8 +49,6 @@ const DB_LISTEN: &str = "FLOWKIT_FLOWETL_DB_LISTEN";
 const SERVER: &str = "flowetl-database";
 const PREPARE: &str = "flowetl-prepare";
 
-/// How the names of Celery's workers begin.
-pub(super) const WORKERS: &str = "flowetl-worker-";
 const PAGES: &str = "flowetl";
 const LOGS: &str = "flowetl-logs";
 
@@ -80,9 +78,7 @@ pub(super) static ROLE: Role = Role {
     name: "flowetl",
     services,
     check: |_, _| Vec::new(),
-    // Everything else of it is started anew with this task, but workers.
-    restart: PREPARE,
-    follows: false,
+    stays: &[SERVER, LOGS],
     held: Held::Everywhere,
     needs,
     steps: &[

@@ -44,8 +44,8 @@ pub(super) static ROLE: Role = Role {
     name: "flowmachine",
     services,
     check,
-    restart: "flowmachine",
-    follows: true,
+    // It reads them each time that it asks.
+    stays: &[NEIGHBOURS],
     held: Held::Everywhere,
     needs: |view, _| Needs::of(view, "flowmachine"),
     steps: &[

@@ -36,7 +36,8 @@ use crate::failure::Failure;
 use flowkit_core::catalogue::catalogue;
 use flowkit_core::config::{Problem, Problems, Settings};
 use say::show;
-use supervisor::{Command, Service};
+use serde_json::Value;
+use supervisor::{Command, Service, ServiceStatus, Status};
 
 /// The roles that run, in the order in which a person thinks of them.
 static ROLES: [&Role; 7] =
@@ -50,10 +51,8 @@ struct Role {
     services: fn(&Deployment) -> Result<Vec<Service>, Problems>,
     /// What is wrong with settings that are right one by one, in a container or on a host.
     check: fn(&Settings, bool) -> Vec<Problem>,
-    /// The service to restart so that new secrets take effect.
-    restart: &'static str,
-    /// Whether it is started anew with whom it talks to.
-    follows: bool,
+    /// Its services that need no new start for new secrets: a database, which a task tells them; what has none, or reads them each time.
+    stays: &'static [&'static str],
     /// Where its services are confined.
     held: Held,
     /// What a service of it, or a step, may reach then.
@@ -120,23 +119,21 @@ pub fn in_container() -> bool {
     std::process::id() == 1 || (marked && below_first)
 }
 
-/// The services to restart so that new secrets of `roles`, which run together, take effect. FlowDB itself needs none of
-/// its secrets, its schema's task sets them; FlowMachine is started anew with either.
-pub fn to_restart(roles: &[&str]) -> Vec<&'static str> {
-    // Whoever needs another of them is started anew with it.
-    let follows = |role: &Role| {
-        let talks = catalogue().role(role.name).into_iter().flat_map(|role| &role.talks_to);
-        role.follows && talks.into_iter().any(|talk| roles.contains(&talk.role.as_str()))
-    };
-    let here = ROLES.iter().filter(|role| roles.contains(&role.name) && !follows(role));
-    here.map(|role| role.restart).collect()
+/// The running services to restart so that new secrets of `roles` take effect: theirs, but for those that are started anew with another of them.
+pub fn to_restart<'a>(roles: &[&str], running: &'a Status) -> Vec<&'a str> {
+    let of_role = |role: &&str| running.facts["roles"][*role].as_array();
+    let names = roles.iter().filter_map(of_role).flatten().filter_map(Value::as_str);
+    let stays = |name: &str| ROLES.iter().any(|role| role.stays.contains(&name));
+    let names: Vec<&str> = names.filter(|name| !stays(name)).collect();
+    let services = running.services.iter();
+    let ours = services.filter(|one| names.contains(&&*one.name) && !follows(one, &names, &running.services));
+    ours.map(|service| &*service.name).collect()
 }
 
-/// Those of the running services that keep their secrets when what they need is started anew, and so have to be started anew themselves: Celery's
-/// workers, which shall not lose their tasks by an outage of others.
-pub fn restarted_alone<'a>(roles: &[&str], running: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
-    let is_here = roles.contains(&"flowetl");
-    running.filter(move |name| is_here && name.starts_with(flowetl::WORKERS))
+/// Whether a service is started anew with one of these, or with what is.
+fn follows(service: &ServiceStatus, names: &[&str], all: &[ServiceStatus]) -> bool {
+    let follows_too = |name: &String| all.iter().any(|other| other.name == *name && follows(other, names, all));
+    service.follows.iter().any(|name| names.contains(&&**name) || follows_too(name))
 }
 
 /// A problem for each of `roles` that does not exist or is not built.
@@ -274,6 +271,7 @@ pub fn wait<F: Future>(future: F) -> std::io::Result<F::Output> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use supervisor::ServiceState;
 
     #[test]
     fn the_roles_that_run_are_those_that_the_catalogue_calls_built() {
@@ -285,16 +283,82 @@ mod tests {
         );
     }
 
+    /// Services, each with those that it follows.
+    type Services<'a> = &'a [(&'a str, &'a [&'a str])];
+
+    /// What a supervisor tells of them, by their roles.
+    fn running(all: &[(&str, Services<'_>)]) -> Status {
+        let service = |(name, follows): &(&str, &[&str])| ServiceStatus {
+            name: (*name).to_owned(),
+            state: ServiceState::Ready,
+            pid: None,
+            since: String::new(),
+            follows: follows.iter().map(|name| (*name).to_owned()).collect(),
+            restarts: 0,
+            address: None,
+            message: None,
+            last_exit: None,
+        };
+        let of_role = |(role, services): &(&str, Services<'_>)| {
+            let names: Vec<String> = services.iter().map(|(name, _)| (*name).to_owned()).collect();
+            ((*role).to_owned(), names)
+        };
+        let roles: BTreeMap<String, Vec<String>> = all.iter().map(of_role).collect();
+        Status {
+            ready: true,
+            stopping: false,
+            since: String::new(),
+            supervisor: 2,
+            guard: 1,
+            services: all.iter().flat_map(|(_, services)| *services).map(service).collect(),
+            facts: serde_json::json!({ "roles": roles }),
+            lines_lost: 0,
+            log_trouble: None,
+        }
+    }
+
     #[test]
     fn new_secrets_reach_whoever_uses_them_with_as_few_restarts_as_can_be() {
-        assert_eq!(to_restart(&["flowdb", "redis", "flowmachine"]), ["flowdb-schema", "redis"]);
-        assert_eq!(to_restart(&["flowdb", "flowmachine"]), ["flowdb-schema"]);
-        assert_eq!(to_restart(&["flowmachine"]), ["flowmachine"]);
-        assert_eq!(to_restart(&["redis"]), ["redis"]);
-        assert_eq!(to_restart(&["flowdb", "flowapi"]), ["flowdb-schema", "flowapi"]);
-        let running = ["flowetl-prepare", "flowetl-worker-1", "flowetl-worker-2", "flowdb"];
-        let alone = |roles: &[&str]| restarted_alone(roles, running.into_iter()).collect::<Vec<_>>();
-        assert_eq!(alone(&["flowdb", "flowetl"]), ["flowetl-worker-1", "flowetl-worker-2"]);
-        assert!(alone(&["flowdb"]).is_empty());
+        let of_flowdb: &[_] = &[("flowdb", &[][..]), ("flowdb-schema", &[])];
+        let of_flowmachine: &[_] = &[
+            ("neighbours", &[][..]),
+            ("flowmachine", &["flowdb-schema", "redis", "neighbours"]),
+            ("cache-cleanup", &["flowmachine"]),
+        ];
+        let all = running(&[
+            ("flowdb", of_flowdb),
+            ("redis", &[("redis", &[])]),
+            ("flowmachine", of_flowmachine),
+            ("flowapi", &[("flowapi", &[])]),
+        ]);
+        assert_eq!(to_restart(&["flowdb", "redis", "flowmachine"], &all), ["flowdb-schema", "redis"]);
+        assert_eq!(to_restart(&["flowdb", "flowmachine"], &all), ["flowdb-schema"]);
+        assert_eq!(to_restart(&["flowmachine"], &all), ["flowmachine"]);
+        assert_eq!(to_restart(&["redis", "flowetl"], &all), ["redis"], "FlowETL is not here");
+        assert_eq!(to_restart(&["flowdb", "flowapi"], &all), ["flowdb-schema", "flowapi"]);
+    }
+
+    #[test]
+    fn of_flowetl_what_others_outlive_is_restarted_too() {
+        let of_pages: &[_] = &[
+            ("flowetl-database", &[][..]),
+            ("flowetl-redis", &[]),
+            ("flowetl-prepare", &[]),
+            ("flowetl", &["flowetl-prepare", "flowetl-database"]),
+            ("flowetl-scheduler", &["flowetl"]),
+            ("flowetl-logs", &[]),
+        ];
+        let worker: (&str, &[&str]) = ("flowetl-worker-1", &[]);
+        let whole = [of_pages, &[worker, ("flowetl-flower", &["flowetl"])]].concat();
+        let to_restart = |services: Services<'_>| {
+            let running = running(&[("flowetl", services)]);
+            to_restart(&["flowetl"], &running).join(" ")
+        };
+        assert_eq!(to_restart(&whole), "flowetl-redis flowetl-prepare flowetl-worker-1");
+        assert_eq!(to_restart(&[worker, ("flowetl-logs", &[])]), "flowetl-worker-1", "elsewhere than the pages");
+        assert_eq!(
+            to_restart(&[("flowetl-scheduler", &[]), ("flowetl-triggerer", &[])]),
+            "flowetl-scheduler flowetl-triggerer"
+        );
     }
 }

@@ -36,6 +36,9 @@ pub struct ServiceStatus {
     pub pid: Option<u32>,
     /// Since when it stands there, RFC 3339.
     pub since: String,
+    /// Services with which it is started anew. A supervisor of an earlier version does not tell.
+    #[serde(default)]
+    pub follows: Vec<String>,
     /// Starts after the first.
     pub restarts: u64,
     /// Where it can be reached.

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use super::exit::Exit;
 use super::log;
 use super::machine::{Machine, Phase, State};
-use super::service::Service;
+use super::service::{OnDependency, Service};
 use super::set::Set;
 use super::status::{ServiceState, ServiceStatus, Status};
 
@@ -29,6 +29,10 @@ impl View {
                 state: ServiceState::Waiting,
                 pid: None,
                 since: status.since.clone(),
+                follows: match service.on_dependency {
+                    OnDependency::Restart => service.needs.clone(),
+                    OnDependency::Keep => Vec::new(),
+                },
                 restarts: 0,
                 address: service.address.clone(),
                 message: None,

@@ -10,7 +10,7 @@ use supervisor::{Alive, OnDependency, Probe, Service, StopStep, glance};
 
 use super::airflow::Program;
 use super::places::{Places, is_own};
-use super::{DATABASE, OWN, SERVER, WORKERS, alive, daemon, needs_others};
+use super::{DATABASE, OWN, SERVER, alive, daemon, needs_others};
 use crate::failure::Failure;
 use crate::redis_server::{Conf, Ping, Use};
 use crate::roles::{Deployment, command, redis, step};
@@ -158,7 +158,7 @@ pub(super) fn services(deployment: &Deployment, run: &Program) -> Result<Vec<Ser
 }
 
 fn worker(deployment: &Deployment, run: &Program, number: u32) -> Service {
-    let name = format!("{WORKERS}{number}");
+    let name = format!("flowetl-worker-{number}");
     let pulse = deployment.site.state.role("flowetl").join(format!("{name}.pulse"));
     let (host, concurrency) = (format!("worker-{number}@%h"), concurrency(deployment).to_string());
     let mut args = vec!["celery", "worker", "--celery-hostname", &host, "--concurrency", &concurrency];

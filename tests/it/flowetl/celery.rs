@@ -66,15 +66,45 @@ impl Machine {
     fn new(first: &Deployment, settings: &str, name: &str, components: &[&'static str]) -> Machine {
         let deployment = Deployment::new();
         deployment.configure(settings);
-        let (from, secrets) = (first.state().join("secrets"), deployment.state().join("secrets"));
-        fs::create_dir(&secrets).unwrap();
-        fs::set_permissions(&secrets, fs::Permissions::from_mode(0o700)).unwrap();
-        for file in fs::read_dir(from).unwrap().flatten() {
-            fs::copy(file.path(), secrets.join(file.file_name())).unwrap();
-        }
-        fs::write(secrets.join("WORKER"), name).unwrap();
         let log = first.state().join("log").join(format!("{name}.log"));
-        Machine { deployment, components: components.to_vec(), log, run: None }
+        let machine = Machine { deployment, components: components.to_vec(), log, run: None };
+        fs::create_dir(machine.secrets()).unwrap();
+        fs::set_permissions(machine.secrets(), fs::Permissions::from_mode(0o700)).unwrap();
+        machine.take_secrets(first);
+        fs::write(machine.secrets().join("WORKER"), name).unwrap();
+        machine
+    }
+
+    fn secrets(&self) -> PathBuf {
+        self.deployment.state().join("secrets")
+    }
+
+    /// Copies those of another machine.
+    fn take_secrets(&self, from: &Deployment) {
+        let files = fs::read_dir(from.state().join("secrets")).unwrap().flatten();
+        for file in files.filter(|file| file.file_name() != "WORKER") {
+            let place = self.secrets().join(file.file_name());
+            // Nobody may write to one that is there.
+            let _ = fs::remove_file(&place);
+            fs::copy(file.path(), place).unwrap();
+        }
+    }
+
+    /// Has services started anew, and waits until all is ready again.
+    fn restart(&mut self, services: &[&str]) {
+        let before: Vec<_> = services.iter().map(|service| self.started(service)).collect();
+        services.iter().for_each(|service| _ = self.deployment.done(&["restart", service]));
+        wait(PATIENCE, "their new start", || {
+            services.iter().zip(&before).all(|(service, before)| self.started(service) != *before)
+        });
+        self.wait_ready();
+    }
+
+    /// How often a service was started.
+    fn started(&self, service: &str) -> Option<u64> {
+        let status = self.deployment.status()?;
+        let found = status["services"].as_array()?.iter().find(|found| found["name"] == service)?;
+        found["restarts"].as_u64()
     }
 
     fn start(&mut self) {
@@ -215,8 +245,34 @@ fn a_worker_and_a_broker_that_are_killed_lose_and_double_nothing() {
     assert_eq!(status["ready"], true, "{status}");
 
     let password = fs::read_to_string(secrets.join("FLOWETL_REDIS_PASSWORD")).unwrap();
-    let broker = Broker { centre: &centre, address: format!("redis://:{}@127.0.0.1:{redis}/0", password.trim()) };
+    let address = format!("redis://:{}@127.0.0.1:{redis}/0", password.trim());
+    let broker = Broker { centre: &centre, address: address.clone() };
     broker.is_killed_while_a_task_runs_and_another_waits(&cluster, worker);
+
+    let [a, b] = &mut workers;
+    new_secrets_are_taken(&mut centre, if at == 0 { b } else { a });
+    let of_redis = |secrets: PathBuf| fs::read_to_string(secrets.join("FLOWETL_REDIS_PASSWORD")).unwrap();
+    let old = Broker { centre: &centre, address };
+    assert!(old.waiting().is_err() && of_redis(centre.secrets()) != password, "the old password is good no more");
+    // A day more, and quick.
+    let next = DAG.replace("datetime(2016, 3, 2)", "datetime(2016, 3, 3)").replace("40 if", "0 if");
+    fs::write(dags.join("slow.py"), next).unwrap();
+    await_whole(&cluster, "2016-03-03");
+}
+
+/// All of FlowETL's own, made new where the pages are and brought to the worker: what is named there is what has to be started anew.
+fn new_secrets_are_taken(centre: &mut Machine, worker: &mut Machine) {
+    let mut rotate = Command::new(centre.deployment.state().with_file_name("flowkit"));
+    rotate.args(["secrets", "rotate", "--lose-data", "FLOWETL_REDIS_PASSWORD", "FLOWETL_POSTGRES_PASSWORD"]);
+    rotate.args(["AIRFLOW__CORE__FERNET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__WEBSERVER__SECRET_KEY"]);
+    let output = rotate.arg("--dir").arg(centre.secrets()).env_clear().output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let named = said.lines().filter_map(|line| line.strip_prefix("run       flowkit restart ")?.split(' ').next());
+    let named: Vec<&str> = named.collect();
+    assert_eq!(named, ["flowetl-redis", "flowetl-prepare"], "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    worker.take_secrets(&centre.deployment);
+    centre.restart(&named);
+    worker.restart(&["flowetl-worker-1"]);
 }
 
 /// The redis between the scheduler and its workers.
