@@ -65,7 +65,7 @@ def announce():
     for setting, name in {**SETTINGS, **patient, **celery}.items():
         os.environ[f"{setting}_SECRET"] = name
     for file in directory().iterdir():
-        known = file.name in SETTINGS.values() or ASKED_FOR.fullmatch(file.name)
+        known = file.name in (ASYNC, *SETTINGS.values()) or ASKED_FOR.fullmatch(file.name)
         if VARIABLE.fullmatch(file.name) and not known and file.is_file():
             os.environ[file.name] = file.read_text().rstrip("\n")
 
@@ -110,11 +110,12 @@ def database():
 
 
 def database_async():
-    """The same for what asks it and does something else meanwhile. Not by asyncpg, which Airflow would take: that tells the password to whoever asks
-    for it. ``None`` where it is not PostgreSQL.
+    """The same for what asks it and does something else meanwhile: the operator's, else by the other address. Not by asyncpg, which Airflow would
+    take: that tells the password to whoever asks for it. ``None`` where it is not PostgreSQL.
     """
-    given = database()
-    return given.replace("+psycopg2://", "+psycopg://", 1) if given and re.match(r"postgresql\+psycopg2?://", given) else None
+    theirs = read(ASYNC)
+    given = re.sub(r"^postgres(ql)?(\+psycopg2)?://", "postgresql+psycopg://", theirs or database() or "")
+    return by_scram(given) if theirs or given.startswith("postgresql+psycopg://") else None
 
 
 def broker():

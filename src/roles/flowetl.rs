@@ -42,6 +42,7 @@ use https::Get;
 
 /// The secret that says where Airflow's database is.
 const DATABASE: &str = "AIRFLOW__CORE__SQL_ALCHEMY_CONN";
+const DATABASE_ASYNC: &str = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC";
 
 /// What its own listens at.
 const DB_LISTEN: &str = "FLOWKIT_FLOWETL_DB_LISTEN";
@@ -223,12 +224,16 @@ fn needs(view: &Deployment, name: &str) -> Needs {
         Ok(uri) if !is_own(view, DATABASE, OWN.listen).unwrap_or(false) => Way::of(uri.expose()),
         _ => Way::Tcp { host: "localhost".to_owned(), port: own },
     };
-    let (port, named) = match place {
-        Way::Tcp { host, port } => (port, is_asked_for(&host)),
-        Way::Socket | Way::File(_) => (own, false),
+    // It may be asked at another address, too.
+    let other = view.site.store.get(DATABASE_ASYNC).ok().map(|uri| Way::of(uri.expose()));
+    let reached = |way| match way {
+        Way::Tcp { host, port } => Some((port, is_asked_for(&host))),
+        Way::Socket | Way::File(_) => None,
     };
+    let (ports, named): (Vec<u16>, Vec<bool>) = [place].into_iter().chain(other).filter_map(reached).unzip();
+    let named = named.contains(&true);
     // Python's queues between processes are memory shared by name, and Airflow's processes speak by unix sockets.
-    let airflow = Needs { connect: Some(vec![port]), asks_names: named, is_database: true, ..needs };
+    let airflow = Needs { connect: Some(ports.clone()), asks_names: named, is_database: true, ..needs };
     let elsewhere = (!view.components.is_empty()).then(|| settings.port(celery::LOG_PORT));
     match name {
         LOGS | celery::REDIS | celery::CONFIGURE => {
@@ -241,7 +246,7 @@ fn needs(view: &Deployment, name: &str) -> Needs {
         PREPARE => airflow,
         PAGES | "flowetl-await" => Needs {
             listen: vec![settings.port(PORT)],
-            connect: Some([port].into_iter().chain(elsewhere).collect()),
+            connect: Some(ports.into_iter().chain(elsewhere).collect()),
             asks_names: named || elsewhere.is_some(),
             ..airflow
         },

@@ -32,7 +32,7 @@ fn init_makes_everything_closed_to_others_and_a_second_one_keeps_it() {
     for name in files.keys() {
         assert_eq!(fs::metadata(sandbox.path(name)).unwrap().mode() & 0o7777, 0o400, "{name}");
     }
-    assert_eq!(sandbox.run("check").succeeded().stdout, "39 secrets, all is well\n");
+    assert_eq!(sandbox.run("check").succeeded().stdout, "40 secrets, all is well\n");
 
     let second = sandbox.run("init").succeeded();
     assert!(

@@ -76,6 +76,8 @@ fn old_dag_files_are_read_and_what_cannot_be_is_refused_by_name() {
     let (first, further) = ("?require_auth=scram-sha-256", "&require_auth=scram-sha-256");
     assert_eq!(read["addresses"], json!([first, further, "", "", "", "", further, further, first, further, further]));
     assert_eq!(read["told"], json!([false, false, false, false, true, true]));
+    let by_psycopg = format!("postgresql+psycopg://airflow:word@pooler/airflow{first}");
+    assert_eq!(read["another_way"], json!([by_psycopg, null]));
 }
 
 struct FlowEtl {

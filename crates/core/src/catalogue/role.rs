@@ -126,10 +126,10 @@ impl Role {
 
     /// Whether it can't do without a secret with these settings.
     pub fn needs_secret(&self, secret: &Secret, settings: &Settings) -> bool {
-        // A connection string that nobody made leads to what is the role's own.
+        // A connection string that nobody made leads to what is the role's own, and what only the operator can have is theirs to leave out.
         let of_component = |component: &Component| component.secrets.contains(&secret.name);
         let apart = || self.is_apart(settings) && self.components.iter().any(of_component);
-        !secret.optional || (!matches!(secret.make, Make::Template(_)) && apart())
+        !secret.optional || (!matches!(secret.make, Make::Template(_) | Make::Operator(_)) && apart())
     }
 
     /// Whether a deployment hands it a secret, where `there` knows those that the operator has: one that it can't do without, or an optional one
