@@ -2,17 +2,24 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::time::Timespec;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::iterator;
 
 use super::Failure;
 use super::table::Live;
 
+use say::tell;
 use supervisor::Error;
 use supervisor::client::{self, Stopped};
 
@@ -25,23 +32,78 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Most bytes that are read at once; a longer line is shown in parts.
 const LONGEST: usize = 64 << 10;
 
-/// Copies the log to stdout until the deployment ends or a signal asks for its end. The first signal stops in order,
-/// the second shortens every grace, the third kills.
+/// The signals that ask this command to end. Caught from before the services are begun, so that none ends it and leaves them.
+pub struct Signals(iterator::Signals);
+
+/// What they have asked for.
+pub struct Asked {
+    /// The number of the first, or 0.
+    first: Arc<AtomicI32>,
+    /// `None` where the guard had ended before.
+    guard: Option<Arc<OwnedFd>>,
+}
+
+impl Signals {
+    /// Catches them; still without a thread.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn catch() -> std::io::Result<Signals> {
+        let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| signal != SIGHUP || !is_ignored(signal));
+        iterator::Signals::new(wanted).map(Signals)
+    }
+
+    /// Tells the guard of each. The first stops in order, the second shortens every grace, the third kills.
+    pub fn pass_on(mut self, guard: u32) -> Asked {
+        let pid = i32::try_from(guard).ok().and_then(Pid::from_raw);
+        let guard = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()).map(Arc::new);
+        let asked = Asked { first: Arc::default(), guard };
+        let (first, guard) = (asked.first.clone(), asked.guard.clone());
+        std::thread::spawn(move || {
+            for signal in self.0.forever() {
+                let _ = first.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst);
+                // If it is gone, that is what was asked for.
+                let _ = guard.as_ref().map(|guard| pidfd_send_signal(guard, Signal::INT));
+            }
+        });
+        asked
+    }
+}
+
+impl Asked {
+    /// The first of them, if there was one.
+    pub fn signal(&self) -> Option<i32> {
+        Some(self.first.load(Ordering::SeqCst)).filter(|&signal| signal != 0)
+    }
+
+    /// Waits a moment for the guard's end, before which nothing of the deployment is left; whether it has come.
+    fn has_ended(&self) -> bool {
+        let moment = Timespec::try_from(TICK).ok();
+        self.guard
+            .as_ref()
+            .is_none_or(|guard| matches!(poll(&mut [PollFd::new(guard, PollFlags::IN)], moment.as_ref()), Ok(1..)))
+    }
+}
+
+/// Whether whoever started this command wants it to outlive a signal, as `nohup` does.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
+}
+
+/// Copies the log to stdout until the deployment ends, by itself or because a signal asks for it.
 ///
 /// # Errors
 /// The deployment ended by itself, or would not stop.
-pub fn until_interrupted(run: &Path, log: &Path) -> Result<ExitCode, Failure> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+pub fn until_interrupted(run: &Path, log: &Path, asked: &Asked) -> Result<ExitCode, Failure> {
     let mut tail = Tail::at_end(log);
-    let guard = client::status(run)?.guard;
     loop {
         tail.copy();
-        if let Some(signal) = signals.pending().next() {
-            // The guard passes each further request on, and each makes the supervisor less patient.
-            let hurry = std::thread::spawn(move || signals.forever().for_each(|_| interrupt(guard)));
-            stop(run, PATIENCE)?;
-            drop(hurry);
+        if let Some(signal) = asked.signal() {
+            see_off(run, asked)?;
             tail.finish();
+            tell!("everything has stopped");
             return Ok(ExitCode::from(u8::try_from(128 + signal).unwrap_or(1)));
         }
         if matches!(client::status(run), Err(Error::NotRunning { .. })) {
@@ -52,10 +114,20 @@ pub fn until_interrupted(run: &Path, log: &Path) -> Result<ExitCode, Failure> {
     }
 }
 
-fn interrupt(guard: u32) {
-    let pid = i32::try_from(guard).ok().and_then(rustix::process::Pid::from_raw);
-    // It is gone, which is what was asked for.
-    let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::INT));
+/// Shows how the services of a deployment end that has been asked to stop.
+fn see_off(run: &Path, asked: &Asked) -> Result<(), Error> {
+    let deadline = Instant::now() + PATIENCE;
+    let (mut live, mut supervisor) = (Live::new(), 0);
+    while !asked.has_ended() {
+        if let Ok(status) = client::status(run) {
+            supervisor = status.supervisor;
+            live.show(&status.services);
+        }
+        if Instant::now() > deadline {
+            return Err(Error::StillRunning { dir: run.to_owned(), pid: supervisor, seconds: PATIENCE.as_secs() });
+        }
+    }
+    Ok(())
 }
 
 /// Stops the deployment and shows how its services end.

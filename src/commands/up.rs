@@ -56,10 +56,11 @@ impl Up {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let deployment =
             Deployment::start(self.dir.as_deref(), &self.settings, self.as_owner).map_err(Failure::mistake)?;
-        let mut roles = if self.roles.is_empty() { roles::usual().map(str::to_string).collect() } else { self.roles };
-        for role in self.with {
-            if !roles.contains(&role) {
-                roles.push(role);
+        let mut roles: Vec<String> =
+            if self.roles.is_empty() { roles::usual().map(str::to_string).collect() } else { self.roles.clone() };
+        for role in &self.with {
+            if !roles.contains(role) {
+                roles.push(role.clone());
             }
         }
         let deployment = deployment.running(roles).within(Walls::All);
@@ -73,24 +74,35 @@ impl Up {
             facts: deployment.facts(&plan),
             ..Options::new(deployment.site.state.run())
         };
-        spawn_detached(plan.services, options).map_err(of_supervisor)?;
-        let run = deployment.site.state.run();
-        let status = wait_until_ready(&run, Duration::from_secs(self.patience), &log)?;
+        // From here on something runs, and who stays with it stops it in order.
+        let signals = (!self.detach).then(follow::Signals::catch).transpose()?;
+        let guard = spawn_detached(plan.services, options).map_err(of_supervisor)?;
+        let asked = signals.map(|signals| signals.pass_on(guard));
+        let brought_up = self.bring_up(&deployment, &log);
+        let Some(asked) = asked else { return brought_up.map(|()| ExitCode::SUCCESS) };
+        // What did not come up then was stopped.
+        if asked.signal().is_none() {
+            brought_up?;
+            tell!("Ctrl-C stops everything.");
+        }
+        follow::until_interrupted(&deployment.site.state.run(), &log, &asked)
+    }
+
+    /// Waits until all is ready, loads what there is to load, and says what people need.
+    fn bring_up(&self, deployment: &Deployment, log: &Path) -> Result<(), Failure> {
+        let state = &deployment.site.state;
+        let status = wait_until_ready(&state.run(), Duration::from_secs(self.patience), log)?;
         deployment.site.store.forget_previous()?;
         if self.demo {
-            demo::Demo::usual(deployment.site.state.root()).run()?;
+            demo::Demo::usual(state.root()).run()?;
         }
         // A person has the live table before their eyes.
         if !say::ERR.is_terminal() {
             show!("{}", table::services(&status.services));
         }
-        tell_clients(&deployment);
-        tell!("state: {}   log: {}", deployment.site.state.root().display(), log.display());
-        if self.detach {
-            return Ok(ExitCode::SUCCESS);
-        }
-        tell!("Ctrl-C stops everything.");
-        follow::until_interrupted(&run, &log)
+        tell_clients(deployment);
+        tell!("state: {}   log: {}", state.root().display(), log.display());
+        Ok(())
     }
 }
 

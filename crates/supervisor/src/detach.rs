@@ -78,7 +78,9 @@ fn run(services: Vec<Service>, options: Options, report: OwnedFd) -> u8 {
     let mut tell = |what: &Report| {
         let _ = serde_json::to_string(what).map(|text| report.write_all(text.as_bytes()));
     };
-    match redirect(&options).and_then(|()| Prepared::new(services, options)) {
+    // Whoever hears of the guard may signal it: what comes before it listens waits for that.
+    let held = sys::take_over_signals().map_err(Error::system("block signals"));
+    match held.and_then(|_| redirect(&options)).and_then(|()| Prepared::new(services, options)) {
         Ok(prepared) => {
             tell(&Report::Running { guard: std::process::id() });
             drop(report);

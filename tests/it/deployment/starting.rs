@@ -5,11 +5,13 @@ use std::ffi::OsStr;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use rand::RngExt;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{refused, text};
 use crate::support::deployment::{Deployment, kill, show};
@@ -36,6 +38,34 @@ fn first_start_survives_being_killed_at_any_moment() {
     deployment.done(&["up", "--detach"]);
     deployment.done(&["health"]);
     deployment.done(&["down"]);
+}
+
+/// Whatever has begun by then is stopped in order; what has not is not begun.
+#[test]
+fn who_interrupts_a_foreground_up_at_any_moment_leaves_nothing_running() {
+    let deployment = Deployment::new();
+    let begun = || deployment.log().len();
+    let (mut in_order, mut at_once) = (0, 0);
+    // The first makes the secrets; some come to where all is ready.
+    for millis in [0, 10, 400, 30, 60, 100, 150, 250, 900, 2500] {
+        let before = begun();
+        let mut up = deployment.command(&["up", "--role", "flowdb", "--role", "redis"]);
+        let up = up.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(millis));
+        kill_process(Pid::from_child(&up), Signal::INT).unwrap();
+        let output = up.wait_with_output().unwrap();
+        if output.status.signal() == Some(libc::SIGINT) {
+            at_once += 1;
+            assert_eq!(begun(), before, "after {millis} ms it had begun: {}", show(&output));
+            wait(Duration::from_secs(5), "nothing left", || deployment.processes().is_empty());
+            continue;
+        }
+        in_order += 1;
+        assert_eq!(output.status.code(), Some(130), "after {millis} ms: {}", show(&output));
+        assert!(text(&output.stderr).ends_with("everything has stopped\n"), "after {millis} ms: {}", show(&output));
+        assert_eq!(deployment.processes(), Vec::<u32>::new(), "after {millis} ms");
+    }
+    assert!(at_once > 0 && in_order > 0, "{at_once} at once, {in_order} in order");
 }
 
 #[test]
