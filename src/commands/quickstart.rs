@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::stack::{Layout, head, tell_of_optional};
+use super::stack::{Layout, head, tell_of_optional, tell_of_places};
 use super::{Failure, swarm, verify};
 use crate::stack::rollout::{self, Joined, RolloutError};
 use crate::stack::rotation;
@@ -65,12 +65,12 @@ impl Quickstart {
         let secrets = self.layout.secrets.as_deref();
         let made = vault::make(&docker, &wish, secrets, &inner).map_err(swarm::failure)?;
         tell!("secrets: {} made, {} kept", made.made.len(), made.kept.len());
-        swarm::tell_of_moved(&made);
+        swarm::tell_of_made(&made);
         if secrets.is_none() && made.made.iter().any(|name| name.ends_with("cert-flowkit.pem")) {
             tell!("note: without --secrets nobody has FlowAPI's certificate, nor the key that tokens are made with");
         }
-        if let Some(why) = secrets.and_then(|dir| vault::unnamed(&wish, dir, &inner)) {
-            tell!("note: {why}");
+        if let Some(dir) = secrets {
+            tell_of_places(&wish, dir, &inner);
         }
         wish.take_versions(vault::versions(&docker, wish.prefix())?);
 

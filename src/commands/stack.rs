@@ -138,12 +138,25 @@ pub(super) fn tell_of_optional(wish: &Wish, settings: &Settings) {
     wish.optional_secrets(settings).iter().for_each(|(role, secret)| tell!("{role} is given {secret}, as it is there"));
 }
 
+/// Says which places the operator has named in a directory where a container finds nobody. `inner`: the settings inside of the stack.
+pub(super) fn tell_of_places(wish: &Wish, dir: &Path, inner: &Settings) {
+    if let Some(why) = vault::unnamed(wish, dir, inner) {
+        tell!("note: {why}");
+    }
+    for name in vault::at_home(wish, dir, inner) {
+        let file = dir.join(name);
+        tell!(
+            "note: {} leads to this host itself, where a container finds nothing: write the name or address by which \
+             others reach it",
+            file.display()
+        );
+    }
+}
+
 /// Says what is wrong with values in a directory that containers are to have as they are.
 pub(super) fn tell_of_values(wish: &Wish, dir: &Path, settings: &Settings) -> Result<(), Failure> {
     let inner = stack::inside(wish, settings).map_err(Failure::mistake)?;
-    if let Some(why) = vault::unnamed(wish, dir, &inner) {
-        tell!("note: {why}");
-    }
+    tell_of_places(wish, dir, &inner);
     for name in vault::misled(wish, dir, &inner) {
         let (file, host) = (dir.join(name), inner.text("FLOWDB_HOST").unwrap_or("flowdb"));
         let port = inner.port("FLOWDB_PORT");
@@ -188,8 +201,8 @@ impl Stack {
         let file = stack::plan(&wish, &settings).map_err(Failure::mistake)?;
         tell_of_optional(&wish, &settings);
         let inner = stack::inside(&wish, &settings).map_err(Failure::mistake)?;
-        if let Some(why) = self.layout.secrets.as_deref().and_then(|dir| vault::unnamed(&wish, dir, &inner)) {
-            tell!("note: {why}");
+        if let Some(dir) = &self.layout.secrets {
+            tell_of_places(&wish, dir, &inner);
         }
         say::product(file.text(&head(&wish)).as_bytes());
         Ok(ExitCode::SUCCESS)

@@ -72,7 +72,7 @@ impl Swarm {
         made.made.iter().for_each(|name| show!("made  {name}"));
         made.kept.iter().for_each(|name| show!("kept  {name}"));
         tell!("{} made, {} kept in the swarm", made.made.len(), made.kept.len());
-        tell_of_moved(&made);
+        tell_of_made(&made);
         Ok(ExitCode::SUCCESS)
     }
 
@@ -105,8 +105,14 @@ impl Swarm {
     }
 }
 
-/// Says which values are others than the directory's.
-pub(super) fn tell_of_moved(made: &Made) {
+/// Says which values are others than the directory's, and which are others' altogether.
+pub(super) fn tell_of_made(made: &Made) {
+    for name in &made.foreign {
+        tell!(
+            "note: {name} was not put into the swarm by flowkit, and is used as it is: if it is another program's, \
+             call yours otherwise with --prefix"
+        );
+    }
     for name in &made.moved {
         tell!("note: {name} leads to this host itself, as a plain deployment wants it; the swarm has it for the stack");
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::engine::{Docker, Error};
-use super::vault::version_of;
+use super::vault::{LABEL as MADE, version_of};
 use flowkit_core::catalogue::catalogue;
 
 /// Label of a secret that was made by a rotation.
@@ -47,6 +47,19 @@ pub(super) struct Known {
     name: &'static str,
     version: u32,
     set: Option<Set>,
+    /// Whether it says of itself that flowkit has made it.
+    is_ours: bool,
+}
+
+impl Known {
+    /// Out of its name and both its labels.
+    fn read(prefix: Option<&str>, line: &str) -> Option<Known> {
+        let mut fields = line.split('\t');
+        let (full, made, rotation) = (fields.next()?, fields.next(), fields.next());
+        let (name, version) = version_of(prefix, full)?;
+        let set = rotation.and_then(Set::parse);
+        Some(Known { full: full.to_owned(), name, version, set, is_ours: made == Some(name) })
+    }
 }
 
 /// The secrets of the catalogue that are in a swarm.
@@ -55,14 +68,14 @@ pub(super) struct Inventory(Vec<Known>);
 
 impl Inventory {
     pub(super) fn read(docker: &Docker, prefix: Option<&str>) -> Result<Inventory, Error> {
-        let format = format!("{{{{.Name}}}}\t{{{{.Label \"{LABEL}\"}}}}");
+        let format = format!("{{{{.Name}}}}\t{{{{.Label \"{MADE}\"}}}}\t{{{{.Label \"{LABEL}\"}}}}");
         let lines = docker.lines(&["secret", "ls", "--format", &format])?;
-        let known = |line: &String| {
-            let (full, label) = line.split_once('\t').unwrap_or((line, ""));
-            let (name, version) = version_of(prefix, full)?;
-            Some(Known { full: full.to_owned(), name, version, set: Set::parse(label) })
-        };
-        Ok(Inventory(lines.iter().filter_map(known).collect()))
+        Ok(Inventory(lines.iter().filter_map(|line| Known::read(prefix, line)).collect()))
+    }
+
+    /// Whether a secret of this name in the swarm is none that flowkit has made.
+    pub(super) fn is_foreign(&self, full: &str) -> bool {
+        self.0.iter().any(|known| known.full == full && !known.is_ours)
     }
 
     /// The newest version of each that counts.
@@ -113,7 +126,16 @@ mod tests {
     use super::*;
 
     fn known(name: &'static str, version: u32, label: Option<&str>) -> Known {
-        Known { full: versioned(None, name, version), name, version, set: label.and_then(Set::parse) }
+        let line = format!("{}\t{name}\t{}", versioned(None, name, version), label.unwrap_or_default());
+        Known::read(None, &line).unwrap()
+    }
+
+    #[test]
+    fn what_somebody_else_has_put_there_is_known_by_its_label() {
+        let there = |line| Inventory(Known::read(Some("a"), line).into_iter().collect());
+        assert!(there("a_DB_URI\t\t").is_foreign("a_DB_URI") && there("a_DB_URI").is_foreign("a_DB_URI"));
+        assert!(!there("a_DB_URI\tDB_URI\t").is_foreign("a_DB_URI"));
+        assert!(there("DB_URI\t\t").0.is_empty(), "another deployment's");
     }
 
     #[test]

@@ -11,12 +11,13 @@ use super::engine::{Docker, Error};
 use super::inventory::{self, Inventory};
 use super::rotation;
 use super::wish::{Wish, versioned};
-use flowkit_core::catalogue::{Make, Secret as Spec, catalogue};
+use flowkit_core::catalogue::{Kind, Make, Secret as Spec, catalogue};
 use flowkit_core::config::{Problem, Problems, Settings};
+use flowkit_core::database::Way;
 use flowkit_core::secrets::{self, LookupError, MakeError, Missing, Options, RotateError, Secret, Store};
 
 /// Labels that say what a secret of the swarm is.
-const LABEL: &str = "org.flowkit.secret";
+pub(super) const LABEL: &str = "org.flowkit.secret";
 const MADE_BY: &str = "org.flowkit.made-by";
 
 /// Why secrets of the swarm could not be made.
@@ -70,6 +71,8 @@ pub struct Made {
     pub made: Vec<String>,
     /// Those that were there.
     pub kept: Vec<String>,
+    /// Those of them that somebody else has put there.
+    pub foreign: Vec<String>,
     /// Connection strings that lead elsewhere than those in the directory, which lead to the host itself.
     pub moved: Vec<&'static str>,
 }
@@ -120,14 +123,15 @@ pub(super) fn version_of(prefix: Option<&str>, name: &str) -> Option<(&'static s
 /// # Errors
 /// When one can't be made so that it fits those that are there; nothing is made then.
 pub fn make(docker: &Docker, wish: &Wish, dir: Option<&Path>, settings: &Settings) -> Result<Made, VaultError> {
-    let there = versions(docker, wish.prefix.as_deref())?;
-    let wanted = wanted(wish, settings);
+    let inventory = Inventory::read(docker, wish.prefix.as_deref())?;
+    let (there, wanted) = (inventory.versions(), wanted(wish, settings));
     let name_of = |spec: &&&'static Spec| {
         let version = there.get(spec.name.as_str()).copied().unwrap_or(1);
         versioned(wish.prefix.as_deref(), &spec.name, version)
     };
     let (kept, missing): (Vec<_>, Vec<_>) = wanted.iter().partition(|spec| there.contains_key(spec.name.as_str()));
     let mut done = Made { kept: kept.iter().map(name_of).collect(), ..Made::default() };
+    done.foreign = done.kept.iter().filter(|name| inventory.is_foreign(name)).cloned().collect();
     if missing.is_empty() {
         return Ok(done);
     }
@@ -188,6 +192,15 @@ pub fn misled(wish: &Wish, dir: &Path, settings: &Settings) -> Vec<&'static str>
     let store = Store::only(dir);
     let names = wanted(wish, settings).into_iter().map(|spec| spec.name.as_str());
     names.filter(|name| secrets::moved(&store, name, settings).is_some()).collect()
+}
+
+/// The operator's own addresses in a directory that lead to the host itself, likewise.
+pub fn at_home(wish: &Wish, dir: &Path, settings: &Settings) -> Vec<&'static str> {
+    let store = Store::only(dir);
+    let theirs = |spec: &&'static Spec| spec.kind == Kind::Url && matches!(spec.make, Make::Operator(_));
+    let leads_here = |spec: &&'static Spec| store.get(&spec.name).is_ok_and(|uri| Way::of(uri.expose()).leads_here());
+    let found = wanted(wish, settings).into_iter().filter(theirs).filter(leads_here);
+    found.map(|spec| spec.name.as_str()).collect()
 }
 
 /// What there is to say where AutoFlow is told of FlowAPI by a name that is not in its certificate, as far as that is in the directory: one that
@@ -337,6 +350,23 @@ mod tests {
         let why = told("https://elsewhere:9090", &["autoflow"]).unwrap();
         assert!(why.contains("has no name elsewhere") && why.contains("https://flow.api:9090"), "{why}");
         assert_eq!(told("https://elsewhere:9090", &[]), None);
+    }
+
+    #[test]
+    fn an_address_of_the_host_itself_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = |uri: &str| {
+            std::fs::write(dir.path().join("DB_URI"), uri).unwrap();
+            let given = super::super::Given { tag: "9".into(), roles: vec!["flowauth".into()], ..Default::default() };
+            let mut wish = Wish::new(&given).unwrap();
+            wish.take_secrets(of_directory(dir.path()).unwrap());
+            at_home(&wish, dir.path(), &Settings::default())
+        };
+        assert_eq!(told("postgresql://flowauth:{}@localhost:5432/flowauth"), ["DB_URI"]);
+        assert_eq!(told("postgresql://flowauth:{}@[::1]/flowauth"), ["DB_URI"]);
+        for theirs in ["postgresql://flowauth:{}@db.example.org/flowauth", "sqlite:////var/lib/flowauth/db"] {
+            assert!(told(theirs).is_empty(), "{theirs}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Where a server of ours keeps its data, as upstream's settings write it (`DB_URI`, `AUTOFLOW_DB_URI`): a PostgreSQL server or a SQLite
 //! file, by the URI that SQLAlchemy takes.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -130,6 +131,12 @@ impl Way {
         let port = asked("port").and_then(|port| port.parse().ok()).or_else(|| url.as_ref()?.port()).unwrap_or(5432);
         Way::Tcp { host, port }
     }
+
+    /// Whether it leads to the host itself that the URI is read on.
+    pub fn leads_here(&self) -> bool {
+        let is_here = |host: &str| host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        matches!(self, Way::Tcp { host, .. } if is_here(host))
+    }
 }
 
 #[cfg(test)]
@@ -185,6 +192,24 @@ mod tests {
             ("sqlite:////srv/flowauth/flowauth.sqlite", Way::File("/srv/flowauth".into())),
         ] {
             assert_eq!(Way::of(uri), way, "{uri}");
+        }
+    }
+
+    #[test]
+    fn what_leads_to_the_host_itself_is_known() {
+        let leads = |uri: &str| Way::of(uri).leads_here();
+        for here in [
+            "postgres://a:b@localhost:9000/flowdb",
+            "redis://:x%40@127.0.0.1:6380/0",
+            "postgres://a:b@[::1]:1/d",
+            "http://[::1]/",
+        ] {
+            assert!(leads(here), "{here}");
+        }
+        for elsewhere in
+            ["postgres://a:b@flowdb:5432/flowdb", "postgres://localhost:b@db/x", "http://[::2]", "localhost"]
+        {
+            assert!(!leads(elsewhere), "{elsewhere}");
         }
     }
 }

@@ -1,7 +1,5 @@
 //! Secrets that follow from others: connection strings and public keys.
 
-use std::net::IpAddr;
-
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use rsa::pkcs8::{EncodePublicKey, LineEnding};
 use zeroize::Zeroizing;
@@ -9,6 +7,7 @@ use zeroize::Zeroizing;
 use super::{LookupError, Secret, Store, form};
 use crate::catalogue::{Make, catalogue};
 use crate::config::{Settings, bracketed};
+use crate::database::Way;
 
 /// What may stand in an URL as it is.
 const QUOTED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -60,15 +59,8 @@ pub fn moved(store: &Store, name: &str, settings: &Settings) -> Option<Secret> {
     let Make::Template(template) = &catalogue().secret(name)?.make else { return None };
     let there = store.get(name).ok()?;
     let made = connection(template, settings, &|name| store.get(name)).ok()?;
+    let leads_here = |uri: &Secret| Way::of(uri.expose()).leads_here();
     (same_login(&there, &made) && leads_here(&there) && !leads_here(&made)).then_some(made)
-}
-
-/// Whether a connection string names the host that it is read on.
-fn leads_here(url: &Secret) -> bool {
-    let authority = url.expose().split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
-    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
-    let host = place.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map_or(place, |(host, _)| host);
-    host == "localhost" || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 /// Whether two connection strings log in alike: the same user and password, and, for a database, the same one. Where it
@@ -139,24 +131,6 @@ mod tests {
         assert!(!same("postgres://flowdb:p%40ss@localhost:9000/flowetl_db"));
         assert!(!same("postgres://localhost/flowdb"));
         assert!(!same("nonsense"));
-    }
-
-    #[test]
-    fn where_a_connection_string_leads_is_read() {
-        let leads = |url: &str| leads_here(&Secret::new(url.into()));
-        for here in [
-            "postgres://a:b@localhost:9000/flowdb",
-            "redis://:x%40@127.0.0.1:6380/0",
-            "postgres://a:b@[::1]:1/d",
-            "http://[::1]/",
-        ] {
-            assert!(leads(here), "{here}");
-        }
-        for elsewhere in
-            ["postgres://a:b@flowdb:5432/flowdb", "postgres://localhost:b@db/x", "http://[::2]", "localhost"]
-        {
-            assert!(!leads(elsewhere), "{elsewhere}");
-        }
     }
 
     #[test]
