@@ -7,9 +7,18 @@ use super::Failure;
 use super::auth::ClientError;
 use crate::{flowmachine, verify};
 use flowkit_core::secrets::LookupError;
+use say::tell;
+
+/// Says what went wrong, and what to do about it.
+pub fn tell(failure: &Failure) {
+    tell!("{failure}");
+    if let Some(hint) = of(failure) {
+        tell!("  hint: {hint}");
+    }
+}
 
 /// The hint for the first of an error and its causes that has one.
-pub fn of(failure: &Failure) -> Option<String> {
+fn of(failure: &Failure) -> Option<String> {
     let (Failure::Mistake(error) | Failure::Failed(error)) = failure;
     let error: &(dyn Error + 'static) = &**error;
     std::iter::successors(Some(error), |error| (*error).source()).find_map(|error| {
@@ -90,6 +99,12 @@ fn of_flowauth(error: &ClientError) -> Option<&'static str> {
             "give another key with --key-file: `flowkit auth key first`, or \"Keys for programs\" in FlowAuth's pages",
         ),
         ClientError::Refused { status: 403, .. } => Some("the key may not do that: give one that may, with --key-file"),
+        ClientError::Refused { status: 404, path, .. } if path.starts_with("/tokens/tokens/") => {
+            Some("`flowkit auth token list` shows your own; anybody's is revoked with --all, by a key that administers")
+        }
+        ClientError::Refused { status: 404, path, .. } if path.starts_with("/admin/tokens/") => {
+            Some("`flowkit auth token list --all` shows those that live")
+        }
         ClientError::Refused { .. } | ClientError::Strange { .. } | ClientError::Unknown { .. } => None,
     }
 }

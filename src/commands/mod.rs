@@ -111,10 +111,7 @@ impl Command {
 /// Runs what was typed and gives the process's exit status: 0 done, 1 failed, 2 the user's mistake.
 pub fn main() -> ExitCode {
     let status = Cli::parse().command.run().unwrap_or_else(|failure| {
-        tell!("{failure}");
-        if let Some(hint) = hints::of(&failure) {
-            tell!("  hint: {hint}");
-        }
+        hints::tell(&failure);
         failure.exit_code()
     });
     match say::lost() {

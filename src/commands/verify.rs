@@ -12,7 +12,7 @@ use indicatif::ProgressBar;
 use serde_json::json;
 use time::Date;
 
-use super::{Failure, demo, table};
+use super::{Failure, demo, hints, table};
 use crate::roles::{self, Deployment, autoflow, flowmachine};
 use crate::stack::{Docker, Job};
 use crate::verify::examples::{self, Place};
@@ -131,7 +131,7 @@ impl Verify {
             .into_iter()
             .filter_map(|Check { what, outcome, .. }| Some(Wrong { what, source: outcome.err()? }.into()))
             .collect();
-        wrong.iter().for_each(|failure| tell!("{failure}"));
+        wrong.iter().for_each(hints::tell);
         if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 

@@ -140,6 +140,8 @@ fn from_the_first_key_to_a_machines_token() {
     sandbox.auth("m", "token renew report --out t").ok();
     assert_ne!(fs::read_to_string(sandbox.path("t")).unwrap(), first);
     sandbox.auth("m", "token revoke report").ok();
+    sandbox.auth("m", "token revoke 4711").refused(1, "hint: `flowkit auth token list` shows your own");
+    sandbox.auth("k", "token revoke 4711 --all").refused(1, "hint: `flowkit auth token list --all`");
     let tokens = sandbox.list("m", "token list");
     let revoked: Vec<bool> = tokens.as_array().unwrap().iter().map(|token| token["revoked"].is_string()).collect();
     assert_eq!(revoked.iter().filter(|revoked| **revoked).count(), 1, "{tokens}");
