@@ -1,8 +1,10 @@
 //! The role AutoFlow: the real notebooks' Python, behind the walls of a host.
 
+use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -139,6 +141,140 @@ fn flowauth_gives_a_token_for_the_key_of_a_machine_and_another_before_it_ends() 
     for secret in [key.trim(), first.lines().last().unwrap(), second.lines().last().unwrap()] {
         assert!(!deployment.log().contains(secret.rsplit('.').next().unwrap()), "a secret is in the log");
     }
+    deployment.done(&["down"]);
+}
+
+/// FlowAPI, FlowAuth and AutoFlow of one deployment. There is no FlowMachine, so that FlowAPI says no days; a token is looked at before that.
+struct Three {
+    deployment: Deployment,
+    admin: String,
+    looks: Cell<u32>,
+}
+
+impl Three {
+    fn start() -> Three {
+        let deployment = Deployment::new();
+        let (state, inputs) = (deployment.state(), deployment.state().with_file_name("inputs"));
+        fs::create_dir(&inputs).unwrap();
+        fs::write(inputs.join("day.ipynb"), notebook(&[("all", "1")])).unwrap();
+        deployment.configure(&format!(
+            "FLOWKIT_FLOWAPI_REVOCATIONS_SECONDS = 1\nFLOWKIT_AUTOFLOW_PORT = {}\nFLOWKIT_AUTOFLOW_SERVER = {:?}\n\
+             FLOWKIT_AUTOFLOW_PYTHON = {:?}\nAUTOFLOW_INPUTS_DIR = {inputs:?}\n",
+            free_port(),
+            programs::autoflow(),
+            environment("notebooks")
+        ));
+        let (admin, openapi) = (state.with_file_name("admin.key"), state.with_file_name("openapi.json"));
+        fs::write(&openapi, OPENAPI).unwrap();
+        let three = Three { deployment, admin: admin.to_str().unwrap().to_owned(), looks: Cell::new(0) };
+        three.touch();
+        let roles = ["--role", "flowapi", "--role", "flowauth", "--role", "autoflow"];
+        three.deployment.done(&[&["up", "--detach"], &roles[..]].concat());
+        three.deployment.done(&["auth", "key", "first", "--out", &three.admin]);
+        three.ask(&["server", "import", openapi.to_str().unwrap()]);
+        three.deployment.done(&["auth", "enrol", "--scope", "get_available_dates"]);
+        three
+    }
+
+    /// FlowAuth's administration.
+    fn ask(&self, what: &[&str]) -> String {
+        self.deployment.done(&[&["auth", "--key-file", &self.admin], what].concat())
+    }
+
+    /// Tokens that FlowAuth has given and nobody has revoked, by their numbers.
+    fn live(&self) -> Vec<i64> {
+        let all: Value = serde_json::from_str(&self.ask(&["token", "list", "--all", "--format", "json"])).unwrap();
+        let mut ids: Vec<i64> = all.as_array().unwrap().iter().filter_map(|token| token["id"].as_i64()).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    fn kept(&self) -> String {
+        fs::read_to_string(self.deployment.state().join("autoflow/data/token")).unwrap_or_default()
+    }
+
+    /// Waits for another token than this one, and gives it.
+    fn another(&self, than: &str) -> String {
+        wait(PATIENCE, "another token", || !self.kept().is_empty() && self.kept() != than);
+        self.kept()
+    }
+
+    /// A file that has changed lets days be asked for at once.
+    fn touch(&self) {
+        self.looks.set(self.looks.get() + 1);
+        let sensor =
+            "available_dates_sensor: {schedule: null, workflows: [{workflow_name: daily, parameters: {secrets: x}}]}";
+        let workflows = WORKFLOWS.split_once("  - name: wrong").unwrap().0.to_owned() + sensor;
+        let inputs = self.deployment.state().with_file_name("inputs");
+        fs::write(inputs.join("aside"), format!("{workflows}\n# {}\n", self.looks.get())).unwrap();
+        fs::rename(inputs.join("aside"), inputs.join("workflows.yml")).unwrap();
+    }
+
+    fn notes(&self) -> String {
+        let status: Value = serde_json::from_str(&self.deployment.done(&["autoflow", "status", "--json"])).unwrap();
+        status["notes"].to_string()
+    }
+
+    /// Has AutoFlow ask FlowAPI, and gives what it says of that then.
+    fn look(&self) -> String {
+        let told = || self.deployment.log().matches("FlowAPI does not say which days there are").count();
+        let before = told();
+        self.touch();
+        wait(PATIENCE, "another look", || told() > before);
+        self.notes()
+    }
+}
+
+/// What FlowAPI says to a token that it takes.
+const TAKEN: &str = "it answers 503";
+
+#[test]
+fn a_token_that_flowapi_does_not_take_is_replaced_and_one_that_was_revoked_is_not() {
+    let three = Three::start();
+    let (deployment, secrets) = (&three.deployment, three.deployment.state().join("secrets"));
+    let first = three.another("");
+    assert!(three.look().contains(TAKEN), "{}", three.notes());
+
+    // Another key signs from now on, and nobody shall have what the old one signed.
+    let mut rotate = Command::new(deployment.state().with_file_name("flowkit"));
+    rotate.args(["secrets", "rotate", "PRIVATE_JWT_SIGNING_KEY", "--dir"]).arg(&secrets).env_clear();
+    let rotated = rotate.output().unwrap();
+    assert!(rotated.status.success(), "{}", show(&rotated));
+    let public = fs::read_to_string(secrets.join("PUBLIC_JWT_SIGNING_KEY")).unwrap();
+    fs::remove_file(secrets.join("PUBLIC_JWT_SIGNING_KEY")).unwrap();
+    let end = "-----END PUBLIC KEY-----\n";
+    assert_eq!(public.matches(end).count(), 2, "the old one is kept: {public}");
+    fs::write(secrets.join("PUBLIC_JWT_SIGNING_KEY"), public.split_inclusive(end).next().unwrap()).unwrap();
+    for service in ["flowapi", "flowauth"] {
+        let before = deployment.pid(service);
+        deployment.done(&["restart", service]);
+        wait(PATIENCE, "its new start", || deployment.pid(service).is_some_and(|pid| Some(pid) != before));
+    }
+    deployment.wait_ready(PATIENCE);
+    three.look();
+    let second = three.another(&first);
+    assert!(three.look().contains(TAKEN), "{}", three.notes());
+    let live = three.live();
+    assert_eq!(live.len(), 2, "one for the other");
+
+    // That was somebody's decision: no other is asked for, however often FlowAPI says no.
+    three.ask(&["token", "revoke", &live[1].to_string(), "--all"]);
+    wait(PATIENCE, "FlowAPI's no", || three.look().contains("was somebody's decision"));
+    assert!(!three.look().contains(TAKEN), "{}", three.notes());
+    assert_eq!((three.kept(), three.live()), (second.clone(), live[..1].to_vec()));
+    fs::remove_file(deployment.state().join("autoflow/data/token")).unwrap();
+    let third = three.another(&second);
+    assert!(three.look().contains(TAKEN), "{}", three.notes());
+    let live = three.live();
+    assert_eq!(live.len(), 2);
+
+    // Neither is it by a key that was ended.
+    let keys: Value = serde_json::from_str(&three.ask(&["key", "list", "--format", "json"])).unwrap();
+    let own = keys.as_array().unwrap().iter().find(|key| key["username"] == "autoflow").unwrap();
+    three.ask(&["key", "end", "autoflow", &own["id"].to_string()]);
+    three.ask(&["token", "revoke", &live[1].to_string(), "--all"]);
+    wait(PATIENCE, "what is wrong", || three.look().contains("no such key"));
+    assert_eq!((three.kept(), three.live()), (third, live[..1].to_vec()));
     deployment.done(&["down"]);
 }
 

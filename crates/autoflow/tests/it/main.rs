@@ -4,6 +4,7 @@ mod days;
 mod hostile;
 mod outage;
 mod rig;
+mod token;
 
 /// A workflow of one notebook.
 fn one(name: &str, filename: &str) -> String {

@@ -58,7 +58,8 @@ impl Rig {
         fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
         let days = days.iter().map(|day| (*day).to_owned()).collect();
         let known = Arc::new(Mutex::new(Known { days, token: token("first", 3), asked: 0, hangs: false }));
-        let (port, certificate) = flowapi(known.clone());
+        let (port, certificate) =
+            serve(Router::new().route("/api/0/available_dates", get(known_days)).with_state(known.clone()));
         let rig = Rig { dir, settings: BTreeMap::new(), known };
         let (at, text) = (|name: &str| rig.path(name), |path: PathBuf| path.to_str().unwrap().to_owned());
         let settings = [
@@ -263,7 +264,11 @@ pub fn wait(rig: &Rig, what: &str, mut so: impl FnMut() -> bool) {
 /// A token that nobody has signed, and that ends so many days from now.
 pub fn token(user: &str, days: u64) -> String {
     let ends = SystemTime::now() + Duration::from_secs(days * 86_400 + 60);
-    let ends = ends.duration_since(UNIX_EPOCH).unwrap().as_secs();
+    token_until(user, ends.duration_since(UNIX_EPOCH).unwrap().as_secs())
+}
+
+/// One that ends at that moment, in seconds since 1970.
+pub fn token_until(user: &str, ends: u64) -> String {
     let payload = json!({ "sub": user, "aud": "flowapi_server", "exp": ends, "user_claims": {} });
     let parts = [r#"{"alg":"RS256","typ":"JWT"}"#.to_owned(), payload.to_string(), "nobody".to_owned()];
     parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join(".")
@@ -277,8 +282,8 @@ pub fn processes_with(text: &Path) -> Vec<String> {
     lines.filter(|line| line.contains(text.to_str().unwrap())).collect()
 }
 
-/// Serves days to whoever has the token; its port and its certificate.
-fn flowapi(known: Shared) -> (u16, String) {
+/// A server by HTTPS; its port and its certificate.
+pub fn serve(router: Router) -> (u16, String) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -287,7 +292,6 @@ fn flowapi(known: Shared) -> (u16, String) {
     let tls =
         web::Tls::of(move || Ok(web::Pair { certificate: shown.clone().into(), key: key.clone().into() })).unwrap();
     let options = web::Options { tls: Some(tls), ..web::Options::default() };
-    let router = Router::new().route("/api/0/available_dates", get(days)).with_state(known);
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(web::serve(listener, router, options, std::future::pending()))
@@ -295,7 +299,8 @@ fn flowapi(known: Shared) -> (u16, String) {
     (port, certificate)
 }
 
-async fn days(State(known): State<Shared>, headers: http::HeaderMap) -> Result<Json<Value>, web::Error> {
+/// Days, for whoever has the token.
+async fn known_days(State(known): State<Shared>, headers: http::HeaderMap) -> Result<Json<Value>, web::Error> {
     let hangs = {
         let mut known = known.lock().unwrap();
         known.asked += 1;
