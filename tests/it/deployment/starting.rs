@@ -95,6 +95,8 @@ fn mistakes_are_one_clear_error_each() {
     let deployment = Deployment::new();
     let up = |args: &[&str]| deployment.flowkit(&[&["up", "--detach"], args].concat());
 
+    let nothing_runs = show(&deployment.flowkit(&["verify"]));
+    assert!(nothing_runs.contains("hint: `flowkit status` shows whether it runs"), "{nothing_runs}");
     refused(&up(&["--role", "autoflow"]), &["FLOWAPI_TOKEN is missing", "log in to FlowAuth"]);
     refused(&up(&["--role", "flowdeebee"]), &["flowdeebee", "flowdb, redis, flowmachine, flowapi, flowauth"]);
     refused(&up(&["--set", "FLOWDB_PORT=eighty"]), &["FLOWDB_PORT", "eighty"]);
