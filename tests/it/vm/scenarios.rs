@@ -237,7 +237,8 @@ fn complete_flowkit_makes_a_report_of_a_day_that_was_a_file_a_moment_before() {
     told.step("flowkit verify");
     say::tell!("{verified}");
     assert_eq!(verified.matches("equal in all 3 groups").count(), 3, "{verified}");
-    assert_eq!(verified.matches("equal in all").count(), 7, "{verified}");
+    // The last one in all areas but those of few people, which are told to nobody.
+    assert_eq!(verified.matches("equal in ").count(), 7, "{verified}");
 }
 
 #[test]
