@@ -14,6 +14,26 @@
 }:
 let
   vendor = import ./crates.nix { inherit lib runCommand system; };
+  together = import ./together.nix { inherit lib; };
+
+  # Large numbers, hashes and compression: what all other optimising of programs for tests is not worth.
+  optimised = [
+    "argon2"
+    "blake2"
+    "crypto-bigint"
+    "crypto-primes"
+    "libdeflate-sys"
+    "rsa"
+    "sha2"
+  ];
+
+  # What the workspace does not optimise for its tests: large, and hardly felt there.
+  unoptimised =
+    root:
+    let
+      inherit ((lib.importTOML (root + "/Cargo.toml")).profile.dev) package;
+    in
+    lib.filter (name: package.${name}.opt-level == 0) (lib.attrNames package);
 
   # The machine's own program; a build's CARGO_HOME stays.
   tool =
@@ -33,6 +53,10 @@ let
       buildFeatures ? [ ],
       ...
     }:
+    let
+      root = dirOf cargoLock.lockFile;
+      inherit (together root) place manifest;
+    in
     stdenvNoCC.mkDerivation (
       {
         # The folder is the same in every build: cargo compiles anew what moves. So one build at a time; each is of another
@@ -40,6 +64,9 @@ let
         configurePhase = ''
           runHook preConfigure
           cmp Cargo.lock "$lockFile"
+          mkdir -p ${place}/src
+          printf '%s' "$together" >${place}/Cargo.toml
+          touch ${place}/src/lib.rs
           umask 002
           closed() { umask 022; } # for what is installed
           postBuildHooks+=(closed)
@@ -53,16 +80,28 @@ let
           rm -rf "$NIX_BUILD_TOP/source"
           cp -r --no-preserve=mode . "$NIX_BUILD_TOP/source"
           cd "$NIX_BUILD_TOP/source"
-          # Newer than anything compiled before: cargo looks at times, and those of the store are all the same.
-          find . -type f -exec touch {} +
+          # Cargo looks at times, and those of the store are all the same. A file that no program before had like this is newer than
+          # anything compiled; another is as old as it was there, and what is compiled of it good.
+          find . -type f -print0 | while read -r -d "" file; do
+            if cmp -s "$file" "../seen/$file"; then
+              touch -r "../seen/$file" "$file"
+            else
+              touch "$file"
+              mkdir -p "../seen/''${file%/*}"
+              cp --remove-destination --preserve=timestamps "$file" "../seen/$file"
+            fi
+          done
           if [ "$(cat "$NIX_BUILD_TOP/crates/.from" 2>/dev/null)" != "$vendor" ]; then
             rm -rf "$NIX_BUILD_TOP/crates"
             cp -r --no-preserve=mode "$vendor" "$NIX_BUILD_TOP/crates"
             echo "$vendor" >"$NIX_BUILD_TOP/crates/.from"
           fi
           mkdir "$CARGO_HOME"
-          printf '[source.crates-io]\nreplace-with = "crates"\n[source.crates]\ndirectory = "%s"\n' "$NIX_BUILD_TOP/crates" \
-            >"$CARGO_HOME/config.toml"
+          {
+            printf '[source.crates-io]\nreplace-with = "crates"\n[source.crates]\ndirectory = "%s"\n' "$NIX_BUILD_TOP/crates"
+            printf '[profile.release.package.%s]\nopt-level = 3\n' ${toString optimised}
+            printf '[profile.release.package.%s]\nopt-level = 0\n' ${toString (unoptimised root)}
+          } >"$CARGO_HOME/config.toml"
 
           # Build scripts change what they wrote before, which only its owner may.
           if [ -e "$NIX_BUILD_TOP/target" ] && [ ! -O "$NIX_BUILD_TOP/target" ]; then
@@ -71,8 +110,9 @@ let
             cp -r --preserve=timestamps "$NIX_BUILD_TOP/before" "$NIX_BUILD_TOP/target"
             rm -rf "$NIX_BUILD_TOP/before"
           fi
-          # Without optimising across crates: minutes for what no test would see.
-          export CARGO_TARGET_DIR=$NIX_BUILD_TOP/target CARGO_INCREMENTAL=0 CARGO_PROFILE_RELEASE_LTO=false
+          # Hardly optimised, and not across crates: minutes for what no test would see.
+          export CARGO_TARGET_DIR=$NIX_BUILD_TOP/target CARGO_INCREMENTAL=0
+          export CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_OPT_LEVEL=1
           export RUSTFLAGS="-Clink-arg=-Wl,--build-id=none --remap-path-prefix=$NIX_BUILD_TOP/crates=/cargo"
           runHook postConfigure
         '';
@@ -102,7 +142,12 @@ let
       // {
         inherit (cargoLock) lockFile;
         vendor = vendor cargoLock.lockFile;
-        flags = cargoBuildFlags ++ map (feature: "--features=${feature}") buildFeatures;
+        together = manifest;
+        flags = [
+          "--package=together"
+        ]
+        ++ cargoBuildFlags
+        ++ map (feature: "--features=${feature}") buildFeatures;
       }
     );
 
@@ -136,6 +181,8 @@ let
       export PATH=$CARGO_HOME/bin:$PATH:/usr/lib/stdenv-cc CARGO_HOME=$NIX_BUILD_TOP/cargo
       mkdir "$CARGO_HOME"
       printf '[source.crates-io]\nreplace-with = "crates"\n[source.crates]\ndirectory = "%s"\n' "$PWD/vendor" >"$CARGO_HOME/config.toml"
+      # A few hundred short files are formatted.
+      export CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
       cargo install --quiet --locked --offline --no-track --root "$out" --path .
     '';
     meta.mainProgram = "nixfmt";
