@@ -1,7 +1,9 @@
-# One more member for a workspace, empty: it asks for every crate of others that a member asks for, with all the features.
+# One more member for a workspace, empty: it asks for every crate of others that a member asks for.
 #
-# The programs of a workspace ask for features that differ by little, and cargo compiles all that stands on such a crate once for each
-# set of them. Built together with this member all have the same set, so that a crate is compiled once, for whichever comes first.
+# What programs of a workspace stand on differs, so that crates below have other features for each, and cargo compiles all that
+# stands on such a crate once for each set of them. Built together with this member all have the same set, and a crate is compiled once, for
+# whichever comes first. No program gets by it what nixpkgs would not give it: what a member needs is asked for in the workspace's own
+# list, for all, and a member that asks for more is refused.
 { lib }:
 root:
 let
@@ -10,11 +12,15 @@ let
   members = map (name: root + "/${folder}/${name}") (
     lib.attrNames (builtins.readDir (root + "/${folder}"))
   );
-  asked = builtins.zipAttrsWith (_: lib.concatMap (dependency: dependency.features or [ ])) (
-    map (member: (lib.importTOML (member + "/Cargo.toml")).dependencies or { }) ([ root ] ++ members)
-  );
   # The members themselves are not for all.
-  theirs = lib.filterAttrs (name: _: !(workspace.dependencies.${name} ? path)) asked;
+  theirs = lib.filterAttrs (name: _: !(workspace.dependencies.${name} ? path));
+  asked = member: theirs (lib.importTOML (member + "/Cargo.toml")).dependencies or { };
+  line =
+    name: dependency:
+    lib.throwIf (dependency ? features)
+      "${name}: its features are asked for in Cargo.toml's [workspace.dependencies]"
+      "${name}.workspace = true\n";
+  lines = lib.mergeAttrsList (map (member: lib.mapAttrs line (asked member)) ([ root ] ++ members));
 in
 {
   place = "${folder}/together";
@@ -25,10 +31,5 @@ in
     edition = "2024"
     [dependencies]
   ''
-  + lib.concatStrings (
-    lib.mapAttrsToList (
-      name: features:
-      "${name} = { workspace = true, features = ${builtins.toJSON (lib.unique features)} }\n"
-    ) theirs
-  );
+  + lib.concatStrings (lib.attrValues lines);
 }
