@@ -9,7 +9,7 @@
 //! catalogue   reads `src/roles/*.toml`: every name, default and port is said there once
 //! hardware    what the machine, or its cgroup, has
 //! size        sizes as people write them
-//! database    where a server of ours keeps its data (feature `database`)
+//! database    where a server of ours keeps its data
 //! takeover    which FlowAuth another one takes over, as both programs that do it are told
 //! ```
 
@@ -18,7 +18,6 @@
 
 pub mod catalogue;
 pub mod config;
-#[cfg(feature = "database")]
 pub mod database;
 pub mod hardware;
 pub mod secrets;

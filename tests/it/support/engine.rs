@@ -165,7 +165,9 @@ impl Drop for Engine {
         // The namespaces of its networks stay mounted, and with them what they are mounted in.
         for mounted in fs::read_to_string("/proc/self/mounts").unwrap_or_default().lines() {
             let place = mounted.split(' ').nth(1).map(Path::new);
-            if let Some(place) = place.filter(|place| place.starts_with(&self.data)) {
+            if let Some(place) =
+                place.filter(|place| [self.dir.path(), &self.data].iter().any(|own| place.starts_with(own)))
+            {
                 let _ = Command::new("umount").arg("--lazy").arg(place).status();
             }
         }
