@@ -110,11 +110,11 @@ def database():
 
 
 def database_async():
-    """The same for what asks it and does something else meanwhile: the operator's, else by the other address. Not by asyncpg, which Airflow would
-    take: that tells the password to whoever asks for it. ``None`` where it is not PostgreSQL.
+    """The same for what asks it and does something else meanwhile: the operator's, else by the other address. By whichever driver it is written: not by asyncpg,
+    which Airflow would take and which tells the password to whoever asks for it. ``None`` where it is not PostgreSQL.
     """
     theirs = read(ASYNC)
-    given = re.sub(r"^postgres(ql)?(\+psycopg2)?://", "postgresql+psycopg://", theirs or database() or "")
+    given = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+psycopg://", theirs or database() or "")
     return by_scram(given) if theirs or given.startswith("postgresql+psycopg://") else None
 
 

@@ -117,6 +117,9 @@ impl Logins {
         set_role(transaction, MONITOR, &format!("{few} {monitor}")).await?;
         keep_connections_for(transaction, &[&self.flowmachine.name, &self.flowapi.name, MONITOR]).await?;
         look_only_in_public(transaction, SUPERUSER).await?;
+        // FlowETL logs in as it, and sorts what is as large as a day's table: the limit is for what people ask.
+        let all = format!("ALTER ROLE {SUPERUSER} SET temp_file_limit = -1");
+        transaction.batch_execute(&all).await.map_err(Error::sql("let FlowETL sort large days"))?;
         let sql = format!("ALTER ROLE {SUPERUSER} {LOGIN} {}", password::clause(&self.superuser));
         transaction.batch_execute(&sql).await.map_err(Error::sql("set the superuser's password"))
     }

@@ -122,6 +122,8 @@ impl New {
                  retry_delay=timedelta(minutes=30),\n    \
                  filename={},\n\
                  {}    \
+                 # FlowDB's server reads the fields of every line as these, of another day's too: what is not that ends the load, with the line's\n    \
+                 # number. Where such values come, make that field TEXT, and extract_sql say what they are: NULLIF(f_x, 'n/a')::numeric.\n    \
                  fields={{\n{field_lines}    }},\n    \
                  delimiter={},\n    \
                  header={},\n    \
@@ -150,32 +152,41 @@ impl New {
         let r#type = match (column, &guess.writing) {
             (None, _) => "text",
             (Some(column), _) if column.r#type != Type::Timestamp => column.sql(),
-            (Some(_), Some(Writing::Iso)) if self.is_zoned(guess) => "timestamptz",
-            (Some(_), Some(Writing::Iso)) => "timestamp",
+            (Some(column), Some(Writing::Iso)) if self.is_in_utc() => column.sql(),
             (Some(_), _) => "text",
         };
         r#type.to_uppercase()
     }
 
-    /// Whether a time says itself where it is, or need not.
-    fn is_zoned(&self, guess: &Guess) -> bool {
-        guess.zoned || self.timezone == "UTC"
+    /// Whether a time that does not say where it is is where FlowDB's server takes it to be.
+    fn is_in_utc(&self) -> bool {
+        self.timezone == "UTC"
+    }
+
+    /// The zone in SQL. An offset is no name there: PostgreSQL counts those of names to the west.
+    fn zone(&self) -> String {
+        match etl::Zone::named(&self.timezone) {
+            Ok(etl::Zone::Fixed(seconds)) => format!("INTERVAL '{seconds} seconds'"),
+            _ => format!("'{}'", sql(&self.timezone)),
+        }
     }
 
     /// SQL of the moment of a row.
     fn time(&self, guess: &Guess, fields: &[String]) -> Option<String> {
         let at = guess.columns.iter().position(|column| column.column == Some("datetime"))?;
         let field = &fields[at];
-        let zoned = self.is_zoned(guess);
+        let (zone, zoned) = (self.zone(), guess.zoned || self.is_in_utc());
         Some(match guess.writing.as_ref()? {
             Writing::Seconds => format!("to_timestamp({field}::double precision)"),
             Writing::Milliseconds => format!("to_timestamp({field}::double precision / 1000)"),
-            Writing::Iso if zoned => field.clone(),
-            Writing::Iso => format!("({field} AT TIME ZONE '{}')", sql(&self.timezone)),
+            Writing::Iso if self.is_in_utc() => field.clone(),
+            // As the loader reads them: some may say where they are.
+            Writing::Iso => format!(
+                "(CASE WHEN {field} ~ ':[0-9.]+ ?([Zz]|[+-][0-9:]+)$' THEN {field}::timestamptz ELSE {field}::timestamp AT TIME ZONE {zone} END)"
+            ),
             Writing::Pattern(pattern) if zoned => format!("to_timestamp({field}, '{}')", template(pattern)),
             Writing::Pattern(pattern) => {
-                let local = format!("to_timestamp({field}, '{}')::timestamp", template(pattern));
-                format!("({local} AT TIME ZONE '{}')", sql(&self.timezone))
+                format!("(to_timestamp({field}, '{}')::timestamp AT TIME ZONE {zone})", template(pattern))
             }
         })
     }

@@ -2,8 +2,8 @@
 #
 # What programs of a workspace stand on differs, so that crates below have other features for each, and cargo compiles all that
 # stands on such a crate once for each set of them. Built together with this member all have the same set, and a crate is compiled once, for
-# whichever comes first. No program gets by it what nixpkgs would not give it: what a member needs is asked for in the workspace's own
-# list, for all, and a member that asks for more is refused.
+# whichever comes first. What a member needs is asked for in the workspace's own list, for all, and a member that asks for more is refused: so no
+# program has of its own list what nixpkgs would not give it. What crates of others ask of each other it may have from a neighbour.
 { lib }:
 root:
 let

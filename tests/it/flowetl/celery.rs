@@ -34,7 +34,7 @@ ROWS = """SELECT i::text AS id, '{{ ds }}'::timestamptz + i * '1 minute'::interv
     NULL::numeric AS volume_total, NULL::numeric AS volume_upload, NULL::numeric AS volume_download, 'm' || i AS msisdn, NULL::text AS location_id,
     NULL::text AS imsi, NULL::text AS imei, NULL::numeric(8) AS tac, NULL::numeric AS operator_code, NULL::numeric AS country_code
     FROM generate_series(1, 200) AS i"""
-WAIT = "/* {{ ds }} in " + os.environ.get("WORKER", "none") + " */ SELECT rows.* FROM {{ staging_table }} AS rows, (SELECT pg_sleep({{ 40 if ti.try_number == 1 else 0 }})) AS wait"
+WAIT = "/* {{ ds }} in " + os.environ.get("WORKER", "none") + " */ SELECT rows.* FROM {{ staging_table }} AS rows, (SELECT pg_sleep({{ 60 if ti.try_number == 1 else 0 }})) AS wait"
 
 with DAG(
     dag_id="slow",
@@ -95,7 +95,10 @@ impl Machine {
         let before: Vec<_> = services.iter().map(|service| self.started(service)).collect();
         services.iter().for_each(|service| _ = self.deployment.done(&["restart", service]));
         wait(PATIENCE, "their new start", || {
-            services.iter().zip(&before).all(|(service, before)| self.started(service) != *before)
+            services
+                .iter()
+                .zip(&before)
+                .all(|(service, before)| self.started(service).is_some_and(|now| Some(now) != *before))
         });
         self.wait_ready();
     }
@@ -255,7 +258,7 @@ fn a_worker_and_a_broker_that_are_killed_lose_and_double_nothing() {
     let old = Broker { centre: &centre, address };
     assert!(old.waiting().is_err() && of_redis(centre.secrets()) != password, "the old password is good no more");
     // A day more, and quick.
-    let next = DAG.replace("datetime(2016, 3, 2)", "datetime(2016, 3, 3)").replace("40 if", "0 if");
+    let next = DAG.replace("datetime(2016, 3, 2)", "datetime(2016, 3, 3)").replace("60 if", "0 if");
     fs::write(dags.join("slow.py"), next).unwrap();
     await_whole(&cluster, "2016-03-03");
 }

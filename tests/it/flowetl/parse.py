@@ -121,14 +121,18 @@ def of_an_impostor():
 
 
 def of_another_way():
-    """Where those ask Airflow's database who do something else meanwhile: as the operator says, by what waits for nobody, and as no variable."""
+    """Where those ask Airflow's database who do something else meanwhile: as the operator says, by one driver however it is
+    written, and as no variable."""
     from flowkit_flowetl import places
 
     secrets = Path(os.environ["CREDENTIALS_DIRECTORY"])
-    (secrets / places.ASYNC).write_text("postgresql://airflow:word@pooler/airflow\n")
     os.environ["AIRFLOW__CORE__EXECUTOR"] = "LocalExecutor"
-    places.announce()
-    return [places.MADE[os.environ[f"{places.ASYNC}_SECRET"]](), os.environ.get(places.ASYNC)]
+    asked = set()
+    for driver in ("postgresql", "postgres", "postgresql+psycopg2", "postgresql+psycopg_async", "postgresql+asyncpg"):
+        (secrets / places.ASYNC).write_text(f"{driver}://airflow:word@pooler/airflow\n")
+        places.announce()
+        asked.add(places.MADE[os.environ[f"{places.ASYNC}_SECRET"]]())
+    return [*asked, os.environ.get(places.ASYNC)]
 
 
 print(
