@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use rustix::time::Timespec;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator;
 
 use super::Failure;
@@ -49,7 +49,8 @@ impl Signals {
     /// # Errors
     /// The system's.
     pub fn catch() -> std::io::Result<Signals> {
-        let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| signal != SIGHUP || !is_ignored(signal));
+        let wanted =
+            [SIGINT, SIGTERM, SIGQUIT, SIGHUP].into_iter().filter(|&signal| signal != SIGHUP || !is_ignored(signal));
         iterator::Signals::new(wanted).map(Signals)
     }
 

@@ -63,14 +63,14 @@ impl Quickstart {
         wish.take_secrets(vault::versions(&docker, wish.prefix())?.into_keys());
         rollout::images(&docker, &wish, self.images.as_deref(), &mut |told| tell!("{told}")).map_err(failure)?;
         let secrets = self.layout.secrets.as_deref();
+        if let Some(dir) = secrets {
+            tell_of_places(&wish, dir, &inner);
+        }
         let made = vault::make(&docker, &wish, secrets, &inner).map_err(swarm::failure)?;
         tell!("secrets: {} made, {} kept", made.made.len(), made.kept.len());
         swarm::tell_of_made(&made);
         if secrets.is_none() && made.made.iter().any(|name| name.ends_with("cert-flowkit.pem")) {
             tell!("note: without --secrets nobody has FlowAPI's certificate, nor the key that tokens are made with");
-        }
-        if let Some(dir) = secrets {
-            tell_of_places(&wish, dir, &inner);
         }
         wish.take_versions(vault::versions(&docker, wish.prefix())?);
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Failure;
+use super::stack::tell_of_places;
 use crate::stack::rotation::{self, Change};
 use crate::stack::vault::{self, Made, VaultError};
 use crate::stack::{Docker, Given, Wish, inside, stack_name};
@@ -68,6 +69,10 @@ impl Swarm {
     }
 
     fn make(&self, docker: &Docker, wish: &Wish, settings: &Settings) -> Result<ExitCode, Failure> {
+        // Before they are where nobody can read them.
+        if let Some(dir) = &self.dir {
+            tell_of_places(wish, dir, settings);
+        }
         let made = vault::make(docker, wish, self.dir.as_deref(), settings).map_err(failure)?;
         made.made.iter().for_each(|name| show!("made  {name}"));
         made.kept.iter().for_each(|name| show!("kept  {name}"));

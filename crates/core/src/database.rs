@@ -111,7 +111,9 @@ impl Way {
             let file = Path::new(rest.strip_prefix('/').unwrap_or(rest));
             return Way::File(file.parent().unwrap_or(file).to_owned());
         }
-        let url = Url::parse(&format!("postgres://{rest}")).ok();
+        // A login without a host is no URL, but libpq's: it is by the host's own socket, unless the host is named behind the question mark.
+        let url = [rest.to_owned(), rest.replacen("@/", "@localhost/", 1)];
+        let url = url.iter().find_map(|rest| Url::parse(&format!("postgres://{rest}")).ok());
         // libpq's: what stands behind the question mark goes before what stands in front of it.
         let asked = |name: &str| {
             let (_, value) = url.as_ref()?.query_pairs().find(|(key, _)| key == name)?;
@@ -132,10 +134,15 @@ impl Way {
         Way::Tcp { host, port }
     }
 
-    /// Whether it leads to the host itself that the URI is read on.
+    /// Whether it leads to the host itself that the URI is read on, or one of several ways does.
     pub fn leads_here(&self) -> bool {
-        let is_here = |host: &str| host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-        matches!(self, Way::Tcp { host, .. } if is_here(host))
+        let number = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
+        let is_here = |host: &str| host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(number);
+        match self {
+            Way::Tcp { host, .. } => host.split(',').any(is_here),
+            Way::Socket => true,
+            Way::File(_) => false,
+        }
     }
 }
 
@@ -203,6 +210,10 @@ mod tests {
             "redis://:x%40@127.0.0.1:6380/0",
             "postgres://a:b@[::1]:1/d",
             "http://[::1]/",
+            "postgres://a:b@LOCALHOST/d",
+            "postgres://a:b@0.0.0.0/d",
+            "postgres://a:b@/d?host=db,127.0.0.1",
+            "postgres://a:b@/d?host=/run/postgresql",
         ] {
             assert!(leads(here), "{here}");
         }

@@ -47,21 +47,22 @@ fn who_interrupts_a_foreground_up_at_any_moment_leaves_nothing_running() {
     let begun = || deployment.log().len();
     let (mut in_order, mut at_once) = (0, 0);
     // The first makes the secrets; some come to where all is ready.
-    for millis in [0, 10, 400, 30, 60, 100, 150, 250, 900, 2500] {
+    let asks = [Signal::INT, Signal::QUIT].into_iter().cycle();
+    for (millis, signal) in [0, 10, 400, 30, 60, 100, 150, 250, 900, 2500].into_iter().zip(asks) {
         let before = begun();
         let mut up = deployment.command(&["up", "--role", "flowdb", "--role", "redis"]);
         let up = up.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(millis));
-        kill_process(Pid::from_child(&up), Signal::INT).unwrap();
+        kill_process(Pid::from_child(&up), signal).unwrap();
         let output = up.wait_with_output().unwrap();
-        if output.status.signal() == Some(libc::SIGINT) {
+        if output.status.signal() == Some(signal.as_raw()) {
             at_once += 1;
             assert_eq!(begun(), before, "after {millis} ms it had begun: {}", show(&output));
             wait(Duration::from_secs(5), "nothing left", || deployment.processes().is_empty());
             continue;
         }
         in_order += 1;
-        assert_eq!(output.status.code(), Some(130), "after {millis} ms: {}", show(&output));
+        assert_eq!(output.status.code(), Some(128 + signal.as_raw()), "after {millis} ms: {}", show(&output));
         assert!(text(&output.stderr).ends_with("everything has stopped\n"), "after {millis} ms: {}", show(&output));
         assert_eq!(deployment.processes(), Vec::<u32>::new(), "after {millis} ms");
     }

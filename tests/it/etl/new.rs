@@ -99,7 +99,7 @@ fn dag_reads(rig: &Rig, zone: &str, time: &str, rows: &[&str]) {
     assert_eq!(
         fields,
         [
-            "f_datetime TIMESTAMP",
+            &format!("f_datetime {time}"),
             "f_msisdn TEXT",
             "f_duration NUMERIC",
             "f_outgoing BOOLEAN",
