@@ -143,11 +143,11 @@ let
         inherit (cargoLock) lockFile;
         vendor = vendor cargoLock.lockFile;
         together = manifest;
-        flags = [
-          "--package=together"
-        ]
-        ++ cargoBuildFlags
-        ++ map (feature: "--features=${feature}") buildFeatures;
+        # Who asks for a member by its name has a workspace around it.
+        flags =
+          lib.optional (cargoBuildFlags != [ ]) "--package=together"
+          ++ cargoBuildFlags
+          ++ map (feature: "--features=${feature}") buildFeatures;
       }
     );
 
