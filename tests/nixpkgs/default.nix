@@ -138,6 +138,7 @@ in
               ++ lib.optional (lib.elem file [
                 "autoflow.nix"
                 "directories.nix"
+                "flowetl.nix"
                 "settings.nix"
               ]) single
             )
