@@ -39,7 +39,7 @@ pub struct Signals(iterator::Signals);
 pub struct Asked {
     /// The number of the first, or 0.
     first: Arc<AtomicI32>,
-    /// `None` where the guard had ended before.
+    /// `None` where the guard had ended before, or can't be held.
     guard: Option<Arc<OwnedFd>>,
 }
 
@@ -77,12 +77,15 @@ impl Asked {
         Some(self.first.load(Ordering::SeqCst)).filter(|&signal| signal != 0)
     }
 
-    /// Waits a moment for the guard's end, before which nothing of the deployment is left; whether it has come.
-    fn has_ended(&self) -> bool {
+    /// Waits a moment for the deployment's end; whether it has come. A guard that was killed is survived by its supervisor, which then stops
+    /// all by itself.
+    fn has_ended(&self, run: &Path) -> bool {
         let moment = Timespec::try_from(TICK).ok();
-        self.guard
-            .as_ref()
-            .is_none_or(|guard| matches!(poll(&mut [PollFd::new(guard, PollFlags::IN)], moment.as_ref()), Ok(1..)))
+        let guards = match &self.guard {
+            Some(guard) => poll(&mut [PollFd::new(guard, PollFlags::IN)], moment.as_ref()),
+            None => poll(&mut [], moment.as_ref()).map(|_| 1),
+        };
+        matches!(guards, Ok(1..)) && matches!(client::status(run), Err(Error::NotRunning { .. }))
     }
 }
 
@@ -119,7 +122,7 @@ pub fn until_interrupted(run: &Path, log: &Path, asked: &Asked) -> Result<ExitCo
 fn see_off(run: &Path, asked: &Asked) -> Result<(), Error> {
     let deadline = Instant::now() + PATIENCE;
     let (mut live, mut supervisor) = (Live::new(), 0);
-    while !asked.has_ended() {
+    while !asked.has_ended(run) {
         if let Ok(status) = client::status(run) {
             supervisor = status.supervisor;
             live.show(&status.services);

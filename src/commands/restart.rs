@@ -1,4 +1,4 @@
-//! `flowkit restart SERVICE`: one service again, the others as they are.
+//! `flowkit restart SERVICE…`: these services again, the others as they are.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,11 +11,12 @@ use flowkit_core::config::Problems;
 use say::tell;
 use supervisor::{Error, client};
 
-/// Restart one service of a running deployment, and what cannot do without it
+/// Restart services of a running deployment, and what cannot do without them
 #[derive(Args)]
 pub struct Restart {
-    /// Service, as `flowkit status` names it
-    service: String,
+    /// Services, as `flowkit status` names them
+    #[arg(required = true, value_name = "SERVICE")]
+    services: Vec<String>,
     /// State directory [default: /var/lib/flowkit for root, the XDG state directory for others]
     #[arg(long, value_name = "STATE")]
     dir: Option<PathBuf>,
@@ -36,10 +37,13 @@ impl Restart {
         let facts = client::status(&run)?.facts;
         // A secret may have been rotated since the services were given theirs.
         hand_out(deployment, &facts);
-        match client::restart(&run, &self.service) {
-            Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(error @ Error::Refused(_)) => Err(Failure::mistake(error)),
-            Err(error) => Err(error.into()),
+        for service in &self.services {
+            match client::restart(&run, service) {
+                Ok(()) => {}
+                Err(error @ Error::Refused(_)) => return Err(Failure::mistake(error)),
+                Err(error) => return Err(error.into()),
+            }
         }
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -182,7 +182,7 @@ fn running(dir: &Path, roles: &[&str]) {
     let services = roles::to_restart(&here, &status);
     if !services.is_empty() {
         tell!("{} run here with the old values; this gives them the new ones:", here.join(" and "));
-        services.iter().for_each(|service| show!("run       flowkit restart {service} --dir {root}"));
+        show!("run       flowkit restart {} --dir {root}", services.join(" "));
     }
 }
 

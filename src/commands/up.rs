@@ -79,9 +79,13 @@ impl Up {
         let guard = spawn_detached(plan.services, options).map_err(of_supervisor)?;
         let asked = signals.map(|signals| signals.pass_on(guard));
         let brought_up = self.bring_up(&deployment, &log);
+        let interrupted = asked.as_ref().is_some_and(|asked| asked.signal().is_some());
+        if brought_up.is_err() && !interrupted && client::status(&deployment.site.state.run()).is_ok() {
+            tell!("the services go on without this command: `flowkit status` shows them, `flowkit down` stops them");
+        }
         let Some(asked) = asked else { return brought_up.map(|()| ExitCode::SUCCESS) };
         // What did not come up then was stopped.
-        if asked.signal().is_none() {
+        if !interrupted {
             brought_up?;
             tell!("Ctrl-C stops everything.");
         }
@@ -181,7 +185,7 @@ fn wait_until_ready(run: &Path, patience: Duration, log: &Path) -> Result<Status
         }
         if Instant::now() > deadline {
             return Err(Failure::from(std::io::Error::other(format!(
-                "not ready after {} s; the services go on starting: `flowkit status`, {}",
+                "not ready after {} s; the log says what it waits for: {}",
                 patience.as_secs(),
                 log.display()
             ))));

@@ -270,8 +270,8 @@ fn new_secrets_are_taken(centre: &mut Machine, worker: &mut Machine) {
     rotate.args(["AIRFLOW__CORE__FERNET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__WEBSERVER__SECRET_KEY"]);
     let output = rotate.arg("--dir").arg(centre.secrets()).env_clear().output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
-    let named = said.lines().filter_map(|line| line.strip_prefix("run       flowkit restart ")?.split(' ').next());
-    let named: Vec<&str> = named.collect();
+    let named = said.lines().find_map(|line| line.strip_prefix("run       flowkit restart ")?.split_once(" --dir "));
+    let named: Vec<&str> = named.map(|(named, _)| named.split(' ').collect()).unwrap_or_default();
     assert_eq!(named, ["flowetl-redis", "flowetl-prepare"], "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     worker.take_secrets(&centre.deployment);
     centre.restart(&named);
