@@ -146,16 +146,18 @@ impl New {
         )
     }
 
-    /// The type of a field as FlowDB's server reads it. What needs SQL to be what it means comes as text.
+    /// The type of a field as FlowDB's server reads it. What needs SQL to be what it means comes as text. Where there may be no value, none is
+    /// in empty quotes either, which would be an empty text and no number.
     fn r#type(&self, guessed: &Guessed, guess: &Guess) -> String {
         let column = self.kind.columns().iter().find(|column| Some(column.name) == guessed.column);
+        let empty = column.filter(|column| !column.is_needed()).map_or("", |_| " OPTIONS (force_null 'true')");
         let r#type = match (column, &guess.writing) {
             (None, _) => "text",
             (Some(column), _) if column.r#type != Type::Timestamp => column.sql(),
             (Some(column), Some(Writing::Iso)) if self.is_in_utc() => column.sql(),
             (Some(_), _) => "text",
         };
-        r#type.to_uppercase()
+        r#type.to_uppercase() + empty
     }
 
     /// Whether a time that does not say where it is is where FlowDB's server takes it to be.

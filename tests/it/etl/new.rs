@@ -37,7 +37,7 @@ fn a_dag_is_written_out_of_a_sample() {
         .replace("{{ staging_table }}", "sample")
         .replace("{{ ds }}", "2016-01-01")
         .replace("{{ tomorrow_ds }}", "2016-01-02");
-    let fields: Vec<&str> = dag.lines().filter_map(|line| line.trim().strip_suffix(": \"TEXT\",")).collect();
+    let fields: Vec<&str> = dag.lines().filter_map(|line| Some(line.trim().split_once(": \"TEXT")?.0)).collect();
     let make = format!(
         "CREATE TABLE sample ({}); INSERT INTO sample VALUES ('a', '01/01/2016 03:00:00', 'c1', 'x'), ('b', '01/01/2016 01:00:00', NULL, NULL)",
         fields.iter().map(|field| format!("{field} text")).collect::<Vec<_>>().join(", ")
@@ -84,7 +84,7 @@ const HERE: [&str; 3] = [
 ];
 
 fn dag_reads(rig: &Rig, zone: &str, time: &str, rows: &[&str]) {
-    let text = "datetime,msisdn,duration,outgoing,tac,note\n2016-01-01 05:00:00,b,1.5,t,12345678,x\n2016-01-01 03:30:00,a,,f,,\n\
+    let text = "datetime,msisdn,duration,outgoing,tac,note\n2016-01-01 05:00:00,b,1.5,t,12345678,x\n2016-01-01 03:30:00,a,\"\",f,\"\",\n\
                 2016-01-01 01:00:00,c,7,,,\n2016-01-02 02:00:00,d,7,,,\n2016-01-01T18:30:00-04,e,,,,\n";
     let sample = rig.file("calls_20160101.csv", text);
     let words = ["new", "calls", "--timezone", zone, "--csv"];
@@ -101,9 +101,9 @@ fn dag_reads(rig: &Rig, zone: &str, time: &str, rows: &[&str]) {
         [
             &format!("f_datetime {time}"),
             "f_msisdn TEXT",
-            "f_duration NUMERIC",
-            "f_outgoing BOOLEAN",
-            "f_tac NUMERIC(8)",
+            "f_duration NUMERIC OPTIONS (force_null 'true')",
+            "f_outgoing BOOLEAN OPTIONS (force_null 'true')",
+            "f_tac NUMERIC(8) OPTIONS (force_null 'true')",
             "f_note TEXT"
         ]
     );
