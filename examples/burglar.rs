@@ -30,8 +30,12 @@ fn main() -> io::Result<()> {
     let role = own.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let others = if told.alone { strangers() } else { deployment() };
     let within = |file: &str| others.iter().map(|pid| PathBuf::from(format!("/proc/{pid}/{file}"))).collect::<Vec<_>>();
-    // A number may have become a new process of its own container's since.
-    let still = |pid: i32| !told.alone || stranger(pid);
+    // A number may have become a new process of its own container's since, and who is about to end can't be seen for a moment.
+    let a_moment_later = |pid: i32| {
+        std::thread::sleep(Duration::from_millis(100));
+        stranger(pid)
+    };
+    let still = |pid: i32| !told.alone || (0..20).all(|_| a_moment_later(pid));
     let still_of = |path: &Path| path.iter().nth(2).and_then(|pid| pid.to_str()?.parse().ok()).is_some_and(still);
     let open = |path: &Path| File::options().read(true).write(true).open(path).is_ok();
     let tries: [(&str, Option<String>); 18] = [

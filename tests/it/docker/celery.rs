@@ -43,7 +43,7 @@ fn a_day_outlives_its_broker_its_worker_and_the_scheduler() {
     let broker = up.broker().unwrap();
     kill(broker);
     wait(Duration::from_secs(60), "another redis", || up.broker().is_some_and(|now| now != broker));
-    assert_eq!(up.extraction(), Some((address, extraction)), "it goes on");
+    assert_eq!(up.extraction(), Some((address, extraction)), "it goes on\n{}", up.log_of(&worker));
     // The worker that is at it, and who would notice.
     for container in [&worker, &scheduler] {
         up.engine.docker(&["kill", "--signal", "KILL", container]);
@@ -126,6 +126,10 @@ impl Up {
         let told = self.ask(sql);
         let (address, pid) = told.split_once('|')?;
         Some((address.to_owned(), pid.to_owned()))
+    }
+
+    fn log_of(&self, container: &str) -> String {
+        show(&self.engine.try_docker(&["logs", container]))
     }
 
     /// The containers of the workers that are healthy.
