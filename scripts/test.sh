@@ -156,6 +156,15 @@ scenarios() {
         cargo nextest run --locked --workspace --no-fail-fast --run-ignored only --no-capture vm::scenarios 2>&1 | tee -a "$log"
 }
 
+# GiB that all parts together take at their fullest, and what of it stays in target/ (measured, from nothing: 17, and 12 of them).
+room=20 stays=12
+held=$(du --summarize --block-size=1G target | cut -f1)
+free=$(df --output=avail --block-size=1G target | tail -n1)
+if [ $((free + (held < stays ? held : stays))) -lt $room ]; then
+    summary+=("disk: $((free)) GiB were free, and all parts together need $room with what is in target/: what failed may have failed for that")
+    printf '%s\n' "${summary[-1]}"
+fi
+
 begin modules
 begin compile
 part artefacts scripts/nix-artefacts.sh
