@@ -141,9 +141,7 @@ fn a_rotation_says_what_puts_the_new_secrets_in_force() {
         assert!(output.status.success(), "{}", show(&output));
         let said = text(&output.stdout);
         let state = format!(" --dir {}", deployment.state().display());
-        let named = said
-            .lines()
-            .find_map(|line| line.strip_prefix("run       flowkit restart ")?.strip_suffix(&state));
+        let named = said.lines().find_map(|line| line.strip_prefix("run       flowkit restart ")?.strip_suffix(&state));
         let named: Vec<&str> = named.map(|named| named.split(' ').collect()).unwrap_or_default();
         let expected = if names.len() == 1 { &["flowdb-schema"][..] } else { &["flowdb-schema", "redis"] };
         assert_eq!(named, expected, "{}", show(&output));

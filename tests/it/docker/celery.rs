@@ -120,9 +120,10 @@ impl Up {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// From which address the extraction comes that runs, and FlowDB's process that is at it.
+    /// From which address the extraction comes that runs, and FlowDB's process that is at it. Who looks whether the file still grows sleeps there
+    /// too, and does not ask for the table.
     fn extraction(&self) -> Option<(String, String)> {
-        let sql = "SELECT client_addr, pid FROM pg_stat_activity WHERE application_name <> 'psql' AND query LIKE '%pg_sleep%'";
+        let sql = "SELECT client_addr, pid FROM pg_stat_activity WHERE application_name <> 'psql' AND query LIKE '%to_regclass(''public.slow'')%'";
         let told = self.ask(sql);
         let (address, pid) = told.split_once('|')?;
         Some((address.to_owned(), pid.to_owned()))
