@@ -34,9 +34,13 @@ impl Restart {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let deployment = Deployment::open(self.dir.as_deref()).map_err(Failure::mistake)?;
         let run = deployment.site.state.run();
-        let facts = client::status(&run)?.facts;
+        let status = client::status(&run)?;
+        // All or none.
+        if let Some(stranger) = self.services.iter().find(|name| status.services.iter().all(|one| one.name != **name)) {
+            return Err(Failure::mistake(format!("there is no service {stranger:?}; `flowkit status` names them")));
+        }
         // A secret may have been rotated since the services were given theirs.
-        hand_out(deployment, &facts);
+        hand_out(deployment, &status.facts);
         for service in &self.services {
             match client::restart(&run, service) {
                 Ok(()) => {}

@@ -97,8 +97,18 @@ pub struct Guess {
     pub writing: Option<Writing>,
     /// Another way in which they can be read, and be other times.
     pub doubt: Option<Writing>,
-    /// Whether its times name their zone.
-    pub zoned: bool,
+    /// The times of the rows that were looked at, as they are written.
+    pub times: Vec<String>,
+}
+
+impl Guess {
+    /// How many of its times are of another day in UTC than this one; those that name no zone are in `zone`.
+    pub fn of_other_days(&self, day: Date, zone: Zone) -> usize {
+        let Some(writing) = self.writing.clone() else { return 0 };
+        let moments = Moments { writing, zone };
+        let days = self.times.iter().filter_map(|time| crate::moment::day_of(moments.read(time.as_bytes())?));
+        days.filter(|other| *other != day).count()
+    }
 }
 
 /// A column of a sample.
@@ -171,11 +181,12 @@ pub fn guess(kind: Kind, input: &Input) -> Result<Guess, NoGuess> {
         Input::File(path) => crate::plan::of_name(path, input).ok(),
         Input::Stdin => None,
     };
-    let times = times(body, names.len(), date);
-    let columns = columns(kind, &names, body, times.as_ref().map(|times| times.column));
-    let (writing, doubt, zoned) =
-        times.map_or((None, None, false), |times| (Some(times.writing), times.doubt, times.zoned));
-    Ok(Guess { compression, delimiter, encoding, header, columns, writing, doubt, zoned })
+    let found = times(kind, &names, body, date);
+    let columns = columns(kind, &names, body, found.as_ref().map(|found| found.column));
+    let at = found.as_ref().map(|found| found.column);
+    let times = body.iter().filter_map(|row| row.get(at?)).filter(|time| !time.is_empty()).cloned().collect();
+    let (writing, doubt) = found.map_or((None, None), |found| (Some(found.writing), found.doubt));
+    Ok(Guess { compression, delimiter, encoding, header, columns, writing, doubt, times })
 }
 
 /// The rows of a sample, which may be `cut` off inside of a quote.
@@ -212,37 +223,49 @@ fn letters(name: &str) -> String {
 }
 
 fn column_named(kind: Kind, name: &str) -> Option<&'static str> {
-    let name = letters(name);
-    let is = |column: &str| {
-        let others = NAMES.iter().find(|(known, _)| *known == column).map_or(&[][..], |(_, others)| others);
-        letters(column) == name || others.contains(&name.as_str())
+    let others_call_it = || {
+        let name = letters(name);
+        let names =
+            |column: &str| NAMES.iter().find(|(known, _)| *known == column).map_or(&[][..], |(_, others)| others);
+        kind.columns().iter().map(|column| column.name).find(|column| names(column).contains(&name.as_str()))
     };
-    kind.columns().iter().map(|column| column.name).find(|column| is(column))
+    own_name(kind, name).or_else(others_call_it)
+}
+
+/// The column that FlowDB itself calls so.
+fn own_name(kind: Kind, name: &str) -> Option<&'static str> {
+    let name = letters(name);
+    kind.columns().iter().map(|column| column.name).find(|column| letters(column) == name)
 }
 
 /// What looks like times.
 struct Times {
     writing: Writing,
     doubt: Option<Writing>,
-    zoned: bool,
     column: usize,
 }
 
-/// How the times are written, and in which column they are. `date` is the day that the file's name speaks of.
-fn times(rows: &[Vec<String>], columns: usize, date: Option<Date>) -> Option<Times> {
+/// How the times are written, and in which column they are: that of FlowDB's name goes before those that others call so, and these before what
+/// only looks like times. `date` is the day that the file's name speaks of.
+fn times(kind: Kind, names: &[String], rows: &[Vec<String>], date: Option<Date>) -> Option<Times> {
     let writings =
         [Writing::Iso].into_iter().chain(PATTERNS.iter().map(|pattern| Writing::Pattern(pattern.to_string())));
     let writings: Vec<Writing> = writings.chain([Writing::Seconds, Writing::Milliseconds]).collect();
     let values = |at: usize| rows.iter().filter_map(move |row| row.get(at)).filter(|value| !value.is_empty());
     // All of a column's values, read in one way: nothing if one of them can't be, or there is none.
-    let read = |writing: &Writing, zone, at| {
-        let moments = Moments { writing: writing.clone(), zone: Zone::Fixed(zone) };
+    let read = |writing: &Writing, at| {
+        let moments = Moments { writing: writing.clone(), zone: Zone::Fixed(0) };
         let read = values(at).map(|value| moments.read(value.as_bytes()).filter(|&micros| is_plausible(micros)));
         read.collect::<Option<Vec<i64>>>().filter(|read| !read.is_empty())
     };
-    let in_column = |at| writings.iter().filter_map(move |writing| Some((writing, read(writing, 0, at)?)));
-    let (column, _) =
-        writings.iter().find_map(|writing| (0..columns).find_map(|at| Some((at, read(writing, 0, at)?))))?;
+    let in_column = |at| writings.iter().filter_map(move |writing| Some((writing, read(writing, at)?)));
+    let first = |of: &dyn Fn(&str) -> bool| {
+        writings.iter().find_map(|writing| (0..names.len()).find(|&at| of(&names[at]) && read(writing, at).is_some()))
+    };
+    let is_time = |column: Option<&str>| column == Some("datetime");
+    let column = first(&|name| is_time(own_name(kind, name)))
+        .or_else(|| first(&|name| is_time(column_named(kind, name))))
+        .or_else(|| first(&|_| true))?;
     let ways: Vec<(&Writing, Vec<i64>)> = in_column(column).collect();
     // Local days begin and end within the days beside.
     let near = |micros: i64| {
@@ -252,12 +275,7 @@ fn times(rows: &[Vec<String>], columns: usize, date: Option<Date>) -> Option<Tim
     let of_date = |read: &[i64]| read.iter().filter(|&&micros| near(micros)).count();
     let (writing, moments) = ways.iter().rev().max_by_key(|(_, read)| of_date(read))?;
     let doubt = ways.iter().find(|(_, other)| other != moments && of_date(other) == of_date(moments));
-    Some(Times {
-        writing: (*writing).clone(),
-        doubt: doubt.map(|(writing, _)| (*writing).clone()),
-        zoned: read(writing, 3600, column).as_ref() == Some(moments),
-        column,
-    })
+    Some(Times { writing: (*writing).clone(), doubt: doubt.map(|(writing, _)| (*writing).clone()), column })
 }
 
 /// Of this century's first half: telephone numbers are not taken for seconds.
@@ -266,20 +284,18 @@ fn is_plausible(micros: i64) -> bool {
 }
 
 fn columns(kind: Kind, names: &[String], rows: &[Vec<String>], time: Option<usize>) -> Vec<Guessed> {
-    let mut taken: Vec<&str> = Vec::new();
-    let mut found: Vec<Option<&'static str>> = names
-        .iter()
-        .enumerate()
-        .map(|(at, name)| {
-            let column = column_named(kind, name).filter(|column| !taken.contains(column));
-            let column =
-                column.filter(|column| takes(kind, column, rows, at) || (*column == "datetime" && time == Some(at)))?;
-            taken.push(column);
-            Some(column)
-        })
-        .collect();
-    if let Some(at) = time.filter(|_| !taken.contains(&"datetime")) {
+    let mut found: Vec<Option<&'static str>> = vec![None; names.len()];
+    if let Some(at) = time {
         found[at] = Some("datetime");
+    }
+    // FlowDB's own names first, wherever they stand.
+    for known in [own_name, column_named] {
+        for (at, name) in names.iter().enumerate() {
+            let column = known(kind, name).filter(|column| !found.contains(&Some(column)));
+            if found[at].is_none() && column.is_some_and(|column| takes(kind, column, rows, at)) {
+                found[at] = column;
+            }
+        }
     }
     names
         .iter()
@@ -325,7 +341,7 @@ mod tests {
     #[test]
     fn a_sample_says_how_it_is_written() {
         let guess = of(b"A number;B-Number;Start Time;Cell ID;Duration;Note\na;b;31/12/2015 23:00:00;c1;12.5;x, y\na;;13/01/2016 00:00:00;c2;;\n");
-        assert_eq!((guess.delimiter, guess.header, guess.zoned), (b';', true, false));
+        assert_eq!((guess.delimiter, guess.header), (b';', true));
         assert_eq!(guess.writing, Some(Writing::Pattern("%d/%m/%Y %H:%M:%S".into())));
         let expected = [
             ("A number", Some("msisdn")),
@@ -367,13 +383,33 @@ mod tests {
     #[test]
     fn files_without_names_and_other_letters_are_seen_too() {
         let guess = of(b"50912345678,2016-01-01T00:00:00+02,caf\xe9\n50912345679,2016-01-01T00:00:01+02,x\n");
-        assert_eq!((guess.header, guess.zoned, guess.encoding.is_some()), (false, true, true));
+        assert_eq!((guess.header, guess.encoding.is_some()), (false, true));
         assert_eq!(seen(&guess), [("column_1", None), ("column_2", Some("datetime")), ("column_3", None)]);
         let guess = of(b"msisdn\tdatetime\nsomebody\t1451606400\n");
         assert_eq!((guess.delimiter, guess.writing), (b'\t', Some(Writing::Seconds)));
         // Known by its name, and by nothing in it.
         let guess = of(b"msisdn,duration,time\na,long,later\n");
         assert_eq!(seen(&guess), [("msisdn", Some("msisdn")), ("duration", None), ("time", None)]);
+    }
+
+    #[test]
+    fn flowdbs_own_names_go_before_what_others_call_them() {
+        let guess = of(b"insert_time,cell,subscriber,datetime,location_id,msisdn\n2016-02-01 00:00:00,x,y,31/01/2016 10:00:00,c,a\n");
+        let expected = [
+            ("insert_time", None),
+            ("cell", None),
+            ("subscriber", None),
+            ("datetime", Some("datetime")),
+            ("location_id", Some("location_id")),
+            ("msisdn", Some("msisdn")),
+        ];
+        assert_eq!(seen(&guess), expected);
+        // What others call so goes before what only looks like times, however these are written.
+        let guess = of(b"caller,endtime,starttime\na,2016-01-31 10:00:00,31/01/2016 09:00:00\n");
+        assert_eq!(seen(&guess), [("caller", Some("msisdn")), ("endtime", None), ("starttime", Some("datetime"))]);
+        let day = time::macros::date!(2016 - 01 - 31);
+        let elsewhere = |hours: i32| guess.of_other_days(day, Zone::Fixed(hours * 3600));
+        assert_eq!((elsewhere(0), elsewhere(9), elsewhere(10)), (0, 0, 1));
     }
 
     #[test]

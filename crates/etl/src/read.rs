@@ -112,6 +112,9 @@ pub enum Unfit {
     /// A header, or not even that.
     #[error("there are no rows; a day without any would count as one on which nobody called")]
     Empty,
+    /// One of several, of which none says what its day was without it.
+    #[error("{0} has no rows: was it delivered whole?")]
+    EmptyFile(Input),
     /// It is still being written.
     #[error("{0} changed while it was read: is it still being delivered?")]
     Changed(Input),
@@ -140,6 +143,7 @@ fn read_within(day: &Day, wanted: &Wanted<'_>, room: usize) -> Result<Read, Unfi
         absent: HashSet::new(),
         count: 0,
         lines: 0,
+        records: 0,
     };
     day.inputs.iter().enumerate().try_for_each(|(at, input)| work.file(at, input))?;
     work.finish()
@@ -156,6 +160,8 @@ struct Work<'a> {
     absent: HashSet<&'static str>,
     count: u64,
     lines: u64,
+    /// Of the file that is read.
+    records: u64,
 }
 
 impl Work<'_> {
@@ -168,8 +174,14 @@ impl Work<'_> {
         let (text, encoding) = opened.map_err(Broken::Read).map_err(broken)?;
         let format = &Format { encoding, ..self.wanted.format.clone() };
         let mut records = Records::new(text, format.shape);
-        let Some(layout) = self.layout(input, &mut records)? else { return Ok(()) };
+        // A part of a day may have no rows, but has a header; a local day has some.
+        let is_empty = || match self.day.inputs.len() {
+            1 => Ok(()),
+            _ => Err(Unfit::EmptyFile(input.clone())),
+        };
+        let Some(layout) = self.layout(input, &mut records)? else { return is_empty() };
         self.absent.extend(layout.absent());
+        self.records = 0;
         let rows = Rows::new(&layout, format, self.day.date).within(self.day.spans.get(at).cloned());
         let cut = thread::scope(|scope| {
             let (full, filled) = sync_channel(AHEAD);
@@ -189,7 +201,11 @@ impl Work<'_> {
             made.and(cut.map_err(broken))
         });
         cut?;
-        if state(input) == before { Ok(()) } else { Err(Unfit::Changed(input.clone())) }
+        match state(input) == before {
+            false => Err(Unfit::Changed(input.clone())),
+            true if self.records == 0 && !self.day.spans.is_empty() => Err(Unfit::EmptyFile(input.clone())),
+            true => Ok(()),
+        }
     }
 
     /// What the header says, or the options; `None` for a file without even a header.
@@ -219,6 +235,7 @@ impl Work<'_> {
     }
 
     fn record(&mut self, input: &Input, rows: &Rows<'_>, record: Record<'_>) -> Result<(), Unfit> {
+        self.records += 1;
         let pushed = self.sorter.push(|out| rows.append(record, out)).map_err(Unfit::Disk)?;
         if !matches!(pushed, Err(Reason::Neighbour)) {
             self.lines += record.lines;

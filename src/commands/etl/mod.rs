@@ -8,6 +8,7 @@ mod load;
 mod new;
 mod places;
 mod status;
+mod when;
 
 use std::process::ExitCode;
 

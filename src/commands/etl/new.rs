@@ -7,10 +7,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 use etl::{Column, Compression, Guess, Guessed, INDEXES, Input, Kind, Type, Writing};
+use time::Date;
 use time::macros::format_description;
 
 use super::super::Failure;
 use super::files::kind;
+use super::when;
 use say::tell;
 
 /// Write a DAG for FlowETL from a sample file
@@ -18,7 +20,7 @@ use say::tell;
 /// Looks at the first rows of a file: how it is packed, what is between its fields, whether it has a header, how its times are
 /// written, and which of its columns are which of FlowDB's. What comes out is a file for FlowETL's directory of DAGs, with what was
 /// found as comments; look through it before you put it there. The traps of FlowETL's defaults are met in it: indexes that the
-/// kind has columns for, a late file is tried for again within the hour, rows of another day do not make the last step fail.
+/// kind has columns for, a late file is tried for again within the hour, and what is not of its day does not end up in it.
 #[derive(Args)]
 pub struct New {
     /// What the file holds: calls, sms, mds or topups
@@ -58,14 +60,7 @@ impl New {
     /// Guesses and writes; what was not recognised is said on stderr.
     pub fn run(self) -> Result<ExitCode, Failure> {
         let guess = etl::guess(self.kind, &Input::File(self.csv.clone())).map_err(Failure::mistake)?;
-        for column in self.kind.columns().iter().filter(|column| column.is_needed()) {
-            if !guess.columns.iter().any(|guessed| guessed.column == Some(column.name)) {
-                tell!("warning: no column looks like {}; every row must have one: edit extract_sql", column.name);
-            }
-        }
-        if let Some(doubt) = doubt(&guess) {
-            tell!("warning: {doubt}");
-        }
+        self.warn(&guess);
         let name = self.csv.file_name().unwrap_or_default().to_string_lossy();
         if let Some(sign) = strange(&name).or_else(|| strange(&self.directory)) {
             return Err(Failure::mistake(Unnameable { path: Path::new(&self.directory).join(&*name), sign }));
@@ -85,7 +80,7 @@ impl New {
 
     fn dag(&self, guess: &Guess) -> String {
         let (kind, fields) = (self.kind, fields(&guess.columns));
-        let name = file_template(&self.csv);
+        let name = file_template(&self.csv.file_name().unwrap_or_default().to_string_lossy(), self.day());
         let typed = guess.columns.iter().zip(&fields);
         let field_lines: String = typed
             .map(|(guessed, field)| format!("        {}: \"{}\",\n", python(field), self.r#type(guessed, guess)))
@@ -97,13 +92,7 @@ impl New {
             .iter()
             .map(|column| format!("            {}", value(column, guess, &fields, &time)))
             .collect();
-        let day = match &time {
-            Some(time) => format!(
-                "\n        -- Rows of another day (in UTC) would make the last step fail. `flowkit etl check` names them.\n        \
-                 WHERE {time} >= '{{{{ ds }}}}' AND {time} < '{{{{ tomorrow_ds }}}}'"
-            ),
-            None => String::new(),
-        };
+        let day = time.as_deref().map(of_the_day).unwrap_or_default();
         format!(
             "# Made by `flowkit etl new`. Look through it, then put it into FlowETL's directory of DAGs.\n\
              #\n\
@@ -136,7 +125,7 @@ impl New {
              # A long history is not loaded by sixteen days at once (`flowkit etl load` is faster at it).\n\
              dag.max_active_runs = 2\n",
             comments(guess, &fields),
-            self.first_day(),
+            first_day(self.day()),
             python(&format!("{}/{name}", self.directory.trim_end_matches('/'))),
             program(guess),
             python(&char::from(guess.delimiter).to_string()),
@@ -146,11 +135,11 @@ impl New {
         )
     }
 
-    /// The type of a field as FlowDB's server reads it. What needs SQL to be what it means comes as text. Where there may be no value, none is
-    /// in empty quotes either, which would be an empty text and no number.
+    /// The type of a field as FlowDB's server reads it. What needs SQL to be what it means comes as text. No value is
+    /// in empty quotes either, which would be an empty text: no number, and a subscriber of all who have none.
     fn r#type(&self, guessed: &Guessed, guess: &Guess) -> String {
         let column = self.kind.columns().iter().find(|column| Some(column.name) == guessed.column);
-        let empty = column.filter(|column| !column.is_needed()).map_or("", |_| " OPTIONS (force_null 'true')");
+        let empty = column.map_or("", |_| " OPTIONS (force_null 'true')");
         let r#type = match (column, &guess.writing) {
             (None, _) => "text",
             (Some(column), _) if column.r#type != Type::Timestamp => column.sql(),
@@ -165,39 +154,43 @@ impl New {
         self.timezone == "UTC"
     }
 
-    /// The zone in SQL. An offset is no name there: PostgreSQL counts those of names to the west.
-    fn zone(&self) -> String {
-        match etl::Zone::named(&self.timezone) {
-            Ok(etl::Zone::Fixed(seconds)) => format!("INTERVAL '{seconds} seconds'"),
-            _ => format!("'{}'", sql(&self.timezone)),
-        }
-    }
-
     /// SQL of the moment of a row.
     fn time(&self, guess: &Guess, fields: &[String]) -> Option<String> {
         let at = guess.columns.iter().position(|column| column.column == Some("datetime"))?;
-        let field = &fields[at];
-        let (zone, zoned) = (self.zone(), guess.zoned || self.is_in_utc());
-        Some(match guess.writing.as_ref()? {
-            Writing::Seconds => format!("to_timestamp({field}::double precision)"),
-            Writing::Milliseconds => format!("to_timestamp({field}::double precision / 1000)"),
-            Writing::Iso if self.is_in_utc() => field.clone(),
-            // As the loader reads them: some may say where they are.
-            Writing::Iso => format!(
-                "(CASE WHEN {field} ~ ':[0-9.]+ ?([Zz]|[+-][0-9:]+)$' THEN {field}::timestamptz ELSE {field}::timestamp AT TIME ZONE {zone} END)"
-            ),
-            Writing::Pattern(pattern) if zoned => format!("to_timestamp({field}, '{}')", template(pattern)),
-            Writing::Pattern(pattern) => {
-                format!("(to_timestamp({field}, '{}')::timestamp AT TIME ZONE {zone})", template(pattern))
-            }
-        })
+        Some(when::sql(&fields[at], guess.writing.as_ref()?, &self.timezone))
     }
 
-    /// That of the sample, if its name says it.
-    fn first_day(&self) -> String {
-        let days = etl::plan(&[Input::File(self.csv.clone())], None, false).ok();
-        let date = days.and_then(|days| Some(days.first()?.date)).unwrap_or(time::macros::date!(2016 - 01 - 01));
-        format!("{}, {}, {}", date.year(), u8::from(date.month()), date.day())
+    /// The day that the name of the sample speaks of.
+    fn day(&self) -> Option<Date> {
+        let days = etl::plan(&[Input::File(self.csv.clone())], None, false).ok()?;
+        Some(days.first()?.date)
+    }
+
+    /// What a person has to know before the DAG runs.
+    fn warn(&self, guess: &Guess) {
+        for column in self.kind.columns().iter().filter(|column| column.is_needed()) {
+            if !guess.columns.iter().any(|guessed| guessed.column == Some(column.name)) {
+                tell!("warning: no column looks like {}; every row must have one: edit extract_sql", column.name);
+            }
+        }
+        if let Some(doubt) = doubt(guess) {
+            tell!("warning: {doubt}");
+        }
+        let Some(day) = self.day() else {
+            tell!(
+                "warning: its name has no date, or several: write where the date of each day stands in filename, {{{{ ds }}}} or {{{{ ds_nodash }}}}"
+            );
+            return;
+        };
+        let zone = etl::Zone::named(&self.timezone).unwrap_or(etl::Zone::Fixed(0));
+        let others = guess.of_other_days(day, zone);
+        if others > 0 {
+            tell!(
+                "warning: {others} of the {} rows that were looked at are of another day than {day} (in UTC), and a DAG leaves such rows out: if these \
+                 are local days, `flowkit etl load --local-days` puts them together",
+                guess.times.len()
+            );
+        }
     }
 }
 
@@ -206,13 +199,36 @@ fn strange(name: &str) -> Option<char> {
     name.chars().find(|&c| !(c.is_alphanumeric() || "_-./+=@,:%~".contains(c)))
 }
 
-/// The name of each day's file: that of the sample, with FlowETL's date in the place of its own.
-fn file_template(sample: &Path) -> String {
-    let name = sample.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let days = etl::plan(&[Input::File(sample.to_owned())], None, false).ok();
-    let Some(date) = days.and_then(|days| Some(days.first()?.date)) else { return name };
-    let plain = date.format(format_description!("[year][month][day]")).expect("a date has year, month and day");
-    name.replace(&plain, "{{ ds_nodash }}").replace(&date.to_string(), "{{ ds }}")
+/// What takes the rows of the run's day, and refuses a file that has none.
+fn of_the_day(time: &str) -> String {
+    let is_of_day = format!("{time} >= '{{{{ ds }}}}' AND {time} < '{{{{ tomorrow_ds }}}}'");
+    format!(
+        "
+        -- Rows of another day (in UTC) would make the last step fail: they are left out, and `flowkit etl check` names them. One without a time
+        -- is not: FlowDB refuses it.
+        WHERE coalesce({is_of_day}, true)
+        -- A file without a row of the day ends the run, which would count as a day on which nobody called.
+        AND (SELECT CASE count(*) WHEN 0 THEN concat('rows of {{{{ ds }}}} (in UTC) in the file: ', count(*))::boolean ELSE true END
+             FROM (SELECT FROM {{{{ staging_table }}}} WHERE {is_of_day} LIMIT 1) AS found)"
+    )
+}
+
+fn first_day(day: Option<Date>) -> String {
+    let day = day.unwrap_or(time::macros::date!(2016 - 01 - 01));
+    format!("{}, {}, {}", day.year(), u8::from(day.month()), day.day())
+}
+
+/// The name of each day's file: that of the sample, with FlowETL's date in the place of its own, however that is written.
+fn file_template(name: &str, day: Option<Date>) -> String {
+    let Some(day) = day else { return name.to_owned() };
+    let plain = day.format(format_description!("[year][month][day]")).expect("a date has year, month and day");
+    let ways = [
+        (plain, "{{ ds_nodash }}"),
+        (day.to_string(), "{{ ds }}"),
+        (day.to_string().replace('-', "_"), "{{ ds.replace('-', '_') }}"),
+        (day.to_string().replace('-', "."), "{{ ds.replace('-', '.') }}"),
+    ];
+    ways.iter().fold(name.to_owned(), |name, (written, template)| name.replace(written, template))
 }
 
 /// The fields as columns of a foreign table: any name will do there that is one in SQL.
@@ -291,18 +307,6 @@ fn python(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// A text inside of quotes of SQL's, in a template of Jinja's.
-fn sql(text: &str) -> String {
-    text.replace('\'', "''")
-}
-
-/// PostgreSQL's words for the parts of a pattern.
-fn template(pattern: &str) -> String {
-    [("%Y", "YYYY"), ("%m", "MM"), ("%d", "DD"), ("%b", "Mon"), ("%H", "HH24"), ("%M", "MI"), ("%S", "SS")]
-        .iter()
-        .fold(pattern.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,7 +325,16 @@ mod tests {
         for sign in [';', '$', '`', '{', '\'', '"', '|', '&', ' ', '\n', '\\', '*', '('] {
             assert_eq!(strange(&format!("calls{sign}_20160101.csv")), Some(sign));
         }
-        assert_eq!(template("%d/%m/%Y %H:%M:%S"), "DD/MM/YYYY HH24:MI:SS");
         assert_eq!(shortened("it's\n\"so\""), "\"it's\\n\\\"so\\\"\"");
+    }
+
+    #[test]
+    fn each_days_file_has_its_own_name() {
+        let of = |name: &str| file_template(name, Some(time::macros::date!(2016 - 01 - 31)));
+        assert_eq!(of("calls_20160131.csv"), "calls_{{ ds_nodash }}.csv");
+        assert_eq!(of("2016-01-31/calls.csv"), "{{ ds }}/calls.csv");
+        assert_eq!(of("calls_2016_01_31.csv.gz"), "calls_{{ ds.replace('-', '_') }}.csv.gz");
+        assert_eq!(of("calls-2016.01.31.csv"), "calls-{{ ds.replace('-', '.') }}.csv");
+        assert_eq!(file_template("calls.csv", None), "calls.csv");
     }
 }

@@ -99,7 +99,7 @@ impl Up {
             ("retry_delay=timedelta(minutes=30)", "retry_delay=timedelta(seconds=1)"),
             // One day, at once.
             ("    indexes=[", "    end_date=datetime(2016, 3, 1),\n    flux_check_wait_interval=1,\n    indexes=["),
-            ("WHERE f_", &format!("WHERE {SLOW} AND f_")),
+            ("WHERE coalesce(", &format!("WHERE {SLOW} AND coalesce(")),
         ] {
             assert!(dag.contains(from), "{from}: {dag}");
             dag = dag.replace(from, to);

@@ -53,6 +53,32 @@ fn local_days_become_days_of_utc() {
     assert!(check.stdout.contains("2016-01-04: 24 rows of 1 cells"), "{check:?}");
 }
 
+/// A delivery that failed: its day would be loaded by half.
+#[test]
+fn a_file_without_rows_leaves_its_days_as_they_are() {
+    let rig = Rig::started();
+    let first = rig.file("calls_20160101.csv", hours(1, ""));
+    let third = rig.file("calls_20160103.csv", hours(3, ""));
+    let zone = ["load", "calls", "--local-days", "--timezone", "America/Port-au-Prince"];
+    for empty in ["", "datetime,msisdn,location_id\n"] {
+        let second = rig.file("calls_20160102.csv", empty);
+        let said = rig.run(&zone, &[&first, &second, &third]);
+        assert_ne!(said.status, Some(0), "{said:?}");
+        assert!(said.stderr.contains("calls_20160102.csv has no rows: was it delivered whole?"), "{said:?}");
+        assert_eq!(rig.value("SELECT count(*) FROM events.calls"), "0", "{said:?}");
+    }
+    let second = rig.file("calls_20160102.csv", hours(2, ""));
+    let said = rig.run(&zone, &[&first, &second, &third]);
+    assert!(said.stdout.starts_with("loaded 2 days, 48 rows"), "{said:?}");
+    // Nobody may have called in a part of a day, and then there is a header.
+    let part = rig.file("a_20160110.csv", "datetime,msisdn,location_id\n2016-01-10 00:00:00,a,c\n");
+    for (other, rows) in [("", "0"), ("datetime,msisdn,location_id\n", "1")] {
+        let other = rig.file("b_20160110.csv", other);
+        let said = rig.run(&["load", "calls", "--parts"], &[&part, &other]);
+        assert_eq!(rig.value("SELECT count(*) FROM events.calls WHERE datetime >= '2016-01-10'"), rows, "{said:?}");
+    }
+}
+
 #[test]
 fn what_a_killed_replacement_leaves_is_shown_and_cleared_away() {
     let rig = Rig::started();

@@ -21,7 +21,9 @@ fn a_dag_is_written_out_of_a_sample() {
         "    start_date=datetime(2016, 1, 1),",
         "            f_a_number AS msisdn,",
         "            NULL::numeric(8) AS tac,",
-        "            (to_timestamp(f_start_time, 'DD/MM/YYYY HH24:MI:SS')::timestamp AT TIME ZONE 'Africa/Maputo') AS datetime,",
+        "            (CASE WHEN btrim(f_start_time) ~ '^[0-9]{1,2}/[0-9]{1,2}/[0-9]{4} [0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}$' \
+         THEN to_timestamp(f_start_time, 'DD/MM/YYYY HH24:MI:SS')::timestamp ELSE ('not DD/MM/YYYY HH24:MI:SS: ' || f_start_time)::timestamp END \
+         AT TIME ZONE 'Africa/Maputo') AS datetime,",
         "#   f_note: \"Note\"; \"x, y\"; left out",
     ] {
         assert!(dag.lines().any(|found| found == line), "{line}\n{dag}");
@@ -38,6 +40,7 @@ fn a_dag_is_written_out_of_a_sample() {
         .replace("{{ ds }}", "2016-01-01")
         .replace("{{ tomorrow_ds }}", "2016-01-02");
     let fields: Vec<&str> = dag.lines().filter_map(|line| Some(line.trim().split_once(": \"TEXT")?.0)).collect();
+    assert!(said.stderr.contains("2 of the 2 rows that were looked at are of another day than 2016-01-01"), "{said:?}");
     let make = format!(
         "CREATE TABLE sample ({}); INSERT INTO sample VALUES ('a', '01/01/2016 03:00:00', 'c1', 'x'), ('b', '01/01/2016 01:00:00', NULL, NULL)",
         fields.iter().map(|field| format!("{field} text")).collect::<Vec<_>>().join(", ")
@@ -47,6 +50,19 @@ fn a_dag_is_written_out_of_a_sample() {
         rig.ask(&format!("SELECT msisdn, datetime, location_id, tac FROM ({sql}) AS rows")),
         ["a 2016-01-01 01:00:00+00 c1 -"]
     );
+    // What the loader refuses ends a run: times that are only near to the pattern, and a file of another day.
+    for (values, error) in [
+        ("('a', '01/01/2016 03:00:00 PM', 'c1', NULL)", "not DD/MM/YYYY HH24:MI:SS: 01/01/2016 03:00:00 PM"),
+        ("('a', '01/01/2016 03:00:00+05:00', 'c1', NULL)", "not DD/MM/YYYY"),
+        ("('a', '01/01/2016 03:00', 'c1', NULL)", "not DD/MM/YYYY"),
+        ("('a', '01/01/16 03:00:00', 'c1', NULL)", "not DD/MM/YYYY"),
+        ("('a', '31/02/2016 03:00:00', 'c1', NULL)", "out of range"),
+        ("('a', '05/01/2016 03:00:00', 'c1', NULL)", "rows of 2016-01-01 (in UTC) in the file: 0"),
+    ] {
+        rig.cluster.run(SUPERUSER, &format!("TRUNCATE sample; INSERT INTO sample VALUES {values}")).expect("a row");
+        let failed = rig.cluster.run(SUPERUSER, &format!("SELECT count(datetime) FROM ({sql}) AS rows")).unwrap_err();
+        assert!(format!("{failed:?}").contains(error), "{values}: {failed:?}");
+    }
 }
 
 /// Fields come as what they are, read by FlowDB's server as `COPY` would read them.
@@ -99,8 +115,8 @@ fn dag_reads(rig: &Rig, zone: &str, time: &str, rows: &[&str]) {
     assert_eq!(
         fields,
         [
-            &format!("f_datetime {time}"),
-            "f_msisdn TEXT",
+            &format!("f_datetime {time} OPTIONS (force_null 'true')"),
+            "f_msisdn TEXT OPTIONS (force_null 'true')",
             "f_duration NUMERIC OPTIONS (force_null 'true')",
             "f_outgoing BOOLEAN OPTIONS (force_null 'true')",
             "f_tac NUMERIC(8) OPTIONS (force_null 'true')",
@@ -118,4 +134,31 @@ fn dag_reads(rig: &Rig, zone: &str, time: &str, rows: &[&str]) {
     let sql = sql.replace("{{ ds }}", "2016-01-01").replace("{{ tomorrow_ds }}", "2016-01-02");
     let read = rig.ask(&format!("SELECT msisdn, datetime, duration, outgoing, tac, imei FROM ({sql}) AS rows"));
     assert_eq!(read, rows, "{zone}");
+}
+
+/// One moment in the ways that the loader knows, of a field that says where it is, and of one that doesn't.
+#[test]
+fn a_dag_knows_zones_as_the_loader_does() {
+    let rig = Rig::started();
+    let text = "msisdn,datetime\na,2016-01-01 03:00:00\n";
+    let sample = rig.file("calls_2016_01_01.csv", text);
+    let words = ["new", "calls", "--timezone", "Africa/Maputo", "--csv"];
+    let said = Said::of(rig.bare(&words, &[&sample]).output().expect("flowkit starts"));
+    assert_eq!((said.status, said.stderr.as_str()), (Some(0), ""));
+    assert!(said.stdout.contains("filename=\"/etl/calls_{{ ds.replace('-', '_') }}.csv\""), "{}", said.stdout);
+    let at = said.stdout.lines().find_map(|line| line.trim().strip_suffix(" AS datetime,")).expect("its SQL");
+    for (text, utc) in [
+        ("20160131T010000Z", "01:00"),
+        ("20160131T020000+05", "21:00"),
+        ("2016-01-31 01:00:00 UTC", "01:00"),
+        ("2016-01-31 01:00:00 gmt", "01:00"),
+        ("2016-01-31 02:00:00Z ", "02:00"),
+        ("2016-01-31 02:00:00.5-04:00", "06:00"),
+        ("2016-01-31 02:00", "00:00"),
+        ("20160131T020000", "00:00"),
+        (" 2016/01/31 02:00:00 ", "00:00"),
+    ] {
+        let asked = format!("SELECT to_char({at}, 'HH24:MI') FROM (SELECT '{text}'::text AS f_datetime) AS row");
+        assert_eq!(rig.cluster.value(SUPERUSER, &asked), utc, "{text:?}");
+    }
 }
