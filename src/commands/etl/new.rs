@@ -239,7 +239,9 @@ fn fields(columns: &[Guessed]) -> Vec<String> {
         let plain: String =
             column.name.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         // With this before it no name is a word of SQL's own, or begins with a digit.
-        let base = format!("f_{}", plain.trim_matches('_'));
+        let mut base = format!("f_{}", plain.trim_matches('_'));
+        // PostgreSQL cuts names at 63 bytes, and two could be one then.
+        base.truncate(50);
         let mut name = base.clone();
         for number in 2.. {
             if taken.insert(name.clone()) {
@@ -320,6 +322,11 @@ mod tests {
         assert_eq!(
             named(&["A number", "a-number", "1st", "select", "Größe", ""]),
             ["f_a_number", "f_a_number_2", "f_1st", "f_select", "f_gr__e", "f_"]
+        );
+        let long = "a".repeat(100);
+        assert_eq!(
+            named(&[&format!("{long}1"), &format!("{long}2")]),
+            [format!("f_{}", &long[..48]), format!("f_{}_2", &long[..48])]
         );
         assert_eq!(strange("/etl/Größe-1_a+b=c@d,e:f%~.2016.gz"), None);
         for sign in [';', '$', '`', '{', '\'', '"', '|', '&', ' ', '\n', '\\', '*', '('] {

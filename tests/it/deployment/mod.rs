@@ -131,6 +131,12 @@ fn all_roles_may_listen_on_an_address_of_the_machine() {
 fn a_rotation_says_what_puts_the_new_secrets_in_force() {
     let deployment = Deployment::new();
     deployment.done(&["up", "--detach"]);
+    // All or none.
+    let redis = deployment.pid("redis");
+    let refused = deployment.flowkit(&["restart", "redis", "radis"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", show(&refused));
+    assert!(text(&refused.stderr).contains("there is no service \"radis\""), "{}", show(&refused));
+    assert_eq!(deployment.pid("redis"), redis);
     let secrets = deployment.state().join("secrets");
     for names in [&["FLOWMACHINE_FLOWDB_PASSWORD"][..], &["REDIS_PASSWORD", "FLOWDB_POSTGRES_PASSWORD"]] {
         let before = deployment.pid("flowmachine").unwrap();
