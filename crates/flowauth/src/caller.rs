@@ -17,8 +17,10 @@ use web::{Error, Peer, RequestId};
 use crate::acts::keys::fits;
 use crate::app::{App, hex};
 use crate::pages::Form;
+use crate::store::Change;
 use crate::store::audit::Actor;
 use crate::store::keys::{self, Key};
+use crate::store::known::{self, Known};
 use crate::store::sessions::{self, Session};
 use crate::store::users::User;
 
@@ -57,7 +59,8 @@ pub struct Caller {
 enum By {
     Nothing,
     Session(Session),
-    Key(User, Key),
+    /// With its digest.
+    Key(User, Key, String),
 }
 
 impl Caller {
@@ -69,7 +72,7 @@ impl Caller {
         match &self.by {
             By::Nothing => Err(Error::of(StatusCode::UNAUTHORIZED)),
             By::Session(session) => Ok(&session.user),
-            By::Key(user, _) => Ok(user),
+            By::Key(user, ..) => Ok(user),
         }
     }
 
@@ -128,9 +131,15 @@ pub async fn admit(app: &App, access: Access, request: &Parts) -> Result<Caller,
     let user = match &by {
         By::Nothing => None,
         By::Session(session) => Some((session.user.id, session.user.name.clone())),
-        By::Key(user, key) => Some((user.id, format!("{} by the key {}", user.name, key.name))),
+        By::Key(user, key, _) => Some((user.id, format!("{} by the key {}", user.name, key.name))),
     };
-    let caller = Caller { by, actor: Actor { user, address: address(peer, headers), request: id } };
+    let known = match &by {
+        By::Nothing => None,
+        By::Session(session) => Some((known::By::Session(session.id.clone()), &session.user)),
+        By::Key(user, _, digest) => Some((known::By::Key(digest.clone()), user)),
+    };
+    let known = known.map(|(by, user)| Known { by, user: user.clone() });
+    let caller = Caller { by, actor: Actor { user, address: address(peer, headers), request: id, known } };
     if access == Access::Open {
         return Ok(caller);
     }
@@ -138,7 +147,7 @@ pub async fn admit(app: &App, access: Access, request: &Parts) -> Result<Caller,
     let changes = !matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
     match &caller.by {
         // Nothing sends a key unasked, as browsers send cookies.
-        By::Key(_, key) if !fits(key.may, access, &request.method) => {
+        By::Key(_, key, _) if !fits(key.may, access, &request.method) => {
             return Err(Error::new(StatusCode::FORBIDDEN, "This key may not do that: sign in, or use one that may."));
         }
         By::Key(..) => {}
@@ -158,6 +167,25 @@ pub async fn admit(app: &App, access: Access, request: &Parts) -> Result<Caller,
     Ok(caller)
 }
 
+impl App {
+    /// Begins to write for somebody who was let in. They may have waited for others who write, who may have put them out or taken
+    /// rights from them: so they are looked at again, now that nobody else writes.
+    ///
+    /// # Errors
+    /// 401: their session or key has ended, or they are disabled. 403: they are not who they were.
+    pub(crate) async fn change(&self, actor: &Actor) -> Result<Change, Error> {
+        let mut change = self.store.change().await?;
+        if let Some(known) = &actor.known {
+            let user = known.again(&mut change).await?.ok_or_else(|| Error::of(StatusCode::UNAUTHORIZED))?;
+            if user != known.user {
+                let text = "Your account was changed in the meantime: try again.";
+                return Err(Error::new(StatusCode::FORBIDDEN, text));
+            }
+        }
+        Ok(change)
+    }
+}
+
 /// By what a request is known: a key, where it brings one, good or not; else its session.
 async fn by(app: &App, headers: &HeaderMap) -> Result<By, Error> {
     if let Some(given) = headers.get(header::AUTHORIZATION) {
@@ -166,7 +194,7 @@ async fn by(app: &App, headers: &HeaderMap) -> Result<By, Error> {
         let found = keys::find(&mut *app.store.read().await?, &digest).await?;
         let (user, key) =
             found.ok_or_else(|| Error::new(StatusCode::UNAUTHORIZED, "There is no such key, or it has ended."))?;
-        return Ok(By::Key(user, key));
+        return Ok(By::Key(user, key, digest));
     }
     let Some(id) = brought(headers) else { return Ok(By::Nothing) };
     let session = sessions::find(&mut *app.store.read().await?, &id).await?;

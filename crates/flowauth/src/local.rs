@@ -180,7 +180,7 @@ impl App {
         let server = Local::new(url, move || trusted.clone()).ok().filter(|_| url.len() <= LONGEST);
         let text = "Give FlowAPI's address as https://HOST:PORT.";
         let server = server.ok_or_else(|| wrong_as("server-address", "url", text))?;
-        let change = self.store.change().await?;
+        let change = self.change(actor).await?;
         change.commit(&actor.does("server.fetch", url, json!({}))).await?;
         server.fetch().await.map_err(|why| {
             let text = "No FlowAPI with a certificate that is good answers there. The program's log says why.";

@@ -81,7 +81,7 @@ impl App {
     /// # Errors
     /// 404 for a server that there is not; 403 for a role that is not theirs; 400 for what is beyond their limits.
     pub async fn mint(&self, actor: &Actor, user: &User, server: i64, ask: &Ask) -> Result<Minted, Error> {
-        let mut change = self.store.change().await?;
+        let mut change = self.change(actor).await?;
         let server = servers::find(&mut change, server).await?.ok_or_else(|| Error::of(StatusCode::NOT_FOUND))?;
         if ask.name.trim().is_empty()
             || ask.name.chars().count() > LONGEST_NAME
@@ -115,7 +115,7 @@ impl App {
     /// # Errors
     /// 404 for a token that is not theirs; 403 when a role of it is theirs no longer; 400 as with [`App::mint`].
     pub async fn renew(&self, actor: &Actor, user: &User, id: i64, minutes: Option<i64>) -> Result<Minted, Error> {
-        let mut change = self.store.change().await?;
+        let mut change = self.change(actor).await?;
         let token = self.own(&mut change, user, id).await?;
         let server = match token.made.server {
             Some(server) => servers::find(&mut change, server).await?,
@@ -145,7 +145,7 @@ impl App {
     /// # Errors
     /// 404 for a token that is not theirs.
     pub async fn revoke(&self, actor: &Actor, user: &User, id: i64) -> Result<(), Error> {
-        let mut change = self.store.change().await?;
+        let mut change = self.change(actor).await?;
         let token = self.own(&mut change, user, id).await?;
         self.revoke_one(change, actor, &token).await
     }
@@ -155,7 +155,7 @@ impl App {
     /// # Errors
     /// 404 for a token that there is not.
     pub async fn revoke_any(&self, actor: &Actor, id: i64) -> Result<(), Error> {
-        let mut change = self.store.change().await?;
+        let mut change = self.change(actor).await?;
         let token = tokens::find(&mut change, id).await?.ok_or_else(|| Error::of(StatusCode::NOT_FOUND))?;
         self.revoke_one(change, actor, &token).await
     }

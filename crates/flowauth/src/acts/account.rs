@@ -13,11 +13,12 @@ use crate::codes;
 use crate::passwords::Strength;
 use crate::store::factors::{self, Pending};
 use crate::store::users::User;
-use crate::store::{attempts, now, sessions, users};
+use crate::store::{attempts, invitations, keys, now, sessions, users};
 
-/// Gives oneself another password. Sessions elsewhere end.
+/// Gives oneself another password. Sessions elsewhere end, and all of one's keys.
 pub async fn password(app: &App, caller: &Caller, old: &str, new: &str) -> Result<(), Error> {
     let user = caller.user()?;
+    let wrong = || wrong_as("password", "password", "Password incorrect.");
     let (hash, counted) = {
         let mut db = app.store.read().await?;
         let who = format!("own password {}", user.id);
@@ -25,13 +26,19 @@ pub async fn password(app: &App, caller: &Caller, old: &str, new: &str) -> Resul
         (users::password(&mut db, user.id).await?, who)
     };
     if !app.passwords.check(old, hash.as_deref()).await.map_err(busy)? {
-        return Err(wrong_as("password", "password", "Password incorrect."));
+        return Err(wrong());
     }
     attempts::forget(&mut *app.store.read().await?, &counted).await?;
-    let hash = strong(app, new, &user.name, "newPassword").await?;
-    let mut change = app.store.change().await?;
-    users::set_password(&mut change, user.id, &hash).await?;
-    // Whoever knew the old one is out.
+    let new = strong(app, new, &user.name, "newPassword").await?;
+    let mut change = app.change(&caller.actor).await?;
+    // Another may have been set since the old one was checked: that one stays.
+    if users::password(&mut change, user.id).await? != hash {
+        return Err(wrong());
+    }
+    users::set_password(&mut change, user.id, &new).await?;
+    // Whoever knew the old one is out, with the keys that they may have made and the link that they may have kept.
+    keys::remove_all(&mut change, user.id).await?;
+    invitations::remove_all(&mut change, user.id).await?;
     sessions::end_others(&mut change, user.id, caller.session()).await?;
     Ok(change.commit(&caller.actor.does("user.password", &*user.name, json!({ "by": "themselves" }))).await?)
 }
@@ -63,7 +70,7 @@ pub async fn propose(app: &App, caller: &Caller, with_secret: bool) -> Result<Sh
     let vault = &app.keys.vault;
     let sealed = secret.as_ref().map(|secret| vault.seal(secret));
     let pending = Pending { reference: reference.clone(), secret: sealed, codes: vault.seal(&codes.join("\n")) };
-    let mut change = app.store.change().await?;
+    let mut change = app.change(&caller.actor).await?;
     factors::propose(&mut change, user.id, &pending).await?;
     change.commit(&caller.actor.does("factor.show", &*user.name, json!({ "codes_alone": !with_secret }))).await?;
     Ok(Shown { reference, secret, codes })
@@ -92,7 +99,7 @@ pub async fn confirm(
         Error::new(StatusCode::UNAUTHORIZED, text).with("reason", "set-up-over")
     };
     attempts::count(&mut *app.store.read().await?, &code_of(user), FREE_CODES).await?.map_err(later)?;
-    let mut change = app.store.change().await?;
+    let mut change = app.change(&caller.actor).await?;
     let pending = factors::pending(&mut change, user.id).await?.ok_or_else(tampered)?;
     let sealed = pending.secret.as_deref().ok_or_else(tampered)?;
     let own = app.keys.vault.open(sealed)?;
@@ -115,7 +122,7 @@ pub async fn use_codes(app: &App, caller: &Caller, reference: &str) -> Result<()
     if !user.has_factor {
         return Err(missing());
     }
-    let mut change = app.store.change().await?;
+    let mut change = app.change(&caller.actor).await?;
     let pending = factors::pending(&mut change, user.id).await?.filter(|pending| pending.reference == reference);
     let tampered =
         || Error::new(StatusCode::UNAUTHORIZED, "Backup codes been tampered with.").with("reason", "set-up-over");
@@ -132,7 +139,7 @@ pub async fn disable(app: &App, caller: &Caller) -> Result<(), Error> {
         let text = "An administrator requires two-factor authentication of you.";
         return Err(Error::new(StatusCode::FORBIDDEN, text).with("reason", "factor-required"));
     }
-    let mut change = app.store.change().await?;
+    let mut change = app.change(&caller.actor).await?;
     factors::disable(&mut change, user.id).await?;
     Ok(change.commit(&caller.actor.does("factor.disable", &*user.name, json!({ "by": "themselves" }))).await?)
 }
@@ -140,7 +147,7 @@ pub async fn disable(app: &App, caller: &Caller) -> Result<(), Error> {
 /// Ends all of one's sessions but this one.
 pub async fn end_others(app: &App, caller: &Caller) -> Result<(), Error> {
     let user = caller.user()?;
-    let mut change = app.store.change().await?;
+    let mut change = app.change(&caller.actor).await?;
     sessions::end_others(&mut change, user.id, caller.session()).await?;
     Ok(change.commit(&caller.actor.does("sessions.end", &*user.name, json!({ "by": "themselves" }))).await?)
 }

@@ -66,7 +66,7 @@ pub async fn add(app: &App, actor: &Actor, user: &User, wanted: &Wanted) -> Resu
     }
     let (key, digest) = new_key();
     let expires_at = now() + days * 86400;
-    let mut change = app.store.change().await?;
+    let mut change = app.change(actor).await?;
     if keys::of_user(&mut change, user.id).await?.len() >= MOST {
         return Err(wrong_as("key-number", "name", format!("There are {MOST} keys already; remove one first.")));
     }
@@ -87,7 +87,7 @@ pub async fn machine(app: &App, id: i64) -> Result<User, Error> {
 
 /// Removes a user's key.
 pub async fn remove(app: &App, actor: &Actor, user: i64, id: i64) -> Result<(), Error> {
-    let mut change = app.store.change().await?;
+    let mut change = app.change(actor).await?;
     let owner = users::find(&mut change, user).await?.ok_or_else(missing)?;
     let name = keys::remove(&mut change, user, id).await?.ok_or_else(missing)?;
     Ok(change.commit(&actor.does("key.remove", name, json!({ "id": id, "user": owner.name }))).await?)

@@ -98,7 +98,7 @@ pub async fn add(app: &App, caller: &Caller, site: &str, new: New<'_>) -> Result
         created_at: 0,
         used_at: None,
     };
-    let mut change = app.store.change().await?;
+    let mut change = app.change(&caller.actor).await?;
     if passkeys::of_user(&mut change, user.id).await?.len() >= MOST {
         return Err(wrong_as("passkey-number", "", format!("You have {MOST} passkeys; remove one first.")));
     }
@@ -116,7 +116,7 @@ pub async fn add(app: &App, caller: &Caller, site: &str, new: New<'_>) -> Result
 /// Removes one.
 pub async fn remove(app: &App, caller: &Caller, id: i64) -> Result<(), Error> {
     let user = caller.user()?;
-    let mut change = app.store.change().await?;
+    let mut change = app.change(&caller.actor).await?;
     let name = passkeys::remove(&mut change, user.id, id).await?.ok_or_else(missing)?;
     let is_last = !user.has_app && passkeys::of_user(&mut change, user.id).await?.is_empty();
     if is_last && user.needs_factor {

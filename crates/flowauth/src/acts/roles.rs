@@ -72,7 +72,7 @@ fn noted(id: i64, server: &Server, had: &Wanted, wanted: &Wanted) -> Value {
 /// Adds a role to a server.
 pub async fn add(app: &App, actor: &Actor, server: i64, wanted: Wanted) -> Result<Role, Error> {
     let had = Wanted::default();
-    let mut change = app.store.change().await?;
+    let mut change = app.change(actor).await?;
     let server = servers::find(&mut change, server).await?.ok_or_else(missing)?;
     let wanted = check(&mut change, &server, &had, wanted).await?;
     let id = roles::add(&mut change, server.id, &wanted).await.map_err(|error| taken(error, "name", TAKEN))?;
@@ -87,7 +87,7 @@ pub async fn change(
     id: i64,
     wanted: impl FnOnce(&Wanted) -> Result<Wanted, Error>,
 ) -> Result<(), Error> {
-    let mut change = app.store.change().await?;
+    let mut change = app.change(actor).await?;
     let role = roles::find(&mut change, id).await?.ok_or_else(missing)?;
     let server = servers::find(&mut change, role.server).await?.ok_or_else(missing)?;
     let wanted = wanted(&role.wanted)?;
@@ -99,7 +99,7 @@ pub async fn change(
 
 /// Removes a role. Tokens that carry it live on.
 pub async fn remove(app: &App, actor: &Actor, id: i64) -> Result<(), Error> {
-    let mut change = app.store.change().await?;
+    let mut change = app.change(actor).await?;
     let role = roles::find(&mut change, id).await?.ok_or_else(missing)?;
     roles::remove(&mut change, id).await?;
     let detail = json!({ "id": id, "server": role.server });
@@ -108,7 +108,7 @@ pub async fn remove(app: &App, actor: &Actor, id: i64) -> Result<(), Error> {
 
 /// Revokes every token that carries a role, and says how many those were.
 pub async fn revoke(app: &App, actor: &Actor, id: i64) -> Result<u64, Error> {
-    let mut change = app.store.change().await?;
+    let mut change = app.change(actor).await?;
     let role = roles::find(&mut change, id).await?.ok_or_else(missing)?;
     let count = tokens::revoke_of_role(&mut change, id).await?;
     change.commit(&actor.does("role.revoke_tokens", role.wanted.name, json!({ "id": id, "tokens": count }))).await?;

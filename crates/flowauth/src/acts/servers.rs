@@ -38,7 +38,7 @@ pub fn read(text: &[u8]) -> Result<Specification, Error> {
 pub async fn add(app: &App, actor: &Actor, wanted: Wanted, names: &BTreeSet<String>) -> Result<i64, Error> {
     let wanted = Wanted { name: name(Some(&wanted.name), "name", "Must provide server name")?, ..wanted };
     check_scopes(names).map_err(|why| wrong("scopes", why))?;
-    let mut change = app.store.change().await?;
+    let mut change = app.change(actor).await?;
     let id = servers::add(&mut change, &wanted).await.map_err(|error| taken(error, "name", TAKEN))?;
     let difference = servers::compare(&mut change, id, names).await?;
     servers::apply(&mut change, id, &difference).await?;
@@ -54,7 +54,7 @@ pub async fn change(
     id: i64,
     wanted: impl FnOnce(&Wanted) -> Result<Wanted, Error>,
 ) -> Result<(), Error> {
-    let mut change = app.store.change().await?;
+    let mut change = app.change(actor).await?;
     let server = servers::find(&mut change, id).await?.ok_or_else(missing)?;
     let wanted = wanted(&server.wanted)?;
     let wanted = Wanted { name: name(Some(&wanted.name), "name", "Must provide server name")?, ..wanted };
@@ -65,7 +65,7 @@ pub async fn change(
 
 /// Removes a server, whose tokens are revoked.
 pub async fn remove(app: &App, actor: &Actor, id: i64) -> Result<(), Error> {
-    let mut change = app.store.change().await?;
+    let mut change = app.change(actor).await?;
     let server = servers::find(&mut change, id).await?.ok_or_else(missing)?;
     let revoked = tokens::revoke_of_server(&mut change, id).await?;
     servers::remove(&mut change, id).await?;
@@ -90,7 +90,7 @@ async fn apply(
 
 /// Makes these all scopes of a server.
 pub async fn set_scopes(app: &App, actor: &Actor, id: i64, names: &BTreeSet<String>) -> Result<Difference, Error> {
-    let mut change = app.store.change().await?;
+    let mut change = app.change(actor).await?;
     let server = servers::find(&mut change, id).await?.ok_or_else(missing)?;
     apply(actor, change, &server, names).await
 }
@@ -110,7 +110,7 @@ pub fn is_of(specification: &Specification, server: &Server) -> Result<(), Error
 
 /// Takes over the scopes of a specification of this server.
 pub async fn take_over(app: &App, actor: &Actor, id: i64, specification: &Specification) -> Result<Difference, Error> {
-    let mut change = app.store.change().await?;
+    let mut change = app.change(actor).await?;
     let server = servers::find(&mut change, id).await?.ok_or_else(missing)?;
     is_of(specification, &server)?;
     apply(actor, change, &server, &specification.scopes).await

@@ -12,7 +12,7 @@ use crate::passkeys::{Answer, Expected, Refusal};
 use crate::passwords::Passwords;
 use crate::store::audit::Actor;
 use crate::store::users::User;
-use crate::store::{Change, attempts, factors, now, passkeys, sessions, users};
+use crate::store::{Change, attempts, factors, identities, now, passkeys, sessions, users};
 
 /// Failures that cost nothing: of a user from one address, of a user from anywhere, from an address.
 const FREE: [i64; 3] = [5, 50, 100];
@@ -23,12 +23,37 @@ pub const FREE_CODES: i64 = 5;
 /// Longest name that anybody has, in bytes.
 const LONGEST_NAME: usize = 300;
 
-/// The user with this name and password.
+/// By what it is known that it is they. It is looked at again when the session begins: in the meantime it may have come to an end.
+#[derive(Clone, Copy, Debug)]
+pub enum Proof<'a> {
+    /// The password that has this hash.
+    Password(&'a str),
+    /// A session that waits for a code, by its id.
+    Session(&'a str),
+    /// The word of the provider.
+    Provider,
+}
+
+fn refused() -> Error {
+    Error::new(StatusCode::UNAUTHORIZED, "Incorrect username or password.").with("reason", "sign-in")
+}
+
+/// Refuses whoever is not known any more, now that nobody else writes.
+async fn still(change: &mut Change, user: &User, proof: Proof<'_>) -> Result<(), Error> {
+    let proven = match proof {
+        Proof::Password(hash) => users::password(change, user.id).await?.as_deref() == Some(hash),
+        Proof::Session(id) => sessions::find(change, id).await?.is_some_and(|session| session.user.id == user.id),
+        Proof::Provider => !identities::of(change, user.id).await?.is_empty(),
+    };
+    let is_same = users::find(change, user.id).await?.as_ref() == Some(user);
+    if proven && is_same { Ok(()) } else { Err(refused()) }
+}
+
+/// The user with this name and password, and the hash that is kept of it.
 ///
 /// # Errors
 /// 401, the same and as late whatever was wrong; 429 for who has failed too often.
-pub async fn known(app: &App, actor: &Actor, name: &str, password: &str) -> Result<User, Error> {
-    let refused = || Error::new(StatusCode::UNAUTHORIZED, "Incorrect username or password.").with("reason", "sign-in");
+pub async fn known(app: &App, actor: &Actor, name: &str, password: &str) -> Result<(User, String), Error> {
     if name.len() > LONGEST_NAME {
         return Err(refused());
     }
@@ -45,19 +70,30 @@ pub async fn known(app: &App, actor: &Actor, name: &str, password: &str) -> Resu
     match found.filter(|(user, _)| fits && user.disabled_at.is_none() && !user.is_machine) {
         Some((user, hash)) => {
             // Now and never again the password is known: what is kept of it becomes what is kept of others'.
-            let better = match hash.filter(|hash| Passwords::is_old(hash)) {
+            let better = match hash.as_deref().filter(|hash| Passwords::is_old(hash)) {
                 Some(old) => Some((old, app.passwords.hash(password).await.map_err(busy)?)),
                 None => None,
             };
             let mut db = app.store.read().await?;
-            if let Some((old, new)) = better {
-                users::rehash(&mut db, user.id, &old, &new).await?;
-            }
+            let kept = match better {
+                Some((old, new)) if users::rehash(&mut db, user.id, old, &new).await? => Some(new),
+                // Another sign-in was earlier, or the password is another by now.
+                Some(_) => {
+                    drop(db);
+                    let other = users::password(&mut *app.store.read().await?, user.id).await?;
+                    if !app.passwords.check(password, other.as_deref()).await.map_err(busy)? {
+                        return Err(refused());
+                    }
+                    db = app.store.read().await?;
+                    other
+                }
+                None => hash,
+            };
             attempts::forget(&mut db, &counted[0]).await?;
             for who in &counted[1..] {
                 attempts::take_back(&mut db, who).await?;
             }
-            Ok(user)
+            Ok((user, kept.unwrap_or_default()))
         }
         None => {
             let change = app.store.change().await?;
@@ -68,9 +104,16 @@ pub async fn known(app: &App, actor: &Actor, name: &str, password: &str) -> Resu
 }
 
 /// Begins a session that is worth nothing until a code completes it. Its cookie and id.
-pub async fn await_code(app: &App, actor: &Actor, headers: &HeaderMap, user: &User) -> Result<(String, String), Error> {
+pub async fn await_code(
+    app: &App,
+    actor: &Actor,
+    headers: &HeaderMap,
+    user: &User,
+    proof: Proof<'_>,
+) -> Result<(String, String), Error> {
     let actor = Actor { user: Some((user.id, user.name.clone())), ..actor.clone() };
     let mut change = app.store.change().await?;
+    still(&mut change, user, proof).await?;
     if let Some(old) = caller::brought(headers) {
         sessions::end(&mut change, &old).await?;
     }
@@ -104,12 +147,13 @@ pub enum Given<'a> {
 /// and id.
 ///
 /// # Errors
-/// 401 for a code or a passkey that is none, 429 after too many of those.
+/// 401 for a code or a passkey that is none, and for who is not known any more; 429 after too many codes.
 pub async fn begin(
     app: &App,
     actor: &Actor,
     headers: &HeaderMap,
     user: &User,
+    proof: Proof<'_>,
     given: Given<'_>,
 ) -> Result<(String, String), Error> {
     // However somebody is known, a machine has no session.
@@ -135,6 +179,7 @@ pub async fn begin(
         Given::Nothing | Given::Provider | Given::Passkey { .. } => None,
     };
     let mut change = app.store.change().await?;
+    still(&mut change, user, proof).await?;
     let taken = match given {
         Given::Nothing => Ok("password"),
         Given::Provider => Ok("provider"),

@@ -67,7 +67,7 @@ pub async fn add(
         Some(password) => Some(strong(app, password, &wanted.name, "password").await?),
         None => None,
     };
-    let mut change = app.store.change().await?;
+    let mut change = app.change(actor).await?;
     let added = users::add(&mut change, &wanted, hash.as_deref()).await;
     let id = added.map_err(|error| taken(error, "username", TAKEN))?;
     let roles = known(&mut change, roles).await?;
@@ -105,7 +105,7 @@ pub async fn change(app: &App, caller: &Caller, id: i64, changes: Changes) -> Re
         }
         None => None,
     };
-    let mut change = app.store.change().await?;
+    let mut change = app.change(&caller.actor).await?;
     let user = users::find(&mut change, id).await?.ok_or_else(missing)?;
     let wanted = Wanted {
         name: match &changes.name {
@@ -187,7 +187,7 @@ pub async fn remove(app: &App, actor: &Actor, id: i64) -> Result<(), Error> {
 pub async fn invite(app: &App, actor: &Actor, id: i64) -> Result<(String, i64), Error> {
     let (key, digest) = new_link();
     let expires_at = now() + INVITED;
-    let mut change = app.store.change().await?;
+    let mut change = app.change(actor).await?;
     let user = users::find(&mut change, id).await?.ok_or_else(missing)?;
     if user.is_machine {
         return Err(never_signs_in());
@@ -211,7 +211,7 @@ pub async fn invited(app: &App, digest: &str) -> Result<Option<User>, Error> {
 pub async fn accept(app: &App, actor: &Actor, digest: &str, password: &str) -> Result<(), Error> {
     let user = invited(app, digest).await?.ok_or_else(missing)?;
     let hash = strong(app, password, &user.name, "newPassword").await?;
-    let mut change = app.store.change().await?;
+    let mut change = app.change(actor).await?;
     let user = invitations::find(&mut change, digest).await?.ok_or_else(missing)?;
     users::set_password(&mut change, user.id, &hash).await?;
     invitations::remove_all(&mut change, user.id).await?;

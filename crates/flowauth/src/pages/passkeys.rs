@@ -10,7 +10,7 @@ use super::factor;
 use super::signin::{halfway, second_step, signed_in, wanted};
 use super::{Form, Input, Page, Wrongs, to};
 use crate::acts::passkeys::{self as acts, New};
-use crate::acts::signin::{self, Given};
+use crate::acts::signin::{self, Given, Proof};
 use crate::acts::{missing, wrong_as};
 use crate::caller::Access::{Account, Open, SignedIn};
 use crate::passkeys::{Answer as Signed, site};
@@ -167,7 +167,7 @@ async fn sign_in(page: Page, form: Form) -> Answer {
     };
     let actor = Actor { user: None, ..page.caller.actor.clone() };
     let given = Given::Passkey { session: &session.id, site: &own_site(&page)?, answer };
-    match signin::begin(&page.app, &actor, &page.headers, &session.user, given).await {
+    match signin::begin(&page.app, &actor, &page.headers, &session.user, Proof::Session(&session.id), given).await {
         Ok((cookie, id)) => Ok(signed_in(&page, wanted(next), (&cookie, &id))),
         Err(error) => second_step(&page, &page.wrongs(error)?, &session.user, next).await,
     }

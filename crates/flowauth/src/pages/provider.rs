@@ -5,7 +5,7 @@ use web::Error;
 
 use super::signin::{sign_in_form, signed_in, wanted};
 use super::{Page, quoted, to};
-use crate::acts::signin::{self, Given};
+use crate::acts::signin::{self, Given, Proof};
 use crate::acts::{missing, provider as acts};
 use crate::caller::Access::Open;
 use crate::caller::{cookie, set_cookie};
@@ -71,9 +71,9 @@ async fn arrive(page: Page) -> Answer {
 /// A second factor that somebody has set up here is asked for here.
 async fn come_in(page: &Page, actor: &Actor, user: &User, next: &str) -> Answer {
     if user.has_factor {
-        let (cookie, id) = signin::await_code(&page.app, actor, &page.headers, user).await?;
+        let (cookie, id) = signin::await_code(&page.app, actor, &page.headers, user, Proof::Provider).await?;
         return Ok(signed_in(page, &format!("/sign-in/code?next={}", quoted(wanted(next))), (&cookie, &id)));
     }
-    let (cookie, id) = signin::begin(&page.app, actor, &page.headers, user, Given::Provider).await?;
+    let (cookie, id) = signin::begin(&page.app, actor, &page.headers, user, Proof::Provider, Given::Provider).await?;
     Ok(signed_in(page, wanted(next), (&cookie, &id)))
 }

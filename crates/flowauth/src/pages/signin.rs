@@ -8,7 +8,7 @@ use web::axum::response::{IntoResponse as _, Response};
 
 use super::passkeys::asked as asked_passkey;
 use super::{Form, Input, Page, Wrongs, quoted, to};
-use crate::acts::signin::Given;
+use crate::acts::signin::{Given, Proof};
 use crate::acts::{missing, signin, users};
 use crate::caller::Access::Open;
 use crate::caller::{self, link_digest};
@@ -79,18 +79,19 @@ async fn sign_in(page: Page, form: Form) -> Answer {
         return sign_in_form(&page, &wrongs, name, next);
     }
     let actor = Actor { user: None, ..page.caller.actor.clone() };
-    let user = match signin::known(&page.app, &actor, name, password).await {
-        Ok(user) => user,
+    let (user, hash) = match signin::known(&page.app, &actor, name, password).await {
+        Ok(known) => known,
         Err(error) => {
             let wrongs = page.wrongs(error)?.named(&[("", "username")]);
             return sign_in_form(&page, &wrongs, name, next);
         }
     };
+    let proof = Proof::Password(&hash);
     if user.has_factor {
-        let (cookie, id) = signin::await_code(&page.app, &actor, &page.headers, &user).await?;
+        let (cookie, id) = signin::await_code(&page.app, &actor, &page.headers, &user, proof).await?;
         return Ok(signed_in(&page, &format!("/sign-in/code?next={}", quoted(wanted(next))), (&cookie, &id)));
     }
-    let (cookie, id) = signin::begin(&page.app, &actor, &page.headers, &user, Given::Nothing).await?;
+    let (cookie, id) = signin::begin(&page.app, &actor, &page.headers, &user, proof, Given::Nothing).await?;
     Ok(signed_in(&page, wanted(next), (&cookie, &id)))
 }
 
@@ -144,7 +145,7 @@ pub async fn second_step(page: &Page, wrongs: &Wrongs, user: &User, next: &str) 
 
 async fn give_code(page: Page, form: Form) -> Answer {
     let Some(session) = halfway(&page).await? else { return Ok(to("/sign-in")) };
-    let user = session.user;
+    let (user, proof) = (session.user, Proof::Session(&session.id));
     if form.text("csrf") != page.csrf() {
         return Err(Error::of(StatusCode::FORBIDDEN).with("csrf", true));
     }
@@ -155,7 +156,7 @@ async fn give_code(page: Page, form: Form) -> Answer {
         return second_step(&page, &wrongs, &user, next).await;
     };
     let actor = Actor { user: None, ..page.caller.actor.clone() };
-    match signin::begin(&page.app, &actor, &page.headers, &user, Given::Code(code)).await {
+    match signin::begin(&page.app, &actor, &page.headers, &user, proof, Given::Code(code)).await {
         Ok((cookie, id)) => Ok(signed_in(&page, wanted(next), (&cookie, &id))),
         Err(error) => second_step(&page, &page.wrongs(error)?.named(&[("", "two_factor_code")]), &user, next).await,
     }

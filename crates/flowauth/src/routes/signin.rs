@@ -10,7 +10,7 @@ use web::axum::response::Response;
 
 use super::body::Body;
 use super::{Answer, Table, json};
-use crate::acts::signin::{self, Given};
+use crate::acts::signin::{self, Given, Proof};
 use crate::app::App;
 use crate::caller::Access::{Open, SignedIn};
 use crate::caller::{self, Caller};
@@ -44,12 +44,13 @@ async fn sign_in(State(app): State<Arc<App>>, caller: Caller, headers: HeaderMap
     };
     let code = body.text("two_factor_code")?;
     let actor = Actor { user: None, ..caller.actor };
-    let user = signin::known(&app, &actor, name, password).await?;
+    let (user, hash) = signin::known(&app, &actor, name, password).await?;
     if user.has_factor && code.is_none() {
         let text = "Must supply a two-factor authentication code.";
         return Err(Error::new(StatusCode::BAD_REQUEST, text).with("need_two_factor", true));
     }
-    let (cookie, id) = signin::begin(&app, &actor, &headers, &user, code.map_or(Given::Nothing, Given::Code)).await?;
+    let (proof, given) = (Proof::Password(&hash), code.map_or(Given::Nothing, Given::Code));
+    let (cookie, id) = signin::begin(&app, &actor, &headers, &user, proof, given).await?;
     let mut response = json(&about(&user))?;
     caller::sign_in_cookies(&app, response.headers_mut(), &cookie, &id);
     Ok(response)

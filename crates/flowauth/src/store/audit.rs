@@ -3,6 +3,7 @@
 use serde_json::Value;
 use sqlx::{AnyConnection, Row as _};
 
+use super::known::Known;
 use super::{Result, now};
 
 /// On whose behalf something is done.
@@ -14,12 +15,14 @@ pub struct Actor {
     pub address: String,
     /// The request's id, which is in the program's own log too.
     pub request: String,
+    /// By what they were let in; `None`: nobody was.
+    pub known: Option<Known>,
 }
 
 impl Actor {
     /// The program itself.
     pub fn program() -> Actor {
-        Actor { user: None, address: "local".to_owned(), request: String::new() }
+        Actor { address: "local".to_owned(), ..Actor::default() }
     }
 
     /// What this one does to an object.

@@ -18,6 +18,7 @@ pub mod factors;
 pub mod identities;
 pub mod invitations;
 pub mod keys;
+pub mod known;
 mod migrations;
 pub mod passkeys;
 pub mod roles;
@@ -129,7 +130,7 @@ impl Store {
         Ok(self.pool.acquire().await?)
     }
 
-    /// Begins to write, once nobody else does.
+    /// Begins to write, once nobody else does. What somebody does who was let in earlier begins by `App::change`, which looks at them again.
     ///
     /// # Errors
     /// The others take too long; the database can't be reached.

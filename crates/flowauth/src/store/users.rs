@@ -147,11 +147,10 @@ pub async fn set_password(db: &mut Change, id: i64, password: &str) -> Result<()
     Ok(())
 }
 
-/// Keeps the same password by another hash, unless it was changed meanwhile. Nobody decides anything by it, and the log has no line of it.
-pub async fn rehash(db: &mut AnyConnection, id: i64, old: &str, new: &str) -> Result<()> {
+/// Keeps the same password by another hash, unless it was changed meanwhile, and says whether. Nobody decides anything by it, and the log has no line of it.
+pub async fn rehash(db: &mut AnyConnection, id: i64, old: &str, new: &str) -> Result<bool> {
     let query = sqlx::query("UPDATE users SET password = $2 WHERE id = $1 AND password = $3");
-    query.bind(id).bind(new).bind(old).execute(db).await?;
-    Ok(())
+    Ok(query.bind(id).bind(new).bind(old).execute(db).await?.rows_affected() == 1)
 }
 
 /// Removes one, with sessions, factor and memberships. Their tokens stay in the books.

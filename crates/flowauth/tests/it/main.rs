@@ -15,6 +15,7 @@ mod oidc;
 mod pages;
 mod passkeys;
 mod postgres;
+mod races;
 mod rig;
 mod start;
 mod store;

@@ -63,7 +63,12 @@ async fn nothing_is_kept_without_its_line_in_the_log(address: Address) {
 
     let mut change = store.change().await.unwrap();
     let id = users::add(&mut change, &wanted, Some("hash")).await.unwrap();
-    let actor = Actor { user: Some((7, "root".to_owned())), address: "10.0.0.1".to_owned(), request: "r1".to_owned() };
+    let actor = Actor {
+        user: Some((7, "root".to_owned())),
+        address: "10.0.0.1".to_owned(),
+        request: "r1".to_owned(),
+        known: None,
+    };
     change.commit(&actor.does("user.add", "ann", json!({"is_admin": true}))).await.unwrap();
     drop(db);
     store.close().await;
