@@ -98,16 +98,27 @@ async fn revoke_any(State(app): State<Arc<App>>, caller: Caller, Id(token): Id<i
     json(&json!({ "revoked": true }))
 }
 
+/// Names, or nothing, or upstream's numbers. What is neither is no wish for all of them.
+fn asked_scopes(scopes: &Value) -> Result<Only, Error> {
+    let text = "The scopes of a role are a list of at least one name; without the field, all of them.";
+    match scopes {
+        Value::Null => Ok(None),
+        // Upstream's pages send whole roles, whose scopes are numbers: all of them.
+        Value::Array(all) if !all.is_empty() && all.iter().all(Value::is_number) => Ok(None),
+        Value::Array(all) => {
+            let names: Option<BTreeSet<String>> = all.iter().map(|scope| scope.as_str().map(str::to_owned)).collect();
+            names.filter(|names| !names.is_empty()).map(Some).ok_or_else(|| wrong("roles", text))
+        }
+        _ => Err(wrong("roles", text)),
+    }
+}
+
 /// A role may be named with `scopes`, of which the token then carries these alone.
 fn asked_roles(body: &Body) -> Result<Vec<(String, Only)>, Error> {
     let roles = body.list("roles")?.ok_or_else(|| wrong("roles", "No roles."))?;
     let role = |role: &Value| {
         let name = role["name"].as_str().ok_or_else(|| wrong("roles", "Each role needs its name."))?;
-        // Upstream's pages send whole roles, whose scopes are numbers: all of them.
-        let names = role["scopes"].as_array().and_then(|all| {
-            all.iter().map(|scope| scope.as_str().map(str::to_owned)).collect::<Option<BTreeSet<String>>>()
-        });
-        Ok((name.to_owned(), names.filter(|names| !names.is_empty())))
+        Ok((name.to_owned(), asked_scopes(&role["scopes"])?))
     };
     roles.iter().map(role).collect()
 }
