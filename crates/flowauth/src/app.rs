@@ -15,7 +15,7 @@ use crate::local::{Local, Pem};
 use crate::oidc::Provider;
 use crate::passwords::{Failure, Passwords};
 use crate::store::audit::Actor;
-use crate::store::{Store, now, sealed, tokens, users};
+use crate::store::{Store, attempts, factors, identities, invitations, keys, now, sealed, sessions, tokens, users};
 use crate::vault::Vault;
 
 /// For how many seconds a list of revocations may be relied on.
@@ -115,7 +115,8 @@ impl App {
     }
 
     /// Makes the first administrator, where there is nobody of that name yet. Says whether it did. A password that was changed since
-    /// stays: only `again` sets it, and lets in whom somebody has locked out.
+    /// stays: only `again` sets it, and lets in whom somebody has locked out: sessions,
+    /// keys, links and the second factor end.
     ///
     /// # Errors
     /// [`Beginning`].
@@ -134,6 +135,13 @@ impl App {
                 users::change(&mut change, user.id, &users::Wanted { needs_factor: user.needs_factor, ..wanted })
                     .await?;
                 users::set_password(&mut change, user.id, &hash).await?;
+                // Whoever had the account is out, and nothing that they have put there keeps its owner out.
+                keys::remove_all(&mut change, user.id).await?;
+                identities::remove_all(&mut change, user.id).await?;
+                invitations::remove_all(&mut change, user.id).await?;
+                sessions::end_others(&mut change, user.id, None).await?;
+                factors::disable(&mut change, user.id).await?;
+                attempts::forget_user(&mut change, user.id, name).await?;
                 change.commit(&program.does("user.password", name, json!({ "is_admin": true }))).await?;
                 Ok(true)
             }

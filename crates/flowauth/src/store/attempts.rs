@@ -51,6 +51,20 @@ pub async fn forget(db: &mut AnyConnection, who: &str) -> Result<()> {
     Ok(())
 }
 
+/// Forgets all that is counted of a user, from wherever they or somebody else has tried.
+///
+/// # Errors
+/// The database's.
+pub async fn forget_user(db: &mut AnyConnection, id: i64, name: &str) -> Result<()> {
+    let query =
+        sqlx::query("DELETE FROM attempts WHERE who IN ($1, $2, $3) OR substr(who, 1, CAST($4 AS INTEGER)) = $5");
+    let from = format!("{name} from ");
+    let length = i64::try_from(from.chars().count()).unwrap_or(i64::MAX);
+    let query = query.bind(format!("user {name}")).bind(format!("code {id}")).bind(format!("own password {id}"));
+    query.bind(length).bind(from).execute(db).await?;
+    Ok(())
+}
+
 /// Takes back the one attempt that was counted, where it went well and says nothing of those before it.
 ///
 /// # Errors
