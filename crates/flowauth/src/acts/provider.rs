@@ -94,6 +94,12 @@ async fn is_for_the_provider(change: &mut Change, user: &User) -> Result<bool, E
     Ok(waits && identities::of(change, user.id).await?.is_empty() && !invitations::any(change, user.id).await?)
 }
 
+/// Whether another's name differs by upper and lower case alone.
+async fn is_like_another(change: &mut Change, name: &str) -> Result<bool, Error> {
+    let name = name.to_lowercase();
+    Ok(users::all(change).await?.iter().any(|user| user.name.to_lowercase() == name))
+}
+
 /// Somebody who comes for the first time.
 async fn begin(
     change: &mut Change,
@@ -105,8 +111,13 @@ async fn begin(
     let id = match users::named(change, name).await? {
         Some((user, None)) if is_for_the_provider(change, &user).await? => user.id,
         Some(_) => return Ok(Err(("there is another user of that name", nobody().with("reason", "provider-name")))),
-        None if provider.options.creates => {
+        // A provider that lets people choose their name makes nobody who looks like another here.
+        None if provider.options.creates && !is_like_another(change, name).await? => {
             users::add(change, &Wanted { name: name.to_owned(), ..Wanted::default() }, None).await?
+        }
+        None if provider.options.creates => {
+            let error = nobody().with("reason", "provider-name");
+            return Ok(Err(("there is a user whose name differs in upper and lower case alone", error)));
         }
         None => return Ok(Err(("there is no such user", nobody().with("reason", "provider-unknown")))),
     };

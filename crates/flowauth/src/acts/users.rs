@@ -11,6 +11,7 @@ use super::{missing, name, taken, wrong, wrong_as};
 use crate::app::App;
 use crate::caller::{Caller, new_link};
 use crate::store::audit::Actor;
+use crate::store::known::Known;
 use crate::store::roles::{self, Which};
 use crate::store::users::{User, Wanted};
 use crate::store::{Change, factors, identities, invitations, keys, now, sessions, tokens, users};
@@ -93,6 +94,15 @@ async fn keep_an_admin(change: &mut Change, user: &User, field: &str, text: &'st
     if is_last(change, user).await? { Err(wrong_as("last-admin", field, text)) } else { Ok(()) }
 }
 
+/// Refuses a key what would let whoever has found it sign in as an administrator.
+fn no_key(actor: &Actor) -> Result<(), Error> {
+    if actor.known.as_ref().is_some_and(Known::is_key) {
+        let text = "No key decides how an administrator signs in: sign in yourself for that.";
+        return Err(Error::new(StatusCode::FORBIDDEN, text));
+    }
+    Ok(())
+}
+
 /// Changes a user.
 pub async fn change(app: &App, caller: &Caller, id: i64, changes: Changes) -> Result<(), Error> {
     let hash = match changes.password.as_deref() {
@@ -107,6 +117,10 @@ pub async fn change(app: &App, caller: &Caller, id: i64, changes: Changes) -> Re
     };
     let mut change = app.change(&caller.actor).await?;
     let user = users::find(&mut change, id).await?.ok_or_else(missing)?;
+    let drops_factor = changes.remove_factor || (user.needs_factor && changes.needs_factor == Some(false));
+    if user.is_admin && (changes.password.is_some() || drops_factor) {
+        no_key(&caller.actor)?;
+    }
     let wanted = Wanted {
         name: match &changes.name {
             Some(text) => name(Some(text), "username", "Username too short.")?,
@@ -156,8 +170,10 @@ pub async fn change(app: &App, caller: &Caller, id: i64, changes: Changes) -> Re
     if hash.is_some() || wanted.is_disabled || changes.remove_identities {
         sessions::end_others(&mut change, id, caller.session()).await?;
     }
-    if hash.is_some() || wanted.is_disabled {
+    if hash.is_some() {
         invitations::remove_all(&mut change, id).await?;
+    } else if wanted.is_disabled {
+        invitations::end_all(&mut change, id).await?;
     }
     // A user of another name is another user to FlowAPI, and one who is out is out there too.
     if wanted.is_disabled || wanted.name != user.name {
@@ -170,7 +186,7 @@ pub async fn change(app: &App, caller: &Caller, id: i64, changes: Changes) -> Re
 
 /// Removes a user, whose tokens are revoked.
 pub async fn remove(app: &App, actor: &Actor, id: i64) -> Result<(), Error> {
-    let mut change = app.store.change().await?;
+    let mut change = app.change(actor).await?;
     let user = users::find(&mut change, id).await?.ok_or_else(missing)?;
     if is_last(&mut change, &user).await? {
         let text = "Removing this user would leave no admins.";
@@ -195,6 +211,10 @@ pub async fn invite(app: &App, actor: &Actor, id: i64) -> Result<(String, i64), 
     if user.disabled_at.is_some() {
         return Err(wrong_as("disabled", "is_disabled", "This user is disabled: enable them first."));
     }
+    // Of whom a key has just made, nobody has a password yet.
+    if user.is_admin && users::password(&mut change, id).await?.is_some() {
+        no_key(actor)?;
+    }
     invitations::add(&mut change, id, &digest, expires_at).await?;
     change
         .commit(&actor.does("user.invite", user.name, json!({ "id": id, "expires": times::iso(expires_at) })))
@@ -211,7 +231,7 @@ pub async fn invited(app: &App, digest: &str) -> Result<Option<User>, Error> {
 pub async fn accept(app: &App, actor: &Actor, digest: &str, password: &str) -> Result<(), Error> {
     let user = invited(app, digest).await?.ok_or_else(missing)?;
     let hash = strong(app, password, &user.name, "newPassword").await?;
-    let mut change = app.change(actor).await?;
+    let mut change = app.store.change().await?;
     let user = invitations::find(&mut change, digest).await?.ok_or_else(missing)?;
     users::set_password(&mut change, user.id, &hash).await?;
     invitations::remove_all(&mut change, user.id).await?;

@@ -41,7 +41,13 @@ pub async fn until(db: &mut AnyConnection, user: i64) -> Result<Option<i64>> {
     Ok(row.map(|row| row.try_get("expires_at")).transpose()?)
 }
 
-/// Removes all of a user's.
+/// Ends all of a user's. They stay, since nobody is taken over by a provider who was ever given one: see [`any`].
+pub async fn end_all(db: &mut Change, user: i64) -> Result<()> {
+    sqlx::query("UPDATE invitations SET expires_at = 0 WHERE user_id = $1").bind(user).execute(&mut **db).await?;
+    Ok(())
+}
+
+/// Removes all of a user's, who has a password by now.
 pub async fn remove_all(db: &mut Change, user: i64) -> Result<()> {
     sqlx::query("DELETE FROM invitations WHERE user_id = $1").bind(user).execute(&mut **db).await?;
     Ok(())

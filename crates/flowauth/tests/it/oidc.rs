@@ -239,6 +239,11 @@ async fn whoever_the_provider_knows_comes_in_with_their_roles(address: Address) 
     let log = root.ok("GET", "/admin/audit", Value::Null).await.to_string();
     assert!(log.contains("sign-in.provider") && log.contains("\"with\":\"provider\""), "{log}");
 
+    // Nobody new is made who looks like her.
+    world.say(json!({ "sub": "8", "preferred_username": "Ann" }));
+    let other = world.come(&mut world.rig.browser()).await;
+    assert!(other.status == 401 && other.text().contains("Another user here has your name"), "{}", other.text());
+
     // She is called otherwise there, has other groups, and a role that no group has.
     root.ok("PATCH", "/admin/users/2", json!({ "roles": [analyst, by_hand] })).await;
     world.say(json!({ "sub": "7", "preferred_username": "anna", "groups": "admins" }));
@@ -280,6 +285,13 @@ async fn who_is_nobody_here_stays_out(address: Address) {
             root.ok("POST", &format!("/admin/users/{}/invite", added["id"]), json!({})).await;
         }
         refused(json!({ "sub": "9", "preferred_username": who }), "Another user here has your name").await;
+        if !admin {
+            // Nor once their link has ended because they were disabled for a while.
+            for off in [true, false] {
+                root.ok("PATCH", &format!("/admin/users/{}", added["id"]), json!({ "is_disabled": off })).await;
+            }
+            refused(json!({ "sub": "9", "preferred_username": who }), "Another user here has your name").await;
+        }
     }
 
     // An administrator has added them: by name, without a password and without a link.
