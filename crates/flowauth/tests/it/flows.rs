@@ -21,6 +21,8 @@ on_both!(
     who_goes_is_out_with_all_tokens,
     passwords_and_sessions_end_when_they_should,
     somebody_can_always_look_after_the_rest,
+    no_key_decides_how_an_administrator_signs_in,
+    the_first_administrator_can_be_had_back,
     guessing_costs_time,
     a_new_sealing_key_opens_what_the_one_before_has_sealed,
 );
@@ -60,6 +62,12 @@ async fn from_the_first_sign_in_to_a_token_that_is_revoked(address: Address) {
     let token = verifier("here").verify(less["token"].as_str().unwrap(), SystemTime::now()).unwrap();
     assert_eq!(token.roles[0].scopes, ["run".to_owned()].into());
     assert_eq!(token.expires.unwrap() - token.issued.unwrap(), 1800, "as long as the role may");
+
+    // What is no wish that is understood is no wish for all.
+    for scopes in [json!([]), json!("run"), json!(["run", 1]), json!({ "run": true }), json!([["run"]])] {
+        let body = json!({ "name": "odd", "roles": [{ "name": "analyst", "scopes": scopes }] });
+        assert_eq!(ann.refused("POST", &path, body).await.0, 400, "{scopes}");
+    }
 
     let listed = ann.ok("GET", &path, Value::Null).await;
     let [first, second] = &listed.as_array().unwrap()[..] else { panic!("{listed}") };
@@ -300,6 +308,9 @@ async fn passwords_and_sessions_end_when_they_should(address: Address) {
     let mut root = rig.signed_in("root").await;
     rig.user(&mut root, "ann", json!({})).await;
     let (mut here, mut there) = (rig.signed_in("ann").await, rig.signed_in("ann").await);
+    let key = there.ok("POST", "/user/keys", json!({ "name": "a thief's" })).await;
+    let id = root.ok("GET", "/admin/users", Value::Null).await[0]["id"].clone();
+    let link = root.ok("POST", &format!("/admin/users/{id}/invite"), json!({})).await;
     assert_ne!(here.cookies["session"], there.cookies["session"]);
     let new = "another-Purple-dishwasher-92";
     for (old, new, says) in [
@@ -316,6 +327,10 @@ async fn passwords_and_sessions_end_when_they_should(address: Address) {
         (here.get("/is_signed_in").await.status, there.get("/is_signed_in").await.status.as_u16()),
         (http::StatusCode::OK, 401)
     );
+    let mut thief = rig.browser();
+    assert_eq!(thief.get(link["path"].as_str().unwrap()).await.status, 404, "an older link is none");
+    thief.key = Some(key["key"].as_str().unwrap().to_owned());
+    assert_eq!(thief.get("/tokens/servers").await.status, 401, "and so is a key");
     let mut browser = rig.browser();
     assert_eq!(browser.post("/signin", json!({ "username": "ann", "password": PASSWORD })).await.status, 401);
     assert_eq!(browser.post("/signin", json!({ "username": "ann", "password": new })).await.status, 200);
@@ -365,6 +380,48 @@ async fn somebody_can_always_look_after_the_rest(address: Address) {
     assert_eq!(text.status, 400, "no object");
     assert_eq!(second.get("/admin/users/x").await.status, 404);
     assert_eq!(second.get("/admin/users/99").await.status, 404);
+}
+
+async fn no_key_decides_how_an_administrator_signs_in(address: Address) {
+    let rig = Rig::start(&address).await;
+    let mut root = rig.signed_in("root").await;
+    let made = root.ok("POST", "/user/keys", json!({ "name": "strong", "may": "administer" })).await;
+    let own = format!("/admin/users/{}", root.ok("GET", "/admin/users", Value::Null).await[0]["id"]);
+    let ann = rig.user(&mut root, "ann", json!({})).await;
+    let mut program = rig.browser();
+    program.key = Some(made["key"].as_str().unwrap().to_owned());
+    let password = json!({ "password": "another-Purple-dishwasher-92" });
+    for body in [password.clone(), json!({ "has_two_factor": false })] {
+        assert_eq!(program.refused("PATCH", &own, body).await.0, 403);
+    }
+    assert_eq!(program.refused("POST", &format!("{own}/invite"), json!({})).await.0, 403);
+    // Others it looks after, and whom it adds it sends a link.
+    program.ok("PATCH", &format!("/admin/users/{ann}"), password).await;
+    let added =
+        program.ok("POST", "/admin/users", json!({ "username": "new", "invite": true, "is_admin": true })).await;
+    program.ok("POST", &format!("/admin/users/{}/invite", added["id"]), json!({})).await;
+}
+
+/// Whatever somebody has done who had the account.
+async fn the_first_administrator_can_be_had_back(address: Address) {
+    let rig = Rig::start(&address).await;
+    let mut thief = rig.signed_in("root").await;
+    let key = thief.ok("POST", "/user/keys", json!({ "name": "k", "may": "administer" })).await;
+    let shown = thief.ok("POST", "/user/enable_two_factor", Value::Null).await;
+    let secret = shown["secret"].as_str().unwrap().split('.').next().unwrap();
+    let code = flowauth::codes::code(secret, flowauth::store::now().unsigned_abs()).unwrap();
+    let body = json!({ "two_factor_code": code, "secret": shown["secret"], "backup_codes_signature": shown["backup_codes_signature"] });
+    thief.ok("POST", "/user/confirm_two_factor", body).await;
+    let wrong = json!({ "username": "root", "password": "wrong" });
+    for _ in 0..7 {
+        rig.browser().post("/signin", wrong.clone()).await;
+    }
+    assert_eq!(rig.browser().post("/signin", wrong).await.status, 429, "nobody of that name comes in");
+    assert!(rig.app.first_admin("root", &Secret::new(PASSWORD.to_owned()), true).await.unwrap());
+    rig.signed_in("root").await;
+    assert_eq!(thief.get("/is_signed_in").await.status, 401);
+    thief.key = Some(key["key"].as_str().unwrap().to_owned());
+    assert_eq!(thief.get("/admin/users").await.status, 401);
 }
 
 async fn guessing_costs_time(address: Address) {
