@@ -21,8 +21,6 @@ on_both!(
     who_goes_is_out_with_all_tokens,
     passwords_and_sessions_end_when_they_should,
     somebody_can_always_look_after_the_rest,
-    no_key_decides_how_an_administrator_signs_in,
-    the_first_administrator_can_be_had_back,
     guessing_costs_time,
     a_new_sealing_key_opens_what_the_one_before_has_sealed,
 );
@@ -380,48 +378,6 @@ async fn somebody_can_always_look_after_the_rest(address: Address) {
     assert_eq!(text.status, 400, "no object");
     assert_eq!(second.get("/admin/users/x").await.status, 404);
     assert_eq!(second.get("/admin/users/99").await.status, 404);
-}
-
-async fn no_key_decides_how_an_administrator_signs_in(address: Address) {
-    let rig = Rig::start(&address).await;
-    let mut root = rig.signed_in("root").await;
-    let made = root.ok("POST", "/user/keys", json!({ "name": "strong", "may": "administer" })).await;
-    let own = format!("/admin/users/{}", root.ok("GET", "/admin/users", Value::Null).await[0]["id"]);
-    let ann = rig.user(&mut root, "ann", json!({})).await;
-    let mut program = rig.browser();
-    program.key = Some(made["key"].as_str().unwrap().to_owned());
-    let password = json!({ "password": "another-Purple-dishwasher-92" });
-    for body in [password.clone(), json!({ "has_two_factor": false })] {
-        assert_eq!(program.refused("PATCH", &own, body).await.0, 403);
-    }
-    assert_eq!(program.refused("POST", &format!("{own}/invite"), json!({})).await.0, 403);
-    // Others it looks after, and whom it adds it sends a link.
-    program.ok("PATCH", &format!("/admin/users/{ann}"), password).await;
-    let added =
-        program.ok("POST", "/admin/users", json!({ "username": "new", "invite": true, "is_admin": true })).await;
-    program.ok("POST", &format!("/admin/users/{}/invite", added["id"]), json!({})).await;
-}
-
-/// Whatever somebody has done who had the account.
-async fn the_first_administrator_can_be_had_back(address: Address) {
-    let rig = Rig::start(&address).await;
-    let mut thief = rig.signed_in("root").await;
-    let key = thief.ok("POST", "/user/keys", json!({ "name": "k", "may": "administer" })).await;
-    let shown = thief.ok("POST", "/user/enable_two_factor", Value::Null).await;
-    let secret = shown["secret"].as_str().unwrap().split('.').next().unwrap();
-    let code = flowauth::codes::code(secret, flowauth::store::now().unsigned_abs()).unwrap();
-    let body = json!({ "two_factor_code": code, "secret": shown["secret"], "backup_codes_signature": shown["backup_codes_signature"] });
-    thief.ok("POST", "/user/confirm_two_factor", body).await;
-    let wrong = json!({ "username": "root", "password": "wrong" });
-    for _ in 0..7 {
-        rig.browser().post("/signin", wrong.clone()).await;
-    }
-    assert_eq!(rig.browser().post("/signin", wrong).await.status, 429, "nobody of that name comes in");
-    assert!(rig.app.first_admin("root", &Secret::new(PASSWORD.to_owned()), true).await.unwrap());
-    rig.signed_in("root").await;
-    assert_eq!(thief.get("/is_signed_in").await.status, 401);
-    thief.key = Some(key["key"].as_str().unwrap().to_owned());
-    assert_eq!(thief.get("/admin/users").await.status, 401);
 }
 
 async fn guessing_costs_time(address: Address) {

@@ -19,6 +19,7 @@ mod races;
 mod rig;
 mod start;
 mod store;
+mod takeover;
 
 use flowauth::store::{Address, Store};
 

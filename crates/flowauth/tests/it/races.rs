@@ -5,13 +5,18 @@ use std::time::Duration;
 use flowauth::passwords::Passwords;
 use flowauth::store::audit::Actor;
 use flowauth::store::users::{self, Wanted};
-use flowauth::store::{Address, Change};
+use flowauth::store::{Address, Change, sessions};
 use serde_json::{Value, json};
 
 use crate::on_both;
 use crate::rig::{PASSWORD, Rig};
+use crate::takeover::with_factor;
 
-on_both!(who_was_put_out_while_they_waited_does_nothing, an_old_password_in_flight_is_worth_nothing);
+on_both!(
+    who_was_put_out_while_they_waited_does_nothing,
+    an_old_password_in_flight_is_worth_nothing,
+    a_code_in_flight_is_worth_nothing_once_another_password_is_set,
+);
 
 /// Until a request that was sent waits for the one who writes.
 const QUEUED: Duration = Duration::from_millis(700);
@@ -93,4 +98,27 @@ async fn an_old_password_in_flight_is_worth_nothing(address: Address) {
     assert_eq!([signed_in.status, changed.status].map(|status| status.as_u16()), [401, 400]);
     let mut db = rig.store.read().await.unwrap();
     assert_eq!(users::password(&mut db, id).await.unwrap(), Some(set), "the one that was set stays");
+}
+
+/// Whoever has given the old password waits for the code, and then for who sets another.
+async fn a_code_in_flight_is_worth_nothing_once_another_password_is_set(address: Address) {
+    let rig = Rig::start(&address).await;
+    let mut root = rig.signed_in("root").await;
+    let id = rig.user(&mut root, "ann", json!({})).await;
+    let code = with_factor(&mut rig.signed_in("ann").await).await;
+    let mut browser = rig.browser();
+    browser.get("/sign-in").await;
+    let halfway = browser.form("/sign-in", &[("username", "ann"), ("password", PASSWORD)]).await;
+    assert!(halfway.header("location").is_some_and(|to| to.starts_with("/sign-in/code")), "{}", halfway.text());
+    let mut held = rig.store.change().await.unwrap();
+    let reset = async {
+        tokio::time::sleep(QUEUED).await;
+        sessions::end_others(&mut held, id, None).await.unwrap();
+        commit(held).await;
+    };
+    let fields = [("two_factor_code", &*code)];
+    let (given, ()) = tokio::join!(browser.form("/sign-in/code", &fields), reset);
+    assert_ne!(given.header("location"), Some("/"), "{}", given.text());
+    let mut db = rig.store.read().await.unwrap();
+    assert!(sessions::of_user(&mut db, id, 9).await.unwrap().is_empty(), "nobody is signed in");
 }
