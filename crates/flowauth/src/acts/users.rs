@@ -211,8 +211,10 @@ pub async fn invite(app: &App, actor: &Actor, id: i64) -> Result<(String, i64), 
     if user.disabled_at.is_some() {
         return Err(wrong_as("disabled", "is_disabled", "This user is disabled: enable them first."));
     }
-    // Of whom a key has just made, nobody has a password yet.
-    if user.is_admin && users::password(&mut change, id).await?.is_some() {
+    // Whom a key has just added has no way to sign in yet.
+    let signs_in =
+        users::password(&mut change, id).await?.is_some() || !identities::of(&mut change, id).await?.is_empty();
+    if user.is_admin && signs_in {
         no_key(actor)?;
     }
     invitations::add(&mut change, id, &digest, expires_at).await?;
