@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -197,14 +197,25 @@ fn watch() -> io::Result<End> {
     }
 }
 
-/// Bytes that are a process's own, and its share of what several have.
+/// Bytes that are a process's own, and its share of what several have. It can hide that, and then counts with all that it has in memory;
+/// where its first thread has ended, the others tell.
 fn memory(pid: i32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    let threads = fs::read_dir(process.join("task")).into_iter().flatten().flatten().map(|thread| thread.path());
+    let told = |at: PathBuf| {
+        sum(&at.join("smaps_rollup"), "Pss:", "SwapPss:").or_else(|| sum(&at.join("status"), "VmRSS:", "VmSwap:"))
+    };
+    std::iter::once(process.clone()).chain(threads).find_map(told).unwrap_or(0)
+}
+
+/// Bytes in two lines of a file of the kernel's; `None` where it can't be read, or doesn't have the first.
+fn sum(file: &Path, first: &str, second: &str) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
     let of = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()
     };
-    (of("Pss:").unwrap_or(0) + of("SwapPss:").unwrap_or(0)) * 1024
+    Some((of(first)? + of(second).unwrap_or(0)) * 1024)
 }
 
 /// The program that becomes the child: `confine WALLS PROGRAM ARGUMENT…`.
@@ -234,6 +245,7 @@ fn close(walls: &Walls) -> io::Result<()> {
     lower(Resource::Fsize, LARGEST)?;
     lower(Resource::Data, walls.memory)?;
     lower(Resource::Nproc, threads() + THREADS)?;
+    supervisor::stay_visible()?;
     let run = walls.run.iter().map(|path| (path.clone(), Reach::Run));
     let change = walls.change.iter().map(|path| (path.clone(), Reach::Change));
     supervisor::confine_self(&Confinement {
@@ -271,4 +283,71 @@ fn threads_of_user() -> u64 {
         (uid == me).then(|| field("Threads:")?.parse::<u64>().ok()).flatten()
     })
     .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Child;
+
+    use rustix::process::{Gid, Uid, getuid};
+    use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
+
+    use super::*;
+
+    /// A user that nothing else runs as.
+    const SOMEBODY: u32 = 4_000_783;
+
+    /// A program in Python of that user's, which has taken 64 MiB, and what a guard of that user sees of it.
+    fn seen_of(program: &str) -> u64 {
+        let program = format!(
+            "import ctypes, threading, time\nx = b'x' * (64 << 20)\n{program}\nprint('so', flush=True)\n{HOLD}"
+        );
+        let mut command = Command::new("/usr/bin/python3");
+        command.args(["-Ic", &program]).stdout(Stdio::piped());
+        if getuid().is_root() {
+            command.uid(SOMEBODY).gid(SOMEBODY);
+        }
+        let mut child = Killed(command.spawn().unwrap());
+        let mut said = [0; 3];
+        child.0.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
+        let pid = child.0.id().cast_signed();
+        let look = move || {
+            // Of this thread alone.
+            if getuid().is_root() {
+                let (user, group) = (Uid::from_raw(SOMEBODY), Gid::from_raw(SOMEBODY));
+                set_thread_res_gid(group, group, group).unwrap();
+                set_thread_res_uid(user, user, user).unwrap();
+            }
+            let until = Instant::now() + Duration::from_secs(20);
+            // The thread that has said it may not have ended yet.
+            while fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).is_ok() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            assert!(Instant::now() < until, "it does not hide");
+            memory(pid)
+        };
+        std::thread::spawn(look).join().unwrap()
+    }
+
+    const HOLD: &str = "end()\ntime.sleep(60)";
+
+    struct Killed(Child);
+
+    impl Drop for Killed {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[test]
+    fn what_hides_its_memory_is_counted() {
+        for hides in [
+            "ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\nend = lambda: None",
+            "threading.Thread(target=time.sleep, args=(60,)).start()\nend = lambda: ctypes.CDLL(None).pthread_exit(None)",
+        ] {
+            let seen = seen_of(hides) >> 20;
+            assert!((64..200).contains(&seen), "{hides}: {seen} MiB");
+        }
+    }
 }

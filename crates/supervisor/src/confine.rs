@@ -58,6 +58,28 @@ pub fn confine_self(confinement: &Confinement) -> io::Result<()> {
     filters.iter().try_for_each(|filter| seccompiler::apply_filter(filter).map_err(io::Error::other))
 }
 
+/// Takes from this process, which has one thread yet, and all that it starts the call that hides its memory from others of its user: who
+/// watches how much that is has to see it. Not for who has secrets.
+///
+/// # Errors
+/// The kernel refuses what it said it has.
+pub fn stay_visible() -> io::Result<()> {
+    if !has_filters() {
+        return Ok(());
+    }
+    seccompiler::apply_filter(&visible().map_err(io::Error::other)?).map_err(io::Error::other)
+}
+
+fn visible() -> Result<BpfProgram, seccompiler::BackendError> {
+    let hide = SeccompCondition::new(
+        0,
+        SeccompCmpArgLen::Dword,
+        SeccompCmpOp::Eq,
+        libc::PR_SET_DUMPABLE.unsigned_abs().into(),
+    )?;
+    program(BTreeMap::from([(libc::SYS_prctl, vec![SeccompRule::new(vec![hide])?])]), libc::EPERM)
+}
+
 /// What this kernel can't close to a confined service, in words.
 pub fn gaps() -> Vec<&'static str> {
     let strict = || Ruleset::default().set_compatibility(CompatLevel::HardRequirement);

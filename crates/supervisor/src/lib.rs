@@ -51,7 +51,7 @@ use rustix::process::{DumpableBehavior, Pid, Signal, set_child_subreaper, set_du
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 pub use client::Stopped;
-pub use confine::{confine_self, gaps};
+pub use confine::{confine_self, gaps, stay_visible};
 pub use detach::spawn_detached;
 use engine::{Engine, Parts};
 pub use error::Error;
