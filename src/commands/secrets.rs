@@ -114,6 +114,9 @@ struct Rotate {
     /// Replace a key although what it has encrypted can't be read without it
     #[arg(long)]
     lose_data: bool,
+    /// Keep no old public key behind the new one, because the old private key may be known: what it has signed is refused
+    #[arg(long)]
+    forget_old: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -169,7 +172,7 @@ fn options(dir: &Path, san: Vec<String>) -> Result<Options, Failure> {
     let state = dir.parent().map(StateDir::new).filter(|state| state.secrets() == dir);
     let file = state.map(|state| state.settings_file());
     let settings = Settings::given(file.as_deref()).map_err(Failure::mistake)?;
-    Ok(Options { settings, san })
+    Ok(Options { settings, san, forget_old: false })
 }
 
 /// Says what runs with the old values, in the deployment that the directory is part of, and how it gets the new ones.
@@ -298,7 +301,7 @@ impl Row {
 impl Rotate {
     fn run(self) -> Result<ExitCode, Failure> {
         let dir = self.place.existing()?;
-        let options = options(&dir, self.san)?;
+        let options = Options { forget_old: self.forget_old, ..options(&dir, self.san)? };
         let rotation = secrets::rotate(&dir, &self.names, &options, self.lose_data).map_err(|error| match error {
             RotateError::Refused(problems) => Failure::mistake(problems),
             other => Failure::from(other),

@@ -60,6 +60,17 @@ fn keys_are_rotated_as_pairs() {
 }
 
 #[test]
+fn a_stolen_signing_key_is_good_for_nothing_after_it_is_forgotten() {
+    let sandbox = Sandbox::with("--role flowauth");
+    sandbox.run("rotate PRIVATE_JWT_SIGNING_KEY").succeeded();
+    assert_eq!(sandbox.read("PUBLIC_JWT_SIGNING_KEY").matches("BEGIN").count(), 2);
+    let outcome = sandbox.run("rotate PRIVATE_JWT_SIGNING_KEY --forget-old");
+    assert_eq!(sandbox.read("PUBLIC_JWT_SIGNING_KEY").matches("BEGIN").count(), 1);
+    assert!(outcome.code == Some(0) && !outcome.stdout.contains("stay behind it"), "{}", outcome.stdout);
+    assert_eq!(sandbox.findings("--role flowauth"), []);
+}
+
+#[test]
 fn what_can_not_be_rotated_is_refused_whole() {
     let sandbox = Sandbox::with("--role flowauth --role flowdb --role flowetl");
     let before = sandbox.files();
@@ -74,7 +85,8 @@ fn what_can_not_be_rotated_is_refused_whole() {
              PUBLIC_JWT_SIGNING_KEY follows from PRIVATE_JWT_SIGNING_KEY; flowkit secrets rotate PRIVATE_JWT_SIGNING_KEY\n  \
              AIRFLOW_CONN_FLOWDB follows from FLOWDB_POSTGRES_PASSWORD; flowkit secrets rotate FLOWDB_POSTGRES_PASSWORD\n  \
              FLOWAUTH_FERNET_KEY is needed for what it has encrypted: tokens and two-factor secrets that FlowAuth has \
-             stored can not be read any more; --lose-data does it all the same\n",
+             stored can not be read any more, but where `flowkit up` runs FlowAuth: there the next start seals them anew, by \
+             FLOWAUTH_FERNET_KEY.previous; --lose-data does it all the same\n",
         );
     assert_eq!(sandbox.files(), before);
     sandbox.run("rotate FLOWAUTH_FERNET_KEY --lose-data").succeeded();

@@ -16,6 +16,8 @@ pub struct Options {
     pub settings: Settings,
     /// Names and addresses of the certificate, beside this host's own.
     pub san: Vec<String>,
+    /// Whether a rotation keeps no old public keys: what they have signed is good no more.
+    pub forget_old: bool,
 }
 
 /// What [`init`] did, each secret by its name in the guide.

@@ -49,7 +49,9 @@ pub fn rotate(dir: &Path, names: &[String], options: &Options, lose_data: bool) 
             let there = other.spellings().any(|name| directory.has(name));
             if there && !new.iter().any(|(spec, _)| spec.name == other.name) {
                 add(&mut new, other, &store, options)?;
-                keep(&mut new, other, &store, &mut kept);
+                if !options.forget_old {
+                    keep(&mut new, other, &store, &mut kept);
+                }
             }
         }
     }
