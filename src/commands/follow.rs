@@ -81,11 +81,16 @@ impl Asked {
     /// all by itself.
     fn has_ended(&self, run: &Path) -> bool {
         let moment = Timespec::try_from(TICK).ok();
-        let guards = match &self.guard {
-            Some(guard) => poll(&mut [PollFd::new(guard, PollFlags::IN)], moment.as_ref()),
-            None => poll(&mut [], moment.as_ref()).map(|_| 1),
-        };
-        matches!(guards, Ok(1..)) && matches!(client::status(run), Err(Error::NotRunning { .. }))
+        let runs =
+            |guard: &Arc<OwnedFd>| !matches!(poll(&mut [PollFd::new(guard, PollFlags::IN)], moment.as_ref()), Ok(1..));
+        if self.guard.as_ref().is_some_and(runs) {
+            return false;
+        }
+        let ended = matches!(client::status(run), Err(Error::NotRunning { .. }));
+        if !ended {
+            std::thread::sleep(TICK);
+        }
+        ended
     }
 }
 

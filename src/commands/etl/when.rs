@@ -42,7 +42,7 @@ pub(super) fn sql(field: &str, writing: &Writing, timezone: &str) -> String {
 fn zone(timezone: &str) -> String {
     match etl::Zone::named(timezone) {
         Ok(etl::Zone::Fixed(seconds)) => format!("INTERVAL '{seconds} seconds'"),
-        _ => format!("'{}'", timezone.replace('\'', "\'\'")),
+        _ => format!("'{}'", timezone.replace('\'', "''")),
     }
 }
 
