@@ -17,6 +17,7 @@ mod passkeys;
 mod postgres;
 mod races;
 mod rig;
+mod sessions;
 mod start;
 mod store;
 mod takeover;

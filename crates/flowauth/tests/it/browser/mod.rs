@@ -2,6 +2,7 @@
 //! light and dark; nothing is wider than a phone; all of it weighs less than 100 kB; and pictures are kept in `target/pages`.
 
 mod driver;
+mod visit;
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -11,104 +12,14 @@ use driver::Chromium;
 use flowauth::codes;
 use flowauth::store::{Address, now};
 use serde_json::{Value, json};
+use visit::{Visit, axe};
 
 use crate::pages::specification;
 use crate::rig::{PASSWORD, Rig, verifier};
 
-/// What `scripts/setup.sh --tests` has brought.
-const AXE: &str = "lib/flowkit/axe/axe.min.js";
-
-/// The most that a page may weigh with all that it loads, in bytes, before any compression.
-const HEAVIEST: u64 = 100_000;
-
 /// Keys that have no letter.
 const TAB: &str = "\u{e004}";
 const ENTER: &str = "\u{e007}";
-
-struct Visit<'a> {
-    chromium: &'a Chromium,
-    origin: String,
-    pictures: PathBuf,
-    weights: Vec<String>,
-    wrong: Vec<String>,
-}
-
-impl Visit<'_> {
-    async fn open(&self, path: &str) {
-        self.chromium.open(&format!("{}{path}", self.origin)).await;
-    }
-
-    /// Looks at the page from all sides.
-    async fn look(&mut self, name: &str) {
-        let chromium = self.chromium;
-        let weight = chromium
-            .run(
-                "return [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
-                    .filter((entry) => !entry.name.includes('favicon')).reduce((sum, entry) => sum + entry.decodedBodySize, 0)",
-            )
-            .await
-            .unwrap();
-        if weight.as_f64().is_none_or(|weight| weight > HEAVIEST as f64 || weight < 1000.0) {
-            self.wrong.push(format!("{name}: weighs {weight} bytes"));
-        }
-        self.weights.push(format!("{name}\t{weight}\n"));
-        // Light on a phone and dark on a desktop; in the dark only the colours differ.
-        let all = json!(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]);
-        for (scheme, rules, kind, width) in
-            [("light", all, "phone", 390), ("dark", json!(["color-contrast"]), "desktop", 1280)]
-        {
-            chromium.scheme(scheme).await;
-            chromium.width(width).await;
-            let found = self.violations(&rules).await;
-            self.wrong.extend(found.into_iter().map(|one| format!("{name}, {scheme}: {one}")));
-            let wide = chromium.run("return document.documentElement.scrollWidth").await.unwrap();
-            if wide.as_u64().is_none_or(|wide| wide > width) {
-                self.wrong.push(format!("{name}: {wide} pixels wide on {width}"));
-            }
-            chromium.picture(&self.pictures.join(format!("{name}-{kind}-{scheme}.png"))).await;
-        }
-        chromium.scheme("light").await;
-    }
-
-    /// What axe finds by these rules.
-    async fn violations(&self, rules: &Value) -> Vec<String> {
-        let script = format!(
-            "const done = arguments[0];
-            const told = (one) => one.id + ': ' + one.nodes.map((node) => node.target + ' ' + node.failureSummary).join('; ');
-            axe.run(document, {{ resultTypes: ['violations'], runOnly: {rules} }})
-                .then((result) => done(result.violations.map(told)), (error) => done([String(error)]))"
-        );
-        let found = self.chromium.run_later(&script).await;
-        found.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect()
-    }
-
-    /// A checker that finds nothing has to be one that finds something.
-    async fn finds_what_is_wrong(&self) {
-        let chromium = self.chromium;
-        chromium.scheme("dark").await;
-        chromium
-            .run("const at = document.querySelector('h1'); at.style.color = '#202020'; at.append(new Image())")
-            .await
-            .unwrap();
-        for (rules, name) in [(json!(["wcag2a"]), "image-alt"), (json!(["color-contrast"]), "color-contrast")] {
-            let found = self.violations(&rules).await;
-            assert!(found.iter().any(|one| one.starts_with(name)), "{name}: {found:?}");
-        }
-        chromium.scheme("light").await;
-    }
-
-    async fn sign_in(&self, name: &str) {
-        self.open("/sign-in").await;
-        self.chromium.fill("#username", name).await;
-        self.chromium.fill("#password", PASSWORD).await;
-        self.chromium.click("#signin-button").await;
-    }
-
-    async fn sign_out(&self) {
-        self.chromium.click("#logout").await;
-        self.chromium.see("Sign in").await;
-    }
-}
 
 /// As many scopes as a real FlowAPI has, and as long.
 fn many() -> Vec<String> {
@@ -145,17 +56,6 @@ async fn what_people_do_in_a_browser() {
     std::fs::write(visit.pictures.join("weights.tsv"), visit.weights.concat()).unwrap();
     assert!(visit.wrong.is_empty(), "{}", visit.wrong.join("\n"));
     chromium.quit().await;
-}
-
-/// Where the accessibility checker is.
-fn axe() -> PathBuf {
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".local");
-    let everybodys = PathBuf::from("/usr/local").join(AXE);
-    match std::env::var_os("PREFIX") {
-        Some(prefix) => PathBuf::from(prefix).join(AXE),
-        None if everybodys.exists() => everybodys,
-        None => home().join(AXE),
-    }
 }
 
 /// What a FlowAPI gives, before and after its upgrade.
