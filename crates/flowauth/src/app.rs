@@ -151,17 +151,24 @@ impl App {
 
     /// What a page or a program of this session sends with every change, so that no other site can: nothing has to be kept for it.
     pub(crate) fn forgery_token(&self, session: &str) -> String {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.keys.secret.expose().as_bytes()).expect("any length will do");
-        mac.update(b"forgery ");
-        mac.update(session.as_bytes());
-        hex(&mac.finalize().into_bytes())
+        hex(&self.mac("forgery", session))
+    }
+
+    /// What shows that a user, by name, has signed in with a browser before.
+    pub(crate) fn browser_token(&self, browser: &str, name: &str) -> String {
+        hex(&self.mac("browser", &format!("{browser} {name}")))
     }
 
     /// By what authenticators know a user, which says nothing to anybody else.
     pub(crate) fn handle(&self, user: i64) -> String {
+        hex(&self.mac("handle", &user.to_string())[..16])
+    }
+
+    /// What only this deployment can have made of a text, for a purpose.
+    fn mac(&self, purpose: &str, text: &str) -> [u8; 32] {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.keys.secret.expose().as_bytes()).expect("any length will do");
-        mac.update(format!("handle {user}").as_bytes());
-        hex(&mac.finalize().into_bytes()[..16])
+        mac.update(format!("{purpose} {text}").as_bytes());
+        mac.finalize().into_bytes().into()
     }
 
     /// The signed list of revoked tokens.

@@ -28,6 +28,12 @@ use crate::store::users::User;
 pub const SESSION: &str = "session";
 const FORGERY: &str = "X-CSRF";
 
+/// Ours: by which a browser is known that somebody has signed in with. It says nothing of them, and lets nobody in.
+const BROWSER: &str = "browser";
+
+/// How long a browser is known, in seconds: a year from the last time.
+const REMEMBERED: u32 = 365 * 86400;
+
 /// The header in which a program gives the second one's value back; `X-CSRFToken` is taken too, as by upstream's library.
 const GIVEN: [&str; 2] = ["x-csrf-token", "x-csrftoken"];
 
@@ -272,6 +278,21 @@ pub fn brought(headers: &HeaderMap) -> Option<String> {
 pub fn sign_in_cookies(app: &App, headers: &mut HeaderMap, cookie: &str, id: &str) {
     set_cookie(headers, &format!("{SESSION}={cookie}; Path=/; Secure; HttpOnly; SameSite=Lax"));
     set_cookie(headers, &format!("{FORGERY}={}; Path=/; Secure; SameSite=Lax", app.forgery_token(id)));
+}
+
+/// Remembers that a user has signed in with this browser.
+pub fn remember_browser(app: &App, headers: &mut HeaderMap, name: &str) {
+    let browser = hex(&rand::random::<[u8; 16]>());
+    let token = app.browser_token(&browser, name);
+    let cookie = format!("{BROWSER}={browser}.{token}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={REMEMBERED}");
+    set_cookie(headers, &cookie);
+}
+
+/// The browser that a request comes from, if a user of this name has signed in with it before.
+pub fn known_browser<'a>(app: &App, headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let (browser, token) = cookie(headers, BROWSER)?.split_once('.')?;
+    let is_known: bool = app.browser_token(browser, name).as_bytes().ct_eq(token.as_bytes()).into();
+    is_known.then_some(browser)
 }
 
 /// Takes both away.

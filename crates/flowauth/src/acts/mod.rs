@@ -35,11 +35,13 @@ pub fn missing() -> Error {
 }
 
 /// A name that is taken, in upstream's form, beside ours.
-pub fn taken(error: store::Error, field: &str, text: &'static str) -> Error {
-    match error.is_taken() {
-        true => wrong_as("taken", field, text).with("status", 400).with("statusText", "Name already exists"),
-        false => error.into(),
-    }
+pub fn taken(field: &str, text: &'static str) -> Error {
+    wrong_as("taken", field, text).with("status", 400).with("statusText", "Name already exists")
+}
+
+/// The same where the database says so.
+pub fn or_taken(error: store::Error, field: &str, text: &'static str) -> Error {
+    if error.is_taken() { taken(field, text) } else { error.into() }
 }
 
 /// A name as it may be. Tokens, logs and pages carry it.

@@ -73,6 +73,7 @@ pub async fn arrive(app: &App, actor: &Actor, provider: &Provider, claims: &Map<
     let user = users::find(&mut change, user.id).await?.unwrap_or(user);
     let actor = Actor { user: Some((user.id, user.name.clone())), ..actor.clone() };
     change.commit(&actor.does("sign-in.provider", &*user.name, detail)).await?;
+    app.revoked().await;
     Ok(user)
 }
 
@@ -94,12 +95,6 @@ async fn is_for_the_provider(change: &mut Change, user: &User) -> Result<bool, E
     Ok(waits && identities::of(change, user.id).await?.is_empty() && !invitations::any(change, user.id).await?)
 }
 
-/// Whether another's name differs by upper and lower case alone.
-async fn is_like_another(change: &mut Change, name: &str) -> Result<bool, Error> {
-    let name = name.to_lowercase();
-    Ok(users::all(change).await?.iter().any(|user| user.name.to_lowercase() == name))
-}
-
 /// Somebody who comes for the first time.
 async fn begin(
     change: &mut Change,
@@ -112,7 +107,7 @@ async fn begin(
         Some((user, None)) if is_for_the_provider(change, &user).await? => user.id,
         Some(_) => return Ok(Err(("there is another user of that name", nobody().with("reason", "provider-name")))),
         // A provider that lets people choose their name makes nobody who looks like another here.
-        None if provider.options.creates && !is_like_another(change, name).await? => {
+        None if provider.options.creates && !users::any_like(change, name, None).await? => {
             users::add(change, &Wanted { name: name.to_owned(), ..Wanted::default() }, None).await?
         }
         None if provider.options.creates => {
@@ -149,9 +144,10 @@ async fn look_after(
         all.iter().filter(|role| role.wanted.members.contains(&user.id)).map(|role| role.id).collect();
     let has: BTreeSet<i64> = had.difference(&ids(&looked_after)).copied().chain(ids(&given)).collect();
     if has != had {
-        roles::set_of_user(change, user.id, &has).await?;
+        let revoked = roles::set_of_user(change, user.id, &has).await?;
         let moved = |one: &BTreeSet<i64>, other: &BTreeSet<i64>| one.difference(other).copied().collect::<Vec<_>>();
-        detail["roles"] = json!({ "added": moved(&has, &had), "removed": moved(&had, &has) });
+        let (added, removed) = (moved(&has, &had), moved(&had, &has));
+        detail["roles"] = json!({ "added": added, "removed": removed, "tokens_revoked": revoked });
     }
     let is_admin = given.contains(&&Has::Administrator);
     let stays_one = user.is_admin && !is_admin && users::admins(change).await? == 1;

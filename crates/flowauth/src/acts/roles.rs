@@ -6,7 +6,7 @@ use access::Dates;
 use serde_json::{Value, json};
 use web::Error;
 
-use super::{missing, name, taken, wrong, wrong_as};
+use super::{missing, name, or_taken, wrong, wrong_as};
 use crate::app::App;
 use crate::store::audit::Actor;
 use crate::store::roles::{self, Role, Wanted};
@@ -75,7 +75,7 @@ pub async fn add(app: &App, actor: &Actor, server: i64, wanted: Wanted) -> Resul
     let mut change = app.change(actor).await?;
     let server = servers::find(&mut change, server).await?.ok_or_else(missing)?;
     let wanted = check(&mut change, &server, &had, wanted).await?;
-    let id = roles::add(&mut change, server.id, &wanted).await.map_err(|error| taken(error, "name", TAKEN))?;
+    let id = roles::add(&mut change, server.id, &wanted).await.map_err(|error| or_taken(error, "name", TAKEN))?;
     change.commit(&actor.does("role.add", &*wanted.name, noted(id, &server, &had, &wanted))).await?;
     Ok(Role { id, server: server.id, wanted })
 }
@@ -92,18 +92,23 @@ pub async fn change(
     let server = servers::find(&mut change, role.server).await?.ok_or_else(missing)?;
     let wanted = wanted(&role.wanted)?;
     let wanted = check(&mut change, &server, &role.wanted, wanted).await?;
-    roles::change(&mut change, &role, &wanted).await.map_err(|error| taken(error, "name", TAKEN))?;
-    let detail = noted(id, &server, &role.wanted, &wanted);
-    Ok(change.commit(&actor.does("role.change", wanted.name, detail)).await?)
+    let revoked = roles::change(&mut change, &role, &wanted).await.map_err(|error| or_taken(error, "name", TAKEN))?;
+    let mut detail = noted(id, &server, &role.wanted, &wanted);
+    detail["tokens_revoked"] = json!(revoked);
+    change.commit(&actor.does("role.change", wanted.name, detail)).await?;
+    app.revoked().await;
+    Ok(())
 }
 
-/// Removes a role. Tokens that carry it live on.
+/// Removes a role. The tokens that carry it are revoked.
 pub async fn remove(app: &App, actor: &Actor, id: i64) -> Result<(), Error> {
     let mut change = app.change(actor).await?;
     let role = roles::find(&mut change, id).await?.ok_or_else(missing)?;
-    roles::remove(&mut change, id).await?;
-    let detail = json!({ "id": id, "server": role.server });
-    Ok(change.commit(&actor.does("role.remove", role.wanted.name, detail)).await?)
+    let revoked = roles::remove(&mut change, id).await?;
+    let detail = json!({ "id": id, "server": role.server, "tokens_revoked": revoked });
+    change.commit(&actor.does("role.remove", role.wanted.name, detail)).await?;
+    app.revoked().await;
+    Ok(())
 }
 
 /// Revokes every token that carries a role, and says how many those were.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use web::Error;
 
-use super::{missing, name, taken, wrong, wrong_as};
+use super::{missing, name, or_taken, wrong, wrong_as};
 use crate::app::App;
 use crate::specification::{Specification, check_scopes};
 use crate::store::audit::Actor;
@@ -39,7 +39,7 @@ pub async fn add(app: &App, actor: &Actor, wanted: Wanted, names: &BTreeSet<Stri
     let wanted = Wanted { name: name(Some(&wanted.name), "name", "Must provide server name")?, ..wanted };
     check_scopes(names).map_err(|why| wrong("scopes", why))?;
     let mut change = app.change(actor).await?;
-    let id = servers::add(&mut change, &wanted).await.map_err(|error| taken(error, "name", TAKEN))?;
+    let id = servers::add(&mut change, &wanted).await.map_err(|error| or_taken(error, "name", TAKEN))?;
     let difference = servers::compare(&mut change, id, names).await?;
     servers::apply(&mut change, id, &difference).await?;
     let detail = json!({ "id": id, "now": noted(&wanted), "scopes": names.len() });
@@ -58,7 +58,7 @@ pub async fn change(
     let server = servers::find(&mut change, id).await?.ok_or_else(missing)?;
     let wanted = wanted(&server.wanted)?;
     let wanted = Wanted { name: name(Some(&wanted.name), "name", "Must provide server name")?, ..wanted };
-    servers::change(&mut change, id, &wanted).await.map_err(|error| taken(error, "name", TAKEN))?;
+    servers::change(&mut change, id, &wanted).await.map_err(|error| or_taken(error, "name", TAKEN))?;
     let detail = json!({ "id": id, "before": noted(&server.wanted), "now": noted(&wanted) });
     Ok(change.commit(&actor.does("server.change", wanted.name, detail)).await?)
 }

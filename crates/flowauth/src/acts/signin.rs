@@ -17,6 +17,9 @@ use crate::store::{Change, attempts, factors, identities, now, passkeys, session
 /// Failures that cost nothing: of a user from one address, of a user from anywhere, from an address.
 const FREE: [i64; 3] = [5, 50, 100];
 
+/// The same of a user from a browser that they have signed in with.
+const FREE_KNOWN: i64 = 10;
+
 /// The same of codes, of a user.
 pub const FREE_CODES: i64 = 5;
 
@@ -49,21 +52,40 @@ async fn still(change: &mut Change, user: &User, proof: Proof<'_>) -> Result<(),
     if proven && is_same { Ok(()) } else { Err(refused()) }
 }
 
+/// Whose failures an attempt counts among, and how many of them cost nothing. Whoever knows a name could keep its owner out for as
+/// long as they go on guessing: so who has signed in with a browser before is counted by it alone.
+fn counted(app: &App, actor: &Actor, headers: &HeaderMap, name: &str) -> Vec<(String, i64)> {
+    let address = &actor.address;
+    match caller::known_browser(app, headers, name) {
+        Some(browser) => vec![(format!("{name} from the browser {browser}"), FREE_KNOWN)],
+        None => {
+            let who = [format!("{name} from {address}"), format!("user {name}"), format!("address {address}")];
+            who.into_iter().zip(FREE).collect()
+        }
+    }
+}
+
 /// The user with this name and password, and the hash that is kept of it.
 ///
 /// # Errors
 /// 401, the same and as late whatever was wrong; 429 for who has failed too often.
-pub async fn known(app: &App, actor: &Actor, name: &str, password: &str) -> Result<(User, String), Error> {
+pub async fn known(
+    app: &App,
+    actor: &Actor,
+    headers: &HeaderMap,
+    name: &str,
+    password: &str,
+) -> Result<(User, String), Error> {
     if name.len() > LONGEST_NAME {
         return Err(refused());
     }
-    let who = [format!("{name} from {}", actor.address), format!("user {name}"), format!("address {}", actor.address)];
-    let (found, counted) = {
+    let counted = counted(app, actor, headers, name);
+    let found = {
         let mut db = app.store.read().await?;
-        for (who, free) in who.iter().zip(FREE) {
-            attempts::count(&mut db, who, free).await?.map_err(later)?;
+        for (who, free) in &counted {
+            attempts::count(&mut db, who, *free).await?.map_err(later)?;
         }
-        (users::named(&mut db, name).await?, who)
+        users::named(&mut db, name).await?
     };
     let hash = found.as_ref().and_then(|(_, hash)| hash.as_deref());
     let fits = app.passwords.check(password, hash).await.map_err(busy)?;
@@ -89,8 +111,8 @@ pub async fn known(app: &App, actor: &Actor, name: &str, password: &str) -> Resu
                 }
                 None => hash,
             };
-            attempts::forget(&mut db, &counted[0]).await?;
-            for who in &counted[1..] {
+            attempts::forget(&mut db, &counted[0].0).await?;
+            for (who, _) in &counted[1..] {
                 attempts::take_back(&mut db, who).await?;
             }
             Ok((user, kept.unwrap_or_default()))

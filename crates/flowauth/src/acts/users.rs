@@ -69,14 +69,19 @@ pub async fn add(
         None => None,
     };
     let mut change = app.change(actor).await?;
-    let added = users::add(&mut change, &wanted, hash.as_deref()).await;
-    let id = added.map_err(|error| taken(error, "username", TAKEN))?;
+    unlike_others(&mut change, &wanted.name, None).await?;
+    let id = users::add(&mut change, &wanted, hash.as_deref()).await?;
     let roles = known(&mut change, roles).await?;
     roles::set_of_user(&mut change, id, &roles).await?;
     let detail = json!({ "id": id, "is_admin": wanted.is_admin, "require_two_factor": wanted.needs_factor,
             "is_machine": wanted.is_machine, "roles": roles });
     change.commit(&actor.does("user.add", wanted.name, detail)).await?;
     Ok(id)
+}
+
+/// Refuses a name that is another's, or looks like it.
+async fn unlike_others(change: &mut Change, name: &str, user: Option<i64>) -> Result<(), Error> {
+    if users::any_like(change, name, user).await? { Err(taken("username", TAKEN)) } else { Ok(()) }
 }
 
 fn never_signs_in() -> Error {
@@ -141,7 +146,11 @@ pub async fn change(app: &App, caller: &Caller, id: i64, changes: Changes) -> Re
     if wanted.is_disabled {
         keep_an_admin(&mut change, &user, "is_disabled", "Disabling this user would leave no admins.").await?;
     }
-    users::change(&mut change, id, &wanted).await.map_err(|error| taken(error, "username", TAKEN))?;
+    // Two that an upstream's database had keep their names.
+    if wanted.name != user.name {
+        unlike_others(&mut change, &wanted.name, Some(id)).await?;
+    }
+    users::change(&mut change, id, &wanted).await?;
     let mut detail = json!({
         "id": id,
         "before": { "name": user.name, "is_admin": user.is_admin, "require_two_factor": user.needs_factor,
@@ -162,9 +171,10 @@ pub async fn change(app: &App, caller: &Caller, id: i64, changes: Changes) -> Re
         identities::remove_all(&mut change, id).await?;
         detail["provider"] = json!("forgotten");
     }
+    let mut revoked = 0;
     if let Some(roles) = changes.roles {
         let roles = known(&mut change, roles).await?;
-        roles::set_of_user(&mut change, id, &roles).await?;
+        revoked += roles::set_of_user(&mut change, id, &roles).await?;
         detail["roles"] = json!(roles);
     }
     if hash.is_some() || wanted.is_disabled || changes.remove_identities {
@@ -177,8 +187,9 @@ pub async fn change(app: &App, caller: &Caller, id: i64, changes: Changes) -> Re
     }
     // A user of another name is another user to FlowAPI, and one who is out is out there too.
     if wanted.is_disabled || wanted.name != user.name {
-        detail["tokens_revoked"] = json!(tokens::revoke_of_user(&mut change, id).await?);
+        revoked += tokens::revoke_of_user(&mut change, id).await?;
     }
+    detail["tokens_revoked"] = json!(revoked);
     change.commit(&caller.actor.does("user.change", wanted.name, detail)).await?;
     app.revoked().await;
     Ok(())

@@ -79,7 +79,7 @@ async fn sign_in(page: Page, form: Form) -> Answer {
         return sign_in_form(&page, &wrongs, name, next);
     }
     let actor = Actor { user: None, ..page.caller.actor.clone() };
-    let (user, hash) = match signin::known(&page.app, &actor, name, password).await {
+    let (user, hash) = match signin::known(&page.app, &actor, &page.headers, name, password).await {
         Ok(known) => known,
         Err(error) => {
             let wrongs = page.wrongs(error)?.named(&[("", "username")]);
@@ -89,16 +89,22 @@ async fn sign_in(page: Page, form: Form) -> Answer {
     let proof = Proof::Password(&hash);
     if user.has_factor {
         let (cookie, id) = signin::await_code(&page.app, &actor, &page.headers, &user, proof).await?;
-        return Ok(signed_in(&page, &format!("/sign-in/code?next={}", quoted(wanted(next))), (&cookie, &id)));
+        return Ok(signed_in(
+            &page,
+            &format!("/sign-in/code?next={}", quoted(wanted(next))),
+            &user.name,
+            (&cookie, &id),
+        ));
     }
     let (cookie, id) = signin::begin(&page.app, &actor, &page.headers, &user, proof, Given::Nothing).await?;
-    Ok(signed_in(&page, wanted(next), (&cookie, &id)))
+    Ok(signed_in(&page, wanted(next), &user.name, (&cookie, &id)))
 }
 
 /// Sends somebody on who has got a session.
-pub fn signed_in(page: &Page, path: &str, (cookie, id): (&str, &str)) -> Response {
+pub fn signed_in(page: &Page, path: &str, name: &str, (cookie, id): (&str, &str)) -> Response {
     let mut response = to(path);
     caller::sign_in_cookies(&page.app, response.headers_mut(), cookie, id);
+    caller::remember_browser(&page.app, response.headers_mut(), name);
     response
 }
 
@@ -157,7 +163,7 @@ async fn give_code(page: Page, form: Form) -> Answer {
     };
     let actor = Actor { user: None, ..page.caller.actor.clone() };
     match signin::begin(&page.app, &actor, &page.headers, &user, proof, Given::Code(code)).await {
-        Ok((cookie, id)) => Ok(signed_in(&page, wanted(next), (&cookie, &id))),
+        Ok((cookie, id)) => Ok(signed_in(&page, wanted(next), &user.name, (&cookie, &id))),
         Err(error) => second_step(&page, &page.wrongs(error)?.named(&[("", "two_factor_code")]), &user, next).await,
     }
 }

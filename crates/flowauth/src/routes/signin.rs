@@ -44,7 +44,7 @@ async fn sign_in(State(app): State<Arc<App>>, caller: Caller, headers: HeaderMap
     };
     let code = body.text("two_factor_code")?;
     let actor = Actor { user: None, ..caller.actor };
-    let (user, hash) = signin::known(&app, &actor, name, password).await?;
+    let (user, hash) = signin::known(&app, &actor, &headers, name, password).await?;
     if user.has_factor && code.is_none() {
         let text = "Must supply a two-factor authentication code.";
         return Err(Error::new(StatusCode::BAD_REQUEST, text).with("need_two_factor", true));
@@ -53,6 +53,7 @@ async fn sign_in(State(app): State<Arc<App>>, caller: Caller, headers: HeaderMap
     let (cookie, id) = signin::begin(&app, &actor, &headers, &user, proof, given).await?;
     let mut response = json(&about(&user))?;
     caller::sign_in_cookies(&app, response.headers_mut(), &cookie, &id);
+    caller::remember_browser(&app, response.headers_mut(), &user.name);
     Ok(response)
 }
 

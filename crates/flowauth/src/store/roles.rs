@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 
-use super::{Change, Result};
+use super::{Change, Result, tokens};
 
 /// What members of a role may ask a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,8 +149,8 @@ pub async fn add(db: &mut Change, server: i64, wanted: &Wanted) -> Result<i64> {
     Ok(id)
 }
 
-/// Changes one.
-pub async fn change(db: &mut Change, role: &Role, wanted: &Wanted) -> Result<()> {
+/// Changes one. The tokens of who is a member no longer are revoked; says how many those were.
+pub async fn change(db: &mut Change, role: &Role, wanted: &Wanted) -> Result<u64> {
     sqlx::query(
         "UPDATE roles SET name = $2, latest_expiry = $3, longest_minutes = $4, first_day = $5, last_day = $6 WHERE id = $1",
     )
@@ -162,7 +162,12 @@ pub async fn change(db: &mut Change, role: &Role, wanted: &Wanted) -> Result<()>
     .bind(wanted.days.1.as_deref())
     .execute(&mut **db)
     .await?;
-    link(db, role.id, &role.wanted, wanted).await
+    link(db, role.id, &role.wanted, wanted).await?;
+    let mut revoked = 0;
+    for gone in role.wanted.members.difference(&wanted.members) {
+        revoked += tokens::revoke_of_member(db, role.id, *gone).await?;
+    }
+    Ok(revoked)
 }
 
 async fn link(db: &mut Change, role: i64, had: &Wanted, wanted: &Wanted) -> Result<()> {
@@ -179,8 +184,8 @@ async fn link(db: &mut Change, role: i64, had: &Wanted, wanted: &Wanted) -> Resu
     Ok(())
 }
 
-/// Makes these the roles of a user.
-pub async fn set_of_user(db: &mut Change, user: i64, roles: &BTreeSet<i64>) -> Result<()> {
+/// Makes these the roles of a user. Their tokens with a role that they have no longer are revoked; says how many those were.
+pub async fn set_of_user(db: &mut Change, user: i64, roles: &BTreeSet<i64>) -> Result<u64> {
     let had: BTreeSet<i64> = some(db, Which::OfUser(user)).await?.iter().map(|role| role.id).collect();
     for (text, others) in [
         ("DELETE FROM role_members WHERE user_id = $1 AND role_id = $2", had.difference(roles)),
@@ -190,11 +195,16 @@ pub async fn set_of_user(db: &mut Change, user: i64, roles: &BTreeSet<i64>) -> R
             sqlx::query(text).bind(user).bind(*other).execute(&mut **db).await?;
         }
     }
-    Ok(())
+    let mut revoked = 0;
+    for gone in had.difference(roles) {
+        revoked += tokens::revoke_of_member(db, *gone, user).await?;
+    }
+    Ok(revoked)
 }
 
-/// Removes one.
-pub async fn remove(db: &mut Change, id: i64) -> Result<()> {
+/// Removes one. The tokens that carry it are revoked; says how many those were.
+pub async fn remove(db: &mut Change, id: i64) -> Result<u64> {
+    let revoked = tokens::revoke_of_role(db, id).await?;
     sqlx::query("DELETE FROM roles WHERE id = $1").bind(id).execute(&mut **db).await?;
-    Ok(())
+    Ok(revoked)
 }

@@ -177,6 +177,15 @@ pub async fn revoke_of_role(db: &mut Change, role: i64) -> Result<u64> {
     Ok(query.bind(role).bind(now()).execute(&mut **db).await?.rows_affected())
 }
 
+/// Revokes all of a user's with a role that still live, and says how many those were.
+pub async fn revoke_of_member(db: &mut Change, role: i64, user: i64) -> Result<u64> {
+    let query = sqlx::query(
+        "UPDATE tokens SET revoked_at = $3 WHERE user_id = $2 AND revoked_at IS NULL AND expires_at > $3
+         AND id IN (SELECT token_id FROM token_roles WHERE role_id = $1)",
+    );
+    Ok(query.bind(role).bind(user).bind(now()).execute(&mut **db).await?.rows_affected())
+}
+
 /// Revokes all for a server that still live, and says how many those were.
 pub async fn revoke_of_server(db: &mut Change, server: i64) -> Result<u64> {
     let query = sqlx::query(

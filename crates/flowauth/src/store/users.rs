@@ -92,6 +92,13 @@ pub async fn named(db: &mut AnyConnection, name: &str) -> Result<Option<(User, O
     Ok(Some((user(&row)?, row.try_get("password")?)))
 }
 
+/// Whether somebody, but for one, has this name or one that differs from it by upper and lower case alone: people would take
+/// them for each other.
+pub async fn any_like(db: &mut AnyConnection, name: &str, but: Option<i64>) -> Result<bool> {
+    let name = name.to_lowercase();
+    Ok(all(db).await?.iter().any(|user| Some(user.id) != but && user.name.to_lowercase() == name))
+}
+
 /// What the password is checked with.
 pub async fn password(db: &mut AnyConnection, id: i64) -> Result<Option<String>> {
     let row = sqlx::query("SELECT password FROM users WHERE id = $1").bind(id).fetch_optional(db).await?;

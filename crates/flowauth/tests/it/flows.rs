@@ -17,6 +17,7 @@ on_both!(
     roles_of_one_name_on_two_servers_are_two_roles,
     another_specification_takes_nothing_from_roles,
     who_goes_is_out_with_all_tokens,
+    who_loses_a_role_loses_the_tokens_that_carry_it,
     somebody_can_always_look_after_the_rest,
 );
 
@@ -296,6 +297,42 @@ async fn who_goes_is_out_with_all_tokens(address: Address) {
     assert!(list.check(&all[2].1).is_err());
 }
 
+async fn who_loses_a_role_loses_the_tokens_that_carry_it(address: Address) {
+    let rig = Rig::start(&address).await;
+    let mut root = rig.signed_in("root").await;
+    let (server, scopes) = rig.server(&mut root, "here", &["run", "get_result"]).await;
+    let ann = rig.user(&mut root, "ann", json!({})).await;
+    let bob = rig.user(&mut root, "bob", json!({})).await;
+    let mut roles = Vec::new();
+    for name in ["a", "b", "c"] {
+        let role = json!({ "name": name, "server_id": server, "scopes": [scopes["run"]], "users": [ann, bob],
+            "longest_token_life_minutes": 10 });
+        roles.push(root.ok("POST", "/roles/", role).await["id"].as_i64().unwrap());
+    }
+    let mut tokens = Vec::new();
+    for (user, roles) in [("ann", &["a"][..]), ("ann", &["a", "b"]), ("ann", &["b"]), ("ann", &["c"]), ("bob", &["a"])]
+    {
+        let carried: Vec<Value> = roles.iter().map(|name| json!({ "name": name })).collect();
+        let ask = json!({ "name": "t", "roles": carried });
+        let minted = rig.signed_in(user).await.ok("POST", &format!("/tokens/tokens/{server}"), ask).await;
+        tokens.push(verifier("here").verify(minted["token"].as_str().unwrap(), SystemTime::now()).unwrap());
+    }
+    let out = async || {
+        let list = rig.browser().get("/revocations").await;
+        let list = Revocations::parse(list.text(), &verifier("here"), SystemTime::now()).unwrap();
+        tokens.iter().map(|token| list.check(token).is_err()).collect::<Vec<_>>()
+    };
+    let path = |role: usize| format!("/roles/{}", roles[role]);
+    root.ok("PATCH", &path(0), json!({ "scopes": [scopes["get_result"]] })).await;
+    assert_eq!(out().await, [false; 5], "what a role allows counts for later tokens");
+    root.ok("PATCH", &path(0), json!({ "users": [bob] })).await;
+    assert_eq!(out().await, [true, true, false, false, false], "one who is a member no longer");
+    root.ok("PATCH", &format!("/admin/users/{ann}"), json!({ "roles": [roles[2]] })).await;
+    assert_eq!(out().await, [true, true, true, false, false], "the same from the other side");
+    root.ok("DELETE", &path(2), Value::Null).await;
+    assert_eq!(out().await, [true, true, true, true, false], "a role that is no more");
+}
+
 async fn somebody_can_always_look_after_the_rest(address: Address) {
     let rig = Rig::start(&address).await;
     let mut root = rig.signed_in("root").await;
@@ -318,6 +355,7 @@ async fn somebody_can_always_look_after_the_rest(address: Address) {
     let mut second = rig.signed_in("second").await;
     for (body, says) in [
         (json!({ "username": "second", "password": PASSWORD }), "Username already exists."),
+        (json!({ "username": "Second", "password": PASSWORD }), "Username already exists."),
         (json!({ "username": " ", "password": PASSWORD }), "Username too short."),
         (json!({ "username": "x" }), "Password must be provided."),
         (json!({ "username": "x", "password": "x" }), "Password not complex enough."),

@@ -193,7 +193,7 @@ impl Browser {
     fn keep(&mut self, text: &str) {
         assert!(text.contains("; Secure") && text.contains("; SameSite=Lax"), "{text}");
         let (name, value) = text.split(';').next().unwrap().split_once('=').unwrap();
-        assert_eq!(matches!(name, "session" | "provider"), text.contains("; HttpOnly"), "{text}");
+        assert_eq!(matches!(name, "session" | "provider" | "browser"), text.contains("; HttpOnly"), "{text}");
         match text.contains("Max-Age=0") {
             true => drop(self.cookies.remove(name)),
             false => drop(self.cookies.insert(name.to_owned(), value.to_owned())),

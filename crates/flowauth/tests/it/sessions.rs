@@ -6,11 +6,12 @@ use flowkit_core::secrets::Secret;
 use serde_json::{Value, json};
 
 use crate::on_both;
-use crate::rig::{self, PASSWORD, Rig};
+use crate::rig::{self, Browser, PASSWORD, Rig};
 
 on_both!(
     passwords_and_sessions_end_when_they_should,
     guessing_costs_time,
+    guesses_from_elsewhere_keep_nobody_out_of_a_browser_of_theirs,
     a_new_sealing_key_opens_what_the_one_before_has_sealed,
 );
 
@@ -49,7 +50,7 @@ async fn passwords_and_sessions_end_when_they_should(address: Address) {
     // Whoever has copied the cookie has nothing after signing out.
     let mut thief = browser.clone();
     browser.ok("GET", "/signout", Value::Null).await;
-    assert!(browser.cookies.is_empty());
+    assert_eq!(browser.cookies.keys().collect::<Vec<_>>(), ["browser"]);
     assert_eq!(thief.get("/is_signed_in").await.status, 401);
     // The database does not tell the cookie.
     let mut db = rig.store.read().await.unwrap();
@@ -82,6 +83,44 @@ async fn guessing_costs_time(address: Address) {
     }
     assert_eq!(refused, [true, true], "who does not exist is no exception");
     rig.signed_in("root").await;
+}
+
+async fn guesses_from_elsewhere_keep_nobody_out_of_a_browser_of_theirs(address: Address) {
+    let rig = Rig::start(&address).await;
+    let mut root = rig.signed_in("root").await;
+    for name in ["ann", "eve"] {
+        rig.user(&mut root, name, json!({})).await;
+    }
+    let sign_in = async |browser: &mut Browser, name: &str, password: &str| {
+        browser.post("/signin", json!({ "username": name, "password": password })).await.status.as_u16()
+    };
+    let (mut own, mut foreign) = (rig.signed_in("ann").await, rig.signed_in("eve").await);
+    own.ok("GET", "/signout", Value::Null).await;
+    let copied = own.clone();
+    let mut stranger = rig.browser();
+    for _ in 0..12 {
+        sign_in(&mut stranger, "ann", "a guess").await;
+    }
+    assert_eq!(sign_in(&mut rig.browser(), "ann", PASSWORD).await, 429, "from where guesses come");
+    assert_eq!(sign_in(&mut foreign, "ann", PASSWORD).await, 429, "with what another has of their own");
+    let mut forged = own.clone();
+    let cookie = forged.cookies.get_mut("browser").unwrap();
+    let flipped = if cookie.starts_with('0') { '1' } else { '0' };
+    cookie.replace_range(..1, &flipped.to_string());
+    assert_eq!(sign_in(&mut forged, "ann", PASSWORD).await, 429, "with what nobody has given out");
+    assert_eq!(sign_in(&mut own, "ann", PASSWORD).await, 200);
+    // Where guesses come from the browser itself, they cost time there as well, and there alone.
+    let mut thief = copied;
+    let codes: Vec<u16> = {
+        let mut all = Vec::new();
+        for _ in 0..14 {
+            all.push(sign_in(&mut thief, "ann", "a guess").await);
+        }
+        all
+    };
+    assert_eq!((codes[0], codes.last().copied()), (401, Some(429)));
+    own.ok("GET", "/signout", Value::Null).await;
+    assert_eq!(sign_in(&mut own, "ann", PASSWORD).await, 200, "a sign-in made it another browser");
 }
 
 async fn a_new_sealing_key_opens_what_the_one_before_has_sealed(address: Address) {
