@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::Failure;
 use super::stack::tell_of_places;
-use crate::stack::rotation::{self, Change};
+use crate::stack::rotation::{self, Change, How};
 use crate::stack::vault::{self, Made, VaultError};
 use crate::stack::{Docker, Given, Wish, inside, stack_name};
 use flowkit_core::config::{Settings, StateDir};
@@ -48,6 +48,9 @@ pub struct Swarm {
     /// Replace a key although what it has encrypted can't be read without it
     #[arg(long, requires = "rotate")]
     lose_data: bool,
+    /// Keep no old public key beside the new one: a signing key was stolen. All tokens so far end
+    #[arg(long, requires = "rotate")]
+    forget_old: bool,
 }
 
 impl Swarm {
@@ -83,9 +86,15 @@ impl Swarm {
 
     fn turn(&self, docker: &Docker, wish: &Wish, settings: &Settings) -> Result<ExitCode, Failure> {
         let place = rotation::Place { docker, wish, stack: &self.stack, dir: self.dir.as_deref(), settings };
-        let rotation = place.rotate(&self.rotate, self.lose_data).map_err(failure)?;
+        let how = How { lose_data: self.lose_data, forget_old: self.forget_old };
+        let rotation = place.rotate(&self.rotate, how).map_err(failure)?;
         if rotation.begun_before {
             tell!("this goes on with a rotation that was begun before and is not in force everywhere");
+            if self.forget_old {
+                tell!(
+                    "note: its values stay as they were made then: once it is in force, rotate again with --forget-old"
+                );
+            }
         }
         rotation.notes.iter().for_each(|note| tell!("note: {note}"));
         let changes = rotation.changes(docker, &self.stack)?;

@@ -16,7 +16,7 @@ use super::vault::{VaultError, create, foreign_sources, options, temporary, vers
 use super::wish::{Wish, versioned};
 use flowkit_core::catalogue::catalogue;
 use flowkit_core::config::{Problem, Problems, Settings};
-use flowkit_core::secrets::{self, Store};
+use flowkit_core::secrets::{self, Options, Store};
 
 /// File in the directory of values kept aside: the label of the rotation that they are of. Written last, so that values
 /// without it are only the beginning of something.
@@ -48,6 +48,15 @@ pub struct Place<'a> {
     pub settings: &'a Settings,
 }
 
+/// What becomes of what the old values were for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How {
+    /// A key may go although what it has encrypted can't be read without it.
+    pub lose_data: bool,
+    /// Public keys that were before are not kept beside a new one: what they have signed ends.
+    pub forget_old: bool,
+}
+
 impl<'a> Place<'a> {
     /// Gives each of these secrets, and what is made from it, a new value under the next version's name; or goes on with a
     /// rotation of these that was begun and is not in force everywhere.
@@ -55,7 +64,7 @@ impl<'a> Place<'a> {
     /// # Errors
     /// Names that can't be rotated, another rotation that is not finished: then nothing is changed. Secrets that can't be
     /// made: then none of them is in the swarm.
-    pub fn rotate(&self, names: &[String], lose_data: bool) -> Result<Rotation<'a>, VaultError> {
+    pub fn rotate(&self, names: &[String], how: How) -> Result<Rotation<'a>, VaultError> {
         let mut there = Inventory::read(self.docker, self.wish.prefix())?;
         if let Some((aside, set)) = self.dir.and_then(begun) {
             self.is_of(&set, names, &there)?;
@@ -72,14 +81,14 @@ impl<'a> Place<'a> {
             return Ok(self.rotation(set, true, Vec::new()));
         }
         there.take_back(self.docker)?;
-        self.begin(names, lose_data, &there)
+        self.begin(names, how, &there)
     }
 
     fn rotation(&self, set: Set, begun_before: bool, notes: Vec<String>) -> Rotation<'a> {
         Rotation { wish: self.wish, dir: self.dir, set, begun_before, notes }
     }
 
-    fn begin(&self, names: &[String], lose_data: bool, there: &Inventory) -> Result<Rotation<'a>, VaultError> {
+    fn begin(&self, names: &[String], how: How, there: &Inventory) -> Result<Rotation<'a>, VaultError> {
         let versions = there.versions();
         let specs = names.iter().filter_map(|name| catalogue().secret(name));
         let absent = specs.filter(|spec| !versions.contains_key(spec.name.as_str())).map(|spec| {
@@ -88,7 +97,7 @@ impl<'a> Place<'a> {
         });
         Problems(absent.collect()).or(())?;
         let temporary = temporary()?;
-        let options = options(self.settings);
+        let options = Options { forget_old: how.forget_old, ..options(self.settings) };
         let aside = match self.dir {
             Some(dir) => secrets::set_aside(dir)?,
             None => {
@@ -96,7 +105,7 @@ impl<'a> Place<'a> {
                 temporary.path().to_owned()
             }
         };
-        let turned = secrets::rotate(&aside, names, &options, lose_data).inspect_err(|_| self.forget(&aside))?;
+        let turned = secrets::rotate(&aside, names, &options, how.lose_data).inspect_err(|_| self.forget(&aside))?;
         let replaced: Vec<&'static str> =
             turned.replaced.iter().copied().filter(|name| versions.contains_key(name)).collect();
         if self.dir.is_none() {

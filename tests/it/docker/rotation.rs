@@ -172,6 +172,15 @@ fn a_rotation_that_fails_anywhere_is_finished_by_the_next() {
     // And the next is a new one.
     assert!(swarm.in_directory(&[REDIS], None).status.success());
     assert_eq!(swarm.held("flowmachine"), format!("{FLOWMACHINE}_v2 {REDIS}_v3"));
+    // Whoever has stolen a signing key has nothing by it where its public key goes.
+    let keys = |more: &[&str]| {
+        let dir = swarm.values();
+        let args = [&["--dir", dir.to_str().unwrap(), "--update"], more].concat();
+        let output = swarm.rotate(&["PRIVATE_JWT_SIGNING_KEY"], None, &args);
+        assert!(output.status.success(), "{}", show(&output));
+        swarm.value("PUBLIC_JWT_SIGNING_KEY").matches("BEGIN").count()
+    };
+    assert_eq!([keys(&[]), keys(&[]), keys(&["--forget-old"])], [2, 3, 1]);
 }
 
 #[test]
