@@ -87,8 +87,10 @@ pub struct Guess {
     pub compression: Compression,
     /// What is between its fields.
     pub delimiter: u8,
-    /// Not UTF-8.
+    /// Not UTF-8, but by its byte order mark this, or else probably this.
     pub encoding: Option<&'static Encoding>,
+    /// Whether a byte order mark comes before the first field.
+    pub is_marked: bool,
     /// Whether the first row has names.
     pub header: bool,
     /// Its columns, from left to right.
@@ -149,10 +151,12 @@ pub fn guess(kind: Kind, input: &Input) -> Result<Guess, NoGuess> {
         // The last line is cut off in the middle.
         sample.truncate(sample.iter().rposition(|&byte| byte == b'\n').map_or(sample.len(), |at| at + 1));
     }
-    let encoding = std::str::from_utf8(&sample).is_err().then_some(encoding_rs::WINDOWS_1252);
-    if let Some(encoding) = encoding {
+    let mark = input.mark().map_err(failed)?;
+    let other = std::str::from_utf8(&sample).is_err().then_some(encoding_rs::WINDOWS_1252);
+    if let Some(encoding) = other {
         sample = encoding.decode_without_bom_handling(&sample).0.into_owned().into_bytes();
     }
+    let encoding = mark.filter(|mark| *mark != encoding_rs::UTF_8).or(other);
     let (mut tables, mut broken) = (Vec::new(), None);
     for &delimiter in DELIMITERS {
         match table(&sample, cut, delimiter) {
@@ -186,7 +190,8 @@ pub fn guess(kind: Kind, input: &Input) -> Result<Guess, NoGuess> {
     let at = found.as_ref().map(|found| found.column);
     let times = body.iter().filter_map(|row| row.get(at?)).filter(|time| !time.is_empty()).cloned().collect();
     let (writing, doubt) = found.map_or((None, None), |found| (Some(found.writing), found.doubt));
-    Ok(Guess { compression, delimiter, encoding, header, columns, writing, doubt, times })
+    let is_marked = mark.is_some();
+    Ok(Guess { compression, delimiter, encoding, is_marked, header, columns, writing, doubt, times })
 }
 
 /// The rows of a sample, which may be `cut` off inside of a quote.

@@ -78,6 +78,16 @@ impl Input {
         Ok(Compression::of(&head))
     }
 
+    /// The encoding that a file's byte order mark says, if its text begins with one.
+    ///
+    /// # Errors
+    /// As [`Input::compression`].
+    pub fn mark(&self) -> io::Result<Option<&'static Encoding>> {
+        let Input::File(path) = self else { return Err(io::ErrorKind::Unsupported.into()) };
+        let (mark, _) = ahead(plain(File::open(path)?)?, MARK)?;
+        Ok(Encoding::for_bom(&mark).map(|(encoding, _)| encoding))
+    }
+
     /// Opens it: uncompressed whatever its name says, and in UTF-8. A byte order mark goes, and says which encoding it is; gives that
     /// out of which the text has been made, if it was another one.
     /// `read` is told how many bytes were read, as they lie on the disk.

@@ -176,6 +176,9 @@ impl New {
         if let Some(doubt) = doubt(guess) {
             tell!("warning: {doubt}");
         }
+        if let Some(mark) = mark(guess) {
+            tell!("warning: {mark}");
+        }
         let Some(day) = self.day() else {
             tell!(
                 "warning: its name has no date, or several: write where the date of each day stands in filename, {{{{ ds }}}} or {{{{ ds_nodash }}}}"
@@ -279,12 +282,15 @@ fn comments(guess: &Guess, fields: &[String]) -> String {
         let of = column.column.unwrap_or("left out");
         text += &format!("#   {field}: {}; {}; {of}\n", shortened(&column.name), examples.join(", "));
     }
-    if guess.encoding.is_some() {
-        text += "# Its text is not UTF-8 (perhaps windows-1252), and create_dag's `encoding` does not work:\n\
-                 # have program=\"iconv -f WINDOWS-1252 -t UTF-8\" read plain files, or load them with `flowkit etl load --encoding`.\n";
+    if let Some(encoding) = guess.encoding {
+        let (is, name) = if guess.is_marked { ("", "UTF-16") } else { ("perhaps ", encoding.name()) };
+        text += &format!(
+            "# Its text is not UTF-8 ({is}{name}), and create_dag's `encoding` does not work:\n\
+             # have program=\"iconv -f {name} -t UTF-8\" read plain files, or load them with `flowkit etl load`.\n"
+        );
     }
-    if let Some(doubt) = doubt(guess) {
-        text += &format!("# {doubt}\n");
+    for text_of in [doubt(guess), mark(guess)].into_iter().flatten() {
+        text += &format!("# {text_of}\n");
     }
     text + "\n"
 }
@@ -295,6 +301,16 @@ fn doubt(guess: &Guess) -> Option<String> {
         return None;
     };
     Some(format!("its times can be read as {taken}, which was taken, and as {other}: which of them is right?"))
+}
+
+/// What FlowDB's server takes for a part of the first value.
+fn mark(guess: &Guess) -> Option<String> {
+    let is_read = guess.is_marked && guess.encoding.is_none() && !guess.header;
+    is_read.then(|| {
+        "it begins with a byte order mark, which a DAG takes for a part of the first value: have program=\"tail -c +4\" read plain files, \
+          or load them with `flowkit etl load`"
+            .to_owned()
+    })
 }
 
 /// An example in one line, and not the whole of a long one.

@@ -136,6 +136,34 @@ fn dag_reads(rig: &Rig, zone: &str, time: &str, rows: &[&str]) {
     assert_eq!(read, rows, "{zone}");
 }
 
+/// FlowDB's server decodes nothing: a file says what its bytes have to go through first, and that makes of them what the loader reads.
+#[test]
+fn a_dag_says_what_other_text_needs() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let header = "datetime,msisdn\n2016-01-01 00:00:00,grün\n";
+    let bare = "grün,2016-01-01 00:00:00\nb,2016-01-01 00:00:00\n";
+    let utf16 = |text: &str| format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let (latin, _, _) = etl::Encoding::for_label(b"windows-1252").expect("it is known").encode(header);
+    for (bytes, text, program) in [
+        (utf16(header), header, Some("iconv -f UTF-16 -t UTF-8")),
+        (latin.into_owned(), header, Some("iconv -f windows-1252 -t UTF-8")),
+        (format!("\u{feff}{bare}").into_bytes(), bare, Some("tail -c +4")),
+        (format!("\u{feff}{header}").into_bytes(), header, None),
+        (bare.into(), bare, None),
+    ] {
+        let path = dir.path().join("calls_20160101.csv");
+        std::fs::write(&path, bytes).expect("a file");
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_flowkit"));
+        let said =
+            Said::of(command.args(["etl", "new", "calls", "--csv"]).arg(&path).output().expect("flowkit starts"));
+        let named = said.stdout.lines().find_map(|line| line.split_once("have program=\"")?.1.split('"').next());
+        assert_eq!(named, program, "{said:?}");
+        let Some(program) = program else { continue };
+        let read = std::process::Command::new("sh").args(["-c", &format!("{program} {}", path.display())]).output();
+        assert_eq!(String::from_utf8_lossy(&read.expect("sh").stdout), text);
+    }
+}
+
 /// One moment in the ways that the loader knows, of a field that says where it is, and of one that doesn't.
 #[test]
 fn a_dag_knows_zones_as_the_loader_does() {
