@@ -283,7 +283,8 @@ fn comments(guess: &Guess, fields: &[String]) -> String {
         text += &format!("#   {field}: {}; {}; {of}\n", shortened(&column.name), examples.join(", "));
     }
     if let Some(encoding) = guess.encoding {
-        let (is, name) = if guess.is_marked { ("", "UTF-16") } else { ("perhaps ", encoding.name()) };
+        let is_marked = encoding.name().starts_with("UTF-16");
+        let (is, name) = if is_marked { ("", "UTF-16") } else { ("perhaps ", encoding.name()) };
         text += &format!(
             "# Its text is not UTF-8 ({is}{name}), and create_dag's `encoding` does not work:\n\
              # have program=\"iconv -f {name} -t UTF-8\" read plain files, or load them with `flowkit etl load`.\n"
