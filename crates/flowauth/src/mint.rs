@@ -122,10 +122,6 @@ impl App {
             None => None,
         };
         let server = server.ok_or_else(|| Error::of(StatusCode::NOT_FOUND))?;
-        if token.revoked_at.is_some() {
-            let text = "A revoked token can't be renewed; ask for a new one.";
-            return Err(wrong_as("token-revoked", "token_id", text));
-        }
         if token.roles.is_empty() {
             let text = "This token has no roles recorded against it and cannot be renewed; mint a new token instead.";
             return Err(wrong_as("token-no-roles", "token_id", text));
@@ -136,6 +132,10 @@ impl App {
             let error = Error::new(StatusCode::FORBIDDEN, text).with("reason", "roles-lost");
             error.with("roles", lost.join(", "))
         })?;
+        if token.revoked_at.is_some() {
+            let text = "A revoked token can't be renewed; ask for a new one.";
+            return Err(wrong_as("token-revoked", "token_id", text));
+        }
         let beyond = "Requested lifetime exceeds the maximum permitted by the server and original roles";
         self.issue(change, actor, user, &server, &token.made.name, &chosen, minutes, ("token.renew", beyond)).await
     }

@@ -16,24 +16,14 @@ let
   vendor = import ./crates.nix { inherit lib runCommand system; };
   together = import ./together.nix { inherit lib; };
 
-  # Large numbers, hashes and compression: what all other optimising of programs for tests is not worth.
-  optimised = [
-    "argon2"
-    "blake2"
-    "crypto-bigint"
-    "crypto-primes"
-    "libdeflate-sys"
-    "rsa"
-    "sha2"
-  ];
-
-  # What the workspace does not optimise for its tests: large, and hardly felt there.
-  unoptimised =
+  # What the workspace optimises for its tests: without, large numbers, hashes and compression take minutes. All other
+  # optimising of what others wrote takes minutes as well, for what no test would see.
+  optimised =
     root:
     let
       inherit ((lib.importTOML (root + "/Cargo.toml")).profile.dev) package;
     in
-    lib.filter (name: package.${name}.opt-level == 0) (lib.attrNames package);
+    lib.filter (name: package.${name} ? opt-level) (lib.attrNames package);
 
   # The machine's own program; a build's CARGO_HOME stays.
   tool =
@@ -99,8 +89,8 @@ let
           mkdir "$CARGO_HOME"
           {
             printf '[source.crates-io]\nreplace-with = "crates"\n[source.crates]\ndirectory = "%s"\n' "$NIX_BUILD_TOP/crates"
-            printf '[profile.release.package.%s]\nopt-level = 3\n' ${toString optimised}
-            printf '[profile.release.package.%s]\nopt-level = 0\n' ${toString (unoptimised root)}
+            printf '[profile.release.package."*"]\nopt-level = 0\n'
+            printf '[profile.release.package.%s]\nopt-level = 3\n' ${toString (optimised root)}
           } >"$CARGO_HOME/config.toml"
 
           # Build scripts change what they wrote before, which only its owner may.
