@@ -15,6 +15,16 @@ names=("$@")
 mkdir -p target/nix
 # Debian drops what is superseded: then go on with what there is, and say what moved.
 tests/debian/relock.sh --if-gone
+# One call of pip's for all files of Python packages, instead of one for each (tests/debian/packages/fetch.sh).
+python3 - python/*-wheels.json >"$(scripts/nix.sh --root)/var/cache/flowkit/wheels.wanted" <<'PYTHON'
+import base64, json, sys
+
+for path in sys.argv[1:]:
+    for package in json.load(open(path))["packages"]:
+        wheels = package.get("wheel", {})
+        file = package.get("sdist") or wheels.get("any") or wheels["x86_64-linux"]
+        print(base64.b64decode(file["hash"].removeprefix("sha256-")).hex(), package["name"], package["version"])
+PYTHON
 flake=$(scripts/nix.sh --flake)
 printf 'nix: building %s\n' "${names[*]}" >&2
 mapfile -t paths < <(scripts/nix.sh build --no-link --print-out-paths --print-build-logs --no-write-lock-file \

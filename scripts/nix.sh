@@ -69,7 +69,7 @@ make_root() {
     done
     printf 'nixbld:x:30000:%s\n' "$(IFS=,; echo "${users[*]}")" >>"$root/etc/group"
     # Which builders share (not set-gid: the sandbox lets nobody set that bit).
-    install -d -m 775 -g 30000 "$root"/var/cache/flowkit{,/crates,/debs,/rust}
+    install -d -m 775 -g 30000 "$root"/var/cache/flowkit{,/crates,/debs,/rust,/wheels}
     cat >"$root/etc/nix/nix.conf" <<-CONF
 	experimental-features = nix-command flakes
 	# No daemon, no cache: what is asked for is built here, by build users in the sandbox, as on any NixOS machine.

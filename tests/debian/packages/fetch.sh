@@ -4,6 +4,7 @@
 #
 #   fetch.sh debs LIST      Debian's packages: lines "sha256 file name version", file as in the mirror's index (pool/main/…)
 #   fetch.sh crates LIST    crates: lines "sha256 name version"
+#   fetch.sh wheels LIST    files of Python packages: lines as of crates. What can't be had so is left to who wants it
 set -euo pipefail
 umask 002
 kind=$1 list=$2 cache=/var/cache/flowkit/$1
@@ -63,7 +64,23 @@ take_crates() {
     done < <(missing)
 }
 
-[ -n "$(missing)" ] || exit 0
+# By the machine's own pip, with its settings, which takes a second for a call and none for a file. No call takes two versions of a package.
+fetch_wheels() {
+    set -a; . /etc/machine.env; set +a
+    local round
+    missing | awk -v at="$work/round-" '{ print $2 "==" $3 " --hash=sha256:" $1 >(at (++seen[$2])) }'
+    for round in "$work"/round-*; do
+        HOME=$work /usr/bin/python3 -m pip download --quiet --disable-pip-version-check --no-cache-dir --no-deps \
+            --require-hashes --dest "$work/files" --requirement "$round" >&2 || true
+    done
+    for round in "$work"/files/*; do
+        [ ! -e "$round" ] || mv "$round" "$cache/$(sha256sum "$round" | cut -d " " -f 1)"
+    done
+    # Once is enough.
+    rm "$list"
+}
+
+[ -e "$list" ] && [ -n "$(missing)" ] || exit 0
 work=$(mktemp -d "$cache.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 "fetch_$kind"

@@ -27,7 +27,8 @@ let
     HOOK
   '';
 
-  # A published file of a Python package, by its hash, through the machine's own pip and its settings (/etc/machine.env).
+  # A published file of a Python package, by its hash, through the machine's own pip and its settings (/etc/machine.env). The first that
+  # is asked for brings all that somebody has put into wheels.wanted (scripts/nix-artefacts.sh).
   fetchPypi =
     {
       pname,
@@ -50,18 +51,20 @@ let
       outputHashMode = "flat";
       outputHashAlgo = null;
       # pip takes the file that has the hash, whatever else was published.
-      requirement = "${pname}==${version} --hash=sha256:${
-        builtins.convertHash {
-          inherit hash;
-          toHashFormat = "base16";
-        }
-      }";
+      sha256 = builtins.convertHash {
+        inherit hash;
+        toHashFormat = "base16";
+      };
+      inherit pname version;
       buildCommand = ''
-        set -a; . /etc/machine.env; set +a
-        echo "$requirement" >requirements.txt
-        HOME=$PWD /usr/bin/python3 -m pip download --quiet --disable-pip-version-check --no-cache-dir --no-deps \
-          --require-hashes --dest files --requirement requirements.txt
-        cp files/* "$out"
+        export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+        at=/var/cache/flowkit
+        bash ${./fetch.sh} wheels $at/wheels.wanted
+        if [ ! -e "$at/wheels/$sha256" ]; then
+          echo "$sha256 $pname $version" >wanted
+          bash ${./fetch.sh} wheels wanted
+        fi
+        cp "$at/wheels/$sha256" "$out"
       '';
     };
 
