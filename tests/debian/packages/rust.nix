@@ -16,14 +16,14 @@ let
   vendor = import ./crates.nix { inherit lib runCommand system; };
   together = import ./together.nix { inherit lib; };
 
-  # What the workspace optimises for its tests: without, large numbers, hashes and compression take minutes. All other
-  # optimising of what others wrote takes minutes as well, for what no test would see.
+  # What the workspace optimises most for its tests: without, large numbers, hashes and compression take minutes. All other
+  # optimising of what others wrote takes minutes as well, for what the tests of images and machines don't feel.
   optimised =
     root:
     let
       inherit ((lib.importTOML (root + "/Cargo.toml")).profile.dev) package;
     in
-    lib.filter (name: package.${name} ? opt-level) (lib.attrNames package);
+    lib.filter (name: package.${name}.opt-level > 1) (lib.attrNames package);
 
   # The machine's own program; a build's CARGO_HOME stays.
   tool =
