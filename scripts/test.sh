@@ -107,13 +107,13 @@ finish() {
 # Benchmarks are only compiled.
 compile() { cargo build --locked --workspace --all-targets; }
 
-# cargo-nextest runs each test in a process of its own and reports better; plain `cargo test` does too. Tests wait for a third of their time: one
+# cargo-nextest runs each test in a process of its own and reports better; plain `cargo test` does too. Tests wait for a third of their time: two
 # more of them than there are processors keeps these busy.
 tests() {
     local failed=0
     cargo build --locked --workspace --all-targets || failed=1
     if cargo nextest --version >/dev/null 2>&1; then
-        cargo nextest run --locked --workspace --no-fail-fast --test-threads $(($(nproc) + 1)) 2>&1 | tee -a "$log" || failed=1
+        cargo nextest run --locked --workspace --no-fail-fast --test-threads $(($(nproc) + 2)) 2>&1 | tee -a "$log" || failed=1
     else
         cargo test --locked --workspace --no-fail-fast --lib --bins --examples --tests 2>&1 | tee -a "$log" || failed=1
     fi
