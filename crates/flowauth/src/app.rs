@@ -114,9 +114,9 @@ impl App {
         Ok(Arc::new(App { options, store, keys, passwords, since, beside, list }))
     }
 
-    /// Makes the first administrator, where there is nobody of that name yet. Says whether it did. A password that was changed since
-    /// stays: only `again` sets it, and lets in whom somebody has locked out: sessions,
-    /// keys, links and the second factor end.
+    /// Makes the first administrator, where there is none yet: one whom somebody has renamed or removed does not come back. Says whether
+    /// it did. A password that was changed since stays: only `again` sets it, makes who is missing, and lets in whom somebody has locked
+    /// out: sessions, keys, links and the second factor end.
     ///
     /// # Errors
     /// [`Beginning`].
@@ -126,7 +126,7 @@ impl App {
         let wanted = users::Wanted { name: name.to_owned(), is_admin: true, ..users::Wanted::default() };
         let program = Actor::program();
         match users::named(&mut change, name).await? {
-            None => {
+            None if again || users::admins(&mut change).await? == 0 => {
                 users::add(&mut change, &wanted, Some(&hash)).await?;
                 change.commit(&program.does("user.add", name, json!({ "is_admin": true }))).await?;
                 Ok(true)
@@ -145,7 +145,7 @@ impl App {
                 change.commit(&program.does("user.password", name, json!({ "is_admin": true }))).await?;
                 Ok(true)
             }
-            Some(_) => Ok(false),
+            _ => Ok(false),
         }
     }
 
@@ -154,9 +154,10 @@ impl App {
         hex(&self.mac("forgery", session))
     }
 
-    /// What shows that a user, by name, has signed in with a browser before.
-    pub(crate) fn browser_token(&self, browser: &str, name: &str) -> String {
-        hex(&self.mac("browser", &format!("{browser} {name}")))
+    /// What shows that a user has signed in with a browser since they have this password, and when: numbers and digests, which have one reading.
+    pub(crate) fn browser_token(&self, browser: u128, since: i64, user: i64, password: &str) -> String {
+        let password = hex(&Sha256::digest(password));
+        hex(&self.mac("browser", &format!("{browser:032x} {since} {user} {password}")))
     }
 
     /// By what authenticators know a user, which says nothing to anybody else.

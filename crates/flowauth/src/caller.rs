@@ -17,12 +17,12 @@ use web::{Error, Peer, RequestId};
 use crate::acts::keys::fits;
 use crate::app::{App, hex};
 use crate::pages::Form;
-use crate::store::Change;
 use crate::store::audit::Actor;
 use crate::store::keys::{self, Key};
 use crate::store::known::{self, Known};
 use crate::store::sessions::{self, Session};
 use crate::store::users::User;
+use crate::store::{Change, now};
 
 /// The cookies, by upstream's names.
 pub const SESSION: &str = "session";
@@ -274,28 +274,41 @@ pub fn brought(headers: &HeaderMap) -> Option<String> {
     cookie(headers, SESSION).and_then(session_id)
 }
 
-/// Both cookies of a session. They end with the browser, and with the session here.
-pub fn sign_in_cookies(app: &App, headers: &mut HeaderMap, cookie: &str, id: &str) {
-    set_cookie(headers, &format!("{SESSION}={cookie}; Path=/; Secure; HttpOnly; SameSite=Lax"));
-    set_cookie(headers, &format!("{FORGERY}={}; Path=/; Secure; SameSite=Lax", app.forgery_token(id)));
+/// What a browser gets when a session begins: what the session's cookie holds, its id, and, once nothing is missing, by what the browser
+/// is known.
+pub struct Begun {
+    pub cookie: String,
+    pub id: String,
+    pub browser: Option<String>,
 }
 
-/// Remembers that a user has signed in with this browser.
-pub fn remember_browser(app: &App, headers: &mut HeaderMap, name: &str) {
-    let browser = hex(&rand::random::<[u8; 16]>());
-    let token = app.browser_token(&browser, name);
-    let cookie = format!("{BROWSER}={browser}.{token}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={REMEMBERED}");
-    set_cookie(headers, &cookie);
+/// Its cookies. Those of the session end with the browser, and with the session here.
+pub fn sign_in_cookies(app: &App, headers: &mut HeaderMap, begun: &Begun) {
+    set_cookie(headers, &format!("{SESSION}={}; Path=/; Secure; HttpOnly; SameSite=Lax", begun.cookie));
+    set_cookie(headers, &format!("{FORGERY}={}; Path=/; Secure; SameSite=Lax", app.forgery_token(&begun.id)));
+    if let Some(browser) = &begun.browser {
+        let how = format!("Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={REMEMBERED}");
+        set_cookie(headers, &format!("{BROWSER}={browser}; {how}"));
+    }
 }
 
-/// The browser that a request comes from, if a user of this name has signed in with it before.
-pub fn known_browser<'a>(app: &App, headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let (browser, token) = cookie(headers, BROWSER)?.split_once('.')?;
-    let is_known: bool = app.browser_token(browser, name).as_bytes().ct_eq(token.as_bytes()).into();
-    is_known.then_some(browser)
+/// By what a browser is known that a user, by number, has signed in with now, with the password that has this hash.
+pub fn new_browser(app: &App, user: i64, password: &str) -> String {
+    let (browser, since) = (rand::random(), now());
+    format!("{browser:032x}.{since}.{}", app.browser_token(browser, since, user, password))
 }
 
-/// Takes both away.
+/// The browser that a request comes from, if this user has signed in with it before, and with the password that they have.
+pub fn known_browser(app: &App, headers: &HeaderMap, user: i64, password: &str) -> Option<u128> {
+    let mut parts = cookie(headers, BROWSER)?.splitn(3, '.');
+    let browser = u128::from_str_radix(parts.next()?, 16).ok()?;
+    let since: i64 = parts.next()?.parse().ok()?;
+    let is_ours: bool =
+        app.browser_token(browser, since, user, password).as_bytes().ct_eq(parts.next()?.as_bytes()).into();
+    (is_ours && now() - since < i64::from(REMEMBERED)).then_some(browser)
+}
+
+/// Takes those of the session away.
 pub fn sign_out_cookies(headers: &mut HeaderMap) {
     set_cookie(headers, &format!("{SESSION}=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0"));
     set_cookie(headers, &format!("{FORGERY}=; Path=/; Secure; SameSite=Lax; Max-Age=0"));

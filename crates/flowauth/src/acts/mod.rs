@@ -11,6 +11,8 @@ pub mod servers;
 pub mod signin;
 pub mod users;
 
+use std::collections::BTreeSet;
+
 use http::StatusCode;
 use web::Error;
 
@@ -56,6 +58,22 @@ pub fn name(text: Option<&str>, field: &str, too_short: &'static str) -> Result<
         return Err(wrong_as("control", field, "A name has no characters that can't be seen."));
     }
     Ok(text.to_owned())
+}
+
+/// What somebody has changed in a set that they saw: what others have changed meanwhile stays.
+#[derive(Clone, Debug, Default)]
+pub struct Moved {
+    /// What they want in it.
+    pub added: BTreeSet<i64>,
+    /// What they do not want in it any more.
+    pub removed: BTreeSet<i64>,
+}
+
+impl Moved {
+    /// The set as they want it.
+    pub fn of(&self, had: &BTreeSet<i64>) -> BTreeSet<i64> {
+        &(had - &self.removed) | &self.added
+    }
 }
 
 /// Not now, but then.

@@ -67,8 +67,12 @@ pub async fn arrive(app: &App, actor: &Actor, provider: &Provider, claims: &Map<
         }
     };
     let mut detail = json!({ "issuer": options.issuer, "subject": subject });
-    if let Some(groups) = &options.groups {
-        look_after(&mut change, &user, groups, claims, &mut detail).await?;
+    match &options.groups {
+        Some(groups) if groups.are_withheld(claims) => {
+            detail["roles"] = json!("the provider does not say which groups")
+        }
+        Some(groups) => look_after(&mut change, &user, groups, claims, &mut detail).await?,
+        None => {}
     }
     let user = users::find(&mut change, user.id).await?.unwrap_or(user);
     let actor = Actor { user: Some((user.id, user.name.clone())), ..actor.clone() };

@@ -6,7 +6,7 @@ use web::Error;
 
 use super::{busy, later, passkeys as own};
 use crate::app::App;
-use crate::caller::{self, Caller};
+use crate::caller::{self, Begun, Caller};
 use crate::codes;
 use crate::passkeys::{Answer, Expected, Refusal};
 use crate::passwords::Passwords;
@@ -17,8 +17,8 @@ use crate::store::{Change, attempts, factors, identities, now, passkeys, session
 /// Failures that cost nothing: of a user from one address, of a user from anywhere, from an address.
 const FREE: [i64; 3] = [5, 50, 100];
 
-/// The same of a user from a browser that they have signed in with.
-const FREE_KNOWN: i64 = 10;
+/// The same of a user from a browser that they have signed in with, and from all of these.
+const FREE_KNOWN: [i64; 2] = [10, 50];
 
 /// The same of codes, of a user.
 pub const FREE_CODES: i64 = 5;
@@ -54,10 +54,13 @@ async fn still(change: &mut Change, user: &User, proof: Proof<'_>) -> Result<(),
 
 /// Whose failures an attempt counts among, and how many of them cost nothing. Whoever knows a name could keep its owner out for as
 /// long as they go on guessing: so who has signed in with a browser before is counted by it alone.
-fn counted(app: &App, actor: &Actor, headers: &HeaderMap, name: &str) -> Vec<(String, i64)> {
+fn counted(actor: &Actor, name: &str, browser: Option<u128>) -> Vec<(String, i64)> {
     let address = &actor.address;
-    match caller::known_browser(app, headers, name) {
-        Some(browser) => vec![(format!("{name} from the browser {browser}"), FREE_KNOWN)],
+    match browser {
+        Some(browser) => {
+            let who = [format!("{name} from the browser {browser:032x}"), format!("known {name}")];
+            who.into_iter().zip(FREE_KNOWN).collect()
+        }
         None => {
             let who = [format!("{name} from {address}"), format!("user {name}"), format!("address {address}")];
             who.into_iter().zip(FREE).collect()
@@ -79,13 +82,17 @@ pub async fn known(
     if name.len() > LONGEST_NAME {
         return Err(refused());
     }
-    let counted = counted(app, actor, headers, name);
-    let found = {
+    let (found, counted) = {
         let mut db = app.store.read().await?;
+        let found = users::named(&mut db, name).await?;
+        let browser = found
+            .as_ref()
+            .and_then(|(user, hash)| caller::known_browser(app, headers, user.id, hash.as_deref().unwrap_or_default()));
+        let counted = counted(actor, name, browser);
         for (who, free) in &counted {
             attempts::count(&mut db, who, *free).await?.map_err(later)?;
         }
-        users::named(&mut db, name).await?
+        (found, counted)
     };
     let hash = found.as_ref().and_then(|(_, hash)| hash.as_deref());
     let fits = app.passwords.check(password, hash).await.map_err(busy)?;
@@ -125,14 +132,14 @@ pub async fn known(
     }
 }
 
-/// Begins a session that is worth nothing until a code completes it. Its cookie and id.
+/// Begins a session that is worth nothing until a code completes it.
 pub async fn await_code(
     app: &App,
     actor: &Actor,
     headers: &HeaderMap,
     user: &User,
     proof: Proof<'_>,
-) -> Result<(String, String), Error> {
+) -> Result<Begun, Error> {
     let actor = Actor { user: Some((user.id, user.name.clone())), ..actor.clone() };
     let mut change = app.store.change().await?;
     still(&mut change, user, proof).await?;
@@ -142,7 +149,7 @@ pub async fn await_code(
     let (cookie, id) = caller::new_session();
     sessions::begin(&mut change, &id, user.id, &actor.address, false).await?;
     change.commit(&actor.does("sign-in.code", &*user.name, json!({}))).await?;
-    Ok((cookie, id))
+    Ok(Begun { cookie, id, browser: None })
 }
 
 /// What somebody has given besides their password.
@@ -165,8 +172,7 @@ pub enum Given<'a> {
     },
 }
 
-/// Begins a session of somebody whose password was right, with what they have given of their second factor, if there is one. Its cookie
-/// and id.
+/// Begins a session of somebody whose password was right, with what they have given of their second factor, if there is one.
 ///
 /// # Errors
 /// 401 for a code or a passkey that is none, and for who is not known any more; 429 after too many codes.
@@ -177,7 +183,7 @@ pub async fn begin(
     user: &User,
     proof: Proof<'_>,
     given: Given<'_>,
-) -> Result<(String, String), Error> {
+) -> Result<Begun, Error> {
     // However somebody is known, a machine has no session.
     if user.is_machine || user.disabled_at.is_some() {
         return Err(Error::of(StatusCode::FORBIDDEN));
@@ -235,8 +241,9 @@ pub async fn begin(
     attempts::forget(&mut change, &code_of(user)).await?;
     attempts::sweep(&mut change).await?;
     sessions::sweep(&mut change).await?;
+    let password = users::password(&mut change, user.id).await?.unwrap_or_default();
     change.commit(&actor.does("sign-in", &*user.name, json!({ "with": with }))).await?;
-    Ok((cookie, id))
+    Ok(Begun { cookie, id, browser: Some(caller::new_browser(app, user.id, &password)) })
 }
 
 /// A code that is none of theirs, or was used.

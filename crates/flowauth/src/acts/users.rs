@@ -7,7 +7,7 @@ use serde_json::json;
 use web::Error;
 
 use super::account::strong;
-use super::{missing, name, taken, wrong, wrong_as};
+use super::{Moved, missing, name, taken, wrong, wrong_as};
 use crate::app::App;
 use crate::caller::{Caller, new_link};
 use crate::store::audit::Actor;
@@ -39,8 +39,17 @@ pub struct Changes {
     pub remove_factor: bool,
     /// Whether whom a provider knows as them is forgotten.
     pub remove_identities: bool,
-    /// All their roles.
-    pub roles: Option<BTreeSet<i64>>,
+    /// Their roles.
+    pub roles: Option<Roles>,
+}
+
+/// Which roles somebody shall have.
+#[derive(Clone, Debug)]
+pub enum Roles {
+    /// These.
+    All(BTreeSet<i64>),
+    /// Those that they have, but for these.
+    But(Moved),
 }
 
 /// Roles that there are.
@@ -123,7 +132,9 @@ pub async fn change(app: &App, caller: &Caller, id: i64, changes: Changes) -> Re
     let mut change = app.change(&caller.actor).await?;
     let user = users::find(&mut change, id).await?.ok_or_else(missing)?;
     let drops_factor = changes.remove_factor || (user.needs_factor && changes.needs_factor == Some(false));
-    if user.is_admin && (changes.password.is_some() || drops_factor) {
+    // One that could take the rights for a moment could do the rest in between.
+    let takes_rights = changes.is_admin.is_some_and(|is_admin| is_admin != user.is_admin);
+    if takes_rights || user.is_admin && (changes.password.is_some() || drops_factor) {
         no_key(&caller.actor)?;
     }
     let wanted = Wanted {
@@ -173,6 +184,13 @@ pub async fn change(app: &App, caller: &Caller, id: i64, changes: Changes) -> Re
     }
     let mut revoked = 0;
     if let Some(roles) = changes.roles {
+        let roles = match roles {
+            Roles::All(roles) => roles,
+            Roles::But(moved) => {
+                let had = roles::some(&mut change, Which::OfUser(id)).await?;
+                moved.of(&had.iter().map(|role| role.id).collect())
+            }
+        };
         let roles = known(&mut change, roles).await?;
         revoked += roles::set_of_user(&mut change, id, &roles).await?;
         detail["roles"] = json!(roles);

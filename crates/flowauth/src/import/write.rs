@@ -26,6 +26,8 @@ struct Import<'a> {
     users: Numbers,
     servers: Numbers,
     roles: Numbers,
+    /// Roles by our server and name.
+    named: BTreeMap<(i64, String), i64>,
 }
 
 pub async fn write(store: &Store, vault: &Vault, upstream: Upstream, on_trial: bool) -> Result<Report, Error> {
@@ -34,8 +36,8 @@ pub async fn write(store: &Store, vault: &Vault, upstream: Upstream, on_trial: b
         vault.open(&text).map_err(|_| Error::OtherKey)?;
     }
     let report = Report { notes: upstream.notes, ..Report::default() };
-    let (users, servers, roles) = Default::default();
-    let mut import = Import { change, vault, report, users, servers, roles };
+    let (users, servers, roles, named) = Default::default();
+    let mut import = Import { change, vault, report, users, servers, roles, named };
     for user in &upstream.users {
         import.user(user).await?;
     }
@@ -76,6 +78,9 @@ impl Import<'_> {
             ));
             self.users.insert(user.id, known.id);
             return Ok(());
+        }
+        if users::any_like(&mut self.change, &name, None).await? {
+            self.note(format!("the user {name:?} has a name that people take for another's here: rename one of them"));
         }
         let (is_admin, needs_factor) = (user.is_admin, user.needs_factor);
         let wanted = users::Wanted { name, is_admin, needs_factor, ..users::Wanted::default() };
@@ -125,6 +130,7 @@ impl Import<'_> {
             };
             let role_id = roles::add(&mut self.change, id, &wanted).await?;
             self.roles.insert(role.id, role_id);
+            self.named.insert((id, wanted.name), role_id);
             self.report.roles += 1;
         }
         Ok(())
@@ -167,7 +173,15 @@ impl Import<'_> {
             let name = (*names.get(role)?).to_owned();
             Some(Carried { id: self.roles.get(role).copied(), name, chosen: None })
         });
-        let carried: Vec<Carried> = carried.collect();
+        let mut carried: Vec<Carried> = carried.collect();
+        if carried.is_empty() {
+            // Older versions have not kept them; the token itself has.
+            carried.extend(read.token.roles.iter().map(|role| Carried {
+                id: server.and_then(|server| self.named.get(&(server, role.name.clone())).copied()),
+                name: role.name.clone(),
+                chosen: None,
+            }));
+        }
         tokens::add(&mut self.change, &made, &carried).await?;
         self.report.tokens += 1;
         Ok(())

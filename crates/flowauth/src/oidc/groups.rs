@@ -52,6 +52,12 @@ impl Groups {
         self.have.iter().map(|(_, has)| has)
     }
 
+    /// Whether the provider says that there are groups, and not which: Entra ID does where they are more than a token takes.
+    pub fn are_withheld(&self, claims: &Map<String, Value>) -> bool {
+        let elsewhere = claims.get("_claim_names").and_then(|names| names.get(&self.claim)).is_some();
+        elsewhere || claims.get("hasgroups").and_then(Value::as_bool) == Some(true)
+    }
+
     /// What somebody has by these claims.
     pub fn of<'a>(&'a self, claims: &'a Map<String, Value>) -> impl Iterator<Item = &'a Has> {
         let mut at = claims.get(&self.claim);
@@ -90,6 +96,14 @@ mod tests {
             (json!({}), vec![]),
         ] {
             assert_eq!(groups.of(claims.as_object().unwrap()).cloned().collect::<Vec<_>>(), expected, "{claims}");
+        }
+        for (claims, withheld) in [
+            (json!({ "_claim_names": { "realm_access.roles": "src1" }, "_claim_sources": {} }), true),
+            (json!({ "_claim_names": { "other": "src1" } }), false),
+            (json!({ "hasgroups": true }), true),
+            (json!({}), false),
+        ] {
+            assert_eq!(groups.are_withheld(claims.as_object().unwrap()), withheld, "{claims}");
         }
         for wrong in ["staff", "staff=analyst", "=here/analyst", "staff=/analyst", "staff=here/"] {
             assert!(Groups::parse("groups", wrong).unwrap_err().contains("SERVER/ROLE"), "{wrong}");

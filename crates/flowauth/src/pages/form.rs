@@ -9,6 +9,7 @@ use web::Error;
 use web::axum::body::{Body, Bytes, to_bytes};
 use web::axum::extract::FromRequestParts;
 
+use crate::acts::Moved;
 use crate::app::App;
 
 /// Fields of a form at most: a role has one for each scope and each member.
@@ -64,7 +65,16 @@ impl Form {
     pub fn numbers(&self, name: &str) -> BTreeSet<i64> {
         self.all(name).filter_map(|text| text.parse().ok()).collect()
     }
+
+    /// What is ticked now that was not when the page was made, and the other way round.
+    pub fn moved(&self, name: &str) -> Moved {
+        let (had, has) = (self.numbers(HAD), self.numbers(name));
+        Moved { added: &has - &had, removed: &had - &has }
+    }
 }
+
+/// The hidden field of what was ticked when the page was made.
+pub const HAD: &str = "had";
 
 impl FromRequestParts<Arc<App>> for Form {
     type Rejection = Infallible;

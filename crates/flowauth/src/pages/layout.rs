@@ -1,10 +1,13 @@
 //! What all pages look like, and the parts of forms.
 
+use std::collections::BTreeSet;
+
 use http::{HeaderValue, StatusCode, header};
 use maud::{DOCTYPE, Markup, html};
 use web::axum::response::{IntoResponse as _, Response};
 use web::{Error, Failure};
 
+use super::form::HAD;
 use super::texts::{COOKIE, Texts};
 use super::{Page, assets};
 use crate::caller::{must_set_up, set_cookie};
@@ -225,6 +228,11 @@ impl Page {
                 (notes(self, id, hint, None))
             }
         }
+    }
+
+    /// Which boxes were ticked when the page was made ([`Form::moved`]).
+    pub fn had(&self, numbers: &BTreeSet<i64>) -> Markup {
+        html! { @for number in numbers { input type="hidden" name=(HAD) value=(number); } }
     }
 
     /// Several boxes under one question.

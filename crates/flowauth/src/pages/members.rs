@@ -65,6 +65,7 @@ async fn show(page: Page, Id(id): Id<i64>) -> Answer {
     let (find, from) = asked(&page);
     let found: Vec<&User> = users.iter().filter(|user| user.name.to_lowercase().contains(&find)).collect();
     let members = &role.wanted.members;
+    let shown: BTreeSet<i64> = found.iter().skip(from).take(PAGE).map(|user| user.id).collect();
     let name = &role.wanted.name;
     let body = html! {
         p { (page.n("roles.members", members.len())) }
@@ -72,8 +73,8 @@ async fn show(page: Page, Id(id): Id<i64>) -> Answer {
         form method="post" action=(part(&at(id), &find, from)) {
             (page.hidden())
             (page.group(&Wrongs::default(), "users", page.t("roles.who"), page.t("roles.who-hint"), html! {
+                (page.had(&(members & &shown)))
                 @for user in found.iter().skip(from).take(PAGE) {
-                    input type="hidden" name="shown" value=(user.id);
                     (page.tick(&format!("m-{}", user.id), "m", &user.id.to_string(), members.contains(&user.id), &user.name, ""))
                 }
             }))
@@ -85,14 +86,9 @@ async fn show(page: Page, Id(id): Id<i64>) -> Answer {
     page.show(&page.f("roles.members-of", &[("name", name)]), body)
 }
 
-/// Whoever was shown is a member if their box is ticked; of the others nothing is said.
+/// Of those whose boxes were not touched nothing is said, nor of those who were not shown.
 async fn change(page: Page, Id(id): Id<i64>, form: Form) -> Answer {
-    let (shown, ticked) = (form.numbers("shown"), form.numbers("m"));
-    let wanted = |had: &Wanted| {
-        let others = had.members.difference(&shown).copied();
-        let members: BTreeSet<i64> = others.chain(ticked.intersection(&shown).copied()).collect();
-        Ok(Wanted { members, ..had.clone() })
-    };
+    let wanted = |had: &Wanted| Ok(Wanted { members: form.moved("m").of(&had.members), ..had.clone() });
     acts::change(&page.app, &page.caller.actor, id, wanted).await?;
     let (find, from) = asked(&page);
     page.done("saved", &part(&at(id), &find, from))

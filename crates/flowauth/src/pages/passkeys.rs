@@ -168,7 +168,7 @@ async fn sign_in(page: Page, form: Form) -> Answer {
     let actor = Actor { user: None, ..page.caller.actor.clone() };
     let given = Given::Passkey { session: &session.id, site: &own_site(&page)?, answer };
     match signin::begin(&page.app, &actor, &page.headers, &session.user, Proof::Session(&session.id), given).await {
-        Ok((cookie, id)) => Ok(signed_in(&page, wanted(next), &session.user.name, (&cookie, &id))),
+        Ok(begun) => Ok(signed_in(&page, wanted(next), &begun)),
         Err(error) => second_step(&page, &page.wrongs(error)?, &session.user, next).await,
     }
 }

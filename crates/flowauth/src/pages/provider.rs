@@ -71,14 +71,9 @@ async fn arrive(page: Page) -> Answer {
 /// A second factor that somebody has set up here is asked for here.
 async fn come_in(page: &Page, actor: &Actor, user: &User, next: &str) -> Answer {
     if user.has_factor {
-        let (cookie, id) = signin::await_code(&page.app, actor, &page.headers, user, Proof::Provider).await?;
-        return Ok(signed_in(
-            page,
-            &format!("/sign-in/code?next={}", quoted(wanted(next))),
-            &user.name,
-            (&cookie, &id),
-        ));
+        let begun = signin::await_code(&page.app, actor, &page.headers, user, Proof::Provider).await?;
+        return Ok(signed_in(page, &format!("/sign-in/code?next={}", quoted(wanted(next))), &begun));
     }
-    let (cookie, id) = signin::begin(&page.app, actor, &page.headers, user, Proof::Provider, Given::Provider).await?;
-    Ok(signed_in(page, wanted(next), &user.name, (&cookie, &id)))
+    let begun = signin::begin(&page.app, actor, &page.headers, user, Proof::Provider, Given::Provider).await?;
+    Ok(signed_in(page, wanted(next), &begun))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 use web::Error;
 
+use super::form::HAD;
 use super::members::FEW;
 use super::scopes::{Leaf, is_below, tree};
 use super::servers::{limit_fields, limits, local, said_limits};
@@ -100,6 +101,8 @@ struct Draft {
     latest: String,
     days: (String, String),
     scopes: BTreeSet<i64>,
+    /// Members when the page was made, and now.
+    had: BTreeSet<i64>,
     members: BTreeSet<i64>,
 }
 
@@ -112,6 +115,7 @@ impl Draft {
             latest: local(wanted.latest_expiry),
             days: (day(&wanted.days.0), day(&wanted.days.1)),
             scopes: wanted.scopes.clone(),
+            had: wanted.members.clone(),
             members: wanted.members.clone(),
         }
     }
@@ -124,6 +128,7 @@ impl Draft {
             latest: form.text("latest").to_owned(),
             days: (form.text("first_day").to_owned(), form.text("last_day").to_owned()),
             scopes: form.numbers("s"),
+            had: form.numbers(HAD),
             members: had.unwrap_or_else(|| form.numbers("m")),
         }
     }
@@ -160,6 +165,7 @@ async fn editor(page: &Page, wrongs: &Wrongs, server: &Server, role: Option<&Rol
                     p { (page.n("roles.members", draft.members.len())) }
                     @if let Some(role) = role { p { a href={ "/manage/roles/" (role.id) "/members" } { (page.t("roles.choose-members")) } } }
                 } @else {
+                    (page.had(&draft.had))
                     div .many data-filter=(page.t("users.search")) {
                         @for user in &users {
                             (page.tick(&format!("m-{}", user.id), "m", &user.id.to_string(), draft.members.contains(&user.id), &user.name, ""))
@@ -268,10 +274,8 @@ async fn change(page: Page, Id(id): Id<i64>, form: Form) -> Answer {
     }
     let wanted = wanted(&page, &form, &mut wrongs);
     if !wrongs.any() {
-        let wanted = |had: &Wanted| match is_apart(&form) {
-            true => Ok(Wanted { members: had.members.clone(), ..wanted }),
-            false => Ok(wanted),
-        };
+        // Where members are chosen apart, none was there, and none is here.
+        let wanted = |had: &Wanted| Ok(Wanted { members: form.moved("m").of(&had.members), ..wanted });
         match acts::change(&page.app, &page.caller.actor, id, wanted).await {
             Ok(()) => return page.done("saved", "/manage/roles"),
             Err(error) => wrongs = page.wrongs(error)?.named(NAMES),

@@ -11,7 +11,7 @@ use super::{Form, Input, Page, Wrongs, quoted, to};
 use crate::acts::signin::{Given, Proof};
 use crate::acts::{missing, signin, users};
 use crate::caller::Access::Open;
-use crate::caller::{self, link_digest};
+use crate::caller::{self, Begun, link_digest};
 use crate::passwords::Strength;
 use crate::routes::{Answer, Table};
 use crate::store::audit::Actor;
@@ -88,23 +88,17 @@ async fn sign_in(page: Page, form: Form) -> Answer {
     };
     let proof = Proof::Password(&hash);
     if user.has_factor {
-        let (cookie, id) = signin::await_code(&page.app, &actor, &page.headers, &user, proof).await?;
-        return Ok(signed_in(
-            &page,
-            &format!("/sign-in/code?next={}", quoted(wanted(next))),
-            &user.name,
-            (&cookie, &id),
-        ));
+        let begun = signin::await_code(&page.app, &actor, &page.headers, &user, proof).await?;
+        return Ok(signed_in(&page, &format!("/sign-in/code?next={}", quoted(wanted(next))), &begun));
     }
-    let (cookie, id) = signin::begin(&page.app, &actor, &page.headers, &user, proof, Given::Nothing).await?;
-    Ok(signed_in(&page, wanted(next), &user.name, (&cookie, &id)))
+    let begun = signin::begin(&page.app, &actor, &page.headers, &user, proof, Given::Nothing).await?;
+    Ok(signed_in(&page, wanted(next), &begun))
 }
 
 /// Sends somebody on who has got a session.
-pub fn signed_in(page: &Page, path: &str, name: &str, (cookie, id): (&str, &str)) -> Response {
+pub fn signed_in(page: &Page, path: &str, begun: &Begun) -> Response {
     let mut response = to(path);
-    caller::sign_in_cookies(&page.app, response.headers_mut(), cookie, id);
-    caller::remember_browser(&page.app, response.headers_mut(), name);
+    caller::sign_in_cookies(&page.app, response.headers_mut(), begun);
     response
 }
 
@@ -163,7 +157,7 @@ async fn give_code(page: Page, form: Form) -> Answer {
     };
     let actor = Actor { user: None, ..page.caller.actor.clone() };
     match signin::begin(&page.app, &actor, &page.headers, &user, proof, Given::Code(code)).await {
-        Ok((cookie, id)) => Ok(signed_in(&page, wanted(next), &user.name, (&cookie, &id))),
+        Ok(begun) => Ok(signed_in(&page, wanted(next), &begun)),
         Err(error) => second_step(&page, &page.wrongs(error)?.named(&[("", "two_factor_code")]), &user, next).await,
     }
 }

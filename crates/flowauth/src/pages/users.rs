@@ -1,11 +1,14 @@
 //! Users, looked after by administrators. Nobody types another's password: a link lets its user choose one.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 
+use super::form::HAD;
 use super::members::{PAGE, asked, finder, neighbours};
 use super::{Form, Input, Page, Wrongs};
 use crate::acts::missing;
-use crate::acts::users::{self as acts, Changes};
+use crate::acts::users::{self as acts, Changes, Roles};
 use crate::caller::Access::Admin;
 use crate::routes::body::Id;
 use crate::routes::{Answer, Table};
@@ -65,11 +68,12 @@ async fn list(page: Page) -> Answer {
     page.show(page.t("users.title"), body)
 }
 
-/// The boxes of all roles, by their servers.
-async fn role_boxes(page: &Page, is_member: impl Fn(i64) -> bool) -> Result<Markup, web::Error> {
+/// The boxes of all roles, by their servers; `had` are those that were theirs when the page was made.
+async fn role_boxes(page: &Page, had: &BTreeSet<i64>, is_member: impl Fn(i64) -> bool) -> Result<Markup, web::Error> {
     let mut db = page.app.store.read().await?;
     let (servers, roles) = (servers::all(&mut db).await?, roles::some(&mut db, Which::All).await?);
     Ok(html! {
+        (page.had(had))
         @if roles.is_empty() { p .hint { (page.t("users.roles-empty")) } }
         @for server in &servers {
             @let own: Vec<_> = roles.iter().filter(|role| role.server == server.id).collect();
@@ -98,7 +102,7 @@ async fn ask_new(page: Page) -> Answer {
 
 async fn new_user(page: &Page, wrongs: &Wrongs, form: &Form) -> Answer {
     let chosen = form.numbers("role");
-    let roles = role_boxes(page, |id| chosen.contains(&id)).await?;
+    let roles = role_boxes(page, &BTreeSet::new(), |id| chosen.contains(&id)).await?;
     let body = html! {
         p { (page.t("users.new-about")) }
         form method="post" action="/manage/users/new" {
@@ -166,11 +170,9 @@ async fn edit(page: &Page, wrongs: &Wrongs, id: i64, form: Option<&Form>) -> Ans
         let (password, invited) = (users::password(&mut db, id).await?, invitations::until(&mut db, id).await?);
         (user, mine, password.is_some(), invited, identities::of(&mut db, id).await?)
     };
-    let is_member = |role: i64| match form {
-        Some(form) => form.numbers("role").contains(&role),
-        None => mine.iter().any(|own| own.id == role),
-    };
-    let roles = role_boxes(page, is_member).await?;
+    let mine = || mine.iter().map(|role| role.id).collect::<BTreeSet<i64>>();
+    let (had, has) = form.map_or_else(|| (mine(), mine()), |form| (form.numbers(HAD), form.numbers("role")));
+    let roles = role_boxes(page, &had, |role| has.contains(&role)).await?;
     let (is_admin, needs_factor) = match form {
         Some(form) => (form.ticked("is_admin"), form.ticked("needs_factor")),
         None => (user.is_admin, user.needs_factor),
@@ -233,7 +235,7 @@ async fn change(page: Page, Id(id): Id<i64>, form: Form) -> Answer {
         needs_factor: Some(form.ticked("needs_factor")),
         remove_factor: form.ticked("remove_factor"),
         remove_identities: form.ticked("remove_identities"),
-        roles: Some(form.numbers("role")),
+        roles: Some(Roles::But(form.moved("role"))),
         ..Changes::default()
     };
     match acts::change(&page.app, &page.caller, id, changes).await {

@@ -50,10 +50,9 @@ async fn sign_in(State(app): State<Arc<App>>, caller: Caller, headers: HeaderMap
         return Err(Error::new(StatusCode::BAD_REQUEST, text).with("need_two_factor", true));
     }
     let (proof, given) = (Proof::Password(&hash), code.map_or(Given::Nothing, Given::Code));
-    let (cookie, id) = signin::begin(&app, &actor, &headers, &user, proof, given).await?;
+    let begun = signin::begin(&app, &actor, &headers, &user, proof, given).await?;
     let mut response = json(&about(&user))?;
-    caller::sign_in_cookies(&app, response.headers_mut(), &cookie, &id);
-    caller::remember_browser(&app, response.headers_mut(), &user.name);
+    caller::sign_in_cookies(&app, response.headers_mut(), &begun);
     Ok(response)
 }
 

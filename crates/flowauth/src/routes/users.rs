@@ -7,7 +7,7 @@ use web::axum::extract::State;
 
 use super::body::{Body, Id};
 use super::{Answer, Table, json};
-use crate::acts::users::{self as acts, Changes};
+use crate::acts::users::{self as acts, Changes, Roles};
 use crate::acts::{missing, wrong};
 use crate::app::App;
 use crate::caller::Access::Admin;
@@ -83,7 +83,7 @@ async fn change(State(app): State<Arc<App>>, caller: Caller, Id(id): Id<i64>, bo
         password: body.text("password")?.map(str::to_owned),
         remove_factor: body.flag("has_two_factor")? == Some(false),
         remove_identities: body.flag("has_identity")? == Some(false),
-        roles: body.numbers("roles")?,
+        roles: body.numbers("roles")?.map(Roles::All),
     };
     acts::change(&app, &caller, id, changes).await?;
     json(&json!({ "id": id }))

@@ -57,11 +57,11 @@ pub async fn forget(db: &mut AnyConnection, who: &str) -> Result<()> {
 /// The database's.
 pub async fn forget_user(db: &mut AnyConnection, id: i64, name: &str) -> Result<()> {
     let query =
-        sqlx::query("DELETE FROM attempts WHERE who IN ($1, $2, $3) OR substr(who, 1, CAST($4 AS INTEGER)) = $5");
+        sqlx::query("DELETE FROM attempts WHERE who IN ($1, $2, $3, $6) OR substr(who, 1, CAST($4 AS INTEGER)) = $5");
     let from = format!("{name} from ");
     let length = i64::try_from(from.chars().count()).unwrap_or(i64::MAX);
     let query = query.bind(format!("user {name}")).bind(format!("code {id}")).bind(format!("own password {id}"));
-    query.bind(length).bind(from).execute(db).await?;
+    query.bind(length).bind(from).bind(format!("known {name}")).execute(db).await?;
     Ok(())
 }
 

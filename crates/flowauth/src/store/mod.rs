@@ -185,7 +185,13 @@ async fn prepare(kind: Kind, connection: &mut AnyConnection) -> sqlx::Result<()>
             "PRAGMA synchronous = FULL",
             "PRAGMA foreign_keys = ON",
         ],
-        Kind::Postgres => &["SET statement_timeout = '30s'", "SET lock_timeout = '10s'", "SET synchronous_commit = on"],
+        // Whoever waits for the others reads what they have written: with any other isolation, what was before they began.
+        Kind::Postgres => &[
+            "SET default_transaction_isolation = 'read committed'",
+            "SET statement_timeout = '30s'",
+            "SET lock_timeout = '10s'",
+            "SET synchronous_commit = on",
+        ],
     };
     for setting in settings {
         sqlx::query(*setting).execute(&mut *connection).await?;

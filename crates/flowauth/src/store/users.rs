@@ -2,6 +2,7 @@
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::{Change, Result, now};
 
@@ -92,11 +93,18 @@ pub async fn named(db: &mut AnyConnection, name: &str) -> Result<Option<(User, O
     Ok(Some((user(&row)?, row.try_get("password")?)))
 }
 
-/// Whether somebody, but for one, has this name or one that differs from it by upper and lower case alone: people would take
-/// them for each other.
+/// Whether somebody, but for one, has this name or one that people would take for it.
 pub async fn any_like(db: &mut AnyConnection, name: &str, but: Option<i64>) -> Result<bool> {
-    let name = name.to_lowercase();
-    Ok(all(db).await?.iter().any(|user| Some(user.id) != but && user.name.to_lowercase() == name))
+    let name = looks(name);
+    Ok(all(db).await?.iter().any(|user| Some(user.id) != but && looks(&user.name) == name))
+}
+
+/// The same for names that differ in case, in how letters are composed, in kinds of space or in joiners alone.
+fn looks(name: &str) -> String {
+    let seen =
+        name.nfkc().filter(|c| !matches!(c, '\u{200c}' | '\u{200d}')).map(|c| if c.is_whitespace() { ' ' } else { c });
+    // Upper case last: it knows the final sigma, the long s and the sharp one, which have no other letter below.
+    seen.collect::<String>().to_lowercase().to_uppercase()
 }
 
 /// What the password is checked with.

@@ -17,7 +17,7 @@ use sqlx::{AnyConnection, AssertSqlSafe, Connection as _};
 use crate::rig::{PASSWORD, Rig, fernet, keys, verifier};
 use crate::{on_both, open};
 
-on_both!(all_of_it_is_taken_over_or_nothing);
+on_both!(all_of_it_is_taken_over_or_nothing, a_token_of_an_older_version_goes_with_its_role);
 
 /// Of April 2026, with what else the two databases write differently.
 const SCHEMA: &str = r#"
@@ -197,4 +197,21 @@ async fn all_of_it_is_taken_over_or_nothing(address: Address) {
     let roles = root.ok("GET", "/roles/", Value::Null).await;
     assert_eq!(roles[0]["latest_token_expiry"], "2030-01-01T12:00:00.000000Z");
     assert_eq!((&roles[0]["users"].as_array().unwrap().len(), &roles[1]["users"].as_array().unwrap().len()), (&2, &1));
+}
+
+/// An older version has not kept which roles a token carries; the token says it.
+async fn a_token_of_an_older_version_goes_with_its_role(address: Address) {
+    let rig = Rig::start(&address).await;
+    let mut root = rig.signed_in("root").await;
+    let (source, theirs) = (beside(&address).await, fernet());
+    upstream(&source, &theirs).await;
+    execute(&source, "UPDATE alembic_version SET version_num = '976c731ff30f'").await;
+    let vault = keys(rig.sealing(), &[]).vault;
+    let theirs = Vault::new(&theirs, &[]).unwrap();
+    import(&rig.store, &vault, &source, &theirs, false).await.unwrap();
+    let roles = root.ok("GET", "/roles/", Value::Null).await;
+    let analyst = roles.as_array().unwrap().iter().find(|role| role["name"] == "analyst").unwrap();
+    assert_eq!(root.ok("GET", "/admin/tokens", Value::Null).await.as_array().unwrap().len(), 1);
+    root.ok("DELETE", &format!("/roles/{}", analyst["id"]), Value::Null).await;
+    assert_eq!(root.ok("GET", "/admin/tokens", Value::Null).await, json!([]));
 }

@@ -88,7 +88,8 @@ async fn guessing_costs_time(address: Address) {
 async fn guesses_from_elsewhere_keep_nobody_out_of_a_browser_of_theirs(address: Address) {
     let rig = Rig::start(&address).await;
     let mut root = rig.signed_in("root").await;
-    for name in ["ann", "eve"] {
+    let ann = rig.user(&mut root, "ann", json!({})).await;
+    for name in ["eve", "eve ann"] {
         rig.user(&mut root, name, json!({})).await;
     }
     let sign_in = async |browser: &mut Browser, name: &str, password: &str| {
@@ -103,11 +104,16 @@ async fn guesses_from_elsewhere_keep_nobody_out_of_a_browser_of_theirs(address: 
     }
     assert_eq!(sign_in(&mut rig.browser(), "ann", PASSWORD).await, 429, "from where guesses come");
     assert_eq!(sign_in(&mut foreign, "ann", PASSWORD).await, 429, "with what another has of their own");
-    let mut forged = own.clone();
-    let cookie = forged.cookies.get_mut("browser").unwrap();
-    let flipped = if cookie.starts_with('0') { '1' } else { '0' };
-    cookie.replace_range(..1, &flipped.to_string());
-    assert_eq!(sign_in(&mut forged, "ann", PASSWORD).await, 429, "with what nobody has given out");
+    // What nobody has given out, and what was given for a name of which hers is a part.
+    let ends = rig.signed_in("eve ann").await.cookies["browser"].clone();
+    let (first, rest) = ends.split_once('.').unwrap();
+    let hers = &own.cookies["browser"];
+    let flipped = format!("{}{}", if hers.starts_with('0') { '1' } else { '0' }, &hers[1..]);
+    for cookie in [flipped, ends.clone(), format!("{first} eve.{rest}")] {
+        let mut forged = rig.browser();
+        forged.cookies.insert("browser".to_owned(), cookie.clone());
+        assert_eq!(sign_in(&mut forged, "ann", PASSWORD).await, 429, "{cookie}");
+    }
     assert_eq!(sign_in(&mut own, "ann", PASSWORD).await, 200);
     // Where guesses come from the browser itself, they cost time there as well, and there alone.
     let mut thief = copied;
@@ -121,6 +127,25 @@ async fn guesses_from_elsewhere_keep_nobody_out_of_a_browser_of_theirs(address: 
     assert_eq!((codes[0], codes.last().copied()), (401, Some(429)));
     own.ok("GET", "/signout", Value::Null).await;
     assert_eq!(sign_in(&mut own, "ann", PASSWORD).await, 200, "a sign-in made it another browser");
+    // Whoever keeps many of them has no more guesses by it, and none at the password after this one.
+    let mut guesses = 0;
+    for _ in 0..8 {
+        let mut kept = rig.browser();
+        kept.cookies.insert("browser".to_owned(), own.cookies["browser"].clone());
+        for _ in 0..9 {
+            guesses += usize::from(sign_in(&mut kept, "ann", "a guess").await == 401);
+        }
+        if sign_in(&mut own, "ann", PASSWORD).await != 200 {
+            break;
+        }
+    }
+    assert!((30..=60).contains(&guesses), "{guesses}");
+    let another = "another-Purple-dishwasher-92";
+    root.ok("PATCH", &format!("/admin/users/{ann}"), json!({ "password": another })).await;
+    for _ in 0..12 {
+        sign_in(&mut stranger, "ann", "a guess").await;
+    }
+    assert_eq!(sign_in(&mut own, "ann", another).await, 429, "it is known by the password of before");
 }
 
 async fn a_new_sealing_key_opens_what_the_one_before_has_sealed(address: Address) {

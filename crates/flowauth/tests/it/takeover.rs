@@ -7,7 +7,11 @@ use serde_json::{Value, json};
 use crate::on_both;
 use crate::rig::{Browser, PASSWORD, Rig};
 
-on_both!(no_key_decides_how_an_administrator_signs_in, the_first_administrator_can_be_had_back);
+on_both!(
+    no_key_decides_how_an_administrator_signs_in,
+    the_first_administrator_can_be_had_back,
+    a_first_administrator_who_was_renamed_stays_so,
+);
 
 /// Sets up a second factor, and tells a backup code.
 pub async fn with_factor(browser: &mut Browser) -> String {
@@ -32,6 +36,10 @@ async fn no_key_decides_how_an_administrator_signs_in(address: Address) {
         assert_eq!(program.refused("PATCH", &own, body).await.0, 403);
     }
     assert_eq!(program.refused("POST", &format!("{own}/invite"), json!({})).await.0, 403);
+    // Nor does it take the rights for as long as that takes, or give them.
+    for (path, is_admin) in [(own.clone(), false), (format!("/admin/users/{ann}"), true)] {
+        assert_eq!(program.refused("PATCH", &path, json!({ "is_admin": is_admin })).await.0, 403, "{path}");
+    }
     // Others it looks after, and whom it adds it sends a link.
     program.ok("PATCH", &format!("/admin/users/{ann}"), password).await;
     let added =
@@ -55,4 +63,16 @@ async fn the_first_administrator_can_be_had_back(address: Address) {
     assert_eq!(thief.get("/is_signed_in").await.status, 401);
     thief.key = Some(key["key"].as_str().unwrap().to_owned());
     assert_eq!(thief.get("/admin/users").await.status, 401);
+}
+
+/// Nobody comes back with the password that a file still has.
+async fn a_first_administrator_who_was_renamed_stays_so(address: Address) {
+    let rig = Rig::start(&address).await;
+    let mut root = rig.signed_in("root").await;
+    let own = format!("/admin/users/{}", root.ok("GET", "/admin/users", Value::Null).await[0]["id"]);
+    root.ok("PATCH", &own, json!({ "username": "chief" })).await;
+    let first = Secret::new(PASSWORD.to_owned());
+    assert!(!rig.app.first_admin("root", &first, false).await.unwrap());
+    assert_eq!(root.ok("GET", "/admin/users", Value::Null).await.as_array().unwrap().len(), 1);
+    assert!(rig.app.first_admin("root", &first, true).await.unwrap(), "but where somebody asks for it");
 }
