@@ -96,7 +96,8 @@ fn of_flowauth(error: &ClientError) -> Option<&'static str> {
     match error {
         ClientError::Silent { .. } => Some("`flowkit status` shows whether it runs; --url names another"),
         ClientError::Refused { status: 401, .. } => Some(
-            "give another key with --key-file: `flowkit auth key first`, or \"Keys for programs\" in FlowAuth's pages",
+            "give another key with --key-file: from \"Keys for programs\" in FlowAuth's pages, or by `flowkit auth key first`, which needs the administrator's \
+             first password: where that is another by now, FLOWKIT_FLOWAUTH_SET_ADMIN_PASSWORD=true for one start sets it again",
         ),
         ClientError::Refused { status: 403, .. } => Some("the key may not do that: give one that may, with --key-file"),
         ClientError::Refused { status: 404, path, .. } if path.starts_with("/tokens/tokens/") => {

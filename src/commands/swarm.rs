@@ -90,10 +90,8 @@ impl Swarm {
         let rotation = place.rotate(&self.rotate, how).map_err(failure)?;
         if rotation.begun_before {
             tell!("this goes on with a rotation that was begun before and is not in force everywhere");
-            if self.forget_old {
-                tell!(
-                    "note: its values stay as they were made then: once it is in force, rotate again with --forget-old"
-                );
+            if self.forget_old && rotation.keeps_old() {
+                tell!("note: it was begun without --forget-old: once it is in force, rotate again with it");
             }
         }
         rotation.notes.iter().for_each(|note| tell!("note: {note}"));

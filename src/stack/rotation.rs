@@ -97,7 +97,8 @@ impl<'a> Place<'a> {
         });
         Problems(absent.collect()).or(())?;
         let temporary = temporary()?;
-        let options = Options { forget_old: how.forget_old, ..options(self.settings) };
+        // The public key that is there can't be read out of the swarm.
+        let options = Options { forget_old: how.forget_old || self.dir.is_none(), ..options(self.settings) };
         let aside = match self.dir {
             Some(dir) => secrets::set_aside(dir)?,
             None => {
@@ -117,13 +118,19 @@ impl<'a> Place<'a> {
         }
         // Above what is there in whatever state.
         let newest = there.newest(|_| true);
-        let members = replaced.iter().map(|&name| (name, newest[name] + 1)).collect();
+        let members: BTreeMap<_, _> = replaced.iter().map(|&name| (name, newest[name] + 1)).collect();
+        let mut notes = turned.notes;
+        if self.dir.is_none() && members.contains_key(PUBLIC_KEY) {
+            notes.push(format!(
+                "{PUBLIC_KEY}: all tokens so far end, as nobody can read the key before out of the swarm"
+            ));
+        }
         let set = Set { id: rand::random(), members };
         if self.dir.is_some() {
             mark(&aside, &set).map_err(VaultError::Directory)?;
         }
         self.create(&set, &aside)?;
-        Ok(self.rotation(set, false, turned.notes))
+        Ok(self.rotation(set, false, notes))
     }
 
     /// Makes all secrets of a set in the swarm, or none.
@@ -174,7 +181,16 @@ impl<'a> Place<'a> {
     }
 }
 
+/// What checks tokens.
+const PUBLIC_KEY: &str = "PUBLIC_JWT_SIGNING_KEY";
+
 impl Rotation<'_> {
+    /// Whether its values, which were made before, have old public keys beside the new one.
+    pub fn keeps_old(&self) -> bool {
+        let key = self.dir.and_then(|dir| Store::only(&secrets::aside(dir)).get(PUBLIC_KEY).ok());
+        key.is_some_and(|key| key.expose().matches("-----BEGIN").count() > 1)
+    }
+
     /// Name in the guide, and version in the swarm, of each secret with a new value.
     pub fn versions(&self) -> &BTreeMap<&'static str, u32> {
         &self.set.members

@@ -159,7 +159,14 @@ fn gate(settings: &Settings, store: &Store) -> Result<Gate, Problems> {
     let gate = Gate::new(verifier, bounds, lists);
     if let Err(why) = gate.look() {
         let what = format!("the list of revoked tokens can't be used: {why}");
-        let problem = Problem::new(what, "give FlowAuth's newest list").value(list.unwrap_or_default());
+        let is_ours = list.as_ref().is_none_or(|path| std::fs::File::open(path).is_ok());
+        let hint = match is_ours {
+            true => {
+                "give FlowAuth's newest list; or take the setting away, where the tokens that it names have ended or a key that is forgotten has signed them"
+            }
+            false => "put it where the user that runs FlowAPI can read it (install -m 644), or take the setting away",
+        };
+        let problem = Problem::new(what, hint).value(list.unwrap_or_default());
         return Err(problem.origin(settings.origin("FLOWKIT_FLOWAPI_REVOCATIONS")).into());
     }
     Ok(gate)

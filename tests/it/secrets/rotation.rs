@@ -68,6 +68,11 @@ fn a_stolen_signing_key_is_good_for_nothing_after_it_is_forgotten() {
     assert_eq!(sandbox.read("PUBLIC_JWT_SIGNING_KEY").matches("BEGIN").count(), 1);
     assert!(outcome.code == Some(0) && !outcome.stdout.contains("stay behind it"), "{}", outcome.stdout);
     assert_eq!(sandbox.findings("--role flowauth"), []);
+    // FlowAPI would not start with a list that it has signed.
+    let mut command = sandbox.command("rotate PRIVATE_JWT_SIGNING_KEY --forget-old");
+    let output = command.env("FLOWKIT_FLOWAPI_REVOCATIONS", "/etc/revocations").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("take FLOWKIT_FLOWAPI_REVOCATIONS away first"), "{said}");
 }
 
 #[test]
@@ -91,6 +96,13 @@ fn what_can_not_be_rotated_is_refused_whole() {
     assert_eq!(sandbox.files(), before);
     sandbox.run("rotate FLOWAUTH_FERNET_KEY --lose-data").succeeded();
     assert_ne!(sandbox.read("FLOWAUTH_FERNET_KEY"), before["FLOWAUTH_FERNET_KEY"]);
+    // The one of now would be nowhere, and may have sealed something.
+    let between = sandbox.files();
+    let outcome = sandbox.run("rotate FLOWAUTH_FERNET_KEY --lose-data");
+    assert!(outcome.code == Some(2) && outcome.stderr.contains("was rotated already"), "{}", outcome.stderr);
+    assert_eq!(sandbox.files(), between);
+    Store::only(&sandbox.dir()).forget_previous().unwrap();
+    sandbox.run("rotate FLOWAUTH_FERNET_KEY --lose-data").succeeded();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::files::{Directory, FileError};
+use super::files::{Directory, FileError, previous_name};
 use super::init::{MakeError, Options, made_from, value};
 use super::{LookupError, Secret, Store, derive};
 use crate::catalogue::{Make, Secret as Spec, catalogue};
@@ -40,6 +40,8 @@ pub enum RotateError {
 pub fn rotate(dir: &Path, names: &[String], options: &Options, lose_data: bool) -> Result<Rotation, RotateError> {
     let specs = accepted(names, lose_data)?;
     let directory = Directory::open(dir).map_err(MakeError::from)?;
+    Problems(specs.iter().filter_map(|spec| still_needed(&directory, spec)).collect()).or(())?;
+    Problems(specs.iter().filter_map(|spec| would_end_with(spec, options)).collect()).or(())?;
     let store = Store::only(dir);
     let mut new: Vec<(&'static Spec, Secret)> = Vec::new();
     let mut kept = Vec::new();
@@ -59,6 +61,34 @@ pub fn rotate(dir: &Path, names: &[String], options: &Options, lose_data: bool) 
         new.iter().flat_map(|(spec, secret)| places(&directory, spec).into_iter().map(|name| (name, secret.clone())));
     directory.replace(&files.collect::<Vec<_>>()).map_err(MakeError::from)?;
     Ok(rotation(new.iter().map(|(spec, _)| *spec), kept))
+}
+
+/// What only one value opens is sealed anew by whoever starts with the next, and until all have, the one before is needed: it is
+/// kept, but one alone.
+fn still_needed(directory: &Directory, spec: &Spec) -> Option<Problem> {
+    let is_kept = spec.spellings().any(|name| directory.has(&previous_name(name)));
+    (spec.loses_data && is_kept).then(|| {
+        let what =
+            format!("{} was rotated already, and what the key before that has encrypted may need it still", spec.name);
+        Problem::new(
+            what,
+            "`flowkit down`, `flowkit up`: when all is ready it is not needed any more; then rotate again",
+        )
+    })
+}
+
+/// FlowAPI starts with no list of revoked tokens that no key of its has signed.
+fn would_end_with(spec: &Spec, options: &Options) -> Option<Problem> {
+    let list = options.settings.text("FLOWKIT_FLOWAPI_REVOCATIONS").filter(|_| options.forget_old)?;
+    let is_signed_by_it = made_from(&spec.name).any(|other| matches!(other.make, Make::PublicHalfOf(_)));
+    is_signed_by_it.then(|| {
+        let what = format!(
+            "{} has signed the list of revoked tokens {list}, which FlowAPI refuses once the key is forgotten",
+            spec.name
+        );
+        let hint = "take FLOWKIT_FLOWAPI_REVOCATIONS away first: the tokens that it names end with the key";
+        Problem::new(what, hint).origin(options.settings.origin("FLOWKIT_FLOWAPI_REVOCATIONS"))
+    })
 }
 
 /// Public keys that are kept beside the new one: what was signed before is good for as long as they are.
