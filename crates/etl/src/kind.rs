@@ -26,8 +26,10 @@ pub enum Kind {
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
-    /// `text`
+    /// `text` that identifies something: a line break in it is a stray quote's work.
     Text,
+    /// `text` in words, which may take several lines.
+    Words,
     /// `boolean`
     Boolean,
     /// `timestamptz`
@@ -56,7 +58,7 @@ impl Column {
     /// Its type in SQL.
     pub fn sql(&self) -> &'static str {
         match self.r#type {
-            Type::Text => "text",
+            Type::Text | Type::Words => "text",
             Type::Boolean => "boolean",
             Type::Timestamp => "timestamptz",
             Type::Numeric => "numeric",
@@ -71,11 +73,11 @@ macro_rules! columns {
 }
 
 const CALLS: &[Column] = columns![
-    id Text, outgoing Boolean, datetime Timestamp, duration Numeric, network Text, msisdn Text, msisdn_counterpart Text,
+    id Text, outgoing Boolean, datetime Timestamp, duration Numeric, network Words, msisdn Text, msisdn_counterpart Text,
     location_id Text, imsi Text, imei Text, tac Digits8, operator_code Numeric, country_code Numeric,
 ];
 const SMS: &[Column] = columns![
-    id Text, outgoing Boolean, datetime Timestamp, network Text, msisdn Text, msisdn_counterpart Text, location_id Text,
+    id Text, outgoing Boolean, datetime Timestamp, network Words, msisdn Text, msisdn_counterpart Text, location_id Text,
     imsi Text, imei Text, tac Digits8, operator_code Numeric, country_code Numeric,
 ];
 const MDS: &[Column] = columns![

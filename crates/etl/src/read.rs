@@ -389,6 +389,17 @@ mod tests {
         assert!(unfit(b"datetime,msisdn\n", CELLS).starts_with("there are no rows"));
     }
 
+    /// What is between two stray quotes is one record, whose lines are all refused.
+    #[test]
+    fn a_stray_quote_swallows_no_rows_unseen() {
+        let row = "2016-01-01 00:00:00,a,net,c1\n";
+        let text = format!(
+            "datetime,msisdn,network,location_id\n{row}2016-01-01 00:00:00,a,net,\"c1\n{row}{row}{row}2016-01-01 00:00:00,a,net,c1\"\n{row}"
+        );
+        let read = of(text.as_bytes(), CELLS).unwrap();
+        assert_eq!((read.count, read.refused, read.locations), (2, 5, vec!["c1".to_owned()]));
+    }
+
     /// Half of a pair of UTF-16, which only a byte order mark has said that it is.
     #[test]
     fn what_cannot_be_decoded_is_refused_whoever_named_the_encoding() {

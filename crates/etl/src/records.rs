@@ -196,7 +196,7 @@ impl<R: Read> Records<R> {
     /// Appends one record.
     fn record(&mut self, batch: &mut Batch) -> Result<bool, Broken> {
         let mut line = self.core.line();
-        let (mut begun, mut bytes, mut fields) = (false, 0, 0);
+        let (mut begun, mut bytes, mut fields, mut last) = (false, 0, 0, 0);
         batch.reserve(ROOM, ROOM);
         loop {
             if self.unread.is_empty() {
@@ -216,6 +216,7 @@ impl<R: Read> Records<R> {
                 let (breaks, blank) = blank_lines(&input[..taken]);
                 (line, begun) = (line + breaks, blank < taken);
             }
+            last = taken.checked_sub(1).map_or(last, |at| input[at]);
             self.unread.start += taken;
             (bytes, fields) = (bytes + more, fields + ended);
             if bytes > self.longest || fields > FIELDS {
@@ -234,7 +235,8 @@ impl<R: Read> Records<R> {
         // They count from the record's own beginning.
         batch.ends[range.clone()].iter_mut().for_each(|end| *end += start);
         (batch.used, batch.fields) = (start + bytes, range.end);
-        let lines = (self.core.line() - line).max(1);
+        // After `\r` the rest of its line break is yet to come.
+        let lines = (self.core.line() - line + u64::from(last == b'\r')).max(1);
         batch.records.push(Place { line, lines, start, ends: range, gap: 0 });
         self.begun = true;
         Ok(true)

@@ -224,7 +224,7 @@ impl<'a> Rows<'a> {
             };
             let before = out.len() - start + 4;
             value::append(column.r#type, text, &self.format.moments, out).map_err(wrong)?;
-            if column.r#type == Type::Text && self.format.encoding.is_some() && is_replaced(text) {
+            if matches!(column.r#type, Type::Text | Type::Words) && self.format.encoding.is_some() && is_replaced(text) {
                 return Err(wrong(Wrong::NotInEncoding));
             }
             match column.name {

@@ -19,6 +19,8 @@ pub enum Wrong {
     NotUtf8,
     /// The character 0, which PostgreSQL keeps in no text.
     Zero,
+    /// A line break, a tab and the like, where no name has one.
+    Control,
     /// What could not be read in the encoding that was given.
     NotInEncoding,
     /// Not yes or no.
@@ -38,6 +40,7 @@ impl fmt::Display for Wrong {
             Wrong::TooLong(bytes) => write!(f, "is {bytes} bytes long (at most {LONGEST})"),
             Wrong::NotUtf8 => f.write_str("is not UTF-8"),
             Wrong::Zero => f.write_str("has a character 0"),
+            Wrong::Control => f.write_str("has a line break or another control character (a stray quote?)"),
             Wrong::NotInEncoding => f.write_str("has bytes that the encoding lacks"),
             Wrong::NotBoolean => f.write_str("is neither true nor false"),
             Wrong::NotMoment => f.write_str("is no date and time"),
@@ -55,7 +58,8 @@ pub fn is_number(text: &[u8]) -> bool {
 /// Appends a value with its length before it.
 pub fn append(r#type: Type, text: &[u8], moments: &Moments, out: &mut Vec<u8>) -> Result<(), Wrong> {
     match r#type {
-        Type::Text => field(checked(text)?, out),
+        Type::Text => field(name(text)?, out),
+        Type::Words => field(checked(text)?, out),
         Type::Boolean => field(&[u8::from(boolean(text)?)], out),
         Type::Timestamp => field(&moments.read(text).ok_or(Wrong::NotMoment)?.to_be_bytes(), out),
         Type::Numeric | Type::Digits8 => match (small(text), r#type) {
@@ -111,6 +115,12 @@ fn checked(text: &[u8]) -> Result<&[u8], Wrong> {
     }
     std::str::from_utf8(text).map_err(|_| Wrong::NotUtf8)?;
     if text.contains(&0) { Err(Wrong::Zero) } else { Ok(text) }
+}
+
+/// A quote that nobody meant reaches to the next one, lines further, and all between them would be one name.
+fn name(text: &[u8]) -> Result<&[u8], Wrong> {
+    let text = checked(text)?;
+    if text.iter().any(u8::is_ascii_control) { Err(Wrong::Control) } else { Ok(text) }
 }
 
 /// The spellings that PostgreSQL takes.
@@ -304,5 +314,10 @@ mod tests {
         assert_eq!(checked(b"gr\xfcn"), Err(Wrong::NotUtf8));
         assert_eq!(checked(b"a\0b"), Err(Wrong::Zero));
         assert_eq!(checked(&[b'a'; LONGEST + 1]), Err(Wrong::TooLong(LONGEST + 1)));
+        assert_eq!(name("grün, 1".as_bytes()), Ok("grün, 1".as_bytes()));
+        assert_eq!(name(b"a\0b"), Err(Wrong::Zero));
+        for bad in [&b"c1,5\na1"[..], b"a\r", b"\ta", b"a\x7f"] {
+            assert_eq!((name(bad), checked(bad)), (Err(Wrong::Control), Ok(bad)));
+        }
     }
 }

@@ -19,7 +19,7 @@ fn made_up(kind: Kind) -> String {
             Type::Boolean => ["t", "f", ""][n as usize % 3].to_owned(),
             Type::Numeric => format!("{}{}.{:02}", ["", "-"][n as usize % 5 / 4], n * 37 % 1000, n % 100),
             Type::Digits8 => (35_000_000 + n % 30).to_string(),
-            Type::Text => format!("\"{}, grün\"", n * (at + 7) % 40),
+            Type::Text | Type::Words => format!("\"{}, grün\"", n * (at + 7) % 40),
         };
         let fields = (0..).zip(kind.columns()).map(|(at, column)| match column.name {
             "location_id" => format!("cell-{}", n % 12),
