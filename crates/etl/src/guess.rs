@@ -23,7 +23,7 @@ const EXAMPLES: usize = 3;
 const DELIMITERS: &[u8] = b",;\t|";
 
 /// Patterns of time, by how likely they are. Where neither the rows nor the file's name tell day and month apart the day comes first.
-const PATTERNS: &[&str] = &[
+pub(crate) const PATTERNS: &[&str] = &[
     "%d/%m/%Y %H:%M:%S",
     "%m/%d/%Y %H:%M:%S",
     "%d-%m-%Y %H:%M:%S",

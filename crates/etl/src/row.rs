@@ -7,8 +7,9 @@ use std::ops::Range;
 use encoding_rs::Encoding;
 use time::Date;
 
+use crate::guess::PATTERNS;
 use crate::kind::{Kind, Type};
-use crate::moment::{self, Moments, Zone};
+use crate::moment::{self, Moments, Writing, Zone};
 use crate::records::{Record, Shape};
 use crate::value::{self, Wrong};
 
@@ -31,26 +32,40 @@ pub struct Format {
     pub ignored: Vec<String>,
 }
 
+impl Format {
+    /// Whether this is a time or a number, as rows have them, and hardly a name.
+    pub fn is_value(&self, text: &str) -> bool {
+        let reads = |writing| Moments { writing, zone: Zone::Fixed(0) }.read(text.as_bytes()).is_some();
+        let patterns = PATTERNS.iter().map(|pattern| Writing::Pattern(pattern.to_string()));
+        value::is_number(text.as_bytes())
+            || [self.moments.writing.clone(), Writing::Iso].into_iter().chain(patterns).any(reads)
+    }
+}
+
 /// Why the columns of a file are not those of a kind.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WrongColumns {
     /// The file has no columns for what each row must have.
-    #[error("there is no column {missing} among {found}; name the one that holds it with --map {missing}=COLUMN")]
+    #[error("there is no column {missing} among {found}; name the one that holds it with --map {missing}=COLUMN{}", or_columns(*is_row))]
     Missing {
         /// A column that each row must have.
         missing: String,
         /// What there is.
         found: String,
+        /// Whether that may be no header.
+        is_row: bool,
     },
     /// Perhaps a slip in a name, and its values would be lost.
     #[error(
-        "column \"{name}\" is none of events.{kind}: say which it is with --map COLUMN={name}, or leave it out with --ignore {name}"
+        "column \"{name}\" is none of events.{kind}: say which it is with --map COLUMN={name}, or leave it out with --ignore {name}{}", or_columns(*is_row)
     )]
     Unknown {
         /// The column.
         name: String,
         /// The kind.
         kind: Kind,
+        /// Whether it may be a value, in a file without a header.
+        is_row: bool,
     },
     /// The header was not cut at all.
     #[error("the header is a single column, {0:?}: say with --delimiter what is between its fields")]
@@ -61,6 +76,15 @@ pub enum WrongColumns {
     /// A flag names a column that is not in the file.
     #[error("the options name a column \"{0}\", which the file does not have")]
     Absent(String),
+}
+
+/// A row that is taken for a header is lost.
+fn or_columns(is_row: bool) -> &'static str {
+    if is_row {
+        "; if this line is a row, the file has no header: name its columns with --columns NAME,..."
+    } else {
+        ""
+    }
 }
 
 /// Where in a record each column of FlowDB's is.
@@ -83,6 +107,12 @@ impl Layout {
                 return Err(WrongColumns::Absent(given.clone()));
             }
         }
+        let known = |name: &str| {
+            kind.columns().iter().any(|column| same(name, column.name))
+                || format.names.keys().any(|from| same(name, from))
+        };
+        let is_row = format.columns.is_none()
+            && (!found.iter().any(|name| known(name)) || found.iter().any(|name| format.is_value(name)));
         let mut places = vec![None; kind.columns().len()];
         for (at, name) in
             found.iter().enumerate().filter(|(_, name)| !format.ignored.iter().any(|other| same(name, other)))
@@ -95,7 +125,7 @@ impl Layout {
                 return Err(WrongColumns::Uncut(single.clone()));
             }
             let Some(column) = kind.columns().iter().position(|column| same(wanted, column.name)) else {
-                return Err(WrongColumns::Unknown { name: wanted.trim().to_owned(), kind });
+                return Err(WrongColumns::Unknown { name: wanted.trim().to_owned(), kind, is_row });
             };
             if places[column].replace(at).is_some() {
                 return Err(WrongColumns::Twice(kind.columns()[column].name.to_owned()));
@@ -103,7 +133,7 @@ impl Layout {
         }
         for (column, place) in kind.columns().iter().zip(&places) {
             if column.is_needed() && place.is_none() {
-                return Err(WrongColumns::Missing { missing: column.name.to_owned(), found: found.join(", ") });
+                return Err(WrongColumns::Missing { missing: column.name.to_owned(), found: found.join(", "), is_row });
             }
         }
         Ok(Layout { kind, places, fields: found.len() })
@@ -224,7 +254,8 @@ impl<'a> Rows<'a> {
             };
             let before = out.len() - start + 4;
             value::append(column.r#type, text, &self.format.moments, out).map_err(wrong)?;
-            if matches!(column.r#type, Type::Text | Type::Words) && self.format.encoding.is_some() && is_replaced(text) {
+            if matches!(column.r#type, Type::Text | Type::Words) && self.format.encoding.is_some() && is_replaced(text)
+            {
                 return Err(wrong(Wrong::NotInEncoding));
             }
             match column.name {

@@ -140,7 +140,7 @@ impl Files {
         if self.delimiter == self.quote {
             return Err(Failure::mistake("--delimiter and --quote are the same character"));
         }
-        Ok(Format {
+        let format = Format {
             shape: Shape { delimiter: self.delimiter, quote: self.quote },
             null: self.null.clone(),
             encoding: self.encoding.filter(|encoding| encoding.name() != "UTF-8"),
@@ -148,7 +148,22 @@ impl Files {
             columns: self.columns.clone(),
             names: names(&self.map)?,
             ignored: self.ignore.clone(),
-        })
+        };
+        self.refuse_values(&format)?;
+        Ok(format)
+    }
+
+    /// The first row of a file without a header would be lost in silence. Every file has these columns, so that each such file is seen.
+    fn refuse_values(&self, format: &Format) -> Result<(), Failure> {
+        let needed = |name: &str| self.kind.columns().iter().any(|column| column.is_needed() && column.name == name);
+        let mut map = self.map.iter().filter(|_| self.columns.is_none());
+        let Some((column, name)) = map.find(|(column, name)| needed(column) && format.is_value(name)) else {
+            return Ok(());
+        };
+        Err(Failure::mistake(format!(
+            "--map {column}={name}: \"{name}\" is a time or a number, as rows have them: for files without a header give --columns NAME,... in place \
+             of --map (a header of numbers has to be taken off first)"
+        )))
     }
 
     fn is_unknown(&self, name: &str) -> bool {

@@ -220,6 +220,11 @@ fn files_are_read_as_the_options_say() {
         (&["calls"][..], "are both of 2016-01-02: name one of them, or give --parts if the day is in both"),
         (&["topups", "--parts", "--map", "caller=msisdn"], "--map: events.topups has no column \"caller\""),
         (&["topups", "--parts", "--delimiter", "\""], "--delimiter and --quote are the same character"),
+        (
+            &["topups", "--parts", "--map", "datetime=2016-01-02 00:00:00"],
+            "--map datetime=2016-01-02 00:00:00: \"2016-01-02 00:00:00\" is a time or a number, as rows have them: for files without a header give --columns",
+        ),
+        (&["topups", "--parts", "--map", "msisdn=50912345678"], "--map msisdn=50912345678: \"50912345678\" is a time"),
     ] {
         let refused = rig.run(&[&["load"], words].concat(), &[&bare, &part]);
         assert_eq!(refused.status, Some(2), "{refused:?}");
