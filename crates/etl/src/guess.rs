@@ -7,10 +7,11 @@ use std::io::{self, Read};
 use encoding_rs::Encoding;
 use time::Date;
 
-use crate::kind::{Kind, Type};
+use crate::kind::{Column, Kind, Type};
 use crate::moment::{Moments, Writing, Zone};
 use crate::records::{Batch, Broken, Records, Shape};
 use crate::source::{Compression, Input};
+use crate::value::Wrong;
 
 /// How much of a file is looked at, in bytes.
 const SAMPLE: u64 = 1 << 20;
@@ -33,6 +34,9 @@ pub(crate) const PATTERNS: &[&str] = &[
     "%d-%b-%Y %H:%M:%S",
     "%Y%m%d%H%M%S",
 ];
+
+/// A line that is this and no more is the end of the data for PostgreSQL 15.
+const END: &str = "\\.";
 
 /// What others call FlowDB's columns: letters and digits only.
 const NAMES: &[(&str, &[&str])] = &[
@@ -101,9 +105,18 @@ pub struct Guess {
     pub doubt: Option<Writing>,
     /// The times of the rows that were looked at, as they are written.
     pub times: Vec<String>,
+    /// Rows that were looked at and have more fields than the first line, or fewer.
+    pub uneven: usize,
+    /// Whether a line of the sample is what PostgreSQL's COPY takes for the end of the data.
+    pub has_end: bool,
 }
 
 impl Guess {
+    /// Whether a fraction of a second stands after a comma, which PostgreSQL does not read.
+    pub fn has_commas(&self) -> bool {
+        self.writing == Some(Writing::Iso) && self.times.iter().any(|time| time.contains(','))
+    }
+
     /// How many of its times are of another day in UTC than this one; those that name no zone are in `zone`.
     pub fn of_other_days(&self, day: Date, zone: Zone) -> usize {
         let Some(writing) = self.writing.clone() else { return 0 };
@@ -121,6 +134,18 @@ pub struct Guessed {
     pub column: Option<&'static str>,
     /// Some of its values.
     pub examples: Vec<String>,
+    /// Why it is left out though its name is known.
+    pub misfit: Option<Misfit>,
+}
+
+/// A value that a column of FlowDB's does not take.
+pub struct Misfit {
+    /// That column.
+    pub column: &'static Column,
+    /// The first such value.
+    pub value: String,
+    /// What is wrong with it.
+    pub wrong: String,
 }
 
 /// Why there is nothing to guess from.
@@ -191,7 +216,10 @@ pub fn guess(kind: Kind, input: &Input) -> Result<Guess, NoGuess> {
     let times = body.iter().filter_map(|row| row.get(at?)).filter(|time| !time.is_empty()).cloned().collect();
     let (writing, doubt) = found.map_or((None, None), |found| (Some(found.writing), found.doubt));
     let is_marked = mark.is_some();
-    Ok(Guess { compression, delimiter, encoding, is_marked, header, columns, writing, doubt, times })
+    let uneven = rows.iter().filter(|row| row.len() != rows[0].len()).count();
+    let mut lines = sample.split(|&byte| byte == b'\n');
+    let has_end = lines.any(|line| line.strip_suffix(b"\r").unwrap_or(line) == END.as_bytes());
+    Ok(Guess { compression, delimiter, encoding, is_marked, header, columns, writing, doubt, times, uneven, has_end })
 }
 
 /// The rows of a sample, which may be `cut` off inside of a quote.
@@ -207,6 +235,8 @@ fn table(sample: &[u8], cut: bool, delimiter: u8) -> Result<Vec<Vec<String>>, Br
         };
         rows.extend(batch.records().map(|record| record.fields().map(text).collect::<Vec<_>>()));
     }
+    // It would be a value that its column does not take.
+    rows.retain(|row| row != &[END]);
     rows.truncate(ROWS + 1);
     Ok(rows)
 }
@@ -297,36 +327,45 @@ fn columns(kind: Kind, names: &[String], rows: &[Vec<String>], time: Option<usiz
     for known in [own_name, column_named] {
         for (at, name) in names.iter().enumerate() {
             let column = known(kind, name).filter(|column| !found.contains(&Some(column)));
-            if found[at].is_none() && column.is_some_and(|column| takes(kind, column, rows, at)) {
+            let takes = |column| column != "datetime" && misfit(kind, column, rows, at).is_none();
+            if found[at].is_none() && column.is_some_and(takes) {
                 found[at] = column;
             }
         }
     }
+    // What others call so is missed only where nothing else is it.
+    let missed = |name: &str| {
+        let others = || column_named(kind, name).filter(|column| !found.contains(&Some(column)));
+        own_name(kind, name).or_else(others)
+    };
     names
         .iter()
-        .zip(found)
+        .zip(&found)
         .enumerate()
-        .map(|(at, (name, column))| {
+        .map(|(at, (name, &column))| {
             let mut examples: Vec<String> = Vec::new();
             for value in rows.iter().filter_map(|row| row.get(at)).filter(|value| !value.is_empty()) {
                 if examples.len() < EXAMPLES && !examples.contains(value) {
                     examples.push(value.clone());
                 }
             }
-            Guessed { name: name.clone(), column, examples }
+            let missed = missed(name).filter(|_| column.is_none());
+            let misfit = missed.and_then(|column| misfit(kind, column, rows, at));
+            Guessed { name: name.clone(), column, examples, misfit }
         })
         .collect()
 }
 
-/// Whether a column of FlowDB's takes all values.
-fn takes(kind: Kind, column: &str, rows: &[Vec<String>], at: usize) -> bool {
-    let Some(column) = kind.columns().iter().find(|known| known.name == column) else { return false };
-    if column.r#type == Type::Timestamp {
-        return false;
-    }
+/// The first value that a column of FlowDB's does not take. Times are looked for by themselves, and what is none of these is not taken here.
+fn misfit(kind: Kind, column: &str, rows: &[Vec<String>], at: usize) -> Option<Misfit> {
+    let column = kind.columns().iter().find(|known| known.name == column)?;
     let moments = Moments { writing: Writing::Iso, zone: Zone::Fixed(0) };
+    let wrong = |value: &str| match column.r#type {
+        Type::Timestamp => Some(Wrong::NotMoment),
+        r#type => crate::value::append(r#type, value.as_bytes(), &moments, &mut Vec::new()).err(),
+    };
     let mut values = rows.iter().filter_map(|row| row.get(at)).filter(|value| !value.is_empty());
-    values.all(|value| crate::value::append(column.r#type, value.as_bytes(), &moments, &mut Vec::new()).is_ok())
+    values.find_map(|value| Some(Misfit { column, value: value.clone(), wrong: wrong(value)?.to_string() }))
 }
 
 #[cfg(test)]

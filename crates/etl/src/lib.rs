@@ -56,7 +56,7 @@ pub use cells::{Cells, Changed, Unsound, apply, cells};
 pub use error::Error;
 pub use features::{Reading, System, Unreadable};
 pub use geography::{Before, Found, Gaps, Leave, NotLoaded, geography};
-pub use guess::{Guess, Guessed, NoGuess, guess};
+pub use guess::{Guess, Guessed, Misfit, NoGuess, guess};
 pub use kind::{Column, INDEXES, Kind, Type};
 pub use load::{Options, Outcome, Progress, load};
 pub use moment::{Moments, Writing, Zone};

@@ -7,6 +7,7 @@ mod geography;
 mod load;
 mod new;
 mod places;
+mod remarks;
 mod status;
 mod when;
 

@@ -12,7 +12,7 @@ use time::macros::format_description;
 
 use super::super::Failure;
 use super::files::kind;
-use super::when;
+use super::{remarks, when};
 use say::tell;
 
 /// Write a DAG for FlowETL from a sample file
@@ -143,7 +143,7 @@ impl New {
         let r#type = match (column, &guess.writing) {
             (None, _) => "text",
             (Some(column), _) if column.r#type != Type::Timestamp => column.sql(),
-            (Some(column), Some(Writing::Iso)) if self.is_in_utc() => column.sql(),
+            (Some(column), Some(Writing::Iso)) if self.is_in_utc() && !guess.has_commas() => column.sql(),
             (Some(_), _) => "text",
         };
         r#type.to_uppercase() + empty
@@ -157,7 +157,7 @@ impl New {
     /// SQL of the moment of a row.
     fn time(&self, guess: &Guess, fields: &[String]) -> Option<String> {
         let at = guess.columns.iter().position(|column| column.column == Some("datetime"))?;
-        Some(when::sql(&fields[at], guess.writing.as_ref()?, &self.timezone))
+        Some(when::sql(&fields[at], guess.writing.as_ref()?, &self.timezone, guess.has_commas()))
     }
 
     /// The day that the name of the sample speaks of.
@@ -173,11 +173,8 @@ impl New {
                 tell!("warning: no column looks like {}; every row must have one: edit extract_sql", column.name);
             }
         }
-        if let Some(doubt) = doubt(guess) {
-            tell!("warning: {doubt}");
-        }
-        if let Some(mark) = mark(guess) {
-            tell!("warning: {mark}");
+        for remark in remarks::of(guess, &fields(&guess.columns)) {
+            tell!("warning: {remark}");
         }
         let Some(day) = self.day() else {
             tell!(
@@ -282,40 +279,14 @@ fn comments(guess: &Guess, fields: &[String]) -> String {
         let of = column.column.unwrap_or("left out");
         text += &format!("#   {field}: {}; {}; {of}\n", shortened(&column.name), examples.join(", "));
     }
-    if let Some(encoding) = guess.encoding {
-        let is_marked = encoding.name().starts_with("UTF-16");
-        let (is, name) = if is_marked { ("", "UTF-16") } else { ("perhaps ", encoding.name()) };
-        text += &format!(
-            "# Its text is not UTF-8 ({is}{name}), and create_dag's `encoding` does not work:\n\
-             # have program=\"iconv -f {name} -t UTF-8\" read plain files, or load them with `flowkit etl load`.\n"
-        );
-    }
-    for text_of in [doubt(guess), mark(guess)].into_iter().flatten() {
-        text += &format!("# {text_of}\n");
+    for remark in remarks::of(guess, fields) {
+        text += &format!("# {remark}\n");
     }
     text + "\n"
 }
 
-/// What a person has to know about the times, and can't be told by the sample.
-fn doubt(guess: &Guess) -> Option<String> {
-    let (Some(Writing::Pattern(taken)), Some(Writing::Pattern(other))) = (&guess.writing, &guess.doubt) else {
-        return None;
-    };
-    Some(format!("its times can be read as {taken}, which was taken, and as {other}: which of them is right?"))
-}
-
-/// What FlowDB's server takes for a part of the first value.
-fn mark(guess: &Guess) -> Option<String> {
-    let is_read = guess.is_marked && guess.encoding.is_none() && !guess.header;
-    is_read.then(|| {
-        "it begins with a byte order mark, which a DAG takes for a part of the first value: have program=\"tail -c +4\" read plain files, \
-          or load them with `flowkit etl load`"
-            .to_owned()
-    })
-}
-
 /// An example in one line, and not the whole of a long one.
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     let short: String = text.chars().take(24).collect();
     let more = if short.len() < text.len() { "…" } else { "" };
     format!("{:?}{more}", short)
@@ -333,7 +304,7 @@ mod tests {
     #[test]
     fn names_of_fields_are_names_in_sql() {
         let named = |names: &[&str]| -> Vec<String> {
-            let column = |name: &&str| Guessed { name: name.to_string(), column: None, examples: vec![] };
+            let column = |name: &&str| Guessed { name: name.to_string(), column: None, examples: vec![], misfit: None };
             fields(&names.iter().map(column).collect::<Vec<_>>())
         };
         assert_eq!(

@@ -16,13 +16,16 @@ const PARTS: [(char, &str, &str); 7] = [
     ('S', "SS", "[0-9]{1,2}"),
 ];
 
-/// SQL of the moment that is written so in this field, where it does not say where it is in `timezone`.
-pub(super) fn sql(field: &str, writing: &Writing, timezone: &str) -> String {
+/// SQL of the moment that is written so in this field, where it does not say where it is in `timezone`. With `commas` there may be one before the fraction
+/// of a second, where PostgreSQL knows a point alone.
+pub(super) fn sql(field: &str, writing: &Writing, timezone: &str, commas: bool) -> String {
+    let with_point = format!("replace({field}, ',', '.')");
+    let field = if commas { with_point.as_str() } else { field };
     match writing {
         Writing::Seconds => format!("to_timestamp({field}::double precision)"),
         Writing::Milliseconds => format!("to_timestamp({field}::double precision / 1000)"),
         // FlowDB's server has read it.
-        Writing::Iso if timezone == "UTC" => field.to_owned(),
+        Writing::Iso if timezone == "UTC" && !commas => field.to_owned(),
         Writing::Iso => format!(
             "(CASE WHEN btrim({field}) ~ '{ZONED}' THEN {field}::timestamptz ELSE {field}::timestamp AT TIME ZONE {} END)",
             zone(timezone)

@@ -164,6 +164,57 @@ fn a_dag_says_what_other_text_needs() {
     }
 }
 
+/// What a DAG would lose, or end at, is said to whoever types, and stands in the DAG too.
+#[test]
+fn what_a_dag_would_stumble_over_is_said() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let rows = "msisdn,datetime,duration\na,2016-01-01 01:00:00,1\n";
+    let uneven = "2 of the rows that were looked at have not the 3 fields of the first line";
+    for (text, warnings) in [
+        (rows.to_owned(), &[][..]),
+        (
+            rows.to_owned() + "b,2016-01-01 01:00:00,NULL\n",
+            &["column \"duration\" is left out, since its value \"NULL\" is no number: if it is FlowDB's duration, "],
+        ),
+        (
+            rows.replace("duration", "\"Call Duration\"").replace(",1\n", ",\"3,5\"\n"),
+            &[
+                "column \"Call Duration\" is left out, since its value \"3,5\" is no number: if it is FlowDB's duration, ",
+            ],
+        ),
+        // Nothing that FlowDB has is missed.
+        (rows.replace("msisdn,", "msisdn,seconds,").replace("a,", "a,NULL,"), &[]),
+        (
+            "msisdn,datetime,endtime\na,later,2016-01-01 01:00:00\n".to_owned(),
+            &["column \"datetime\" is left out, since its value \"later\" is no date and time: "],
+        ),
+        (
+            rows.to_owned() + "\\.\nb,2016-01-01 01:00:00,1\n",
+            &["a line of it is `\\.`, which FlowDB's server takes for"],
+        ),
+        (rows.to_owned() + "\\.\r\n", &["a line of it is `\\.`, which FlowDB's server takes for"]),
+        (rows.to_owned() + "b,2016-01-01 01:00:00,1,\nb,2016-01-01 01:00:00\n", &[uneven]),
+        (rows.replace('\n', ",\n"), &["its header ends with a delimiter: the column after that has no name"]),
+    ] {
+        let path = dir.path().join("calls_20160101.csv");
+        // UTF-16 is what it is, and is read all the same.
+        for is_utf16 in [false, true] {
+            let wide = || format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+            std::fs::write(&path, if is_utf16 { wide() } else { text.clone().into_bytes() }).expect("a file");
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_flowkit"));
+            let said =
+                Said::of(command.args(["etl", "new", "calls", "--csv"]).arg(&path).output().expect("flowkit starts"));
+            let other = is_utf16.then_some("its text is not UTF-8 (UTF-16), ");
+            let warnings: Vec<&str> = warnings.iter().copied().chain(other).collect();
+            assert_eq!(said.stderr.lines().count(), warnings.len(), "{text}: {said:?}");
+            for warning in warnings {
+                assert!(said.stderr.contains(&format!("warning: {warning}")), "{text}: {said:?}");
+                assert!(said.stdout.contains(&format!("\n# {warning}")), "{text}: {said:?}");
+            }
+        }
+    }
+}
+
 /// One moment in the ways that the loader knows, of a field that says where it is, and of one that doesn't.
 #[test]
 fn a_dag_knows_zones_as_the_loader_does() {
@@ -187,6 +238,21 @@ fn a_dag_knows_zones_as_the_loader_does() {
         (" 2016/01/31 02:00:00 ", "00:00"),
     ] {
         let asked = format!("SELECT to_char({at}, 'HH24:MI') FROM (SELECT '{text}'::text AS f_datetime) AS row");
+        assert_eq!(rig.cluster.value(SUPERUSER, &asked), utc, "{text:?}");
+    }
+
+    // The loader reads a fraction after a comma, PostgreSQL one after a point.
+    let sample = rig.file("calls_2016_01_02.csv", "msisdn;datetime\na;2016-01-02 03:00:00,123\n");
+    let said = Said::of(rig.bare(&["new", "calls", "--csv"], &[&sample]).output().expect("flowkit starts"));
+    assert_eq!((said.status, said.stderr.as_str()), (Some(0), ""));
+    assert!(said.stdout.contains("\"f_datetime\": \"TEXT OPTIONS"), "{}", said.stdout);
+    let at = said.stdout.lines().find_map(|line| line.trim().strip_suffix(" AS datetime,")).expect("its SQL");
+    for (text, utc) in [
+        ("2016-01-02 03:00:00,123", "03:00:00.123000"),
+        ("2016-01-02T03:00:00,5+02", "01:00:00.500000"),
+        ("2016-01-02 03:00:00.25Z", "03:00:00.250000"),
+    ] {
+        let asked = format!("SELECT to_char({at}, 'HH24:MI:SS.US') FROM (SELECT '{text}'::text AS f_datetime) AS row");
         assert_eq!(rig.cluster.value(SUPERUSER, &asked), utc, "{text:?}");
     }
 }
