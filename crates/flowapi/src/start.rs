@@ -159,8 +159,8 @@ fn gate(settings: &Settings, store: &Store) -> Result<Gate, Problems> {
     let gate = Gate::new(verifier, bounds, lists);
     if let Err(why) = gate.look() {
         let what = format!("the list of revoked tokens can't be used: {why}");
-        let is_ours = list.as_ref().is_none_or(|path| std::fs::File::open(path).is_ok());
-        let hint = match is_ours {
+        let is_readable = list.as_ref().is_none_or(|path| std::fs::File::open(path).is_ok());
+        let hint = match is_readable {
             true => {
                 "give FlowAuth's newest list; or take the setting away, where the tokens that it names have ended or a key that is forgotten has signed them"
             }
