@@ -307,8 +307,9 @@ impl Disk {
         let script =
             format!("mkfs.ext4 -q -L flowkit-keys -d {} {}/keys.img 16M", secrets.path().display(), dir.display());
         assert!(in_nix().args(["bash", "-c", &script]).status().expect("scripts/nix.sh").success(), "{script}");
+        // One processor: of two that are emulated, one was seen to wait for its timer for ever when the host was busy.
         let boot = format!(
-            "exec qemu-system-x86_64 -machine q35,accel=tcg -cpu max -smp 2 -m 2560 -nodefaults -display none -serial stdio \
+            "exec qemu-system-x86_64 -machine q35,accel=tcg -cpu max -smp 1 -m 2560 -nodefaults -display none -serial stdio \
              -drive if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd \
              -drive if=pflash,format=raw,file={dir}/OVMF_VARS_4M.fd \
              -drive if=virtio,format=qcow2,file={dir}/disk.qcow2 -drive if=virtio,format=raw,file={dir}/keys.img \
