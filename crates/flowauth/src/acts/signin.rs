@@ -53,7 +53,7 @@ async fn still(change: &mut Change, user: &User, proof: Proof<'_>) -> Result<(),
 }
 
 /// Whose failures an attempt counts among, and how many of them cost nothing. Whoever knows a name could keep its owner out for as
-/// long as they go on guessing: so who has signed in with a browser before is counted by it alone.
+/// long as they go on guessing: so who has signed in with a browser before is counted by theirs alone.
 fn counted(actor: &Actor, name: &str, browser: Option<u128>) -> Vec<(String, i64)> {
     let address = &actor.address;
     match browser {
