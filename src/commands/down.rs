@@ -25,15 +25,15 @@ pub struct Down {
 impl Down {
     /// Runs the command; returns when nothing runs any more.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let deployment = Deployment::open(self.dir.as_deref()).map_err(Failure::mistake)?;
-        let how = match follow::stop(&deployment.site.state.run(), Duration::from_secs(self.patience))? {
+        let state = Deployment::directory(self.dir.as_deref()).map_err(Failure::mistake)?;
+        let how = match follow::stop(&state.run(), Duration::from_secs(self.patience))? {
             Stopped::Now => "stopped".to_string(),
             Stopped::Before { left_behind: 0 } => "nothing was running".to_string(),
             Stopped::Before { left_behind } => {
                 format!("ended {left_behind} processes that a killed run had left behind")
             }
         };
-        tell!("{}: {how}", deployment.site.state.root().display());
+        tell!("{}: {how}", state.root().display());
         Ok(ExitCode::SUCCESS)
     }
 }

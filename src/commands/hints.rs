@@ -8,6 +8,7 @@ use super::auth::ClientError;
 use crate::{flowmachine, verify};
 use flowkit_core::secrets::LookupError;
 use say::tell;
+use tokio_postgres::error::SqlState;
 
 /// Says what went wrong, and what to do about it.
 pub fn tell(failure: &Failure) {
@@ -28,6 +29,7 @@ fn of(failure: &Failure) -> Option<String> {
         let known = known.or_else(|| error.downcast_ref().and_then(of_flowmachine));
         let known = known.or_else(|| error.downcast_ref().and_then(of_verify));
         let known = known.or_else(|| error.downcast_ref().and_then(of_flowauth));
+        let known = known.or_else(|| error.downcast_ref().and_then(of_statement));
         secret.or_else(|| known.map(str::to_owned))
     })
 }
@@ -59,6 +61,16 @@ fn of_postgres(error: &postgres::Error) -> Option<&'static str> {
             Some("nothing has changed: please report it with its causes; the former flowkit still serves the database")
         }
         E::Initdb { .. } => Some("look for room on the disk, and for the right to write there"),
+        _ => None,
+    }
+}
+
+fn of_statement(error: &tokio_postgres::Error) -> Option<&'static str> {
+    match error.code() {
+        Some(&SqlState::QUERY_CANCELED) => Some(
+            "somebody has ended it, or FlowDB has, as its disk would have filled: then `disk-guard` says so in FlowDB's log",
+        ),
+        Some(&SqlState::DISK_FULL) => Some("make room on FlowDB's disk, or move it to a larger one"),
         _ => None,
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn hand_out(deployment: Deployment, facts: &serde_json::Value) {
 impl Restart {
     /// Runs the command; `flowkit status` shows what comes of it.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let deployment = Deployment::open(self.dir.as_deref()).map_err(Failure::mistake)?;
+        let deployment = Deployment::open_running(self.dir.as_deref()).map_err(Failure::mistake)?;
         let run = deployment.site.state.run();
         let status = client::status(&run)?;
         // All or none.

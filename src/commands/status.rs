@@ -83,6 +83,6 @@ impl Health {
 }
 
 fn ask(dir: Option<PathBuf>) -> Result<Status, Failure> {
-    let deployment = Deployment::open(dir.as_deref()).map_err(Failure::mistake)?;
-    Ok(client::status(&deployment.site.state.run())?)
+    let state = Deployment::directory(dir.as_deref()).map_err(Failure::mistake)?;
+    Ok(client::status(&state.run())?)
 }

@@ -79,13 +79,13 @@ impl Tune {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The deployment that runs there or, if none does, one with the usual roles. A
+    /// The deployment that runs there, as its next start would have it, or, if none does, one with the usual roles. A
     /// memory that is given is FlowDB's own. Root looks at FlowDB's files as FlowDB's user.
     fn site(&self) -> Result<Site, Failure> {
         let dir = self.dir.as_deref();
         let deployment = match self.memory {
             Some(_) => Deployment::open(dir),
-            None => Deployment::open_running(dir).map(|found| found.running(usual().map(str::to_string).collect())),
+            None => Deployment::open_next(dir).map(|found| found.running(usual().map(str::to_string).collect())),
         };
         let deployment = deployment.map_err(Failure::mistake)?;
         match deployment.become_role("flowdb") {

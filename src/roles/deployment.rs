@@ -11,10 +11,10 @@ use super::host::{self, Purpose, Standing};
 use super::{HostError, Walls, accounts, takeover, walls};
 use crate::roles::Plan;
 use flowkit_core::Site;
-use flowkit_core::catalogue::catalogue;
+use flowkit_core::catalogue::{Role, catalogue};
 use flowkit_core::config::{Origin, Problem, Problems, Settings, StateDir, bracketed, followed, from_here};
 use flowkit_core::secrets::Store;
-use supervisor::{User, client};
+use supervisor::{Status, User, client};
 
 /// Everything that a role needs to know in order to say what it runs.
 pub struct Deployment {
@@ -177,22 +177,44 @@ impl Deployment {
         Deployment { walls, ..self }
     }
 
-    /// The same, seen from a second command: what the running supervisor was started with stands in for the
-    /// environment that this command does not have.
+    /// The same, seen from a second command: what runs there is as it was started, whatever has become of the settings file, and what the running
+    /// supervisor was started with stands in for the environment that this command does not have.
     ///
     /// # Errors
     /// As [`Deployment::open`].
     pub fn open_running(dir: Option<&Path>) -> Result<Deployment, Failed> {
+        Deployment::open_started(dir, true)
+    }
+
+    /// As the next start would have it, where it is given what the one that runs was given, and what the settings file has by now.
+    ///
+    /// # Errors
+    /// As [`Deployment::open`].
+    pub fn open_next(dir: Option<&Path>) -> Result<Deployment, Failed> {
+        Deployment::open_started(dir, false)
+    }
+
+    /// Whether what runs there is `as_it_is`, or what was given since beats what it was started with.
+    fn open_started(dir: Option<&Path>, as_it_is: bool) -> Result<Deployment, Failed> {
         let mut deployment = Deployment::open(dir)?;
-        let running = client::status(&deployment.site.state.run()).ok();
-        let facts = running.as_ref().and_then(|status| status.facts["settings"].as_object());
-        for (name, value) in facts.into_iter().flatten() {
-            if let Some(value) = value.as_str() {
-                let origin = Origin::File(deployment.site.state.run());
-                deployment.site.settings.set(name, value, origin).map_err(|problem| Problems(vec![problem]))?;
-            }
+        if let Ok(Status { facts, .. }) = client::status(&deployment.site.state.run()) {
+            let origin = Origin::File(deployment.site.state.run());
+            let roles = facts["roles"].as_object().filter(|_| as_it_is).into_iter().flat_map(|roles| roles.keys());
+            let roles: Vec<&Role> = roles.filter_map(|name| catalogue().role(name)).collect();
+            let started = facts["settings"].as_object().into_iter().flatten();
+            let started = started.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
+            let taken = deployment.site.settings.take_started(&roles, started, &origin);
+            taken.map_err(|problem| Problems(vec![problem]))?;
         }
         Ok(deployment)
+    }
+
+    /// The state directory alone, for who speaks to what runs there and needs no setting; otherwise as [`Deployment::open`].
+    ///
+    /// # Errors
+    /// Root can't work there safely.
+    pub fn directory(dir: Option<&Path>) -> Result<StateDir, Failed> {
+        Ok(host::enter(place(dir.map_or_else(StateDir::usual, StateDir::new))?, Purpose::Look)?.0)
     }
 
     /// What the supervisor tells whoever asks for its status, so that scripts need not guess.

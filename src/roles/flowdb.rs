@@ -13,12 +13,18 @@ use flowkit_core::config::{Problem, Problems, Settings};
 use say::show;
 use supervisor::{Kind, OnDependency, Restart, Service, StopStep};
 
+/// The service that ends what would fill the disk.
+const DISK_GUARD: &str = "disk-guard";
+
+/// What it keeps free.
+const KEEP_FREE: &str = "FLOWKIT_FLOWDB_KEEP_FREE";
+
 pub(super) static ROLE: Role = Role {
     name: "flowdb",
     services,
     check,
-    // The server needs none of its secrets; the schema's task sets them.
-    stays: &["flowdb"],
+    // The server needs none of its secrets; the schema's task sets them. Its guard reads them each time.
+    stays: &["flowdb", DISK_GUARD],
     // An administrator may have it read files of the host, and tables of any server.
     held: Held::WhereShared,
     needs,
@@ -26,6 +32,7 @@ pub(super) static ROLE: Role = Role {
         Step { name: "flowdb-prepare", before_listening: true, run: prepare },
         Step { name: "flowdb-server", before_listening: false, run: serve },
         Step { name: "flowdb-schema", before_listening: false, run: apply_schema },
+        Step { name: "flowdb-keep-room", before_listening: false, run: keep_room },
     ],
 };
 
@@ -54,6 +61,13 @@ fn apply_schema(deployment: &Deployment) -> Result<ExitCode, Failure> {
     applied.warnings.iter().for_each(|warning| show!("warning: {warning}"));
     show!("{} migrations applied; roles, passwords, grants and settings are in place", applied.migrations);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Keeps room for the server on its disks.
+fn keep_room(deployment: &Deployment) -> Result<ExitCode, Failure> {
+    let kept = deployment.site.settings.int(KEEP_FREE).map(i64::unsigned_abs);
+    let ended = wait(cluster::cluster(&deployment.site).keep_room(kept, |line| show!("{line}")))?;
+    match ended.map_err(failure)? {}
 }
 
 /// What the operator has to change first ends with the status after which the supervisor does not try again.
@@ -115,5 +129,19 @@ fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
         oom_score_adj: None,
         ..database.clone()
     };
-    Ok(vec![database, schema])
+    let mut services = vec![database.clone(), schema];
+    if site.settings.int(KEEP_FREE) != Some(0) {
+        services.push(Service {
+            name: DISK_GUARD.to_string(),
+            needs: vec![database.name.clone()],
+            command: step(deployment, "flowdb", "flowdb-keep-room"),
+            before: vec![],
+            ready: None,
+            stop: vec![StopStep { signal: libc::SIGTERM, patience: Duration::from_secs(2) }],
+            address: None,
+            oom_score_adj: None,
+            ..database
+        });
+    }
+    Ok(services)
 }

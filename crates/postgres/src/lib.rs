@@ -8,6 +8,7 @@
 //! Cluster::make_application   the database of an application that sees to its schema itself, and its login
 //! Endpoint        to log in without ever sending a password
 //! ProbeSql           is it ready, and is it ours?
+//! Cluster::keep_room   while it runs: ends what would leave the server no room on its disk
 //! tuning             settings as data; what a small database is told
 //! ```
 //!
@@ -24,6 +25,7 @@ mod migrations;
 pub mod password;
 mod probe;
 mod programs;
+mod room;
 pub mod tuning;
 
 pub use cluster::{Cluster, Prepared, write_whole};

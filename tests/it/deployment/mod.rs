@@ -1,5 +1,6 @@
 //! A whole deployment through the real command: up, verify, kill, recover, down.
 
+mod room;
 mod starting;
 mod whole;
 

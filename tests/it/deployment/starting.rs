@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{refused, text};
 use crate::support::deployment::{Deployment, kill, show};
 use crate::support::poll::wait;
+use crate::support::ports::free_port;
 
 #[test]
 fn first_start_survives_being_killed_at_any_moment() {
@@ -89,6 +90,26 @@ fn of_many_at_once_one_wins_and_its_services_can_be_restarted() {
     deployment.done(&["restart", "redis"]);
     wait(Duration::from_secs(60), "another redis", || deployment.pid("redis").is_some_and(|pid| Some(pid) != before));
     refused(&deployment.flowkit(&["restart", "rediss"]), &["rediss"]);
+}
+
+/// What was written into the settings file since is for the next start.
+#[test]
+fn what_runs_is_found_and_stopped_whatever_the_settings_file_says_by_now() {
+    let mut deployment = Deployment::new();
+    deployment.done(&["up", "--detach", "--role", "flowdb"]);
+    let [port, ..] = deployment.ports;
+    deployment.ports[0] = free_port();
+    deployment.configure("FLOWDB_TOTAL_MEMORY = \"700MB\"\n");
+    deployment.done(&["db", "user", "list"]);
+    let tuned = deployment.done(&["tune"]);
+    assert!(tuned.contains("700 MiB"), "{tuned}");
+    deployment.configure("CACHE_SIZ = 5\n");
+    refused(&deployment.flowkit(&["db", "user", "list"]), &["CACHE_SIZ", "flowkit.toml"]);
+    let status = deployment.status().expect("it runs");
+    assert_eq!(status["facts"]["settings"]["FLOWDB_PORT"], port.to_string());
+    deployment.done(&["health", "flowdb"]);
+    deployment.done(&["down"]);
+    assert_eq!(deployment.processes(), Vec::<u32>::new());
 }
 
 #[test]

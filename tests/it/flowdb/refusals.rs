@@ -16,6 +16,7 @@ use supervisor::Probe;
 
 use crate::support::flowdb::{Cluster, FLOWMACHINE};
 use crate::support::skip::{Lack, skip};
+use crate::support::tmpfs::Tmpfs;
 
 /// Every file below a directory with what a touch would change.
 fn picture(dir: &Path) -> BTreeMap<std::path::PathBuf, (u64, i64, i64, u32)> {
@@ -273,24 +274,6 @@ fn directories_that_are_not_ours_to_write_are_named() {
     chown(data.parent().unwrap(), Some(0), Some(0)).unwrap();
     let error = cluster.prepare().unwrap_err().to_string();
     assert!(error.starts_with(&data.parent().unwrap().display().to_string()), "{error}");
-}
-
-/// A file system of its own at a path, for root where the kernel lets it mount.
-struct Tmpfs(std::path::PathBuf);
-
-impl Tmpfs {
-    fn at(path: &Path, megabytes: u32) -> Option<Tmpfs> {
-        fs::create_dir_all(path).unwrap();
-        let size = format!("size={megabytes}m,mode=755");
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path).output();
-        mount.is_ok_and(|mount| mount.status.success()).then(|| Tmpfs(path.to_owned()))
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
 }
 
 #[test]

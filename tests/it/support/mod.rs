@@ -12,3 +12,4 @@ pub mod poll;
 pub mod ports;
 pub mod programs;
 pub mod skip;
+pub mod tmpfs;

@@ -300,6 +300,35 @@ impl Settings {
         }
     }
 
+    /// Takes what a deployment was started with. What `roles` read, which run there, is as it was then, even if the default; what
+    /// nobody there reads is as given now, if it was.
+    ///
+    /// # Errors
+    /// A name or a value that is none.
+    pub fn take_started<'a>(
+        &mut self,
+        roles: &[&catalogue::Role],
+        started: impl Iterator<Item = (&'a str, &'a str)>,
+        origin: &Origin,
+    ) -> Result<(), Problem> {
+        let read = |name: &str| {
+            let setting = catalogue().setting(name).map_or(name, |setting| &setting.name);
+            roles.iter().any(|role| {
+                let mut own = catalogue().settings_of(role);
+                own.any(|own| own.name == setting || own.default_from.as_deref() == Some(setting)) || role.passes(name)
+            })
+        };
+        self.given.retain(|name, _| !read(name));
+        self.passed.retain(|name, _| !read(name));
+        for (name, value) in started {
+            let given = || self.passed.contains_key(name) || self.given.keys().any(|given| *given == name);
+            if read(name) || !given() {
+                self.set(name, value, origin.clone())?;
+            }
+        }
+        Ok(())
+    }
+
     fn found(&self, name: &str) -> Option<(&str, &Origin)> {
         let setting = setting(name);
         let given = |name: &str| self.given.get(name).map(|(text, origin)| (text.as_str(), origin));

@@ -40,8 +40,8 @@ pub enum RotateError {
 pub fn rotate(dir: &Path, names: &[String], options: &Options, lose_data: bool) -> Result<Rotation, RotateError> {
     let specs = accepted(names, lose_data)?;
     let directory = Directory::open(dir).map_err(MakeError::from)?;
-    Problems(specs.iter().filter_map(|spec| still_needed(&directory, spec)).collect()).or(())?;
-    Problems(specs.iter().filter_map(|spec| would_end_with(spec, options)).collect()).or(())?;
+    let against = |spec: &&'static Spec| [still_needed(&directory, spec), would_end_with(spec, options)];
+    Problems(specs.iter().flat_map(against).flatten().collect()).or(())?;
     let store = Store::only(dir);
     let mut new: Vec<(&'static Spec, Secret)> = Vec::new();
     let mut kept = Vec::new();

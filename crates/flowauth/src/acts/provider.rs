@@ -77,7 +77,9 @@ pub async fn arrive(app: &App, actor: &Actor, provider: &Provider, claims: &Map<
     let user = users::find(&mut change, user.id).await?.unwrap_or(user);
     let actor = Actor { user: Some((user.id, user.name.clone())), ..actor.clone() };
     change.commit(&actor.does("sign-in.provider", &*user.name, detail)).await?;
-    app.revoked().await;
+    if options.groups.is_some() {
+        app.revoked().await;
+    }
     Ok(user)
 }
 

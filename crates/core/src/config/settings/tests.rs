@@ -69,6 +69,24 @@ fn what_a_roles_program_knows_alone_reaches_that_role_only() {
     assert!(wrong.contains("AIRFLOW__CORE__PARALLELISM is wrong"), "{wrong}");
 }
 
+/// The file was changed since: what runs has none of it, and what does not has all.
+#[test]
+fn what_runs_is_as_it_was_started() {
+    let file = "FLOWDB_HOST_PORT = 9200\nREDIS_PORT = 6400\nFLOWAPI_PORT = 9300\nAIRFLOW__CORE__PARALLELISM = 4";
+    let started = [("REDIS_PORT", "6500"), ("FLOWAPI_PORT", "9400"), ("FLOWKIT_FLOWDB_LISTEN", "127.0.0.2")];
+    let seen = |roles: &[&str]| {
+        let mut settings = load(Some(file), &[]).unwrap();
+        let roles: Vec<_> = roles.iter().map(|name| catalogue().role(name).unwrap()).collect();
+        settings.take_started(&roles, started.into_iter(), &Origin::File("run".into())).unwrap();
+        let port = |name: &str| settings.port(name);
+        let airflow = settings.explicit().any(|(name, _)| name.starts_with("AIRFLOW"));
+        let listen = settings.text("FLOWKIT_FLOWDB_LISTEN").unwrap().to_owned();
+        (port("FLOWDB_PORT"), port("REDIS_PORT"), port("FLOWAPI_PORT"), airflow, listen)
+    };
+    assert_eq!(seen(&["flowdb", "redis", "flowetl"]), (9000, 6500, 9300, false, "127.0.0.2".into()));
+    assert_eq!(seen(&[]), (9200, 6400, 9300, true, "127.0.0.2".into()), "what nobody gives is as it was");
+}
+
 #[test]
 fn a_file_of_its_own_beats_the_variable() {
     let dir = tempfile::tempdir().unwrap();
