@@ -129,11 +129,12 @@ fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
         oom_score_adj: None,
         ..database.clone()
     };
-    let mut services = vec![database.clone(), schema];
+    let mut services = vec![database.clone(), schema.clone()];
     if site.settings.int(KEEP_FREE) != Some(0) {
         services.push(Service {
             name: DISK_GUARD.to_string(),
-            needs: vec![database.name.clone()],
+            // A start on a disk that is nearly full succeeds, or nobody could drop anything.
+            needs: vec![schema.name],
             command: step(deployment, "flowdb", "flowdb-keep-room"),
             before: vec![],
             ready: None,
