@@ -26,14 +26,19 @@ const UNDO: Duration = Duration::from_secs(1);
 const KEPT: (u64, u64) = (128 << 20, 1 << 30);
 
 /// Cancels what takes room: statements of transactions that have written, and those that have put something aside in files
-/// (`pgsql_tmp`, or with the number of a process, `pgsql_tmp4711.0`). Not what makes room.
-const CANCEL: &str = r"
-    SELECT usename::text, pid FROM pg_stat_activity
-    WHERE backend_type = 'client backend' AND state IN ('active', 'fastpath function call') AND pid <> pg_backend_pid()
-      AND query !~* '^\s*(drop|truncate)\M'
-      AND (backend_xid IS NOT NULL OR pid IN (
-          SELECT substring(name FROM '^pgsql_tmp(\d+)')::int FROM pg_ls_dir('base/pgsql_tmp', true, false) AS name))
-      AND pg_cancel_backend(pid)";
+/// (`pgsql_tmp`, then the number of a process: `pgsql_tmp4711.0`). Not what makes room. Transactions that have written and wait for
+/// their client have no statement, and are ended with their session. Whom it means is settled before anybody is ended: PostgreSQL
+/// asks conditions in whatever order is cheapest.
+const END: &str = r"
+    WITH meant AS MATERIALIZED (
+        SELECT pid, usename::text, state LIKE 'idle in transaction%' AS waits FROM pg_stat_activity
+        WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+          AND CASE WHEN state LIKE 'idle in transaction%' THEN state_change < now() - interval '10 s'
+              ELSE query !~* '^\s*(drop|truncate)\M[^;]*;?\s*$' END
+          AND (backend_xid IS NOT NULL OR pid IN (
+              SELECT substring(name FROM '^pgsql_tmp(\d+)')::int FROM pg_ls_dir('base/pgsql_tmp', true, false) AS name)))
+    SELECT usename, pid FROM meant
+    WHERE CASE WHEN waits THEN pg_terminate_backend(pid) ELSE pg_cancel_backend(pid) END";
 
 /// A file system that has too little.
 struct Lack {
@@ -60,7 +65,7 @@ impl Cluster {
                 sleep(LOOK).await;
                 continue;
             };
-            let news = match self.cancel_writers().await {
+            let news = match self.end_writers().await {
                 Err(error) => format!("nothing can be ended, as {}", say::in_full(&error)),
                 Ok(ended) if ended.is_empty() => "nothing writes just now".to_owned(),
                 Ok(ended) => format!("ended what {} wrote", ended.join(", ")),
@@ -73,10 +78,10 @@ impl Cluster {
         }
     }
 
-    /// Whose statements were cancelled, and in which process of the server.
-    async fn cancel_writers(&self) -> Result<Vec<String>, Error> {
+    /// Ends what takes room; says whose it was, and in which process of the server.
+    async fn end_writers(&self) -> Result<Vec<String>, Error> {
         let client = self.as_superuser(MAINTENANCE).await?;
-        let rows = client.query(CANCEL, &[]).await.map_err(Error::sql("end what writes"))?;
+        let rows = client.query(END, &[]).await.map_err(Error::sql("end what writes"))?;
         Ok(rows.iter().map(|row| format!("{} ({})", row.get::<_, String>(0), row.get::<_, i32>(1))).collect())
     }
 }
