@@ -24,8 +24,17 @@ use crate::support::programs;
 /// How a client of PostgreSQL's asks for TLS.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
-const SERVICES: [&str; 8] =
-    ["flowdb", "flowdb-schema", "redis", "flowmachine", "cache-cleanup", "flowapi", "flowauth-database", "flowauth"];
+const SERVICES: [&str; 9] = [
+    "flowdb",
+    "flowdb-schema",
+    "disk-guard",
+    "redis",
+    "flowmachine",
+    "cache-cleanup",
+    "flowapi",
+    "flowauth-database",
+    "flowauth",
+];
 
 #[test]
 fn a_deployment_comes_up_answers_recovers_and_goes_down() {
@@ -58,7 +67,7 @@ fn a_deployment_comes_up_answers_recovers_and_goes_down() {
     refused(&deployment.flowkit(&["up", "--detach"]), &[&format!("pid {supervisor}"), "flowkit down"]);
 
     no_secret_is_in_the_open(&deployment);
-    for service in ["redis", "flowmachine", "flowdb", "cache-cleanup", "flowapi", "flowauth-database"] {
+    for service in ["redis", "flowmachine", "flowdb", "disk-guard", "cache-cleanup", "flowapi", "flowauth-database"] {
         kill_and_recover(&deployment, service);
     }
     a_stranger_at_the_port_of_flowauths_database_learns_nothing(&deployment);
