@@ -67,7 +67,7 @@ fn a_deployment_comes_up_answers_recovers_and_goes_down() {
     refused(&deployment.flowkit(&["up", "--detach"]), &[&format!("pid {supervisor}"), "flowkit down"]);
 
     no_secret_is_in_the_open(&deployment);
-    for service in ["redis", "flowmachine", "flowdb", "disk-guard", "cache-cleanup", "flowapi", "flowauth-database"] {
+    for service in ["redis", "flowmachine", "flowdb", "cache-cleanup", "flowapi", "flowauth-database"] {
         kill_and_recover(&deployment, service);
     }
     a_stranger_at_the_port_of_flowauths_database_learns_nothing(&deployment);
