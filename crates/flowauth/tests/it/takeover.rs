@@ -54,10 +54,11 @@ async fn the_first_administrator_can_be_had_back(address: Address) {
     let key = thief.ok("POST", "/user/keys", json!({ "name": "k", "may": "administer" })).await;
     with_factor(&mut thief).await;
     let wrong = json!({ "username": "root", "password": "wrong" });
-    for _ in 0..7 {
-        rig.browser().post("/signin", wrong.clone()).await;
+    let mut tries = 0;
+    while rig.browser().post("/signin", wrong.clone()).await.status != 429 {
+        tries += 1;
+        assert!(tries < 16, "guesses cost nothing");
     }
-    assert_eq!(rig.browser().post("/signin", wrong).await.status, 429, "nobody of that name comes in");
     assert!(rig.app.first_admin("root", &Secret::new(PASSWORD.to_owned()), true).await.unwrap());
     rig.signed_in("root").await;
     assert_eq!(thief.get("/is_signed_in").await.status, 401);
