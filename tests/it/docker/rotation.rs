@@ -11,6 +11,7 @@ use crate::support::engine::Engine;
 
 const FLOWMACHINE: &str = "FLOWMACHINE_FLOWDB_PASSWORD";
 const REDIS: &str = "REDIS_PASSWORD";
+const SIGNING: &str = "PRIVATE_JWT_SIGNING_KEY";
 /// Services of the stack, and what each holds.
 const SERVICES: [(&str, &[&str]); 3] =
     [("flowdb", &[FLOWMACHINE]), ("redis", &[REDIS]), ("flowmachine", &[FLOWMACHINE, REDIS])];
@@ -176,11 +177,17 @@ fn a_rotation_that_fails_anywhere_is_finished_by_the_next() {
     let keys = |more: &[&str]| {
         let dir = swarm.values();
         let args = [&["--dir", dir.to_str().unwrap(), "--update"], more].concat();
-        let output = swarm.rotate(&["PRIVATE_JWT_SIGNING_KEY"], None, &args);
+        let output = swarm.rotate(&[SIGNING], None, &args);
         assert!(output.status.success(), "{}", show(&output));
         swarm.value("PUBLIC_JWT_SIGNING_KEY").matches("BEGIN").count()
     };
     assert_eq!([keys(&[]), keys(&[]), keys(&["--forget-old"])], [2, 3, 1]);
+    // One that was begun without is finished as it was begun, and says so.
+    assert!(!swarm.in_directory(&[SIGNING], Some(("secret create", 2, "kill"))).status.success());
+    let args = ["--dir", swarm.values().to_str().unwrap(), "--update", "--forget-old"].map(str::to_owned);
+    let said = show(&swarm.rotate(&[SIGNING], None, &args.each_ref().map(String::as_str)));
+    assert!(said.contains("it was begun without --forget-old: once it is in force, rotate again with it"), "{said}");
+    assert_eq!(keys(&["--forget-old"]), 1);
 }
 
 #[test]
@@ -207,4 +214,7 @@ fn without_a_directory_it_is_finished_as_well() {
     let first = told();
     assert!(first.contains("REDIS_PASSWORD_v3"), "{first}");
     assert_eq!(told(), first);
+    // The key before can't be kept where nobody can read it.
+    let said = show(&swarm.rotate(&[SIGNING], None, &["--update"]));
+    assert!(said.contains("PUBLIC_JWT_SIGNING_KEY: all tokens so far end"), "{said}");
 }

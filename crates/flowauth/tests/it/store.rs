@@ -25,6 +25,18 @@ on_both!(
     a_newer_database_is_refused,
 );
 
+/// Reading the past, an instance that waited for another would not see what that has changed.
+#[tokio::test]
+async fn what_others_have_committed_is_read_whatever_the_databases_default_is() {
+    let server = postgres_rig::Server::start();
+    let address = crate::postgres::database(&server, "strict");
+    let strict = "ALTER DATABASE strict SET default_transaction_isolation = 'repeatable read'";
+    sqlx::query(strict).execute(&mut *open(&address).await.read().await.unwrap()).await.unwrap();
+    let mut change = open(&address).await.change().await.unwrap();
+    let isolation: String = sqlx::query_scalar("SHOW transaction_isolation").fetch_one(&mut *change).await.unwrap();
+    assert_eq!(isolation, "read committed");
+}
+
 async fn commit(change: Change, action: &'static str) {
     change.commit(&Actor::program().does(action, "x", json!({}))).await.unwrap();
 }
