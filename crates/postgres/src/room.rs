@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use flowkit_core::size;
 use rustix::fs::statvfs;
+use say::Shown;
 use tokio::time::sleep;
 
 use super::connect::MAINTENANCE;
@@ -26,7 +27,7 @@ const UNDO: Duration = Duration::from_secs(1);
 const KEPT: (u64, u64) = (128 << 20, 1 << 30);
 
 /// Cancels what takes room: statements of transactions that have written, and those that have put something aside in files
-/// (`pgsql_tmp`, then the number of a process: `pgsql_tmp4711.0`). Not what makes room. Transactions that have written and wait for
+/// (`pgsql_tmp`, then the number of a process: `pgsql_tmp4711.0`). Not what makes room, where all of it can be read. Transactions that have written and wait for
 /// their client have no statement, and are ended with their session. Whom it means is settled before anybody is ended: PostgreSQL
 /// asks conditions in whatever order is cheapest.
 const END: &str = r"
@@ -34,7 +35,7 @@ const END: &str = r"
         SELECT pid, usename::text, state LIKE 'idle in transaction%' AS waits FROM pg_stat_activity
         WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
           AND CASE WHEN state LIKE 'idle in transaction%' THEN state_change < now() - interval '10 s'
-              ELSE query !~* '^\s*(drop|truncate)\M[^;]*;?\s*$' END
+              ELSE NOT (octet_length(query) < 1000 AND query ~* '^\s*(drop|truncate)\M[^;]*;?\s*$') END
           AND (backend_xid IS NOT NULL OR pid IN (
               SELECT substring(name FROM '^pgsql_tmp(\d+)')::int FROM pg_ls_dir('base/pgsql_tmp', true, false) AS name)))
     SELECT usename, pid FROM meant
@@ -82,7 +83,7 @@ impl Cluster {
     async fn end_writers(&self) -> Result<Vec<String>, Error> {
         let client = self.as_superuser(MAINTENANCE).await?;
         let rows = client.query(END, &[]).await.map_err(Error::sql("end what writes"))?;
-        Ok(rows.iter().map(|row| format!("{} ({})", row.get::<_, String>(0), row.get::<_, i32>(1))).collect())
+        Ok(rows.iter().map(|row| format!("{} ({})", Shown(row.get::<_, String>(0)), row.get::<_, i32>(1))).collect())
     }
 }
 
