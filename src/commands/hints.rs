@@ -67,8 +67,8 @@ fn of_postgres(error: &postgres::Error) -> Option<&'static str> {
 
 fn of_statement(error: &tokio_postgres::Error) -> Option<&'static str> {
     match error.code() {
-        Some(&SqlState::QUERY_CANCELED) => Some(
-            "somebody has ended it, or FlowDB has, as its disk would have filled: then `disk-guard` says so in FlowDB's log",
+        Some(&SqlState::QUERY_CANCELED | &SqlState::ADMIN_SHUTDOWN | &SqlState::READ_ONLY_SQL_TRANSACTION) => Some(
+            "FlowDB lets nobody write while its disk is nearly full: then `disk-guard` says so in its log; if not, somebody has ended it",
         ),
         Some(&SqlState::DISK_FULL) => Some("make room on FlowDB's disk, or move it to a larger one"),
         _ => None,

@@ -2,6 +2,7 @@
 
 mod handed;
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ use flowkit_core::Site;
 use flowkit_core::catalogue::{Role, catalogue};
 use flowkit_core::config::{Origin, Problem, Problems, Settings, StateDir, bracketed, followed, from_here};
 use flowkit_core::secrets::Store;
-use supervisor::{Status, User, client};
+use supervisor::{Error, Status, User, client};
 
 /// Everything that a role needs to know in order to say what it runs.
 pub struct Deployment {
@@ -197,7 +198,13 @@ impl Deployment {
     /// Whether what runs there is `as_it_is`, or what was given since beats what it was started with.
     fn open_started(dir: Option<&Path>, as_it_is: bool) -> Result<Deployment, Failed> {
         let mut deployment = Deployment::open(dir)?;
-        if let Ok(Status { facts, .. }) = client::status(&deployment.site.state.run()) {
+        let running = match client::status(&deployment.site.state.run()) {
+            Err(Error::NotRunning { .. }) => None,
+            Err(Error::File { source, .. }) if source.kind() == ErrorKind::PermissionDenied => None,
+            // It is as it is, although it can't say so just now.
+            other => Some(other?),
+        };
+        if let Some(Status { facts, .. }) = running {
             let origin = Origin::File(deployment.site.state.run());
             let roles = facts["roles"].as_object().filter(|_| as_it_is).into_iter().flat_map(|roles| roles.keys());
             let roles: Vec<&Role> = roles.filter_map(|name| catalogue().role(name)).collect();
@@ -361,6 +368,9 @@ pub enum Failed {
     /// The settings.
     #[error(transparent)]
     Settings(#[from] Problems),
+    /// What runs there does not answer.
+    #[error(transparent)]
+    Running(#[from] Error),
 }
 
 /// The same directory, whatever the working directory is by then: services and steps are started elsewhere. Its path goes

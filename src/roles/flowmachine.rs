@@ -169,10 +169,13 @@ fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
     // Upstream documents a negative frequency as "off", and spins when it is given one.
     let seconds = settings.int(PRUNING).expect("it has a default");
     if seconds > 0 {
+        let mut cleanup = run("cache-cleanup");
+        // It makes room, also where FlowDB lets nobody write for want of it. For the library that PostgreSQL's clients share.
+        cleanup.env.insert("PGOPTIONS".into(), "-c default_transaction_read_only=off".into());
         services.push(Service {
             name: "cache-cleanup".to_string(),
             before: vec![],
-            command: run("cache-cleanup"),
+            command: cleanup,
             // Once the server is up: two of these programs that load at the same time make each other late, and there is
             // no hurry to prune.
             needs: vec![server.name.clone()],

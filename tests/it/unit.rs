@@ -71,8 +71,8 @@ fn a_unit_is_ready_when_queries_are_answered_and_only_its_main_process_speaks() 
     let main = run.id();
 
     let starting = systemd.until("READY=1\n", main);
-    assert!(starting.contains("STATUS=0 of 2 ready; ") && starting.contains("EXTEND_TIMEOUT_USEC="), "{starting}");
-    assert!(starting.contains("WATCHDOG=1\n") && starting.contains("STATUS=2 of 2 ready\n"), "{starting}");
+    assert!(starting.contains("STATUS=0 of 3 ready; ") && starting.contains("EXTEND_TIMEOUT_USEC="), "{starting}");
+    assert!(starting.contains("WATCHDOG=1\n") && starting.contains("STATUS=3 of 3 ready\n"), "{starting}");
     // PostgreSQL speaks the protocol too, and says so at its own start, long before the schema is there.
     let status = deployment.status().unwrap();
     assert_eq!(status["ready"], true, "{status}");
@@ -80,8 +80,8 @@ fn a_unit_is_ready_when_queries_are_answered_and_only_its_main_process_speaks() 
     // A restart of the server alone: systemd is told how it stands, and not that the unit is ready again.
     let server = deployment.pid("flowdb").unwrap();
     kill_process(Pid::from_raw(server.cast_signed()).unwrap(), Signal::KILL).unwrap();
-    let again = systemd.until("STATUS=2 of 2 ready\n", main);
-    assert!(again.contains("STATUS=1 of 2 ready; ") && !again.contains("READY=1"), "{again}");
+    let again = systemd.until("STATUS=3 of 3 ready\n", main);
+    assert!(again.contains("STATUS=2 of 3 ready; ") && !again.contains("READY=1"), "{again}");
     kill_process(Pid::from_child(&run), Signal::TERM).unwrap();
     let stopping = systemd.until("STOPPING=1\n", main);
     assert!(!stopping.contains("READY=1"), "{stopping}");

@@ -8,6 +8,7 @@
 //!    |
 //! catalogue   reads `src/roles/*.toml`: every name, default and port is said there once
 //! hardware    what the machine, or its cgroup, has
+//! room        what is kept free of a disk
 //! size        sizes as people write them
 //! database    where a server of ours keeps its data
 //! takeover    which FlowAuth another one takes over, as both programs that do it are told
@@ -20,6 +21,7 @@ pub mod catalogue;
 pub mod config;
 pub mod database;
 pub mod hardware;
+pub mod room;
 pub mod secrets;
 mod site;
 pub mod size;

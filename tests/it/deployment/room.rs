@@ -1,6 +1,6 @@
 //! A disk that fills.
 
-use std::fs;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -9,13 +9,108 @@ use rustix::fs::FallocateFlags;
 use tokio_postgres::error::SqlState;
 
 use crate::support::deployment::Deployment;
-use crate::support::flowdb::Cluster;
+use crate::support::flowdb::{Cluster, FLOWMACHINE};
 use crate::support::poll::wait;
 use crate::support::skip::{Lack, skip};
 use crate::support::tmpfs::Tmpfs;
 
-/// More than the disk has, from transactions that write, from one that has written and waits, and from a question that puts its rows aside. Each
-/// is ended, what it took is given back, and the server goes on, and so does who only reads.
+/// Made by the superuser so that it is plain whether somebody may write.
+const SMALL: &str = "CREATE TABLE small AS SELECT 1 AS one; DROP TABLE small";
+
+fn rows(count: u32) -> String {
+    format!("SELECT i, repeat(md5(i::text), 20) AS text FROM generate_series(1, {count}) AS i")
+}
+
+fn sorted() -> String {
+    format!("SELECT count(*) FROM (SELECT text FROM ({}) all_rows ORDER BY text) sorted", rows(5_000_000))
+}
+
+/// FlowDB on a disk of its own, which is soon full.
+struct Disk<'a> {
+    deployment: &'a Deployment,
+    data: &'a Path,
+    cluster: Cluster,
+    /// How often there was room again.
+    times: usize,
+}
+
+impl Disk<'_> {
+    fn cluster(deployment: &Deployment) -> Cluster {
+        let mut cluster = Cluster::of(StateDir::new(deployment.state()));
+        cluster.site.settings.set("FLOWDB_PORT", &deployment.ports[0].to_string(), Origin::Flag).unwrap();
+        cluster
+    }
+
+    /// Waits until all may write again.
+    fn has_room(&mut self) {
+        self.times += 1;
+        let times = || self.deployment.log().matches("there is room again\n").count();
+        wait(Duration::from_secs(60), "room again", || times() == self.times);
+        self.cluster.run("flowdb", SMALL).unwrap();
+    }
+
+    /// What somebody else has put there, until so many mebibytes are left.
+    fn leave(&self, mebibytes: u64) -> tempfile::NamedTempFile {
+        let disk = rustix::fs::statvfs(self.data).unwrap();
+        let file = tempfile::NamedTempFile::new_in(self.data).unwrap();
+        let length = disk.f_bavail * disk.f_frsize - (mebibytes << 20);
+        rustix::fs::fallocate(file.as_file(), FallocateFlags::empty(), 0, length).unwrap();
+        file
+    }
+
+    /// A statement that takes more than there is.
+    fn is_ended(&mut self, what: &str, sql: &str) {
+        let error = self.cluster.run("flowdb", sql).expect_err(what);
+        let ways = [SqlState::QUERY_CANCELED, SqlState::ADMIN_SHUTDOWN];
+        assert!(error.code().is_some_and(|code| ways.contains(code)), "{what}: {error:?}");
+        self.has_room();
+    }
+
+    /// Who holds what they have taken and waits: their session ends.
+    fn holder_is_ended(&mut self, sql: &str) {
+        let waits = self.cluster.connect("flowdb");
+        self.cluster.runtime.block_on(waits.batch_execute(sql)).unwrap();
+        let other = self.leave(60);
+        wait(Duration::from_secs(5), "nobody to write", || {
+            let refused = self.cluster.run("flowdb", SMALL).err().and_then(|error| error.code().cloned());
+            refused == Some(SqlState::READ_ONLY_SQL_TRANSACTION)
+        });
+        self.has_room();
+        self.cluster.runtime.block_on(waits.batch_execute("COMMIT")).expect_err("it was ended");
+        drop(other);
+    }
+
+    /// Whoever means to write, and in bits that are committed before anybody looks, is kept out in the end; the superuser makes room.
+    fn who_will_not_stop_is_kept_out(&mut self) {
+        const TABLE: &str = "cache.bits";
+        let made = format!("CREATE TABLE IF NOT EXISTS {TABLE} (i int, text text)");
+        let bit = format!("INSERT INTO {TABLE} {}", rows(3000));
+        let mut sessions = 0;
+        let refused = loop {
+            sessions += 1;
+            assert!(sessions < 1000, "never kept out");
+            let login = self.cluster.runtime.block_on(flowkit::flowdb::connect(&self.cluster.site, FLOWMACHINE));
+            let session = match login {
+                Ok(session) => session,
+                Err(error) => break say::in_full(&error),
+            };
+            for begin in ["SET default_transaction_read_only = off", &made] {
+                let _ = self.cluster.runtime.block_on(session.batch_execute(begin));
+            }
+            let written = || self.cluster.runtime.block_on(session.execute(&bit, &[]));
+            let error = std::iter::repeat_with(written).find_map(Result::err).expect("there is an end");
+            let ways = [SqlState::QUERY_CANCELED, SqlState::ADMIN_SHUTDOWN];
+            assert!(error.is_closed() || error.code().is_some_and(|code| ways.contains(code)), "{error:?}");
+        };
+        assert!(refused.contains("pg_hba.conf rejects connection"), "{refused}");
+        self.cluster.run("flowdb", &format!("BEGIN READ WRITE; DROP TABLE {TABLE}; COMMIT")).unwrap();
+        self.has_room();
+        self.cluster.run(FLOWMACHINE, "SELECT 1").unwrap();
+    }
+}
+
+/// More than the disk has, in every way that was seen to take it. Each is ended, what it took is given back, and the server goes on, and so does
+/// who only reads.
 #[test]
 fn who_fills_the_disk_is_ended_and_the_server_is_not() {
     let deployment = Deployment::new();
@@ -25,51 +120,41 @@ fn who_fills_the_disk_is_ended_and_the_server_is_not() {
     };
     deployment.configure(&format!("FLOWKIT_FLOWDB_DATA = {data:?}\n"));
     deployment.done(&["up", "--detach", "--role", "flowdb"]);
-    let cluster = || {
-        let mut cluster = Cluster::of(StateDir::new(deployment.state()));
-        cluster.site.settings.set("FLOWDB_PORT", &deployment.ports[0].to_string(), Origin::Flag).unwrap();
-        cluster
-    };
     let server = deployment.pid("flowdb").unwrap();
-    let rows = |count: u32| format!("SELECT i, repeat(md5(i::text), 20) AS text FROM generate_series(1, {count}) AS i");
-    let sorted = format!("SELECT count(*) FROM (SELECT text FROM ({}) all_rows ORDER BY text) sorted", rows(5_000_000));
+    let mut disk = Disk { deployment: &deployment, data: &data, cluster: Disk::cluster(&deployment), times: 0 };
+    disk.cluster.run("flowdb", SMALL).unwrap();
+
     thread::scope(|scope| {
         let reads = scope.spawn(|| {
-            let cluster = cluster();
+            let cluster = Disk::cluster(&deployment);
             let reader = cluster.connect("flowdb");
             let until = "SELECT count(*) FROM (SELECT pg_sleep(0.1) FROM generate_series(1, 200)) AS slept";
             cluster.runtime.block_on(reader.batch_execute(until))
         });
-        let cluster = cluster();
-        let there_is_room = |times: usize| {
-            let said = || deployment.log().matches("there is room again\n").count() == times;
-            wait(Duration::from_secs(60), "room again", said);
-            cluster.run("flowdb", "CREATE TABLE small AS SELECT 1 AS one; DROP TABLE small").unwrap();
+        disk.is_ended("writes", &format!("CREATE TABLE big AS {}", rows(5_000_000)));
+        disk.is_ended("puts rows aside", &sorted());
+        let helped = "SET parallel_leader_participation = off; SET max_parallel_workers_per_gather = 2; SET min_parallel_table_scan_size = 0; \
+                      SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET debug_parallel_query = on";
+        let helped = if disk.cluster.value("flowdb", "SHOW server_version_num").as_str() < "160000" {
+            helped.replace("debug_parallel_query", "force_parallel_mode")
+        } else {
+            helped.to_owned()
         };
-
-        // Somebody else fills the disk, too.
-        let waits = cluster.connect("flowdb");
-        let begun = format!("BEGIN; CREATE TABLE waits AS {}", rows(300_000));
-        cluster.runtime.block_on(waits.batch_execute(&begun)).unwrap();
-        let (disk, ballast) = (rustix::fs::statvfs(&data).unwrap(), data.join("ballast"));
-        let file = fs::File::create(&ballast).unwrap();
-        rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, disk.f_bavail * disk.f_frsize - (60 << 20)).unwrap();
-        there_is_room(1);
-        cluster.runtime.block_on(waits.batch_execute("COMMIT")).expect_err("it was ended");
-        fs::remove_file(ballast).unwrap();
-
-        let filling = [("writes", format!("CREATE TABLE big AS {}", rows(5_000_000))), ("puts rows aside", sorted)];
-        for (at, (what, sql)) in filling.into_iter().enumerate() {
-            let error = cluster.run("flowdb", &sql).expect_err(what);
-            assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED), "{what}: {error:?}");
-            there_is_room(2 + at);
-        }
+        disk.is_ended("has its helper put them aside", &format!("{helped}; {}", sorted()));
+        disk.holder_is_ended(&format!("BEGIN; CREATE TABLE waits AS {}", rows(300_000)));
+        disk.holder_is_ended(&format!("BEGIN; DECLARE kept CURSOR WITH HOLD FOR {}; COMMIT", rows(300_000)));
         reads.join().unwrap().expect("who reads is not ended");
     });
+    disk.who_will_not_stop_is_kept_out();
+
     let said = deployment.log();
-    for part in ["of free space, and 128 MiB are kept for the server itself: ended what flowdb (", "disk-guard"] {
+    for part in ["of free space, and 90 MiB are kept for the server itself: nothing new is written", "disk-guard"] {
         assert!(said.contains(part), "{part}\n{said}");
     }
     assert_eq!(deployment.pid("flowdb"), Some(server), "{said}");
+    // Its configuration is nobody else's by then.
+    deployment.done(&["down"]);
+    deployment.done(&["up", "--detach", "--role", "flowdb"]);
+    disk.cluster.run("flowdb", SMALL).unwrap();
     deployment.done(&["down"]);
 }

@@ -8,11 +8,14 @@ use std::fs;
 use std::path::Path;
 
 use super::{certificate, write_whole};
-use crate::{Endpoint, Error};
+use crate::{Endpoint, Error, MONITOR};
 
 const OURS: &str = "flowkit.conf";
 
 const THEIRS: &str = "postgresql.conf";
+
+/// Read after [`OURS`]: what is so for want of room.
+const ROOM: &str = "flowkit.room.conf";
 
 const HEADER: &str = "# Written by flowkit at every start: changes here are lost.\n";
 
@@ -99,10 +102,31 @@ pub fn write(
     tuning: &str,
     access: &Access<'_>,
 ) -> Result<Vec<String>, Error> {
-    write_whole(&data.join(OURS), &format!("{HEADER}{}{tuning}", fixed(relied_on)))?;
-    write_whole(&data.join("pg_hba.conf"), &access.rules())?;
+    let room = format!("include_if_exists '{ROOM}'\n");
+    write_whole(&data.join(OURS), &format!("{HEADER}{}{tuning}{room}", fixed(relied_on)))?;
+    keep_out(data, Out::Nobody, access)?;
     write_whole(&data.join("pg_ident.conf"), &access.idents())?;
     Ok(without_effect(data, relied_on))
+}
+
+/// Who is kept out for want of room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Out {
+    /// Nobody: there is room.
+    Nobody,
+    /// Transactions that write, unless they say that they do.
+    Writers,
+    /// Everybody but the superuser, and who asks whether the server is ready.
+    Others,
+}
+
+/// Writes who is kept out from when the server reads its configuration again.
+pub fn keep_out(data: &Path, out: Out, access: &Access<'_>) -> Result<(), Error> {
+    let setting = if out == Out::Nobody { "" } else { "default_transaction_read_only = on\n" };
+    let text = format!("# Written by flowkit: changes here are lost.\n{setting}");
+    // The access rules first: they matter more where only one of the files can be written.
+    write_whole(&data.join("pg_hba.conf"), &access.rules(out))?;
+    write_whole(&data.join(ROOM), &text)
 }
 
 /// The same, for those who start the server by hand.
@@ -113,8 +137,17 @@ fn fixed(relied_on: &[(&str, String)]) -> String {
 impl Access<'_> {
     /// Passwords everywhere, but for the superuser on the socket, whom the kernel vouches for: so a lost or rotated password
     /// can be set anew. The kernel gives a number, and PostgreSQL wants a name for it; without one a password it is.
-    fn rules(&self) -> String {
+    fn rules(&self, out: Out) -> String {
         let (name, method) = (self.superuser, if self.user.is_some() { "peer map=flowkit" } else { "scram-sha-256" });
+        let (others, still) = match out {
+            Out::Nobody | Out::Writers => ("scram-sha-256", String::new()),
+            Out::Others => {
+                let here =
+                    format!("local   all  {MONITOR}       scram-sha-256\nhost    all  {MONITOR}  all  scram-sha-256\n");
+                let superuser = format!("host    all  {name}  all  scram-sha-256\n");
+                ("reject", if self.over_tcp { here + &superuser } else { here })
+            }
+        };
         let refused =
             if self.over_tcp { String::new() } else { format!("host    all          {name}   all      reject\n") };
         format!(
@@ -122,9 +155,10 @@ impl Access<'_> {
              # type  database     user     address  method\n\
              local   all          {name}            {method}\n\
              local   replication  {name}            {method}\n\
-             local   all          all               scram-sha-256\n\
+             {still}\
+             local   all          all               {others}\n\
              {refused}\
-             host    all          all      all      scram-sha-256\n"
+             host    all          all      all      {others}\n"
         )
     }
 
@@ -153,8 +187,12 @@ mod tests {
     #[test]
     fn nobody_is_let_in_on_trust() {
         for (user, over_tcp) in [(Some("flowkit"), true), (None, false)] {
-            let text = Access { superuser: "flowdb", over_tcp, user }.rules();
+            let access = Access { superuser: "flowdb", over_tcp, user };
+            let text = access.rules(Out::Writers);
             assert_eq!(text.contains("reject"), !over_tcp, "{text}");
+            let closed = access.rules(Out::Others);
+            let last = |kind: &str| closed.lines().rfind(|line| line.starts_with(kind)).unwrap().ends_with("reject");
+            assert!(last("local") && last("host") && !closed.contains("trust"), "{closed}");
             let methods: Vec<&str> = text
                 .lines()
                 .filter(|line| !line.starts_with('#'))

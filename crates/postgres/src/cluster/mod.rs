@@ -10,6 +10,8 @@ mod init;
 mod place;
 mod user;
 
+pub(crate) use conf::Out;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -137,12 +139,23 @@ impl Cluster {
         let (tuning, warnings) = tune(&postgres, &data)?;
         said.extend(warnings);
         let name = user.as_ref().map(|user| user.name.as_str());
-        let access = conf::Access { superuser: self.superuser, over_tcp: self.superuser_over_tcp, user: name };
+        let access = self.access(name);
         if let Some(published) = &self.certificate {
             certificate::make(&data, &self.endpoint().host(), published)?;
         }
         said.extend(conf::write(&data, &self.relied_on(), &tuning, &access)?);
         Ok(Prepared { postgres, data, created, warnings: said })
+    }
+
+    /// Whom it lets in, its server being run by a user of this name.
+    fn access<'a>(&self, user: Option<&'a str>) -> conf::Access<'a> {
+        conf::Access { superuser: self.superuser, over_tcp: self.superuser_over_tcp, user }
+    }
+
+    /// Writes who is kept out for want of room from when the server reads its configuration again.
+    pub(crate) fn keep_out(&self, out: Out) -> Result<(), Error> {
+        let user = user::find(&self.site.settings, &self.endpoint().socket)?;
+        conf::keep_out(&self.data(), out, &self.access(user.as_ref().map(|user| user.name.as_str())))
     }
 
     /// What its server is told, whatever files say.
