@@ -8,6 +8,7 @@
 //! ours that is too slow or stands still holds up nobody. Lines come as bytes and are made legible (`record`); a line
 //! longer than [`lines::PIECE`] goes out in marked pieces, and one without an end after two seconds.
 
+mod file;
 mod lines;
 mod outlet;
 mod own;
@@ -159,7 +160,7 @@ impl Log {
         state.tails[service].iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect()
     }
 
-    /// Lines that were dropped or could not be written, and the last trouble with writing.
+    /// Lines that were dropped or could not be written, and what is wrong with writing now.
     pub fn losses(&self) -> (u64, Option<String>) {
         let state = self.shared.lock();
         (state.queues.dropped() + state.unwritten, state.trouble.clone())

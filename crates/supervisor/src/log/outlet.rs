@@ -2,9 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
 
+use super::file::{LogFile, open};
 use super::record::Writer;
 use super::{Shared, Stream};
 use crate::options::LogTarget;
@@ -14,23 +13,23 @@ const GATHER: usize = 64 << 10;
 
 /// Where records end.
 pub enum Outlet {
-    Stdout(File),
-    File { path: PathBuf, file: File, size: u64, max_bytes: u64, keep: u32, regular: bool },
+    /// It takes what is written as it is: standard output, a FIFO, what a link leads to.
+    Plain(File),
+    /// A regular file, which is put aside when it is full.
+    File(LogFile),
 }
 
 impl Outlet {
     /// Opens the file, for appending.
     pub fn open(target: &LogTarget) -> io::Result<Outlet> {
         match target {
-            LogTarget::Stdout => {
-                Ok(Outlet::Stdout(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?.into()))
-            }
+            LogTarget::Stdout => Ok(Outlet::Plain(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?.into())),
             LogTarget::File { path, max_bytes, keep } => {
                 let file = open(path)?;
-                let meta = file.metadata()?;
-                let regular = meta.is_file() && fs::symlink_metadata(path)?.is_file();
-                let (path, max_bytes, keep) = (path.clone(), *max_bytes, *keep);
-                Ok(Outlet::File { path, file, size: meta.len(), max_bytes, keep, regular })
+                match file.metadata()?.is_file() && fs::symlink_metadata(path)?.is_file() {
+                    true => Ok(Outlet::File(LogFile::new(path.clone(), file, *max_bytes, *keep)?)),
+                    false => Ok(Outlet::Plain(file)),
+                }
             }
         }
     }
@@ -38,42 +37,18 @@ impl Outlet {
     /// Writes whole records.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Outlet::Stdout(stdout) => stdout.write_all(bytes),
-            Outlet::File { path, file, size, max_bytes, keep, regular } => {
-                if *regular && *size > 0 && *size + bytes.len() as u64 > *max_bytes {
-                    rotate(path, *keep)?;
-                    *file = open(path)?;
-                    *size = 0;
-                }
-                file.write_all(bytes)?;
-                *size += bytes.len() as u64;
-                Ok(())
-            }
+            Outlet::Plain(file) => file.write_all(bytes),
+            Outlet::File(file) => file.write(bytes),
         }
     }
-}
 
-fn open(path: &Path) -> io::Result<File> {
-    File::options().append(true).create(true).mode(0o600).open(path)
-}
-
-/// `NAME` becomes `NAME.1`, which becomes `NAME.2`, and so on; the oldest goes.
-fn rotate(path: &Path, keep: u32) -> io::Result<()> {
-    let numbered = |n: u32| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{n}"));
-        PathBuf::from(name)
-    };
-    if keep == 0 {
-        return fs::remove_file(path);
-    }
-    for n in (1..keep).rev() {
-        match fs::rename(numbered(n), numbered(n + 1)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+    /// What is wrong although all was written.
+    fn trouble(&self) -> Option<&str> {
+        match self {
+            Outlet::Plain(_) => None,
+            Outlet::File(file) => file.trouble(),
         }
     }
-    fs::rename(path, numbered(1))
 }
 
 /// Takes blocks and writes them until the end is asked for and nothing waits.
@@ -104,11 +79,16 @@ pub fn run(shared: &Shared, mut outlet: Outlet, record: &Writer) {
         }
         drop(state);
         shared.taken.notify_one();
-        if let Err(error) = outlet.write(&bytes) {
-            let mut state = shared.lock();
-            state.unwritten += lines;
-            state.trouble = Some(error.to_string());
-        }
+        let written = outlet.write(&bytes);
+        let mut state = shared.lock();
+        // Taken back once all goes well again: what was lost stays counted.
+        state.trouble = match written {
+            Ok(()) => outlet.trouble().map(str::to_owned),
+            Err(error) => {
+                state.unwritten += lines;
+                Some(error.to_string())
+            }
+        };
     }
 }
 
