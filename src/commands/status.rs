@@ -49,10 +49,20 @@ impl StatusArgs {
                 show!("{}", table::services(&status.services));
                 let fact = |name: &str| Shown(status.facts[name].as_str().unwrap_or_default());
                 show!("state: {}   secrets: {}", fact("state"), fact("secrets"));
+                of_the_log(&status).iter().for_each(|line| show!("{line}"));
             }
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What is wrong with the log, a line each; mostly nothing.
+fn of_the_log(status: &Status) -> Vec<String> {
+    let lost = (status.lines_lost > 0)
+        .then(|| format!("log: {} lines were dropped or could not be written", status.lines_lost));
+    // The supervisor's text, and in it names of files.
+    let trouble = status.log_trouble.as_deref().map(|why| format!("log: it can't be kept up: {}", Shown(why)));
+    lost.into_iter().chain(trouble).collect()
 }
 
 impl Health {
@@ -85,4 +95,30 @@ impl Health {
 fn ask(dir: Option<PathBuf>) -> Result<Status, Failure> {
     let state = Deployment::directory(dir.as_deref()).map_err(Failure::mistake)?;
     Ok(client::status(&state.run())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_lacks_something_says_so_in_a_line_each() {
+        let status = |lines_lost, log_trouble: Option<&str>| Status {
+            ready: true,
+            stopping: false,
+            since: String::new(),
+            supervisor: 2,
+            guard: 1,
+            services: Vec::new(),
+            facts: serde_json::Value::Null,
+            lines_lost,
+            log_trouble: log_trouble.map(str::to_owned),
+        };
+        assert_eq!(of_the_log(&status(0, None)), <[&str; 0]>::default());
+        let lost = "log: 12 lines were dropped or could not be written";
+        assert_eq!(of_the_log(&status(12, None)), [lost]);
+        let why = "log: it can't be kept up: /log\\u{1b}[2J can't be made again: No space left on device";
+        let told = status(12, Some("/log\x1b[2J can't be made again: No space left on device"));
+        assert_eq!(of_the_log(&told), [lost, why]);
+    }
 }

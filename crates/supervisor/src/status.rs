@@ -21,7 +21,7 @@ pub struct Status {
     pub facts: serde_json::Value,
     /// Lines of log that were dropped or could not be written.
     pub lines_lost: u64,
-    /// Why the log can't be written, when it can't.
+    /// Why the log can't be written or put aside, while it can't.
     pub log_trouble: Option<String>,
 }
 
