@@ -5,11 +5,13 @@ import shutil
 import tempfile
 
 import papermill.iorw
-from jupyter_client.kernelspec import NoSuchKernel
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpecManager
 from nbclient.exceptions import DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
+from traitlets import default
 from traitlets.config import Config
 
 from . import Died, Mistake, files
@@ -28,6 +30,9 @@ def execute(notebook, output, parameters):
     kernel = nb.metadata.get("kernelspec", {}).get("name")
     if not kernel:
         raise Mistake("it names no kernel: its metadata lacks kernelspec.name, as in \"python3\"")
+    if kernel != NATIVE_KERNEL_NAME:
+        # Also where it is installed: what holds a notebook back begins with our Python's kernel.
+        raise Mistake(f"it asks for the kernel {kernel!r}, and none but python3 is run here: choose that one and save it")
     # Short: the paths of sockets begin with it.
     home = tempfile.mkdtemp(prefix="nb-")
     try:
@@ -38,8 +43,6 @@ def execute(notebook, output, parameters):
         papermill.execute_notebook(
             nb, braced(output), parameters, engine_name="flowkit", language="python", progress_bar=False, config=connection(home)
         )
-    except NoSuchKernel:
-        raise Mistake(f"it asks for the kernel {kernel!r}, which is not installed here; python3 is") from None
     except PapermillExecutionError as error:
         raise Mistake(f"In [{error.exec_count}]: {error.ename}: {error.evalue}") from None
     except DeadKernelError:
@@ -86,6 +89,14 @@ class Whole:
         return path
 
 
+class Kernels(AsyncKernelManager):
+    """Knows no kernel but that of the Python that runs this, whatever is installed under its name."""
+
+    @default("kernel_spec_manager")
+    def _kernel_spec_manager_default(self):
+        return KernelSpecManager(kernel_dirs=[], data_dir=self.data_dir)
+
+
 class Client(PapermillNotebookClient):
     """Knows which cell runs, should the kernel die."""
 
@@ -105,5 +116,8 @@ class Engine(NBClientEngine):
     @classmethod
     def execute_managed_notebook(cls, manager, kernel_name, config, **_):
         # How long a cell takes is the caller's matter; how long its output is on its way, the machine's.
-        cls.client = Client(manager, kernel_name=kernel_name, startup_timeout=300, iopub_timeout=300, timeout=None, config=config)
+        cls.client = Client(
+            manager, kernel_name=NATIVE_KERNEL_NAME, kernel_manager_class=Kernels, startup_timeout=300, iopub_timeout=300, timeout=None,
+            config=config,
+        )
         cls.client.execute()

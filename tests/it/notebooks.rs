@@ -115,7 +115,7 @@ fn what_goes_wrong_is_one_line_and_the_notebook_stays_as_far_as_it_came() {
     fs::write(rig.path("latin.ipynb"), b"{\"cells\": \"\xf6\"}").unwrap();
     fs::write(rig.path("half.ipynb"), "{\"cells\": [").unwrap();
     for (name, why) in [
-        ("julia", "it asks for the kernel 'julia-1.9', which is not installed here; python3 is"),
+        ("julia", "it asks for the kernel 'julia-1.9', and none but python3 is run here: choose that one and save it"),
         ("latin", "it is no notebook: byte 11 is not UTF-8"),
         ("half", "it is no notebook: it is not JSON"),
         ("absent", "it can't be read: No such file or directory"),
@@ -125,6 +125,38 @@ fn what_goes_wrong_is_one_line_and_the_notebook_stays_as_far_as_it_came() {
     }
     let said = refused(&rig.run(&["execute", "flood.ipynb", "out.ipynb"], "[1]"), 1);
     assert_eq!(said, "flood.ipynb: the parameters on standard input are not a JSON object");
+}
+
+/// What holds a notebook back begins in the kernel: another one, or another of that name, would go without.
+#[test]
+fn a_kernel_that_somebody_has_installed_is_not_run() {
+    let rig = Notebooks::new();
+    let touched = rig.path("touched");
+    for name in ["theirs", "python3"] {
+        let kernel = rig.path("data/kernels").join(name);
+        fs::create_dir_all(&kernel).unwrap();
+        // A kernel is told more, which a script may leave.
+        let argv = ["/bin/sh".to_owned(), "-c".to_owned(), format!("touch {}", touched.display())];
+        let spec = json!({ "argv": argv, "display_name": name, "language": "python" });
+        fs::write(kernel.join("kernel.json"), spec.to_string()).unwrap();
+        let mut asks = notebook(&[code("2 + 2")]);
+        asks["metadata"]["kernelspec"]["name"] = json!(name);
+        rig.write(&format!("{name}.ipynb"), &asks);
+    }
+    // The variable makes these come before those of the environment.
+    let data = rig.path("data");
+    let run = |name: &str| {
+        let mut command = rig.command(&["execute", &format!("{name}.ipynb"), "out.ipynb"]);
+        command.env("JUPYTER_PATH", &data);
+        Notebooks::end(command, "{}")
+    };
+    let said = refused(&run("theirs"), 1);
+    assert!(
+        said.starts_with("theirs.ipynb: it asks for the kernel 'theirs', and none but python3 is run here"),
+        "{said}"
+    );
+    good(&run("python3"));
+    assert!(!touched.exists() && rig.text("out.ipynb").contains("\"4\""));
 }
 
 /// A report is made by somebody with more rights than the notebook's author, and read by somebody with others.

@@ -41,7 +41,12 @@ impl Notebooks {
 
     /// Runs a command to its end, with something on its standard input.
     pub fn run(&self, args: &[&str], input: &str) -> Output {
-        let mut child = self.command(args).spawn().unwrap();
+        Notebooks::end(self.command(args), input)
+    }
+
+    /// The same with a command that has been changed.
+    pub fn end(mut command: Command, input: &str) -> Output {
+        let mut child = command.spawn().unwrap();
         // One that ends without reading is not the test's trouble.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         child.wait_with_output().unwrap()
