@@ -9,6 +9,7 @@ use autoflow::attempt::attempt;
 use autoflow::child;
 use autoflow::engine::{Engine, Standing, file, now};
 use autoflow::page::{Page, router};
+use autoflow::places::Settle;
 use autoflow::start::{Given, Instance, inputs, logging, owner, settings};
 use autoflow::store::{Dead, Store};
 use autoflow::table::{json_of, moment, notes, outlook};
@@ -323,8 +324,23 @@ async fn one(
         say::tell!("{name} {date}: its date stencil makes no sense for that day");
         return Ok(false);
     };
+    match given.means.places.settle_last(store, name, &parameters).await {
+        Err(Settle::Store(error)) => return Err(error),
+        Err(Settle::Files(error)) => {
+            let why = "what it made last can't be put in its place among the outputs, and would be lost";
+            say::tell!("{name} {date}: {why}: {}", say::Shown(error));
+            return Ok(false);
+        }
+        Ok(()) => {}
+    }
     let Some(run) = store.claim(name, date, &parameters, owner, true).await? else {
-        say::tell!("{name} {date}: it runs already");
+        let waits = store.unplaced(name, &parameters).await?.is_some();
+        let why = if waits {
+            "what it made last is not in its place yet: try again in some minutes"
+        } else {
+            "it runs already"
+        };
+        say::tell!("{name} {date}: {why}");
         return Ok(false);
     };
     Ok(match attempt(given, store, owner, &run, &read.workflows[name], stop.clone()).await {

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat, renameat_with};
 use rustix::io::Errno;
+use serde_json::{Map, Value};
 
 use crate::store::{self, Run, State, Store};
 use crate::untrusted::{self, no_follow, remove};
@@ -199,6 +200,23 @@ impl Places {
             tracing::error!(run = run.id, "what a run has left can't be removed yet: {error}");
         }
         Ok(())
+    }
+
+    /// Publishes what the last attempt at a run has made, if that waits for it here, before there is another attempt.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn settle_last(
+        &self,
+        store: &Store,
+        workflow: &str,
+        parameters: &Map<String, Value>,
+    ) -> Result<(), Settle> {
+        match store.unplaced(workflow, parameters).await? {
+            // Elsewhere it is for who has it: from here it would look as if it had made nothing.
+            Some(run) if self.running(&run.id).is_dir() => self.settle(store, &run).await,
+            _ => Ok(()),
+        }
     }
 
     /// A published file, to be read by whoever asks for it by this name.

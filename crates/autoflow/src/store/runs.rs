@@ -13,6 +13,9 @@ use crate::run::hash;
 /// After so many seconds without a heartbeat nobody runs it any more.
 pub const STALE: i64 = 60;
 
+/// After so many seconds nobody puts in its place any more what a run has made: whoever tries that gives up after ten minutes.
+const UNPLACED: i64 = 900;
+
 /// How a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -122,7 +125,8 @@ pub enum Dead<'a> {
 
 impl Store {
     /// Makes a run ours, if it is to be done: nobody has done it or does it, and what failed waits no longer. `again`: whatever became of it
-    /// before, unless somebody does it.
+    /// before, unless somebody does it. Not while the files of the attempt before are on their way to their place: they are known by its name
+    /// alone, which is another from then on.
     ///
     /// # Errors
     /// [`Error`].
@@ -136,7 +140,8 @@ impl Store {
     ) -> Result<Option<Run>> {
         let hash = hash(parameters);
         let mut change = self.change().await?;
-        let known = "SELECT state, attempts, next_try, {now} AS now FROM autoflow_runs WHERE workflow_name = $1 AND parameters_hash = $2";
+        let known = "SELECT state, attempts, next_try, ended, published, {now} AS now FROM autoflow_runs \
+                     WHERE workflow_name = $1 AND parameters_hash = $2";
         let known = sqlx::query(self.sql(known)).bind(workflow).bind(&hash).fetch_optional(&mut *change).await?;
         let attempts = match known {
             None if !again && self.upstreams(&mut change, workflow, &hash).await? == Some(State::Success) => {
@@ -145,10 +150,12 @@ impl Store {
             None => 0,
             Some(row) => {
                 let (attempts, next): (i64, i64) = (row.try_get("attempts")?, row.try_get("next_try")?);
-                let now: i64 = row.try_get("now")?;
+                let (now, ended): (i64, i64) = (row.try_get("now")?, row.try_get("ended")?);
+                let unplaced = row.try_get::<i64, _>("published")? == 0 && ended > now - UNPLACED;
                 match State::of(row.try_get("state")?) {
                     // Those that have fallen silent are `reap`'s.
                     State::Running => return Ok(None),
+                    _ if unplaced => return Ok(None),
                     State::Success if !again => return Ok(None),
                     State::Failed if !again && (next == 0 || next > now) => return Ok(None),
                     State::Success => 0,
@@ -229,6 +236,16 @@ impl Store {
         Ok(())
     }
 
+    /// The latest attempt at a run, where it has ended and its files are not in their place yet.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn unplaced(&self, workflow: &str, parameters: &Map<String, Value>) -> Result<Option<Run>> {
+        let text = "SELECT * FROM autoflow_runs WHERE workflow_name = $1 AND parameters_hash = $2 AND state <> 'running' AND published = 0";
+        let row = sqlx::query(text).bind(workflow).bind(hash(parameters)).fetch_optional(&self.pool).await?;
+        row.as_ref().map(shown).transpose()
+    }
+
     /// Frees the runs of the dead: they are tried again at once, unless that was their last attempt.
     /// `counts`: whether the attempt was one. Returns how many.
     ///
@@ -286,13 +303,14 @@ impl Store {
         sqlx::query(text).bind(most).fetch_all(&self.pool).await?.iter().map(shown).collect()
     }
 
-    /// What failed and is to be tried again by now.
+    /// What failed and is to be tried again by now, once its files are in their place.
     ///
     /// # Errors
     /// [`Error`].
     pub async fn due_again(&self) -> Result<Vec<Run>> {
-        let text = "SELECT * FROM autoflow_runs WHERE state = 'failed' AND next_try > 0 AND next_try <= {now} ORDER BY next_try LIMIT 100";
-        sqlx::query(self.sql(text)).fetch_all(&self.pool).await?.iter().map(shown).collect()
+        let text = "SELECT * FROM autoflow_runs WHERE state = 'failed' AND next_try > 0 AND next_try <= {now} \
+                    AND (published = 1 OR ended <= {now} - $1) ORDER BY next_try LIMIT 100";
+        sqlx::query(self.sql(text)).bind(UNPLACED).fetch_all(&self.pool).await?.iter().map(shown).collect()
     }
 
     /// Adds to upstream's table.

@@ -112,6 +112,10 @@ async fn a_run_is_done_once_however_many_would(store: &Store) {
         "other parameters are another run"
     );
     assert!(store.claim("v", DAY, &parameters(1), "o", false).await.unwrap().is_some(), "and so is another workflow");
+    assert!(store.claim("w", DAY, &parameters(1), "o", true).await.unwrap().is_none(), "its files would be lost");
+    assert_eq!(store.unplaced("w", &parameters(1)).await.unwrap().expect("they wait").id, run.id);
+    store.published(&run.id, &[], "").await.unwrap();
+    assert!(store.unplaced("w", &parameters(1)).await.unwrap().is_none());
     let again = store.claim("w", DAY, &parameters(1), "o", true).await.unwrap().expect("by hand it is done again");
     assert_eq!((again.attempts, again.state), (1, State::Running));
     store.close().await;
@@ -128,6 +132,13 @@ async fn what_fails_is_tried_again_later_and_not_for_ever(store: &Store, address
         assert_eq!((kept.error.as_str(), kept.published, kept.files.len()), ("In [3]: ValueError: x", false, 1));
         assert_eq!(kept.next_try == 0, attempt == 3, "{kept:?}");
         change(address, "UPDATE autoflow_runs SET next_try = 1 WHERE next_try > 0").await;
+        assert!(store.due_again().await.unwrap().is_empty(), "its files are not in their place yet");
+        assert!(store.claim("w", DAY, &parameters(1), "o", false).await.unwrap().is_none(), "nor is it begun then");
+        match attempt {
+            1 => store.published(&run.id, &kept.files, "").await.unwrap(),
+            // Whoever should have put them there is gone.
+            _ => change(address, "UPDATE autoflow_runs SET ended = ended - 900").await,
+        }
         assert_eq!(store.due_again().await.unwrap().len(), usize::from(attempt < 3));
     }
     assert!(store.claim("w", DAY, &parameters(1), "o", false).await.unwrap().is_none(), "it is given up");

@@ -3,6 +3,7 @@
 use std::fs;
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::all;
 use crate::rig::{Rig, processes_with, wait};
@@ -34,6 +35,36 @@ async fn killed_at_any_moment_it_loses_nothing_and_runs_nothing_twice() {
     wait(&rig, "nothing is left", || processes_with(&rig.path("env")).is_empty());
     running.stop();
     assert_eq!(rig.outputs("notebooks").len(), days.len(), "each once");
+}
+
+#[tokio::test]
+async fn what_waits_for_its_place_is_not_lost_when_it_is_run_again_by_hand() {
+    let rig = Rig::new(&[], &all(&["a"], "null"), &[("a", "")]);
+    let by_hand = || rig.autoflow(&["run", "a", "--dates", "2016-01-01"]);
+    let first = by_hand();
+    assert!(first.status.success(), "{first:?}");
+    // As if it had been killed when the run had just ended.
+    let status = rig.autoflow(&["status", "--json"]);
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap_or_else(|_| panic!("{status:?}"));
+    let running = rig.path("outputs/.running").join(status["runs"][0]["run"].as_str().unwrap());
+    let [name] = &rig.outputs("notebooks")[..] else { panic!("one") };
+    fs::create_dir_all(running.join("notebooks")).unwrap();
+    fs::rename(rig.path("outputs/notebooks").join(name), running.join("notebooks").join(name)).unwrap();
+    rig.change("UPDATE autoflow_runs SET published = 0").await;
+    let second = by_hand();
+    assert!(second.status.success(), "{second:?}");
+    let names = rig.outputs("notebooks");
+    assert!(names.len() == 2 && names.contains(name) && !running.exists(), "{names:?}");
+
+    // It is on another machine that shares the database.
+    rig.change("UPDATE autoflow_runs SET published = 0").await;
+    let third = by_hand();
+    let said = String::from_utf8_lossy(&third.stderr);
+    let why = "a 2016-01-01: what it made last is not in its place yet: try again in some minutes";
+    assert!(third.status.code() == Some(1) && said.contains(why), "{third:?}");
+    rig.change("UPDATE autoflow_runs SET ended = ended - 900").await;
+    let fourth = by_hand();
+    assert!(fourth.status.success() && rig.outputs("notebooks").len() == 3, "{fourth:?}");
 }
 
 #[test]

@@ -172,6 +172,15 @@ impl Rig {
         self.looked(0).await;
     }
 
+    /// Changes its database behind its back.
+    pub async fn change(&self, sql: &'static str) {
+        let uri = format!("sqlite://{}", self.path("state/autoflow.sqlite").display());
+        sqlx::any::install_default_drivers();
+        let pool = sqlx::AnyPool::connect(&uri).await.unwrap();
+        sqlx::query(sql).execute(&pool).await.unwrap();
+        pool.close().await;
+    }
+
     /// Days were asked for at this moment.
     pub async fn looked(&self, at: i64) {
         let uri = format!("sqlite://{}", self.path("state/autoflow.sqlite").display());
