@@ -4,7 +4,9 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use flowkit_core::config::{Origin, StateDir};
+use futures_util::SinkExt as _;
 use rustix::fs::FallocateFlags;
 use tokio_postgres::error::SqlState;
 
@@ -80,6 +82,25 @@ impl Disk<'_> {
         drop(other);
     }
 
+    /// So does that of who sends rows and then none: a statement that waits for its client does not hear that it is cancelled.
+    fn silent_sender_is_ended(&mut self) {
+        self.cluster.run("flowdb", "CREATE TABLE sent (text text)").unwrap();
+        let sends = self.cluster.connect("flowdb");
+        let mut rows = self.cluster.runtime.block_on(async {
+            let mut rows = Box::pin(sends.copy_in("COPY sent FROM STDIN").await.unwrap());
+            let piece = Bytes::from("x".repeat(1000) + "\n").repeat(1000);
+            for _ in 0..200 {
+                rows.send(Bytes::from(piece.clone())).await.unwrap();
+            }
+            rows
+        });
+        let other = self.leave(60);
+        self.has_room();
+        self.cluster.runtime.block_on(rows.as_mut().finish()).expect_err("it was ended");
+        drop(other);
+        self.cluster.run("flowdb", "DROP TABLE sent").unwrap();
+    }
+
     /// Whoever means to write, and in bits that are committed before anybody looks, is kept out in the end; the superuser makes room.
     fn who_will_not_stop_is_kept_out(&mut self) {
         const TABLE: &str = "cache.bits";
@@ -143,6 +164,7 @@ fn who_fills_the_disk_is_ended_and_the_server_is_not() {
         disk.is_ended("has its helper put them aside", &format!("{helped}; {}", sorted()));
         disk.holder_is_ended(&format!("BEGIN; CREATE TABLE waits AS {}", rows(300_000)));
         disk.holder_is_ended(&format!("BEGIN; DECLARE kept CURSOR WITH HOLD FOR {}; COMMIT", rows(300_000)));
+        disk.silent_sender_is_ended();
         reads.join().unwrap().expect("who reads is not ended");
     });
     disk.who_will_not_stop_is_kept_out();
