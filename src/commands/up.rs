@@ -96,7 +96,7 @@ impl Up {
     fn bring_up(&self, deployment: &Deployment, log: &Path) -> Result<(), Failure> {
         let state = &deployment.site.state;
         let status = wait_until_ready(&state.run(), Duration::from_secs(self.patience), log)?;
-        deployment.site.store.forget_previous()?;
+        deployment.site.store.forget_previous(|role| deployment.runs_all_of(role))?;
         if self.demo {
             demo::Demo::usual(state.root()).run()?;
         }

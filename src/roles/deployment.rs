@@ -149,6 +149,11 @@ impl Deployment {
         problems.or(Deployment { components, ..self })
     }
 
+    /// Whether a role runs here with all that belongs to it.
+    pub fn runs_all_of(&self, role: &str) -> bool {
+        self.components.is_empty() && self.roles.iter().any(|here| here == role)
+    }
+
     /// Whether a component runs here.
     pub fn runs(&self, component: &str) -> bool {
         self.components.is_empty() || self.components.iter().any(|here| here == component)

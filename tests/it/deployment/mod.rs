@@ -127,6 +127,28 @@ fn all_roles_may_listen_on_an_address_of_the_machine() {
     assert!(output.status.success(), "{}\n{}", show(&output), deployment.log());
 }
 
+/// Whoever starts something else has not sealed anew what the old key has sealed.
+#[test]
+fn a_start_without_flowauth_leaves_it_the_key_that_opens_its_data() {
+    let deployment = Deployment::new();
+    let previous = |name: &str| deployment.state().join(format!("secrets/{name}.previous")).exists();
+    let up = |roles: &[&str]| {
+        let roles = roles.iter().flat_map(|role| ["--role", *role]);
+        deployment.done(&["up", "--detach"].into_iter().chain(roles).collect::<Vec<_>>());
+        deployment.done(&["down"]);
+    };
+    up(&["flowauth", "redis"]);
+    let secrets = deployment.state().join("secrets");
+    let mut rotate = Command::new(deployment.state().parent().unwrap().join("flowkit"));
+    rotate.args(["secrets", "rotate", "FLOWAUTH_FERNET_KEY", "SECRET_KEY", "--lose-data", "--dir"]).arg(&secrets);
+    let output = rotate.env_clear().output().unwrap();
+    assert!(output.status.success(), "{}", show(&output));
+    up(&["redis"]);
+    assert!(previous("FLOWAUTH_FERNET_KEY") && previous("SECRET_KEY"));
+    up(&["flowauth"]);
+    assert!(!previous("FLOWAUTH_FERNET_KEY") && !previous("SECRET_KEY"));
+}
+
 /// What a rotation says is all that has to be done.
 #[test]
 fn a_rotation_says_what_puts_the_new_secrets_in_force() {

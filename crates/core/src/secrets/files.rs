@@ -190,10 +190,11 @@ impl Directory {
         }
     }
 
-    /// Removes what [`replace`](Self::replace) has kept.
-    pub fn forget_previous(&self) -> Result<(), FileError> {
+    /// Removes what [`replace`](Self::replace) has kept of secrets whose every user is one of these roles.
+    pub fn forget_previous(&self, is_of: impl Fn(&str) -> bool) -> Result<(), FileError> {
         for name in self.names()? {
-            if name.strip_suffix(PREVIOUS).is_some_and(|name| catalogue().secret(name).is_some()) {
+            let Some(spec) = name.strip_suffix(PREVIOUS).and_then(|name| catalogue().secret(name)) else { continue };
+            if catalogue().users(&spec.name).all(|role| is_of(&role.name)) {
                 self.unlink(&name)?;
             }
         }

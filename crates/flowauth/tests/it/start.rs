@@ -62,10 +62,10 @@ async fn what_init_makes_is_enough_and_the_administrator_is_made_once() {
     // The key is rotated: the first start seals anew, the next needs the new one alone.
     secrets::rotate(dir.path(), &["FLOWAUTH_FERNET_KEY".to_owned()], &Options::default(), true).unwrap();
     drop(Server::new(given(dir.path()).unwrap()).await.unwrap());
-    Store::only(dir.path()).forget_previous().unwrap();
+    Store::only(dir.path()).forget_previous(|_| true).unwrap();
     drop(Server::new(given(dir.path()).unwrap()).await.unwrap());
     secrets::rotate(dir.path(), &["FLOWAUTH_FERNET_KEY".to_owned()], &Options::default(), true).unwrap();
-    Store::only(dir.path()).forget_previous().unwrap();
+    Store::only(dir.path()).forget_previous(|_| true).unwrap();
     let lost = Server::new(given(dir.path()).unwrap()).await.err().unwrap();
     assert!(lost.to_string().contains("another FLOWAUTH_FERNET_KEY"), "{lost}");
 

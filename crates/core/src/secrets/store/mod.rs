@@ -153,13 +153,14 @@ impl Store {
         form::plain(spec, std::str::from_utf8(&bytes).ok()?).ok()
     }
 
-    /// Removes the values that rotations have replaced: everything has started with the new ones.
+    /// Removes the values that rotations have replaced, once every role that uses them has started with the new ones: `started` says
+    /// which have. Another role's stay, as it alone may still need them: a key that has sealed its data, say.
     ///
     /// # Errors
     /// When the deployment's directory can't be written.
-    pub fn forget_previous(&self) -> Result<(), FileError> {
+    pub fn forget_previous(&self, started: impl Fn(&str) -> bool) -> Result<(), FileError> {
         match &self.deployment {
-            Some(dir) if dir.is_dir() => Directory::open(dir)?.forget_previous(),
+            Some(dir) if dir.is_dir() => Directory::open(dir)?.forget_previous(started),
             _ => Ok(()),
         }
     }

@@ -35,6 +35,27 @@ impl Surroundings {
     }
 }
 
+/// A key alone opens what it has sealed, until its role has started and sealed that anew.
+#[test]
+fn what_is_kept_of_a_rotation_stays_until_each_of_its_users_has_started() {
+    let place = Surroundings::new();
+    let names = ["AIRFLOW__CORE__FERNET_KEY", "FLOWAUTH_FERNET_KEY", "POSTGRES_PASSWORD", "REDIS_PASSWORD"];
+    for name in names {
+        place.write(&format!("deployment/{name}"), "new").write(&format!("deployment/{name}.previous"), "old");
+    }
+    let left = |started: &[&str]| {
+        place.store(&[]).forget_previous(|role| started.contains(&role)).unwrap();
+        let is_there = |name: &&str| place.dir.path().join(format!("deployment/{name}.previous")).exists();
+        names.into_iter().filter(is_there).collect::<Vec<_>>()
+    };
+    assert_eq!(left(&[]), names);
+    assert_eq!(left(&["redis"]), names, "FlowMachine has the old password still");
+    assert_eq!(left(&["redis", "flowmachine"]), names[..3]);
+    assert_eq!(left(&["flowdb", "redis", "flowmachine", "flowapi"]), names[..2]);
+    assert_eq!(left(&["flowauth"]), names[..1]);
+    assert!(left(&["flowetl"]).is_empty());
+}
+
 #[test]
 fn the_order_is_credential_run_secrets_deployment_file_variable_variable() {
     let place = Surroundings::new();
