@@ -63,7 +63,7 @@ struct Init {
     place: Place,
     #[command(flatten)]
     whose: Whose,
-    /// Another name or address of the API's certificate; may be given several times
+    /// Another name or address of a new certificate; one that is there is kept as it is; may be given several times
     #[arg(long, value_name = "NAME")]
     san: Vec<String>,
 }
@@ -99,8 +99,8 @@ struct List {
 
 /// Replace secrets by new ones, with everything that follows from them
 ///
-/// All of it is replaced or nothing. The old values stay beside the new ones as NAME.previous until everything has
-/// started again with the new ones. Says which roles must be restarted.
+/// All of it is replaced or nothing. The old values stay beside the new ones as NAME.previous until `flowkit up` has started every
+/// role that uses them with the new ones. A certificate stays for the names that it had. Says which roles must be restarted.
 #[derive(Args)]
 struct Rotate {
     /// Secrets by name, such as REDIS_PASSWORD
@@ -108,7 +108,7 @@ struct Rotate {
     names: Vec<String>,
     #[command(flatten)]
     place: Place,
-    /// Another name or address of the API's certificate; may be given several times
+    /// Another name or address of the certificate, beside those that it has; may be given several times
     #[arg(long, value_name = "NAME")]
     san: Vec<String>,
     /// Replace a key although what it has encrypted can't be read without it
@@ -214,6 +214,7 @@ impl Init {
             let word = if missing.operators { "later" } else { "not  " };
             show!("{word} {}: {}", missing.name, missing.why);
         }
+        report.notes.iter().for_each(|note| show!("note  {note}"));
         let (made, kept) = (report.made.len(), report.kept.len());
         tell!("{made} made, {kept} kept in {}", dir.display());
         Ok(if report.missing.iter().all(|missing| missing.operators) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -310,7 +311,10 @@ impl Rotate {
         rotation.notes.iter().for_each(|note| show!("note      {note}"));
         show!("restart   {}", rotation.roles.join(", "));
         running(&dir, &rotation.roles);
-        tell!("the old values stay as NAME.previous in {} until the next successful start", dir.display());
+        tell!(
+            "the old values stay as NAME.previous in {} until `flowkit up` has started every role that uses them",
+            dir.display()
+        );
         Ok(ExitCode::SUCCESS)
     }
 }

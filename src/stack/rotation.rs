@@ -100,7 +100,7 @@ impl<'a> Place<'a> {
         // The public key that is there can't be read out of the swarm.
         let options = Options { forget_old: how.forget_old || self.dir.is_none(), ..options(self.settings) };
         let aside = match self.dir {
-            Some(dir) => secrets::set_aside(dir)?,
+            Some(dir) => secrets::set_aside(dir, names)?,
             None => {
                 secrets::init(temporary.path(), &self.wish.roles, &options)?;
                 temporary.path().to_owned()

@@ -21,7 +21,10 @@ fn rotation_keeps_the_oldest_value_aside_and_what_follows_is_made_again() {
          note      SECRET_KEY: everybody who is logged in to FlowAuth has to log in again\n\
          restart   flowdb, flowetl, flowauth\n"
     );
-    assert_eq!(outcome.stderr, "the old values stay as NAME.previous in s until the next successful start\n");
+    assert_eq!(
+        outcome.stderr,
+        "the old values stay as NAME.previous in s until `flowkit up` has started every role that uses them\n"
+    );
     assert_eq!(sandbox.findings(""), []);
     assert_ne!(sandbox.read("FLOWDB_POSTGRES_PASSWORD"), old);
     assert_eq!(sandbox.read("FLOWDB_POSTGRES_PASSWORD.previous"), old);
@@ -57,6 +60,85 @@ fn keys_are_rotated_as_pairs() {
     assert_eq!(sandbox.read("key-flowkit.pem"), key);
     let text = openssl(&format!("x509 -in {} -noout -ext subjectAltName", sandbox.path("cert-flowkit.pem").display()));
     assert!(text.contains("DNS:new.example.org"), "{text}");
+}
+
+/// In whatever order both are named.
+#[test]
+fn a_certificate_that_is_named_beside_its_key_is_of_the_new_key() {
+    let sandbox = Sandbox::with("--role flowapi --role flowauth");
+    for (key, certificate) in [("key-flowkit.pem", "cert-flowkit.pem"), ("key-flowauth.pem", "cert-flowauth.pem")] {
+        for named in [[key, certificate], [certificate, key]] {
+            let before = [key, certificate].map(|name| sandbox.read(name));
+            let said = sandbox.run(&format!("rotate {} {}", named[0], named[1])).succeeded();
+            let replaced: Vec<&str> = said.stdout.lines().filter_map(|line| line.strip_prefix("replaced  ")).collect();
+            assert_eq!(replaced, [key, certificate], "{named:?}");
+            assert!([key, certificate].map(|name| sandbox.read(name)).iter().zip(&before).all(|(new, old)| new != old));
+            assert_eq!(sandbox.findings("--role flowapi --role flowauth"), []);
+            let path = |name| sandbox.path(name).display().to_string();
+            let of_key = openssl(&format!("pkey -in {} -pubout", path(key)));
+            assert_eq!(openssl(&format!("x509 -in {} -noout -pubkey", path(certificate))), of_key, "{named:?}");
+            assert!(!sandbox.files().keys().any(|name| name.ends_with(".new")), "{:?}", sandbox.files().keys());
+        }
+    }
+    // One that is not there is made where it is named, and only there.
+    for (names, made) in [("key-flowauth.pem", false), ("cert-flowauth.pem key-flowauth.pem", true)] {
+        _ = fs::remove_file(sandbox.path("cert-flowauth.pem"));
+        sandbox.run(&format!("rotate {names}")).succeeded();
+        assert_eq!(sandbox.path("cert-flowauth.pem").exists(), made, "{names}");
+    }
+    assert_eq!(sandbox.findings("--role flowauth"), []);
+}
+
+#[test]
+fn a_new_certificate_is_for_whom_the_one_before_was() {
+    let sandbox = Sandbox::with("--role flowapi --role flowauth --san api.example.org --san 10.9.8.7");
+    let names = || {
+        let path = sandbox.path("cert-flowkit.pem");
+        openssl(&format!("x509 -in {} -noout -ext subjectAltName", path.display()))
+    };
+    let said = sandbox.run("rotate cert-flowkit.pem --san new.example.org").succeeded().stdout;
+    let note = "note      cert-flowkit.pem: stays for api.example.org, 10.9.8.7 as well, as the one before it was\n";
+    assert!(said.contains(note), "{said}");
+    // By a new key as well.
+    let said = sandbox.run("rotate key-flowkit.pem").succeeded().stdout;
+    assert!(said.contains("stays for new.example.org, api.example.org, 10.9.8.7 as well"), "{said}");
+    for name in ["DNS:api.example.org", "DNS:new.example.org", "IP Address:10.9.8.7", "DNS:flow.api", "DNS:localhost"] {
+        assert_eq!(names().matches(name).count(), 1, "{name}: {}", names());
+    }
+    // What is there is kept, and who asks for a name is told what gives it.
+    let before = sandbox.files();
+    let said =
+        sandbox.run("init --role flowapi --san api.example.org --san other.example.org --san 10.0.2.2").succeeded();
+    let note = "note  cert-flowkit.pem was there and is not for other.example.org, 10.0.2.2: flowkit secrets rotate \
+                cert-flowkit.pem --san other.example.org --san 10.0.2.2 --dir s makes one that is\n";
+    assert!(said.stdout.contains(note), "{}", said.stdout);
+    assert_eq!(sandbox.files(), before);
+    let said = sandbox.run("init --role flowapi --san api.example.org").succeeded();
+    assert!(!said.stdout.contains("note"), "{}", said.stdout);
+}
+
+/// FlowAPI does not start with a list that no key of its has signed.
+#[test]
+fn an_old_public_key_goes_with_a_word_and_never_under_a_list_of_revoked_tokens() {
+    let sandbox = Sandbox::with("--role flowauth");
+    let blocks = || sandbox.read("PUBLIC_JWT_SIGNING_KEY").matches("BEGIN").count();
+    let public = sandbox.read("PUBLIC_JWT_SIGNING_KEY");
+    let with_list = || {
+        let mut command = sandbox.command("rotate PRIVATE_JWT_SIGNING_KEY");
+        sandbox.outcome(command.env("FLOWKIT_FLOWAPI_REVOCATIONS", "/etc/revocations"))
+    };
+    sandbox.write("PUBLIC_JWT_SIGNING_KEY", &public.repeat(3));
+    let said = with_list().succeeded().stdout;
+    assert!(blocks() == 4 && !said.contains("good no more"), "{said}");
+    let before = sandbox.files();
+    let refused = with_list();
+    let words = "may have signed the list of revoked tokens /etc/revocations: FlowAPI refuses it then";
+    assert!(refused.code == Some(2) && refused.stderr.contains(words), "{}", refused.stderr);
+    assert!(refused.stderr.contains("take FLOWKIT_FLOWAPI_REVOCATIONS away first"), "{}", refused.stderr);
+    assert_eq!(sandbox.files(), before);
+    let said = sandbox.run("rotate PRIVATE_JWT_SIGNING_KEY").succeeded().stdout;
+    let note = "PUBLIC_JWT_SIGNING_KEY: only 3 old keys stay, and the oldest is gone: tokens that it has signed are good no more";
+    assert!(blocks() == 4 && said.contains(note), "{said}");
 }
 
 #[test]

@@ -54,12 +54,17 @@ pub fn make(key: &Secret, also: &[String]) -> Result<Secret, CertificateError> {
 }
 
 fn alternative_names(also: &[String]) -> Result<Vec<SanType>, CertificateError> {
+    let mut seen = BTreeSet::new();
+    let all = own_names().into_iter().chain(also.iter().cloned()).filter(|name| seen.insert(name.clone()));
+    all.map(|name| alternative_name(&name)).collect()
+}
+
+/// Whom every certificate is for: the guide's names, this host's names and addresses.
+pub fn own_names() -> Vec<String> {
     let mut names = [NAME, SERVICE, "localhost", "127.0.0.1", "::1"].map(String::from).to_vec();
     names.extend(host_names());
     names.extend(host_addresses());
-    let mut seen = BTreeSet::new();
-    let all = names.into_iter().chain(also.iter().cloned()).filter(|name| seen.insert(name.clone()));
-    all.map(|name| alternative_name(&name)).collect()
+    names
 }
 
 fn alternative_name(name: &str) -> Result<SanType, CertificateError> {
@@ -121,6 +126,27 @@ fn addresses6(if_inet6: &str) -> Vec<String> {
         (words.nth(2)? == "00").then(|| std::net::Ipv6Addr::from(address).to_string())
     };
     if_inet6.lines().filter_map(global).collect()
+}
+
+/// The host names and addresses that the first certificate of a PEM is for, as far as one can be made for them.
+pub fn names(pem: &Secret) -> Vec<String> {
+    let read = || {
+        let block = Pem::iter_from_buffer(pem.expose().as_bytes()).next()?.ok()?;
+        let parsed = block.parse_x509().ok()?;
+        let names = &parsed.subject_alternative_name().ok()??.value.general_names;
+        let text = |name: &GeneralName| match name {
+            GeneralName::DNSName(name) if is_dns_name(name) => Some((*name).to_owned()),
+            GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
+            _ => None,
+        };
+        Some(names.iter().filter_map(text).collect())
+    };
+    read().unwrap_or_default()
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 /// Whether a server of this host name or address can show the first certificate of a PEM. `None`: it is none, or says of no host that it is its.
@@ -201,6 +227,16 @@ mod tests {
             assert_eq!(is_for(&made, host), Some(false), "{host}");
         }
         assert_eq!(is_for(&key, "flowapi"), None);
+    }
+
+    #[test]
+    fn a_certificates_names_are_those_that_it_was_made_for() {
+        let key = super::super::random::tls_key().unwrap();
+        let also = ["*.example.org", "api.example.org", "10.0.2.2", "2001:db8::7"].map(String::from);
+        let read = names(&make(&key, &also).unwrap());
+        assert!(also.iter().chain(&own_names()).all(|name| read.contains(name)), "{read:?}");
+        assert_eq!(names(&make(&key, &read).unwrap()), read, "and again");
+        assert!(names(&key).is_empty());
     }
 
     #[test]

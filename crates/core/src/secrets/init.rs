@@ -29,6 +29,8 @@ pub struct Report {
     pub kept: Vec<&'static str>,
     /// Secrets that are still missing.
     pub missing: Vec<Missing>,
+    /// What was asked for and was not done to what is there, in sentences.
+    pub notes: Vec<String>,
 }
 
 /// A secret that could not be made.
@@ -82,6 +84,7 @@ pub fn init(dir: &Path, roles: &[&'static Role], options: &Options) -> Result<Re
     for spec in first.into_iter().chain(derived) {
         if spec.spellings().any(|name| directory.has(name)) && !is_outdated(spec, &directory)? {
             report.kept.push(&spec.name);
+            report.notes.extend(lacks_names(spec, &store, options, dir));
             continue;
         }
         if spec.optional && matches!(spec.make, Make::Operator(_)) {
@@ -96,6 +99,24 @@ pub fn init(dir: &Path, roles: &[&'static Role], options: &Options) -> Result<Re
         }
     }
     Ok(report)
+}
+
+/// A certificate that is there is kept, also where it is not for all whom one is asked for.
+fn lacks_names(spec: &Spec, store: &Store, options: &Options, dir: &Path) -> Option<String> {
+    let Make::CertificateFor(_) = &spec.make else { return None };
+    let there = store.get(&spec.name).ok().filter(|_| !options.san.is_empty())?;
+    let is_lacking = |name: &&String| certificate::is_for(&there, name) != Some(true);
+    let lacking: Vec<&str> = options.san.iter().filter(is_lacking).map(String::as_str).collect();
+    let asked: Vec<String> = lacking.iter().map(|name| format!("--san {name}")).collect();
+    (!lacking.is_empty()).then(|| {
+        format!(
+            "{name} was there and is not for {}: flowkit secrets rotate {name} {} --dir {} makes one that is",
+            lacking.join(", "),
+            asked.join(" "),
+            dir.display(),
+            name = spec.name,
+        )
+    })
 }
 
 /// Whether the file is one that an earlier version has written by itself. A person's has a line break at its end.

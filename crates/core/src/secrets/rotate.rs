@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::{Directory, FileError, previous_name};
 use super::init::{MakeError, Options, made_from, value};
-use super::{LookupError, Secret, Store, derive};
+use super::{LookupError, Secret, Store, certificate, derive};
 use crate::catalogue::{Make, Secret as Spec, catalogue};
 use crate::config::{Problem, Problems};
 
@@ -40,19 +40,23 @@ pub enum RotateError {
 pub fn rotate(dir: &Path, names: &[String], options: &Options, lose_data: bool) -> Result<Rotation, RotateError> {
     let specs = accepted(names, lose_data)?;
     let directory = Directory::open(dir).map_err(MakeError::from)?;
-    let against = |spec: &&'static Spec| [still_needed(&directory, spec), would_end_with(spec, options)];
-    Problems(specs.iter().flat_map(against).flatten().collect()).or(())?;
     let store = Store::only(dir);
+    let against = |spec: &&'static Spec| [still_needed(&directory, spec), would_end_with(spec, &store, options)];
+    Problems(specs.iter().flat_map(against).flatten().collect()).or(())?;
     let mut new: Vec<(&'static Spec, Secret)> = Vec::new();
-    let mut kept = Vec::new();
-    for spec in specs {
-        add(&mut new, spec, &store, options)?;
+    let mut notes = Vec::new();
+    // What is made from another that is named is made after it, and once: made before, it would be of the old one.
+    let follows = |spec: &&Spec| derive::sources(&spec.make).iter().any(|from| specs.iter().any(|it| it.name == *from));
+    let (following, first): (Vec<_>, Vec<_>) = specs.iter().copied().partition(follows);
+    for spec in first {
+        add(&mut new, spec, &store, options, &mut notes)?;
         for other in made_from(&spec.name) {
             let there = other.spellings().any(|name| directory.has(name));
-            if there && !new.iter().any(|(spec, _)| spec.name == other.name) {
-                add(&mut new, other, &store, options)?;
+            let wanted = there || following.iter().any(|spec| spec.name == other.name);
+            if wanted && !new.iter().any(|(spec, _)| spec.name == other.name) {
+                add(&mut new, other, &store, options, &mut notes)?;
                 if !options.forget_old {
-                    keep(&mut new, other, &store, &mut kept);
+                    keep(&mut new, other, &store, &mut notes);
                 }
             }
         }
@@ -60,7 +64,7 @@ pub fn rotate(dir: &Path, names: &[String], options: &Options, lose_data: bool) 
     let files =
         new.iter().flat_map(|(spec, secret)| places(&directory, spec).into_iter().map(|name| (name, secret.clone())));
     directory.replace(&files.collect::<Vec<_>>()).map_err(MakeError::from)?;
-    Ok(rotation(new.iter().map(|(spec, _)| *spec), kept))
+    Ok(rotation(new.iter().map(|(spec, _)| *spec), notes))
 }
 
 /// What only one value opens is sealed anew by whoever starts with the next, and until all have, the one before is needed: it is
@@ -70,36 +74,60 @@ fn still_needed(directory: &Directory, spec: &Spec) -> Option<Problem> {
     (spec.loses_data && is_kept).then(|| {
         let what =
             format!("{} was rotated already, and what the key before that has encrypted may need it still", spec.name);
-        Problem::new(
-            what,
-            "`flowkit down`, `flowkit up`: when all is ready it is not needed any more; then rotate again",
-        )
+        let owner = catalogue().owner(&spec.name).map_or("its role", |role| role.name.as_str());
+        let hint = format!(
+            "`flowkit down`, then a `flowkit up` that runs {owner}: when all is ready it is not needed any more; where no \
+             `flowkit up` runs it, move {} away once nothing needs it; then rotate again",
+            previous_name(&spec.name)
+        );
+        Problem::new(what, hint)
     })
 }
 
-/// FlowAPI starts with no list of revoked tokens that no key of its has signed.
-fn would_end_with(spec: &Spec, options: &Options) -> Option<Problem> {
-    let list = options.settings.text("FLOWKIT_FLOWAPI_REVOCATIONS").filter(|_| options.forget_old)?;
-    let is_signed_by_it = made_from(&spec.name).any(|other| matches!(other.make, Make::PublicHalfOf(_)));
-    is_signed_by_it.then(|| {
+/// FlowAPI starts with no list of revoked tokens that no key of its has signed. Which one has can't be told here.
+fn would_end_with(spec: &Spec, store: &Store, options: &Options) -> Option<Problem> {
+    let list = options.settings.text("FLOWKIT_FLOWAPI_REVOCATIONS")?;
+    let public = made_from(&spec.name).find(|other| matches!(other.make, Make::PublicHalfOf(_)))?;
+    let told = |what: String, hint: &str| {
+        Some(Problem::new(what, hint).origin(options.settings.origin("FLOWKIT_FLOWAPI_REVOCATIONS")))
+    };
+    if options.forget_old {
         let what = format!(
             "{} has signed the list of revoked tokens {list}, which FlowAPI refuses once the key is forgotten",
             spec.name
         );
-        let hint = "take FLOWKIT_FLOWAPI_REVOCATIONS away first: the tokens that it names end with the key";
-        Problem::new(what, hint).origin(options.settings.origin("FLOWKIT_FLOWAPI_REVOCATIONS"))
-    })
+        return told(what, "take FLOWKIT_FLOWAPI_REVOCATIONS away first: the tokens that it names end with the key");
+    }
+    let old = store.get(&public.name).ok().and_then(|old| derive::public_keys(&old))?;
+    let what = format!(
+        "{} has room for {KEPT} old keys and would lose its oldest one, which may have signed the list of revoked tokens {list}: \
+         FlowAPI refuses it then",
+        public.name
+    );
+    let hint = "take FLOWKIT_FLOWAPI_REVOCATIONS away first, once the tokens that it names have ended; tokens of the oldest key end \
+                with it";
+    (old.len() > KEPT).then(|| told(what, hint)).flatten()
 }
 
 /// Public keys that are kept beside the new one: what was signed before is good for as long as they are.
 const KEPT: usize = 3;
 
 /// Puts the public keys so far behind the new one.
-fn keep(new: &mut [(&'static Spec, Secret)], spec: &'static Spec, store: &Store, kept: &mut Vec<&'static str>) {
+fn keep(new: &mut [(&'static Spec, Secret)], spec: &'static Spec, store: &Store, notes: &mut Vec<String>) {
     let old = store.get(&spec.name).ok().and_then(|old| derive::public_keys(&old));
     if let (Make::PublicHalfOf(_), Some(old), Some((_, secret))) = (&spec.make, old, new.last_mut()) {
         *secret = Secret::new([secret.expose()].into_iter().chain(old.iter().take(KEPT).map(String::as_str)).collect());
-        kept.push(spec.name.as_str());
+        notes.push(format!(
+            "{}: the new key is its first block, and the ones before stay behind it, so that what they have signed stays good: \
+             remove them when it has ended, and at once where the old private key may have got into other hands",
+            spec.name
+        ));
+        if old.len() > KEPT {
+            notes.push(format!(
+                "{}: only {KEPT} old keys stay, and the oldest is gone: tokens that it has signed are good no more",
+                spec.name
+            ));
+        }
     }
 }
 
@@ -108,13 +136,19 @@ pub fn aside(dir: &Path) -> PathBuf {
     dir.join(".next")
 }
 
-/// Copies the directory's secrets to [`aside`] of it, where [`rotate`] then gives them new values, and gives that place.
-/// What is left there of an earlier attempt goes.
+/// Copies the directory's secrets to [`aside`] of it, where [`rotate`] then gives these of them (any spelling) new values, and gives
+/// that place. What is left there of an earlier attempt goes.
 ///
 /// # Errors
-/// When one of the directories can't be used.
-pub fn set_aside(dir: &Path) -> Result<PathBuf, MakeError> {
-    let directory = Directory::open(dir)?;
+/// When one of the directories can't be used; when a value before is still needed, which can't be seen in the copy.
+pub fn set_aside(dir: &Path, names: &[String]) -> Result<PathBuf, RotateError> {
+    let directory = Directory::open(dir).map_err(MakeError::from)?;
+    let specs = names.iter().filter_map(|name| catalogue().secret(name));
+    Problems(specs.filter_map(|spec| still_needed(&directory, spec)).collect()).or(())?;
+    Ok(copy(dir, &directory)?)
+}
+
+fn copy(dir: &Path, directory: &Directory) -> Result<PathBuf, MakeError> {
     let aside = aside(dir);
     remove(&aside)?;
     let copy = Directory::open(&aside)?;
@@ -132,17 +166,24 @@ pub fn set_aside(dir: &Path) -> Result<PathBuf, MakeError> {
 /// Takes these secrets over from [`aside`] into the directory, all or none, and removes that. It can be killed and repeated.
 ///
 /// # Errors
-/// When one of the directories can't be used, or a value is not there.
+/// When one of the directories can't be used, or a value is not there; when a key would go that only the one of now and no kept
+/// one opens.
 pub fn take_over(dir: &Path, names: &[&'static str]) -> Result<(), RotateError> {
     let directory = Directory::open(dir).map_err(MakeError::from)?;
     let aside = aside(dir);
-    let store = Store::only(&aside);
+    let (store, here) = (Store::only(&aside), Store::only(dir));
     let mut files = Vec::new();
+    let mut problems = Problems::default();
     for name in names {
         let spec = catalogue().secret(name).expect("a secret of the catalogue");
         let secret = store.get(name).map_err(|error| RotateError::Refused(error.problem().into()))?;
+        // One that was taken over before a kill is no second rotation.
+        if here.get(name).is_ok_and(|there| there != secret) {
+            problems.0.extend(still_needed(&directory, spec));
+        }
         files.extend(places(&directory, spec).into_iter().map(|place| (place, secret.clone())));
     }
+    problems.or(())?;
     directory.replace(&files).map_err(MakeError::from)?;
     remove(&aside).map_err(RotateError::from)
 }
@@ -167,7 +208,9 @@ fn add(
     spec: &'static Spec,
     store: &Store,
     options: &Options,
+    notes: &mut Vec<String>,
 ) -> Result<(), RotateError> {
+    let options = &with_names_of(spec, store, options, notes);
     let lookup = |name: &str| -> Result<Secret, LookupError> {
         match new.iter().find(|(spec, _)| spec.name == name) {
             Some((_, secret)) => Ok(secret.clone()),
@@ -181,6 +224,22 @@ fn add(
     })?;
     new.push((spec, made));
     Ok(())
+}
+
+/// A certificate goes on to be for whom the one before it was: its clients know the server by these names.
+fn with_names_of(spec: &Spec, store: &Store, options: &Options, notes: &mut Vec<String>) -> Options {
+    let mut options = options.clone();
+    if let (Make::CertificateFor(_), Ok(before)) = (&spec.make, store.get(&spec.name)) {
+        let more: Vec<String> =
+            certificate::names(&before).into_iter().filter(|name| !options.san.contains(name)).collect();
+        let made_anyway = certificate::own_names();
+        let told: Vec<&str> = more.iter().filter(|name| !made_anyway.contains(name)).map(String::as_str).collect();
+        if !told.is_empty() {
+            notes.push(format!("{}: stays for {} as well, as the one before it was", spec.name, told.join(", ")));
+        }
+        options.san.extend(more);
+    }
+    options
 }
 
 /// The secrets of these names that can have a new value, each once.
@@ -220,14 +279,8 @@ fn acceptable(name: &str, lose_data: bool) -> Result<&'static Spec, Problem> {
     }
 }
 
-fn rotation(specs: impl Iterator<Item = &'static Spec>, kept: Vec<&'static str>) -> Rotation {
-    let mut rotation = Rotation::default();
-    rotation.notes.extend(kept.into_iter().map(|name| {
-        format!(
-            "{name}: the new key is its first block, and the ones before stay behind it, so that what they have signed stays good: \
-             remove them when it has ended, and at once where the old private key may have got into other hands"
-        )
-    }));
+fn rotation(specs: impl Iterator<Item = &'static Spec>, notes: Vec<String>) -> Rotation {
+    let mut rotation = Rotation { notes, ..Rotation::default() };
     for spec in specs {
         rotation.replaced.push(&spec.name);
         rotation.notes.extend(spec.on_change.iter().map(|change| format!("{}: {change}", spec.name)));
