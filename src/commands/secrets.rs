@@ -78,8 +78,10 @@ struct Init {
 struct Check {
     #[command(flatten)]
     place: Place,
-    #[command(flatten)]
-    whose: Whose,
+    /// Only what this role needs; may be given several times [default: the roles that `flowkit up` starts by itself, and each
+    /// other that has a secret there]
+    #[arg(long = "role", value_name = "ROLE", value_parser = PossibleValuesParser::new(role_names()))]
+    roles: Vec<String>,
     /// Lines for people, or JSON
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -224,7 +226,7 @@ impl Init {
 impl Check {
     fn run(self) -> Result<ExitCode, Failure> {
         let dir = self.place.dir()?;
-        let checked = secrets::check(&dir, &self.whose.roles(), !self.whose.roles.is_empty());
+        let checked = secrets::check(&dir, &self.looked_at(&dir), !self.roles.is_empty());
         if self.format == Format::Json {
             say::product(format!("{}\n", serde_json::to_string_pretty(&checked)?).as_bytes());
         } else {
@@ -236,8 +238,25 @@ impl Check {
                 1 => tell!("one thing is wrong in {}", dir.display()),
                 many => tell!("{many} things are wrong in {}", dir.display()),
             }
+            if self.roles.is_empty() {
+                tell!("looked for what {} need; --role names another", checked.roles.join(", "));
+            }
         }
         Ok(if checked.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// Where nobody names roles, one that is not usual is part of the deployment if it has a secret of its own there.
+    fn looked_at(&self, dir: &Path) -> Vec<&'static Role> {
+        let named = |role: &Role| self.roles.contains(&role.name);
+        let is_there = |role: &Role| {
+            let mut names = role.secrets.iter().flat_map(|spec| spec.spellings());
+            names.any(|name| dir.join(name).symlink_metadata().is_ok())
+        };
+        let is_meant = |role: &&Role| match self.roles.is_empty() {
+            true => roles::usual().any(|usual| usual == role.name) || is_there(role),
+            false => named(role),
+        };
+        catalogue().roles().iter().filter(is_meant).collect()
     }
 }
 

@@ -165,6 +165,35 @@ fn check_tells_everything_in_one_go() {
     );
 }
 
+/// As `flowkit up` makes them.
+#[test]
+fn without_a_role_those_are_looked_at_that_are_usual_or_have_a_secret_there() {
+    const USUAL: [&str; 5] = ["flowdb", "redis", "flowmachine", "flowapi", "flowauth"];
+    let sandbox = Sandbox::with(&USUAL.map(|role| format!("--role {role}")).join(" "));
+    let looked_at = |outcome: &rig::Outcome| {
+        let list = outcome.stderr.lines().find_map(|line| line.strip_prefix("looked for what "))?;
+        let mut roles: Vec<String> =
+            list.strip_suffix(" need; --role names another")?.split(", ").map(str::to_owned).collect();
+        roles.sort_by_key(|role| USUAL.iter().position(|usual| usual == role));
+        Some(roles)
+    };
+    let outcome = sandbox.run("check").succeeded();
+    assert!(outcome.stdout.ends_with(" secrets, all is well\n"), "{}", outcome.stdout);
+    assert_eq!(looked_at(&outcome).unwrap(), USUAL);
+    sandbox.write("FLOWETL_WEBSERVER_PASSWORD", "one of FlowETL's, as an older file calls it");
+    let outcome = sandbox.run("check");
+    assert!(
+        outcome.code == Some(1) && outcome.stdout.contains("FLOWETL_POSTGRES_PASSWORD is missing"),
+        "{}",
+        outcome.stdout
+    );
+    assert!(looked_at(&outcome).unwrap().contains(&"flowetl".to_owned()), "{}", outcome.stderr);
+    assert_eq!(looked_at(&sandbox.run("check --role redis").succeeded()), None);
+    let report: serde_json::Value =
+        serde_json::from_str(&sandbox.run("check --format json --role redis").stdout).unwrap();
+    assert_eq!(report["roles"], serde_json::json!(["redis"]));
+}
+
 #[test]
 fn a_public_key_of_another_pair_is_found_also_in_base64() {
     let sandbox = Sandbox::with("--role flowauth");

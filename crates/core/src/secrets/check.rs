@@ -20,6 +20,8 @@ const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
 pub struct Checked {
     /// Whether nothing is wrong.
     pub ok: bool,
+    /// Whose secrets were looked for.
+    pub roles: Vec<&'static str>,
     /// Each secret that was looked for.
     pub secrets: Vec<State>,
     /// All that is wrong.
@@ -67,7 +69,8 @@ pub fn check(dir: &Path, roles: &[&'static Role], strict: bool) -> Checked {
         kind: spec.kind.name(),
         ok: findings.iter().all(|finding| finding.name != spec.name),
     });
-    Checked { secrets: states.collect(), ok: findings.is_empty(), findings }
+    let roles = roles.iter().map(|role| role.name.as_str()).collect();
+    Checked { secrets: states.collect(), ok: findings.is_empty(), roles, findings }
 }
 
 /// systemd's credentials are 0440 and Docker's secrets 0444 by design, in directories that are closed otherwise.
