@@ -96,7 +96,8 @@ fn would_end_with(spec: &Spec, store: &Store, options: &Options) -> Option<Probl
             "{} has signed the list of revoked tokens {list}, which FlowAPI refuses once the key is forgotten",
             spec.name
         );
-        return told(what, "take FLOWKIT_FLOWAPI_REVOCATIONS away first: the tokens that it names end with the key");
+        let hint = "take FLOWKIT_FLOWAPI_REVOCATIONS away first, and start FlowAPI without it: the tokens that it names end with the key";
+        return told(what, hint);
     }
     let old = store.get(&public.name).ok().and_then(|old| derive::public_keys(&old))?;
     let what = format!(
@@ -104,8 +105,8 @@ fn would_end_with(spec: &Spec, store: &Store, options: &Options) -> Option<Probl
          FlowAPI refuses it then",
         public.name
     );
-    let hint = "take FLOWKIT_FLOWAPI_REVOCATIONS away first, once the tokens that it names have ended; tokens of the oldest key end \
-                with it";
+    let hint = "take FLOWKIT_FLOWAPI_REVOCATIONS away first, once the tokens that it names have ended, and start FlowAPI without it; \
+                tokens of the oldest key end with it";
     (old.len() > KEPT).then(|| told(what, hint)).flatten()
 }
 
