@@ -28,7 +28,7 @@ pub enum Kind {
 pub enum Type {
     /// `text` that identifies something: a line break in it is a stray quote's work.
     Text,
-    /// `text` in words, which may take several lines.
+    /// `text` in words, which may have tabs between them, and no line break either.
     Words,
     /// `boolean`
     Boolean,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Range;
 
 use encoding_rs::Encoding;
+use memchr::memchr2;
 use time::Date;
 
 use crate::guess::PATTERNS;
@@ -92,6 +93,8 @@ fn or_columns(is_row: bool) -> &'static str {
 pub struct Layout {
     kind: Kind,
     places: Vec<Option<usize>>,
+    /// Columns that no value is taken from, by the name that the file has for them.
+    left_out: Vec<(usize, String)>,
     fields: usize,
 }
 
@@ -114,9 +117,12 @@ impl Layout {
         let is_row = format.columns.is_none()
             && (!found.iter().any(|name| known(name)) || found.iter().any(|name| format.is_value(name)));
         let mut places = vec![None; kind.columns().len()];
-        for (at, name) in
-            found.iter().enumerate().filter(|(_, name)| !format.ignored.iter().any(|other| same(name, other)))
-        {
+        let mut left_out = Vec::new();
+        for (at, name) in found.iter().enumerate() {
+            if format.ignored.iter().any(|other| same(name, other)) {
+                left_out.push((at, name.clone()));
+                continue;
+            }
             let renamed = format.names.iter().find(|(from, _)| same(name, from)).map(|(_, to)| to.as_str());
             let wanted = renamed.unwrap_or(name);
             if let [single] = found
@@ -136,7 +142,7 @@ impl Layout {
                 return Err(WrongColumns::Missing { missing: column.name.to_owned(), found: found.join(", "), is_row });
             }
         }
-        Ok(Layout { kind, places, fields: found.len() })
+        Ok(Layout { kind, places, left_out, fields: found.len() })
     }
 
     /// Columns of FlowDB's that the file does not have, and that will be without values.
@@ -158,6 +164,8 @@ pub enum Reason {
     },
     /// A value is wrong.
     Value(&'static str, Wrong),
+    /// The same of a column of the file's that is left out.
+    LeftOut(String, Wrong),
     /// It happened on another day.
     OtherDay(Option<Date>),
     /// It happened on another day than the local one that the file holds.
@@ -166,22 +174,12 @@ pub enum Reason {
     Neighbour,
 }
 
-impl Reason {
-    /// The column that it is about.
-    pub fn column(&self) -> &'static str {
-        match self {
-            Reason::Fields { .. } | Reason::Neighbour => "",
-            Reason::Value(column, _) => column,
-            Reason::OtherDay(_) | Reason::OtherLocalDay(_) => "datetime",
-        }
-    }
-}
-
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::Fields { found, expected } => write!(f, "{found} fields in place of {expected}"),
             Reason::Value(column, wrong) => write!(f, "{column} {wrong}"),
+            Reason::LeftOut(column, wrong) => write!(f, "column \"{column}\", which is left out, {wrong}"),
             Reason::OtherDay(Some(date)) => write!(f, "datetime is on {date} in UTC"),
             Reason::OtherDay(None) | Reason::OtherLocalDay(None) => f.write_str("datetime is on no day that there is"),
             Reason::OtherLocalDay(Some(date)) => {
@@ -236,9 +234,15 @@ impl<'a> Rows<'a> {
     }
 
     fn try_append(&self, record: Record<'_>, out: &mut Vec<u8>) -> Result<Key, Reason> {
-        let Layout { kind, places, fields } = self.layout;
+        let Layout { kind, places, left_out, fields } = self.layout;
         if record.width() != *fields {
             return Err(Reason::Fields { found: record.width(), expected: *fields });
+        }
+        // The rows that a stray quote has swallowed, which nothing else would miss.
+        for (at, name) in left_out {
+            if memchr2(b'\n', b'\r', record.field(*at)).is_some() {
+                return Err(Reason::LeftOut(name.clone(), Wrong::Control));
+            }
         }
         let start = out.len();
         let mut key = Key { subscriber: 0..0, location: None, moment: 0 };

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use memchr::memchr2;
+
 use crate::kind::Type;
 use crate::moment::Moments;
 
@@ -59,7 +61,7 @@ pub fn is_number(text: &[u8]) -> bool {
 pub fn append(r#type: Type, text: &[u8], moments: &Moments, out: &mut Vec<u8>) -> Result<(), Wrong> {
     match r#type {
         Type::Text => field(name(text)?, out),
-        Type::Words => field(checked(text)?, out),
+        Type::Words => field(words(text)?, out),
         Type::Boolean => field(&[u8::from(boolean(text)?)], out),
         Type::Timestamp => field(&moments.read(text).ok_or(Wrong::NotMoment)?.to_be_bytes(), out),
         Type::Numeric | Type::Digits8 => match (small(text), r#type) {
@@ -121,6 +123,12 @@ fn checked(text: &[u8]) -> Result<&[u8], Wrong> {
 fn name(text: &[u8]) -> Result<&[u8], Wrong> {
     let text = checked(text)?;
     if text.iter().any(u8::is_ascii_control) { Err(Wrong::Control) } else { Ok(text) }
+}
+
+/// The same of words, which may have a tab between them.
+fn words(text: &[u8]) -> Result<&[u8], Wrong> {
+    let text = checked(text)?;
+    if memchr2(b'\n', b'\r', text).is_some() { Err(Wrong::Control) } else { Ok(text) }
 }
 
 /// The spellings that PostgreSQL takes.
@@ -319,5 +327,7 @@ mod tests {
         for bad in [&b"c1,5\na1"[..], b"a\r", b"\ta", b"a\x7f"] {
             assert_eq!((name(bad), checked(bad)), (Err(Wrong::Control), Ok(bad)));
         }
+        assert_eq!(words("grün\tund blau".as_bytes()), Ok("grün\tund blau".as_bytes()));
+        assert_eq!((words(b"net\na1"), words(b"net\r")), (Err(Wrong::Control), Err(Wrong::Control)));
     }
 }

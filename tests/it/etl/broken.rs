@@ -113,20 +113,22 @@ fn a_row_that_is_wrong_is_refused_with_its_line_and_the_reason() {
          10,t,2016-01-02 00:00:00,1,net,a,b,,,,,,\r\n\
          11,t,2016-01-02 01:59:59+02,1,net,a,b,,,,,,\r\n\
          12,t,{day} 00:30:00+02:00,1,net,a,b,,,,,,\r\n\
-         13,f,{day} 23:59:59.999999,,\"a, \"\"quoted\"\"\r\nname\",a,\"b\",,,,,,\r\n\
+         13,f,{day} 23:59:59.999999,,\"a, \"\"quoted\"\"\tname\",a,\"b\",,,,,,\r\n\
          14,t,{day} 00:00:00,1,{},a,b,,,,,,\r\n\
          15,f,{day} 12:00:00,1,net,a,b,,,,,,\r\n\
          15,f,{day} 12:00:00,1,net,a,b,,,,,,\r\n\
          16,t,{day} 00:00:00,1,net,a,b,,,,,,,\r\n\
          17,t,{day} 00:00:00,1,net,a,b,\"c1,,,,,\r\n\
-         18,t,{day} 00:00:00,1,net,a,b,c1\",,,,,\r\n",
+         18,t,{day} 00:00:00,1,net,a,b,c1\",,,,,\r\n\
+         19,t,{day} 00:00:00,1,\"net,a,b,,,,,,\r\n\
+         20,t,{day} 00:00:00,1,net\",a,b,,,,,,\r\n",
         "x".repeat(1001),
     );
     let file = rig.file("calls_20160101.csv", text);
-    let said = rig.run(&["load", "calls", "--max-rejects", "14"], &[&file]);
+    let said = rig.run(&["load", "calls", "--max-rejects", "16"], &[&file]);
     assert_eq!(said.status, Some(0), "{said:?}");
     let rejects = rig.cluster.site.state.root().join("etl/rejects/calls_20160101.rejects.csv");
-    assert!(said.stderr.contains(&format!("5 rows; 14 lines refused, see {}", rejects.display())), "{said:?}");
+    assert!(said.stderr.contains(&format!("5 rows; 16 lines refused, see {}", rejects.display())), "{said:?}");
     assert_eq!(std::fs::metadata(&rejects).expect("the rejects").permissions().mode() & 0o777, 0o600);
     let written = std::fs::read_to_string(&rejects).expect("the rejects");
     let reasons: Vec<String> = written
@@ -151,9 +153,10 @@ fn a_row_that_is_wrong_is_refused_with_its_line_and_the_reason() {
             "10 3 fields in place of 13",
             "11 datetime is on 2016-01-02 in UTC",
             "13 datetime is on 2015-12-31 in UTC",
-            "16 network is 1001 bytes long (at most 1000)",
-            "19 14 fields in place of 13",
-            "20 location_id has a line break or another control character (a stray quote?)",
+            "15 network is 1001 bytes long (at most 1000)",
+            "18 14 fields in place of 13",
+            "19 location_id has a line break or another control character (a stray quote?)",
+            "21 network has a line break or another control character (a stray quote?)",
         ]
     );
     assert!(written.contains(",\"2,t,yesterday,1,net,a,b,,,,,,\"\n"), "{written}");
@@ -167,7 +170,7 @@ fn a_row_that_is_wrong_is_refused_with_its_line_and_the_reason() {
             "15 2016-01-01 12:00:00+00 1",
         ]
     );
-    assert_eq!(rig.value("SELECT network FROM events.calls WHERE id = '13'"), "a, \"quoted\"\r\nname");
+    assert_eq!(rig.value("SELECT network FROM events.calls WHERE id = '13'"), "a, \"quoted\"\tname");
     let duplicates = "SELECT outcome FROM etl.post_etl_queries WHERE type_of_query_or_check = 'count_duplicates'";
     assert_eq!(rig.value(duplicates), "1");
 }

@@ -5,9 +5,15 @@ use time::macros::date;
 use super::*;
 use crate::moment::{Moments, Writing, Zone};
 use crate::records::Shape;
+use crate::value::Wrong;
 
 /// Reads a file with this much room for ids of cells, whatever is refused.
 fn of(text: &[u8], room: usize) -> Result<Read, Unfit> {
+    without(&[], text, room)
+}
+
+/// The same, where these columns are left out.
+fn without(ignored: &[&str], text: &[u8], room: usize) -> Result<Read, Unfit> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("calls_20160101.csv");
     std::fs::write(&path, text).unwrap();
@@ -18,7 +24,7 @@ fn of(text: &[u8], room: usize) -> Result<Read, Unfit> {
         moments: Moments { writing: Writing::Iso, zone: Zone::Fixed(0) },
         columns: None,
         names: HashMap::new(),
-        ignored: Vec::new(),
+        ignored: ignored.iter().map(|name| name.to_string()).collect(),
     };
     let wanted = Wanted {
         kind: Kind::Calls,
@@ -83,6 +89,31 @@ fn a_stray_quote_swallows_no_rows_unseen() {
     );
     let read = of(text.as_bytes(), CELLS).unwrap();
     assert_eq!((read.count, read.refused, read.locations), (2, 5, vec!["c1".to_owned()]));
+}
+
+/// In columns that may hold anything, and in files whose lines end as on old Macintoshes, too.
+#[test]
+fn a_stray_quote_is_seen_in_words_and_in_what_is_left_out() {
+    for (end, line, lines) in [("\n", 2, 5), ("\r\n", 2, 5), ("\r", 1, 1)] {
+        for column in ["network", "Note"] {
+            let row = |note: &str| format!("{note},2016-01-01 00:00:00,a{end}");
+            let rows = [row("x"), row("\"x"), row("x"), row("x"), row("x"), row("x\""), row("x")];
+            // The second quote ends its field where the row's own field ends.
+            let text = format!("{column},datetime,msisdn{end}{}", rows.concat());
+            let ignored: &[&str] = if column == "Note" { &["note"] } else { &[] };
+            let read = without(ignored, text.as_bytes(), CELLS).unwrap();
+            assert_eq!((read.count, read.refused), (2, lines), "{text:?}");
+            let alone = format!("{column},datetime,msisdn{end}{}", rows[1..6].concat());
+            let Err(Unfit::AllRefused { first, .. }) = without(ignored, alone.as_bytes(), CELLS) else {
+                panic!("{alone:?} is fit");
+            };
+            let what = if ignored.is_empty() { "network" } else { "column \"Note\", which is left out," };
+            assert!(first.ends_with(&format!("line {line}: {what} {}", Wrong::Control)), "{first}");
+        }
+    }
+    // Words and what is left out may have all else in quotes.
+    let text = "network,note,datetime,msisdn\n\"a\tb, c\",\"say \"\"hi\"\", \t\",2016-01-01 00:00:00,a\n";
+    assert_eq!(without(&["note"], text.as_bytes(), CELLS).unwrap().count, 1);
 }
 
 /// Half of a pair of UTF-16, which only a byte order mark has said that it is.
