@@ -166,6 +166,7 @@ impl Bench {
             jobs: cpus,
             cpus,
             spool: self.dir.path().into(),
+            keep: 0,
             rejects: self.dir.path().join("rejects"),
         };
         let site = &self.cluster.site;

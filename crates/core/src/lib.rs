@@ -10,6 +10,7 @@
 //! hardware    what the machine, or its cgroup, has
 //! room        what is kept free of a disk
 //! size        sizes as people write them
+//! room        what is free on a disk, and how much of it is kept
 //! database    where a server of ours keeps its data
 //! takeover    which FlowAuth another one takes over, as both programs that do it are told
 //! ```

@@ -1,13 +1,18 @@
-//! Room on a disk that FlowKit leaves to others.
+//! Room on disks, and how much of it is kept free for FlowDB.
 
 use std::io;
 use std::path::Path;
 
-/// Least and most that is kept, in bytes, and the part of a disk that is: a fiftieth.
-const KEPT: (u64, u64) = (128 << 20, 1 << 30);
+use rustix::fs::statvfs;
 
-/// Bytes of a disk of so many that are kept free where nobody says how many: enough for what a database writes between two looks of its guard, and for
-/// its log then; of a small disk a tenth at most.
+use crate::size::{GIB, MIB};
+
+/// Least and most that is kept, in bytes: what the quickest disk takes between two looks at it, and what PostgreSQL's log may still
+/// need then.
+const KEPT: (u64, u64) = (128 * MIB, GIB);
+
+/// Bytes that are kept free of a disk of `all` bytes where nobody says how many: a fiftieth, within [`KEPT`]. Of a small disk a
+/// tenth at most: one that holds little more than what is kept would never have room.
 pub fn kept(all: u64) -> u64 {
     (all / 50).clamp(KEPT.0, KEPT.1).min(all / 10)
 }
@@ -15,8 +20,36 @@ pub fn kept(all: u64) -> u64 {
 /// Bytes that those who are not root may still take of a directory's file system, and all of its bytes.
 ///
 /// # Errors
-/// The system's.
+/// The directory can't be looked at.
 pub fn space(place: &Path) -> io::Result<(u64, u64)> {
-    let disk = rustix::fs::statvfs(place)?;
-    Ok((disk.f_frsize * disk.f_bavail, disk.f_frsize * disk.f_blocks))
+    let disk = statvfs(place)?;
+    Ok((disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fiftieth_is_kept_within_limits_and_never_more_than_a_tenth() {
+        for (all, expected) in [
+            (0, 0),
+            (100 * MIB, 10 * MIB),
+            (1280 * MIB, 128 * MIB),
+            (6400 * MIB, 128 * MIB),
+            (20_000 * MIB, 400 * MIB),
+            (50 * GIB, GIB),
+            (u64::MAX, GIB),
+        ] {
+            assert_eq!(kept(all), expected, "of {all}");
+        }
+    }
+
+    #[test]
+    fn a_disk_has_no_more_room_than_it_is_large() {
+        let dir = tempfile::tempdir().unwrap();
+        let (free, all) = space(dir.path()).unwrap();
+        assert!(0 < all && free <= all);
+        assert_eq!(space(&dir.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 }

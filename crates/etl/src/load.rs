@@ -43,6 +43,8 @@ pub struct Options {
     pub cpus: usize,
     /// A directory for what does not fit into memory.
     pub spool: PathBuf,
+    /// Bytes of that disk that are left free; 0 leaves none.
+    pub keep: u64,
     /// A directory for what is refused, a file a day.
     pub rejects: PathBuf,
 }
@@ -184,6 +186,7 @@ async fn locked(
         limit: options.limit,
         memory,
         spool: options.spool.clone(),
+        keep: options.keep,
         rejects: rejects_of(&options.rejects, options.kind, day.date),
         read: Arc::new(move |bytes| told.read(bytes)),
     };

@@ -36,6 +36,8 @@ pub struct Wanted<'a> {
     pub memory: usize,
     /// Where more than that is put aside.
     pub spool: PathBuf,
+    /// Bytes of that disk that are left free; 0 leaves none.
+    pub keep: u64,
     /// Where what is refused is written down.
     pub rejects: PathBuf,
     /// Who is told how many bytes were read.
@@ -136,7 +138,7 @@ fn read_within(day: &Day, wanted: &Wanted<'_>, room: usize) -> Result<Read, Unfi
     let mut work = Work {
         day,
         wanted,
-        sorter: Sorter::new(wanted.memory, wanted.spool.clone()),
+        sorter: Sorter::new(wanted.memory, wanted.spool.clone(), wanted.keep),
         rejects,
         locations: HashSet::new(),
         room,

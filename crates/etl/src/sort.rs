@@ -5,11 +5,33 @@ use std::collections::BinaryHeap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::io::Errno;
 
 use crate::row::Key;
 
 /// A buffer for each run that is merged.
 const BUFFER: usize = 64 * 1024;
+
+/// What a row takes in a run beside its own bytes.
+const BESIDE: usize = 16;
+/// Who holds it looks at the disk and takes of it: what two have seen free at once, both would take.
+static TAKE: Mutex<()> = Mutex::new(());
+
+/// A disk that would have too little left.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{} has {} MiB of free space, and {} MiB for rows that are to be sorted would leave less than the {} MiB that are kept: \
+     make room there; fewer days side by side need less", dir.display(), free >> 20, run >> 20, keep >> 20
+)]
+struct NoRoom {
+    dir: PathBuf,
+    free: u64,
+    run: u64,
+    keep: u64,
+}
 
 /// A row in memory.
 struct Entry {
@@ -28,13 +50,15 @@ pub struct Sorter {
     limit: usize,
     /// Where runs are put: files without a name, which no kill leaves behind.
     dir: PathBuf,
+    /// Bytes of its disk that are left free; 0 leaves none.
+    keep: u64,
     runs: Vec<File>,
 }
 
 impl Sorter {
-    /// A sorter that keeps about `limit` bytes in memory.
-    pub fn new(limit: usize, dir: PathBuf) -> Sorter {
-        Sorter { rows: Vec::new(), entries: Vec::new(), limit, dir, runs: Vec::new() }
+    /// A sorter that keeps about `limit` bytes in memory, and so many bytes free of the disk that it puts runs on.
+    pub fn new(limit: usize, dir: PathBuf, keep: u64) -> Sorter {
+        Sorter { rows: Vec::new(), entries: Vec::new(), limit, dir, keep, runs: Vec::new() }
     }
 
     /// Takes the row that `make` appends, if it does.
@@ -82,7 +106,7 @@ impl Sorter {
 
     fn put_aside(&mut self) -> io::Result<()> {
         self.sort();
-        let mut run = BufWriter::with_capacity(BUFFER, tempfile::tempfile_in(&self.dir)?);
+        let mut run = BufWriter::with_capacity(BUFFER, self.run()?);
         for entry in &self.entries {
             run.write_all(&entry.length.to_be_bytes())?;
             run.write_all(&entry.subscriber.0.to_be_bytes())?;
@@ -96,6 +120,27 @@ impl Sorter {
         self.rows.clear();
         self.entries.clear();
         Ok(())
+    }
+
+    /// A file for what is in memory, if the disk has room for it.
+    fn run(&self) -> io::Result<File> {
+        if self.keep == 0 {
+            return tempfile::tempfile_in(&self.dir);
+        }
+        let size = (self.rows.len() + self.entries.len() * BESIDE) as u64;
+        let _alone = TAKE.lock().unwrap_or_else(PoisonError::into_inner);
+        let disk = statvfs(&self.dir)?;
+        let free = disk.f_bavail * disk.f_frsize;
+        if free < self.keep.saturating_add(size) {
+            let lack = NoRoom { dir: self.dir.clone(), free, run: size, keep: self.keep };
+            return Err(io::Error::new(io::ErrorKind::StorageFull, lack));
+        }
+        let file = tempfile::tempfile_in(&self.dir)?;
+        match fallocate(&file, FallocateFlags::KEEP_SIZE, 0, size) {
+            Err(Errno::NOSPC) => Err(Errno::NOSPC.into()),
+            // Not every file system sets room aside.
+            _ => Ok(file),
+        }
     }
 
     /// All rows, in order.
@@ -224,7 +269,7 @@ mod tests {
         let expected: Vec<u8> =
             expected.iter().flat_map(|(name, _, n)| [name.as_bytes(), &n.to_be_bytes()].concat()).collect();
         for limit in [1000, 50_000, 1 << 30] {
-            let mut sorter = Sorter::new(limit, std::env::temp_dir());
+            let mut sorter = Sorter::new(limit, std::env::temp_dir(), u64::from(limit == 1000));
             for (name, moment, n) in &rows {
                 let make = |out: &mut Vec<u8>| {
                     out.extend(name.as_bytes());
@@ -245,5 +290,28 @@ mod tests {
             }
             assert!(all == expected, "with {limit} bytes");
         }
+    }
+
+    #[test]
+    fn the_disk_is_not_filled_to_its_last_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = statvfs(dir.path()).unwrap();
+        let make = |out: &mut Vec<u8>| {
+            out.extend([b'a'; 100]);
+            Ok::<_, ()>(Key { subscriber: 0..1, location: None, moment: 0 })
+        };
+        let full = |keep| {
+            let mut sorter = Sorter::new(1000, dir.path().into(), keep);
+            (0..100).find_map(|_| sorter.push(make).err())
+        };
+        assert!(full(0).is_none() && full(1).is_none());
+        // More than there is; as much as there is, if nobody else makes room just now.
+        for keep in [u64::MAX, disk.f_blocks * disk.f_frsize] {
+            let error = full(keep).expect("there is too little");
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+            let (said, kept) = (error.to_string(), format!("less than the {} MiB that are kept", keep >> 20));
+            assert!(said.starts_with(&format!("{} has ", dir.path().display())) && said.contains(&kept), "{said}");
+        }
+        assert_eq!(dir.path().read_dir().unwrap().count(), 0);
     }
 }

@@ -40,6 +40,7 @@ impl Check {
         let state = roles::enter_owners(state.root()).map_err(Failure::mistake)?;
         let (days, format) = (self.files.days()?, self.files.format()?);
         let (spool, rejects) = self.files.directories(&state)?;
+        let keep = files::keep(&spool, None)?;
         let said = Arc::new(Said::new(files::size(&days)));
         let mut status = ExitCode::SUCCESS;
         for day in &days {
@@ -50,6 +51,7 @@ impl Check {
                 limit: self.files.max_rejects,
                 memory: MEMORY,
                 spool: spool.clone(),
+                keep,
                 rejects: etl::rejects_of(&rejects, self.files.kind, day.date),
                 read: Arc::new(move |bytes| told.more(bytes)),
             };

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use etl::{Day, Encoding, Format, Input, Kind, Limit, Moments, Partial, Shape, Writing, Zone};
+use flowkit_core::room;
 use say::tell;
 use time::Date;
 
@@ -185,6 +186,20 @@ impl Files {
 #[error("cannot make the directory {}", .0.display())]
 struct NoDirectory(PathBuf, #[source] io::Error);
 
+/// How much of that directory's disk is left free, which as a rule is FlowDB's: as much as FlowDB's own guard of it keeps, that is
+/// what somebody has said or [`room::kept`]. Its guard can't end us.
+pub fn keep(spool: &Path, said: Option<i64>) -> Result<u64, Failure> {
+    if let Some(said) = said {
+        return Ok(said.unsigned_abs());
+    }
+    let (_, all) = room::space(spool).map_err(|error| Unmeasured(spool.to_owned(), error))?;
+    Ok(room::kept(all))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot measure the free space of {}", .0.display())]
+struct Unmeasured(PathBuf, #[source] io::Error);
+
 fn private(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
@@ -220,5 +235,15 @@ mod tests {
         assert!(pairs(&[("imsi", "network"), ("imei", "Network")]).is_err());
         assert!(encoding("klingon").is_err());
         assert!(kind("forwards").is_err());
+    }
+
+    #[test]
+    fn what_is_kept_of_the_disk_is_what_somebody_has_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = |said| keep(dir.path(), said).unwrap();
+        assert_eq!((kept(Some(0)), kept(Some(5 << 30))), (0, 5 << 30));
+        assert_eq!(kept(None), room::kept(room::space(dir.path()).unwrap().1));
+        let said = keep(&dir.path().join("none"), None).unwrap_err().to_string();
+        assert!(said.contains("cannot measure the free space of") && said.contains("/none"), "{said}");
     }
 }

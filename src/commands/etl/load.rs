@@ -47,6 +47,7 @@ impl Load {
         let (days, format) = (self.files.days()?, self.files.format()?);
         let Deployment { site, .. } = Deployment::open_running(self.dir.as_deref()).map_err(Failure::mistake)?;
         let (spool, rejects) = self.files.directories(site.state.root())?;
+        let keep = files::keep(&spool, site.settings.int("FLOWKIT_FLOWDB_KEEP_FREE"))?;
         let cpus = hardware::detect(&spool).cpus.value;
         let options = etl::Options {
             kind: self.files.kind,
@@ -56,6 +57,7 @@ impl Load {
             jobs: self.jobs.unwrap_or(cpus) as usize,
             cpus: cpus.max(self.jobs.unwrap_or(1)) as usize,
             spool,
+            keep,
             rejects,
         };
         let connect = async || Ok(flowdb::connect(&site, flowdb::SUPERUSER).await?);

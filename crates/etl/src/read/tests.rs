@@ -14,6 +14,11 @@ fn of(text: &[u8], room: usize) -> Result<Read, Unfit> {
 
 /// The same, where these columns are left out.
 fn without(ignored: &[&str], text: &[u8], room: usize) -> Result<Read, Unfit> {
+    beside(0, ignored, text, room)
+}
+
+/// The same, where so many bytes of the disk are kept.
+fn beside(keep: u64, ignored: &[&str], text: &[u8], room: usize) -> Result<Read, Unfit> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("calls_20160101.csv");
     std::fs::write(&path, text).unwrap();
@@ -32,6 +37,7 @@ fn without(ignored: &[&str], text: &[u8], room: usize) -> Result<Read, Unfit> {
         limit: Limit::Percent(100.0),
         memory: 1 << 20,
         spool: dir.path().into(),
+        keep,
         rejects: dir.path().join("rejects"),
         read: Arc::new(|_| ()),
     };
@@ -54,6 +60,15 @@ fn cells_have_their_share_of_memory() {
     assert_eq!(of(text.as_bytes(), room).unwrap().locations.len(), 50);
     let said = "49 different cells, such as \"cell-48\": is location_id the right column?";
     assert_eq!(unfit(text.as_bytes(), room - 2 * BESIDE), said);
+}
+
+/// A fault of the machine's: the day is not put in quarantine for it.
+#[test]
+fn a_day_that_would_fill_the_disk_is_not_put_aside() {
+    let text = format!("datetime,msisdn\n{}", "2016-01-01 00:00:00,a\n".repeat(30_000));
+    assert_eq!(beside(0, &[], text.as_bytes(), CELLS).unwrap().count, 30_000);
+    let Err(unfit @ Unfit::Disk(_)) = beside(u64::MAX, &[], text.as_bytes(), CELLS) else { panic!("it has room") };
+    assert!(say(&unfit).contains(" of free space, "), "{}", say(&unfit));
 }
 
 #[test]
