@@ -90,6 +90,11 @@ impl<'a> Record<'a> {
         &self.bytes[start..self.ends[at]]
     }
 
+    /// Whether a field may hold a line break; one that was cut as a line has none.
+    pub fn may_break(&self) -> bool {
+        self.gap == 0
+    }
+
     /// All of them.
     pub fn fields(self) -> impl Iterator<Item = &'a [u8]> {
         (0..self.width()).map(move |at| self.field(at))
