@@ -24,10 +24,12 @@ def identify(application):
     from flowmachine.core import connection
 
     make = sqlalchemy.create_engine
+    # The cleaner makes room, also where FlowDB lets nobody write for want of it.
+    writes = " -c default_transaction_read_only=off" if application == "flowkit-cache-cleanup" else ""
     arguments = {
         "application_name": application,
         "require_auth": "scram-sha-256",
-        "options": "-c search_path=public",
+        "options": f"-c search_path=public{writes}",
     }
     address = os.environ.get("FLOWKIT_FLOWDB_ADDRESS")
     if address:

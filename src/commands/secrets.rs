@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{Failure, table};
 use crate::roles;
 use flowkit_core::catalogue::{Role, catalogue};
-use flowkit_core::config::{Problem, Settings, StateDir};
+use flowkit_core::config::{Origin, Problem, Settings, StateDir};
 use flowkit_core::secrets::{self, LookupError, Options, RotateError, Store};
 use say::{show, tell};
 use supervisor::client;
@@ -169,11 +169,18 @@ impl Place {
     }
 }
 
-/// What new values depend on: settings of the environment and of the deployment that the directory is part of.
+/// What new values depend on: settings of the environment and of the deployment that the directory is part of, as they are and as it was started.
 fn options(dir: &Path, san: Vec<String>) -> Result<Options, Failure> {
     let state = dir.parent().map(StateDir::new).filter(|state| state.secrets() == dir);
-    let file = state.map(|state| state.settings_file());
-    let settings = Settings::given(file.as_deref()).map_err(Failure::mistake)?;
+    let file = state.as_ref().map(StateDir::settings_file);
+    let mut settings = Settings::given(file.as_deref()).map_err(Failure::mistake)?;
+    if let Some(state) = &state
+        && let Ok(status) = client::status(&state.run())
+    {
+        let started = status.facts["settings"].as_object().into_iter().flatten();
+        let started = started.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
+        settings.take_started(&[], started, &Origin::File(state.run())).map_err(Failure::mistake)?;
+    }
     Ok(Options { settings, san, forget_old: false })
 }
 

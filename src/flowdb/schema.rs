@@ -15,7 +15,7 @@ use crate::tuning;
 use flowkit_core::Site;
 use flowkit_core::config::Settings;
 use flowkit_core::hardware;
-use postgres::{Cluster, MAINTENANCE};
+use postgres::{Cluster, MAINTENANCE, STEP};
 
 /// The version whose clients this database serves: the one that the packages FlowMachine and FlowETL are pinned to.
 /// FlowMachine compares it as text, without any "v", with the oldest that it accepts.
@@ -56,6 +56,10 @@ pub async fn apply(site: &Site) -> Result<Applied, Error> {
     let aside = cluster.as_superuser(MAINTENANCE).await?;
     aside.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map_err(Error::sql("wait for another start"))?;
     let mut client = cluster.as_superuser(DATABASE).await?;
+    for client in [&aside, &client] {
+        let named = client.batch_execute(&format!("SET application_name = '{STEP}'")).await;
+        named.map_err(Error::sql("name the session"))?;
+    }
     let mut ended = Vec::new();
     let work = async |client: &mut Client| bring_up_to_date(client, &wishes, &data).await;
     let applied = unhindered(&mut client, &aside, &mut ended, work).await;

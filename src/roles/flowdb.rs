@@ -134,7 +134,9 @@ fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
         services.push(Service {
             name: DISK_GUARD.to_string(),
             // A start on a disk that is nearly full succeeds, or nobody could drop anything.
-            needs: vec![schema.name],
+            needs: vec![database.name.clone(), schema.name],
+            // Whom it has kept out the server's next start lets in.
+            on_dependency: OnDependency::Restart,
             command: step(deployment, "flowdb", "flowdb-keep-room"),
             before: vec![],
             ready: None,

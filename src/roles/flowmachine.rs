@@ -169,18 +169,17 @@ fn services(deployment: &Deployment) -> Result<Vec<Service>, Problems> {
     // Upstream documents a negative frequency as "off", and spins when it is given one.
     let seconds = settings.int(PRUNING).expect("it has a default");
     if seconds > 0 {
-        let mut cleanup = run("cache-cleanup");
-        // It makes room, also where FlowDB lets nobody write for want of it. For the library that PostgreSQL's clients share.
-        cleanup.env.insert("PGOPTIONS".into(), "-c default_transaction_read_only=off".into());
         services.push(Service {
             name: "cache-cleanup".to_string(),
             before: vec![],
-            command: cleanup,
+            command: run("cache-cleanup"),
             // Once the server is up: two of these programs that load at the same time make each other late, and there is
             // no hurry to prune.
             needs: vec![server.name.clone()],
             ready: None,
             alive: None,
+            // A pass ends it where FlowDB lets nobody in for want of room.
+            restart: Restart { limit: u32::MAX, ..Restart::default() },
             address: None,
             ..server.clone()
         });

@@ -11,10 +11,10 @@ use crate::size::{GIB, MIB};
 /// need then.
 const KEPT: (u64, u64) = (128 * MIB, GIB);
 
-/// Bytes that are kept free of a disk of `all` bytes where nobody says how many: a fiftieth, within [`KEPT`]. Of a small disk a
+/// Bytes that are kept free of a disk of `all` bytes: as many as somebody has `said`, else a fiftieth, within [`KEPT`]. Of any disk a
 /// tenth at most: one that holds little more than what is kept would never have room.
-pub fn kept(all: u64) -> u64 {
-    (all / 50).clamp(KEPT.0, KEPT.1).min(all / 10)
+pub fn kept(all: u64, said: Option<u64>) -> u64 {
+    said.unwrap_or_else(|| (all / 50).clamp(KEPT.0, KEPT.1)).min(all / 10)
 }
 
 /// Bytes that those who are not root may still take of a directory's file system, and all of its bytes.
@@ -41,8 +41,9 @@ mod tests {
             (50 * GIB, GIB),
             (u64::MAX, GIB),
         ] {
-            assert_eq!(kept(all), expected, "of {all}");
+            assert_eq!(kept(all, None), expected, "of {all}");
         }
+        assert_eq!([0, 5 * GIB, 50 * GIB].map(|said| kept(100 * GIB, Some(said))), [0, 5 * GIB, 10 * GIB]);
     }
 
     #[test]

@@ -94,11 +94,19 @@ impl Endpoint {
 }
 
 impl Cluster {
-    /// The superuser over the socket, with the password of now or, where the system can't tell who we are, the one before.
+    /// The superuser over the socket, with the password of now or, where the system can't tell who we are, the one before. Its transactions write,
+    /// also where for [want of room](Self::keep_room) others' do not.
     ///
     /// # Errors
     /// [`Error::Connect`]; root can't act as the owner of the cluster's directory.
     pub async fn as_superuser(&self, database: &str) -> Result<Client, Error> {
+        let client = self.log_in(database).await?;
+        let writes = client.batch_execute("SET default_transaction_read_only = off").await;
+        writes.map_err(Error::sql("have the superuser write"))?;
+        Ok(client)
+    }
+
+    async fn log_in(&self, database: &str) -> Result<Client, Error> {
         let (endpoint, store) = (self.endpoint(), &self.site.store);
         let (now, before) = (store.get(self.password).ok(), store.previous(self.password));
         let _acting = as_owner(&self.directory).map_err(Error::file("act as the owner of", &self.directory))?;

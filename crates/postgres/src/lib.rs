@@ -35,3 +35,4 @@ pub use migrations::Migrations;
 pub use password::{MONITOR, MONITOR_CONNECTIONS};
 pub use probe::{Login, ProbeSql, Question};
 pub use programs::Postgres;
+pub use room::STEP;

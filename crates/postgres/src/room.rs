@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use flowkit_core::{room, size};
 use say::Shown;
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_postgres::Client;
 
@@ -32,10 +33,13 @@ const MEMORY: Duration = Duration::from_secs(60);
 /// Shortest and longest time between two lines about the same lack.
 const SPEAK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// What a superuser's sessions call themselves (`application_name`) that a start can't do without: they are short, and without them nobody could make room.
+pub const STEP: &str = "flowkit-step";
+
 /// Ends who takes room: statements of transactions that have written, and whoever has put something aside in files, itself or by its
 /// helpers (`pgsql_tmp`, then the number of a process: `pgsql_tmp4711.0`). Not what makes room, where all of it can be read.
 ///
-/// The session ends with the statement where there is no statement (a transaction that waits for its client, rows that were kept for
+/// Nor a [step](STEP) of a start. The session ends with the statement where there is no statement (a transaction that waits for its client, rows that were kept for
 /// later), where it was cancelled before (`$1`), and, if nobody but the superuser is let in (`$2`), of everybody else but the monitor (`$3`).
 /// Whom it means is settled before anybody is ended: PostgreSQL asks conditions in whatever order is cheapest.
 const END: &str = r"
@@ -45,7 +49,8 @@ const END: &str = r"
     sessions AS (
         SELECT pid, state, backend_xid, coalesce(usename::text, 'somebody who was removed') AS who,
             $2 AND NOT coalesce(rolsuper, false) AND usename::text IS DISTINCT FROM $3 AS is_out,
-            CASE WHEN pid IN (SELECT pid FROM holders) THEN true
+            CASE WHEN rolsuper AND application_name = $4 THEN false
+                WHEN pid IN (SELECT pid FROM holders) THEN true
                 WHEN backend_xid IS NULL THEN false
                 WHEN state LIKE 'idle in transaction%' THEN state_change < now() - interval '10 s'
                 ELSE NOT (octet_length(query) < 1000 AND query ~*
@@ -75,6 +80,7 @@ impl Cluster {
             client: None,
             out: Out::Nobody,
             met: HashMap::new(),
+            checkpoint: None,
             news: Vec::new(),
             said: None,
         };
@@ -98,6 +104,8 @@ struct Guard<'a, S> {
     out: Out,
     /// Who was ended, by the number of their process: since when, and whether with their session.
     met: HashMap<i32, (Instant, bool)>,
+    /// The last time that the server was to shorten its log.
+    checkpoint: Option<(Instant, JoinHandle<bool>)>,
     /// What was not said yet.
     news: Vec<String>,
     /// When there was something to say, for as long as there is too little room.
@@ -145,10 +153,15 @@ impl<S: FnMut(String)> Guard<'_, S> {
         let again: Vec<i32> = again.map(|(pid, _)| *pid).collect();
         let others = self.out == Out::Others;
         let client = self.client().await?;
-        let rows = client.query(END, &[&again, &others, &MONITOR]).await.map_err(Error::sql("end what writes"))?;
-        if rows.is_empty() && self.said.is_none_or(|said| said.elapsed() > SPEAK.1) {
-            let checkpoint = self.client().await?.batch_execute("CHECKPOINT").await;
-            return checkpoint.map_err(Error::sql("have the log shortened"));
+        let rows =
+            client.query(END, &[&again, &others, &MONITOR, &STEP]).await.map_err(Error::sql("end what writes"))?;
+        if rows.is_empty()
+            && self.checkpoint.as_ref().is_none_or(|(at, task)| task.is_finished() && at.elapsed() > SPEAK.1)
+        {
+            // It may take minutes, in which it is looked on. What becomes of it is in the server's log.
+            let session = self.cluster.as_superuser(MAINTENANCE).await?;
+            let task = tokio::spawn(async move { session.batch_execute("CHECKPOINT").await.is_ok() });
+            self.checkpoint = Some((Instant::now(), task));
         }
         for row in rows {
             let (pid, who, for_good): (i32, String, bool) = (row.get(0), row.get(1), row.get(2));
@@ -193,7 +206,7 @@ impl<S: FnMut(String)> Guard<'_, S> {
     fn lack(&self) -> Result<Option<Lack>, Error> {
         for place in &self.places {
             let (free, all) = room::space(place).map_err(Error::file("measure the free space of", place))?;
-            let kept = self.kept.map_or_else(|| room::kept(all), |kept| kept.min(all / 10));
+            let kept = room::kept(all, self.kept);
             if free < if self.out == Out::Nobody { kept } else { kept + kept / 4 } {
                 return Ok(Some(Lack { place: place.clone(), free, kept }));
             }

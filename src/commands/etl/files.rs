@@ -189,11 +189,8 @@ struct NoDirectory(PathBuf, #[source] io::Error);
 /// How much of that directory's disk is left free, which as a rule is FlowDB's: as much as FlowDB's own guard of it keeps, that is
 /// what somebody has said or [`room::kept`]. Its guard can't end us.
 pub fn keep(spool: &Path, said: Option<i64>) -> Result<u64, Failure> {
-    if let Some(said) = said {
-        return Ok(said.unsigned_abs());
-    }
     let (_, all) = room::space(spool).map_err(|error| Unmeasured(spool.to_owned(), error))?;
-    Ok(room::kept(all))
+    Ok(room::kept(all, said.map(i64::unsigned_abs)))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -242,7 +239,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let kept = |said| keep(dir.path(), said).unwrap();
         assert_eq!((kept(Some(0)), kept(Some(5 << 30))), (0, 5 << 30));
-        assert_eq!(kept(None), room::kept(room::space(dir.path()).unwrap().1));
+        assert_eq!(kept(None), room::kept(room::space(dir.path()).unwrap().1, None));
         let said = keep(&dir.path().join("none"), None).unwrap_err().to_string();
         assert!(said.contains("cannot measure the free space of") && said.contains("/none"), "{said}");
     }

@@ -10,14 +10,14 @@ use futures_util::SinkExt as _;
 use rustix::fs::FallocateFlags;
 use tokio_postgres::error::SqlState;
 
-use crate::support::deployment::Deployment;
+use crate::support::deployment::{Deployment, kill};
 use crate::support::flowdb::{Cluster, FLOWMACHINE};
 use crate::support::poll::wait;
 use crate::support::skip::{Lack, skip};
 use crate::support::tmpfs::Tmpfs;
 
-/// Made by the superuser so that it is plain whether somebody may write.
-const SMALL: &str = "CREATE TABLE small AS SELECT 1 AS one; DROP TABLE small";
+/// What anybody writes, the superuser's transactions of this program apart.
+const SMALL: &str = "CREATE TABLE cache.small AS SELECT 1 AS one; DROP TABLE cache.small";
 
 fn rows(count: u32) -> String {
     format!("SELECT i, repeat(md5(i::text), 20) AS text FROM generate_series(1, {count}) AS i")
@@ -48,7 +48,7 @@ impl Disk<'_> {
         self.times += 1;
         let times = || self.deployment.log().matches("there is room again\n").count();
         wait(Duration::from_secs(60), "room again", || times() == self.times);
-        self.cluster.run("flowdb", SMALL).unwrap();
+        self.cluster.run(FLOWMACHINE, SMALL).unwrap();
     }
 
     /// What somebody else has put there, until so many mebibytes are left.
@@ -73,13 +73,39 @@ impl Disk<'_> {
         let waits = self.cluster.connect("flowdb");
         self.cluster.runtime.block_on(waits.batch_execute(sql)).unwrap();
         let other = self.leave(60);
-        wait(Duration::from_secs(5), "nobody to write", || {
-            let refused = self.cluster.run("flowdb", SMALL).err().and_then(|error| error.code().cloned());
-            refused == Some(SqlState::READ_ONLY_SQL_TRANSACTION)
-        });
+        self.is_closed();
         self.has_room();
         self.cluster.runtime.block_on(waits.batch_execute("COMMIT")).expect_err("it was ended");
         drop(other);
+    }
+
+    /// Nobody may write.
+    fn is_closed(&self) {
+        wait(Duration::from_secs(20), "nobody to write", || {
+            let asked = self.cluster.runtime.block_on(async {
+                let client = flowkit::flowdb::connect(&self.cluster.site, FLOWMACHINE).await.ok()?;
+                client.query_one("SHOW default_transaction_read_only", &[]).await.ok()
+            });
+            asked.is_some_and(|row| row.get::<_, String>(0) == "on")
+        });
+    }
+
+    /// The schema's task runs all the same, and a server that died lets nobody write when it is back.
+    fn is_closed_after_whatever_begins_again(&mut self) {
+        let other = self.leave(60);
+        self.is_closed();
+        self.deployment.done(&["restart", "flowdb-schema"]);
+        self.deployment.wait_ready(Duration::from_secs(60));
+        self.is_closed();
+        let server = self.deployment.pid("flowdb").unwrap();
+        kill(server);
+        wait(Duration::from_secs(60), "another server", || {
+            self.deployment.pid("flowdb").is_some_and(|pid| pid != server)
+        });
+        self.deployment.wait_ready(Duration::from_secs(60));
+        self.is_closed();
+        drop(other);
+        self.has_room();
     }
 
     /// So does that of who sends rows and then none: a statement that waits for its client does not hear that it is cancelled.
@@ -143,7 +169,7 @@ fn who_fills_the_disk_is_ended_and_the_server_is_not() {
     deployment.done(&["up", "--detach", "--role", "flowdb"]);
     let server = deployment.pid("flowdb").unwrap();
     let mut disk = Disk { deployment: &deployment, data: &data, cluster: Disk::cluster(&deployment), times: 0 };
-    disk.cluster.run("flowdb", SMALL).unwrap();
+    disk.cluster.run(FLOWMACHINE, SMALL).unwrap();
 
     thread::scope(|scope| {
         let reads = scope.spawn(|| {
@@ -174,9 +200,10 @@ fn who_fills_the_disk_is_ended_and_the_server_is_not() {
         assert!(said.contains(part), "{part}\n{said}");
     }
     assert_eq!(deployment.pid("flowdb"), Some(server), "{said}");
+    disk.is_closed_after_whatever_begins_again();
     // Its configuration is nobody else's by then.
     deployment.done(&["down"]);
     deployment.done(&["up", "--detach", "--role", "flowdb"]);
-    disk.cluster.run("flowdb", SMALL).unwrap();
+    disk.cluster.run(FLOWMACHINE, SMALL).unwrap();
     deployment.done(&["down"]);
 }
