@@ -23,7 +23,7 @@ pub(super) static ROLE: Role = Role {
     name: "flowdb",
     services,
     check,
-    // The server needs none of its secrets; the schema's task sets them. Its guard reads them each time.
+    // The server needs none of its secrets; the schema's task sets them. Its guard reads them when it logs in.
     stays: &["flowdb", DISK_GUARD],
     // An administrator may have it read files of the host, and tables of any server.
     held: Held::WhereShared,

@@ -7,8 +7,8 @@ use rustix::fs::statvfs;
 
 use crate::size::{GIB, MIB};
 
-/// Least and most that is kept, in bytes: what the quickest disk takes between two looks at it, and what PostgreSQL's log may still
-/// need then.
+/// Least and most that is kept, in bytes: room for what is written between two looks at it, and for what PostgreSQL's log may still need
+/// then. Chosen, not measured; of 900 MiB in memory 90 were enough that no statement in the test `deployment::room` found it full.
 const KEPT: (u64, u64) = (128 * MIB, GIB);
 
 /// Bytes that are kept free of a disk of `all` bytes: as many as somebody has `said`, else a fiftieth, within [`KEPT`]. Of any disk a

@@ -33,14 +33,16 @@ const MEMORY: Duration = Duration::from_secs(60);
 /// Shortest and longest time between two lines about the same lack.
 const SPEAK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// What a superuser's sessions call themselves (`application_name`) that a start can't do without: they are short, and without them nobody could make room.
+/// What those sessions of the superuser's call themselves (`application_name`) that a start can't do without. They take little, and
+/// without them nobody could make room.
 pub const STEP: &str = "flowkit-step";
 
 /// Ends who takes room: statements of transactions that have written, and whoever has put something aside in files, itself or by its
-/// helpers (`pgsql_tmp`, then the number of a process: `pgsql_tmp4711.0`). Not what makes room, where all of it can be read.
+/// helpers (`pgsql_tmp`, then the number of a process: `pgsql_tmp4711.0`). Not what makes room, where all of it can be read; nor a
+/// [step](STEP) of a start (`$4`).
 ///
-/// Nor a [step](STEP) of a start. The session ends with the statement where there is no statement (a transaction that waits for its client, rows that were kept for
-/// later), where it was cancelled before (`$1`), and, if nobody but the superuser is let in (`$2`), of everybody else but the monitor (`$3`).
+/// The whole session is ended where there is no statement (a transaction that waits for its client, rows that were kept for later), where
+/// its statement was cancelled before (`$1`), and, if nobody but the superuser is let in (`$2`), of everybody else but the monitor (`$3`).
 /// Whom it means is settled before anybody is ended: PostgreSQL asks conditions in whatever order is cheapest.
 const END: &str = r"
     WITH files AS (

@@ -186,8 +186,8 @@ impl Files {
 #[error("cannot make the directory {}", .0.display())]
 struct NoDirectory(PathBuf, #[source] io::Error);
 
-/// How much of that directory's disk is left free, which as a rule is FlowDB's: as much as FlowDB's own guard of it keeps, that is
-/// what somebody has said or [`room::kept`]. Its guard can't end us.
+/// How much of that directory's disk is left free, which as a rule is FlowDB's: as much as FlowDB's own guard of it keeps
+/// ([`room::kept`]), which can't end us.
 pub fn keep(spool: &Path, said: Option<i64>) -> Result<u64, Failure> {
     let (_, all) = room::space(spool).map_err(|error| Unmeasured(spool.to_owned(), error))?;
     Ok(room::kept(all, said.map(i64::unsigned_abs)))
