@@ -177,8 +177,7 @@ fn options(dir: &Path, san: Vec<String>) -> Result<Options, Failure> {
     if let Some(state) = &state
         && let Ok(status) = client::status(&state.run())
     {
-        let started = status.facts["settings"].as_object().into_iter().flatten();
-        let started = started.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
+        let started = roles::started(&status.facts);
         settings.take_started(&[], started, &Origin::File(state.run())).map_err(Failure::mistake)?;
     }
     Ok(Options { settings, san, forget_old: false })

@@ -213,9 +213,7 @@ impl Deployment {
             let origin = Origin::File(deployment.site.state.run());
             let roles = facts["roles"].as_object().filter(|_| as_it_is).into_iter().flat_map(|roles| roles.keys());
             let roles: Vec<&Role> = roles.filter_map(|name| catalogue().role(name)).collect();
-            let started = facts["settings"].as_object().into_iter().flatten();
-            let started = started.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
-            let taken = deployment.site.settings.take_started(&roles, started, &origin);
+            let taken = deployment.site.settings.take_started(&roles, started(&facts), &origin);
             taken.map_err(|problem| Problems(vec![problem]))?;
         }
         Ok(deployment)
@@ -362,6 +360,12 @@ impl Deployment {
         let nowhere = Deployment::new(StateDir::new("/nowhere"), settings);
         Deployment { site: Site { store, ..nowhere.site.clone() }, ..nowhere }
     }
+}
+
+/// Names and values of the settings that a deployment was started with, out of what its supervisor [tells](Deployment::facts).
+pub fn started(facts: &serde_json::Value) -> impl Iterator<Item = (&str, &str)> {
+    let settings = facts["settings"].as_object().into_iter().flatten();
+    settings.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
 }
 
 /// Why a deployment could not be opened.

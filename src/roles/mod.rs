@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub use accounts::find as user_by_name;
-pub use deployment::{Deployment, Failed};
+pub use deployment::{Deployment, Failed, started};
 pub use host::{HostError, become_owner, enter_owners, make_above};
 pub use ports::free_ports;
 pub use walls::Walls;
